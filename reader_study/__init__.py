@@ -1,0 +1,1 @@
+"""Blinded reader studies: protocol, allocation, blinding, export, check, viewer, statistics, report."""

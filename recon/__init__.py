@@ -1,0 +1,7 @@
+"""Accelerated MRI reconstruction with diffusion models.
+
+Data flows one way: a scan file -> ``Scan`` -> a calibrated, whitened, scaled ``Problem`` -> posterior samples
+-> a ``Reconstruction`` -> files, metrics, encoders, reader study.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What the scanner does: masks, noise, coils, the SENSE operator."""

@@ -1,0 +1,130 @@
+"""YAML configuration checked into frozen dataclasses, with one clear error for a wrong key."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from recon.errors import ReconError
+
+Config = TypeVar("Config")
+
+
+def find_recipe(name_or_path: str | Path) -> Path:
+    """The YAML file for a path, or for the name of a recipe that comes with the toolkit (``fastmri-brain``).
+
+    Raises ReconError when there is neither, naming the recipes that exist.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    installed = Path(str(resources.files("recon"))) / "configs"
+    folder = installed if installed.is_dir() else Path(str(resources.files("recon"))).parent / "configs"
+    recipe = folder / f"{path.name}.yaml"
+    if path.name == str(name_or_path) and recipe.is_file():
+        return recipe
+    names = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml"))) or "none"
+    raise ReconError(f"{name_or_path}: no such file or recipe; recipes that come with recon: {names}")
+
+
+def load_config(kind: type[Config], source: str | Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read ``source`` (a YAML file, a recipe name, or None for defaults) into the dataclass ``kind``.
+
+    ``overrides`` are command-line values; a value of None means that the flag was not given. Every key must be
+    a field and every value of its type; nested dataclasses are nested mappings.
+
+    Raises ReconError naming the file, the key and what is expected.
+    """
+    values: dict[str, Any] = {}
+    where = "command line"
+    if source is not None:
+        path = find_recipe(source)
+        where = str(path)
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ReconError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ReconError(f"{path}: expected 'key: value' lines, found {type(loaded).__name__}")
+        values = dict(loaded or {})
+    values.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    return from_mapping(kind, values, where)
+
+
+def from_mapping(kind: type[Config], values: dict[str, Any], where: str) -> Config:
+    """Build the dataclass ``kind`` from a mapping; errors name ``where`` and the key. See ``load_config``."""
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(fields)}"
+            raise ReconError(f"{where}: unknown key '{key}'; {hint}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ReconError(f"{where}: key '{name}' is missing")
+    converted = {key: _convert(hints[key], value, where, str(key)) for key, value in values.items()}
+    try:
+        return kind(**converted)
+    except ValueError as error:  # a dataclass's own __post_init__ check
+        raise ReconError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        for option in options:
+            if option is not type(None):
+                try:
+                    return _convert(option, value, where, key)
+                except ReconError:
+                    continue
+        raise ReconError(f"{where}: key '{key}' is {value!r}, expected {hint}")
+    if origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise ReconError(
+            f"{where}: key '{key}' is {value!r}, expected one of {', '.join(map(str, typing.get_args(hint)))}"
+        )
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, dict):
+            return from_mapping(typing.cast(type, hint), value, f"{where}, {key}")
+        raise ReconError(f"{where}: key '{key}' must be a mapping")
+    if origin is tuple and isinstance(value, (list, tuple)):
+        arguments = typing.get_args(hint)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_convert(arguments[0], entry, where, f"{key}[{i}]") for i, entry in enumerate(value))
+        if len(arguments) == len(value):
+            return tuple(
+                _convert(a, entry, where, f"{key}[{i}]")
+                for i, (a, entry) in enumerate(zip(arguments, value, strict=True))
+            )
+    if origin is dict and isinstance(value, dict):
+        inner = typing.get_args(hint)[1]
+        return {str(k): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is str and isinstance(value, str):
+        return value
+    if hint is Any:
+        return value
+    expected = getattr(hint, "__name__", str(hint))
+    raise ReconError(f"{where}: key '{key}' is {value!r}, expected {expected}")

@@ -1,0 +1,1 @@
+"""Foundation-model encoders behind one interface; drift; probes."""

@@ -1,0 +1,118 @@
+"""The result file: one HDF5 a scan, written slice by slice and renamed into place when complete."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+
+FORMAT = "recon-result-1"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A result read back. Images are ``[slice, readout, phase]``; ``affine`` maps (readout, phase, slice) to RAS+ mm."""
+
+    path: Path
+    reconstruction: NDArray[np.float32]  # posterior mean (or baseline), magnitude, in the scan's own units
+    std: NDArray[np.float32] | None
+    zero_filled: NDArray[np.float32] | None
+    samples: NDArray[np.complex64] | None  # [slice, sample, readout, phase]
+    contrast: str
+    voxel_size: tuple[float, float, float] | None  # mm along readout, phase, slice
+    affine: NDArray[np.float64] | None
+    attributes: Mapping[str, Any]  # method, seed, prior_hash, scan_digest, acceleration ...
+    configuration: Mapping[str, Any]  # resolved
+    audit: Mapping[str, Any]
+
+
+class ResultWriter:
+    """Open result file that takes one slice at a time; made by ``write_result``."""
+
+    def __init__(self, file: h5py.File, slices: int, shape: tuple[int, int]) -> None:
+        self._file, self._slices, self._shape = file, slices, shape
+
+    def put(self, index: int, **images: NDArray[Any]) -> None:
+        """Store slice ``index`` of ``reconstruction``, ``std``, ``zero_filled`` (``[readout, phase]``), ``samples``
+        (``[sample, readout, phase]`` complex64). Raises ReconError when a value is not finite."""
+        for name, image in images.items():
+            if not np.isfinite(image).all():
+                raise ReconError(f"slice {index}: {name} has NaN or infinite values; the reconstruction diverged")
+            if name not in self._file:
+                kind = np.complex64 if name == "samples" else np.float32
+                shape = (self._slices, *image.shape)
+                self._file.create_dataset(name, shape, kind, chunks=(1, *image.shape))
+            self._file[name][index] = image
+
+    def close_with(self, audit: Mapping[str, Any]) -> None:
+        """Store what is known only at the end."""
+        self._file.attrs["audit"] = json.dumps(audit, allow_nan=False)
+
+
+@contextmanager
+def write_result(
+    path: str | Path,
+    *,
+    slices: int,
+    shape: tuple[int, int],
+    contrast: str,
+    voxel_size: tuple[float, float, float] | None,
+    affine: NDArray[np.float64] | None,
+    configuration: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+) -> Iterator[ResultWriter]:
+    """Write a result; the file appears under ``path`` only when the block has succeeded. Raises ReconError."""
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["contrast"] = contrast
+            file.attrs["configuration"] = json.dumps(configuration)
+            file.attrs["audit"] = "{}"
+            if voxel_size is not None:
+                file.attrs["voxel_size_mm"] = voxel_size
+            if affine is not None:
+                file.attrs["affine"] = affine
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            writer = ResultWriter(file, slices, shape)
+            yield writer
+            if "reconstruction" not in file:
+                raise ReconError(f"{path}: nothing was reconstructed")
+
+
+def read_result(path: str | Path) -> Reconstruction:
+    """Read a result file. Raises ReconError when it is missing, truncated or not a result of recon."""
+    path = Path(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise ReconError(f"{path}: not a result of 'recon reconstruct'")
+            known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}
+            voxel = file.attrs.get("voxel_size_mm")
+            return Reconstruction(
+                path=path,
+                reconstruction=file["reconstruction"][()],
+                std=file["std"][()] if "std" in file else None,
+                zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
+                samples=file["samples"][()] if "samples" in file else None,
+                contrast=str(file.attrs["contrast"]),
+                voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
+                affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
+                attributes={
+                    k: (v.item() if hasattr(v, "item") else v) for k, v in file.attrs.items() if k not in known
+                },
+                configuration=json.loads(file.attrs["configuration"]),
+                audit=json.loads(file.attrs["audit"]),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error

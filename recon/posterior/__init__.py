@@ -1,0 +1,1 @@
+"""Data consistency, samplers, baselines, audit."""

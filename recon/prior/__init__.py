@@ -1,0 +1,1 @@
+"""The diffusion model: denoiser, training data, training, storage."""

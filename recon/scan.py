@@ -1,0 +1,68 @@
+"""The one measured-data object: what a scanner acquired, read slice by slice."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError
+
+KspaceReader = Callable[[int], NDArray[np.complex64]]
+ImageReader = Callable[[int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One multi-coil Cartesian scan. No patient identity is carried.
+
+    ``read_kspace(slice)`` gives complex64 ``[coil, readout, phase]``, centred, orthonormal FFT convention, with
+    readout oversampling still in it; unsampled positions are exactly zero. Nothing is read before it is asked for.
+    """
+
+    path: Path
+    digest: str  # SHA-256 of the file's content: names the random streams and the provenance
+    shape: tuple[int, int, int, int]  # slice, coil, readout, phase
+    read_kspace: KspaceReader
+    mask: NDArray[np.bool_]  # [phase], or [readout, phase] for a 2-D mask; all True when fully sampled
+    calibration: tuple[int, int]  # centred fully sampled extent (readout, phase); (0, 0) when there is none
+    image_shape: tuple[int, int]  # (readout, phase) after readout oversampling is removed and phase padding cropped
+    contrast: str  # T1, T2, PD, FLAIR, DWI, T1POST ... or "unknown"
+    voxel_size: tuple[float, float, float] | None = None  # mm along readout, phase, slice
+    affine: NDArray[np.float64] | None = None  # 4x4, (readout, phase, slice) index -> RAS+ mm (NIfTI convention)
+    phase_limits: tuple[int, int] | None = None  # half-open range of phase lines that were encoded at all
+    noise: NDArray[np.complex64] | None = None  # [coil, sample] noise scan
+    noise_covariance: NDArray[np.complex64] | None = None  # [coil, coil], E[n n^H], as stored in the file
+    calibration_kspace: KspaceReader | None = None  # separate calibration scan, same layout, zeros where not measured
+    read_reference: ImageReader | None = None  # [readout, phase] magnitude reference stored in the file
+    facts: Mapping[str, str | float | int] = field(default_factory=dict)  # vendor, field strength, TE, TR ...
+
+    @property
+    def acceleration(self) -> float:
+        """Encoded positions over acquired positions (padding outside the encoding limits does not count)."""
+        mask = self.mask
+        if self.phase_limits is not None:
+            mask = mask[..., self.phase_limits[0] : self.phase_limits[1]]
+        return float(mask.size / max(int(mask.sum()), 1))
+
+
+def open_scan(path: str | Path) -> Scan:
+    """Open a scan of any supported format: fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr.
+
+    Only headers are read. Raises ReconError when the file is missing, truncated, foreign or not Cartesian.
+    """
+    from recon.formats import bart, fastmri, ismrmrd
+
+    path = Path(path)
+    if path.suffix in (".cfl", ".hdr"):
+        return bart.open_bart(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file")
+    for module in (fastmri, ismrmrd):
+        if module.recognises(path):
+            return module.open_file(path)
+    raise ReconError(
+        f"{path}: not a scan that recon reads (fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr); "
+        "import other arrays with 'recon convert'"
+    )

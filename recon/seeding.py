@@ -1,0 +1,25 @@
+"""Random generators that depend on what is drawn, not on when or where it is drawn."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def stream_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed from the run's seed and the names of the draw, e.g. ``(scan digest, slice, sample)``.
+
+    Hashing makes the streams independent of batch size, of the order of scans and of the number of processes.
+    """
+    text = "\x1f".join([str(int(seed)), *map(str, names)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A torch generator on ``device`` for one named stream of random numbers."""
+    return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))
+
+
+def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
+    """A numpy generator for one named stream of random numbers."""
+    return np.random.default_rng(stream_seed(seed, *names))

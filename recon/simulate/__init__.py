@@ -1,0 +1,1 @@
+"""Simulated brain scans: anatomy, contrast, lesions, acquisition."""
