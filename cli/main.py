@@ -23,6 +23,11 @@ app = typer.Typer(
 scans.register(app)
 
 
+@app.callback()
+def _root() -> None:
+    """Accelerated MRI reconstruction with diffusion models."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit codes: 0 success, 1 a check failed, 2 the user's mistake, 130 interrupted.
 

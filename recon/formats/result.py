@@ -19,7 +19,7 @@ FORMAT = "recon-result-1"
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A result read back. Images are ``[slice, readout, phase]``; ``affine`` maps (readout, phase, slice) to RAS+ mm."""
+    """A result read back: images ``[slice, readout, phase]``, affine (readout, phase, slice) to RAS+ mm."""
 
     path: Path
     reconstruction: NDArray[np.float32]  # posterior mean (or baseline), magnitude, in the scan's own units
@@ -70,22 +70,21 @@ def write_result(
     attributes: Mapping[str, Any],
 ) -> Iterator[ResultWriter]:
     """Write a result; the file appears under ``path`` only when the block has succeeded. Raises ReconError."""
-    with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["contrast"] = contrast
-            file.attrs["configuration"] = json.dumps(configuration)
-            file.attrs["audit"] = "{}"
-            if voxel_size is not None:
-                file.attrs["voxel_size_mm"] = voxel_size
-            if affine is not None:
-                file.attrs["affine"] = affine
-            for name, value in attributes.items():
-                file.attrs[name] = value
-            writer = ResultWriter(file, slices, shape)
-            yield writer
-            if "reconstruction" not in file:
-                raise ReconError(f"{path}: nothing was reconstructed")
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["contrast"] = contrast
+        file.attrs["configuration"] = json.dumps(configuration)
+        file.attrs["audit"] = "{}"
+        if voxel_size is not None:
+            file.attrs["voxel_size_mm"] = voxel_size
+        if affine is not None:
+            file.attrs["affine"] = affine
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        writer = ResultWriter(file, slices, shape)
+        yield writer
+        if "reconstruction" not in file:
+            raise ReconError(f"{path}: nothing was reconstructed")
 
 
 def read_result(path: str | Path) -> Reconstruction:
