@@ -5,12 +5,14 @@ import traceback
 import warnings
 from typing import Any
 
-import click
 import typer
 
 from cli import scans
 from cli.output import note
 from recon.errors import ReconError
+
+# Newer typer releases carry their own copy of click; its base error is found through what typer exports.
+_ClickException: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="recon",
@@ -40,13 +42,13 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.showwarning = _show_warning
     try:
         outcome = typer.main.get_command(app).main(args=words, prog_name="recon", standalone_mode=False)
-    except (ReconError, click.ClickException) as error:
+    except (ReconError, _ClickException) as error:
         if debug:
             traceback.print_exc()
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        message = error.format_message() if isinstance(error, _ClickException) else str(error)
         note(f"recon: {' '.join(message.split())}")
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         note("recon: interrupted; nothing half-written is left, run the same command again to continue")
         sys.exit(130)
     except Exception as error:
