@@ -10,4 +10,6 @@ def register(app: typer.Typer) -> None:
 
 def info(path: str) -> None:
     """What is in a scan file, and whether it can be reconstructed."""
-    raise NotImplementedError
+    from recon.scan import open_scan
+
+    open_scan(path)
