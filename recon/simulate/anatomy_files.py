@@ -378,10 +378,16 @@ def _brain_of_image(image: NDArray[np.float32], voxel_size: tuple[float, float, 
         return binary_erosion(mask, disc, iterations=max(int(round(millimetre / 3.0)), 1))
 
     level = zoom(image, factors, order=1, grid_mode=True, mode="nearest")
+    depths = range(3, 22, 3)
+    inner = [coarse, *(shrink(coarse, depth) for depth in depths)]
+    shells = [outer & ~deeper for outer, deeper in zip(inner[:-1], inner[1:], strict=True)]
     core = shrink(coarse, 30)
-    bone = shrink(coarse, 6) & ~shrink(coarse, 12)
-    if core.any() and bone.any() and np.median(level[bone]) < 0.5 * np.median(level[core]):
-        coarse = shrink(coarse, 15)
+    if core.any() and all(shell.any() for shell in shells):
+        profile = [float(np.median(level[shell])) for shell in shells[1:]]
+        darkest = int(np.argmin(profile))
+        # Bone is a dark shell below the surface; a stripped brain has none.
+        if profile[darkest] < 0.55 * np.median(level[core]):
+            coarse = shrink(coarse, depths[darkest + 1] + 3)
     back = np.divide(image.shape, coarse.shape)
     return zoom(coarse.astype(np.float32), back, order=1, grid_mode=True, mode="nearest") > 0.5
 

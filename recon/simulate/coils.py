@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 _SEGMENTS = 24
-_COARSE = 40  # points an axis at which the fields are computed; they are smooth, so splines do the rest
+_COARSE = 28  # points an axis at which the fields are computed; they are smooth, so splines do the rest
 
 
 def coil_maps(

@@ -132,7 +132,8 @@ def simulate_subject(
         }
     return Subject(
         name=name,
-        group=anatomy.group,
+        # Draws from a group average are as many persons; draws from one real head stay that person.
+        group=name if anatomy.probabilistic else anatomy.group,
         brain=brain,
         fractions=fractions,
         measured=measured,
