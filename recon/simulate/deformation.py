@@ -31,7 +31,7 @@ def random_displacement(
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
     generator: np.random.Generator,
-    amplitude: float = 3.5,
+    amplitude: float = 2.6,
     length: float = 32.0,
 ) -> NDArray[np.float32]:
     """A smooth displacement in mm, ``[3, slice, row, column]`` along (slice, row, column).

@@ -74,7 +74,12 @@ def draw_lesion(
 
     Raises ReconError when no imaged slice holds enough tissue of the territory.
     """
-    places = territory_masks(*coordinates) if territories is None else dict(territories)
+    if territories is None:
+        # Territories differ between people by a centimetre: move the borders smoothly.
+        own = [axis + 4.0 * smooth_field(tissue.shape, spacing, 15.0, generator) for axis in coordinates]
+        places = territory_masks(*own)
+    else:
+        places = dict(territories)
     inside = tissue > 0.6
     voxel = float(np.prod(spacing)) / 1000
     usable = {name: place & inside for name, place in places.items()}

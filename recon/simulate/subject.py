@@ -340,19 +340,28 @@ def _tissue_grid(
             for volume in anatomy.fractions
         ]
     )
-    if anatomy.probabilistic:
-        fractions = _own_boundaries(fractions, spacing, generator)
+    distance = None
     if anatomy.distance is not None:
         distance = _slab(anatomy.distance, anatomy, coordinates, offsets[len(offsets) // 2 : len(offsets) // 2 + 1], 60.0)
+    if anatomy.probabilistic:
+        fractions = _own_boundaries(fractions, distance, spacing, generator)
+    if distance is not None:
         _add_skull(fractions, distance, brain, spacing, generator)
     return fractions
 
 
 def _own_boundaries(
-    fractions: NDArray[np.float32], spacing: tuple[float, float, float], generator: np.random.Generator
+    fractions: NDArray[np.float32],
+    distance: NDArray[np.float32] | None,
+    spacing: tuple[float, float, float],
+    generator: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Tissue borders of one person from a group average: the average says how likely a tissue is at a place, a smooth
-    random field picks one, and a soft threshold leaves the partial volume of a voxel at the border."""
+    random field picks one, and a soft threshold leaves the partial volume of a voxel at the border.
+
+    An average has lost the sulci, which no two people share. Within 16 mm of the surface (``distance`` in mm, negative
+    inside) they are put back as the zero lines of a random field: CSF on the line, cortex beside it.
+    """
     brain = fractions[[CSF, GREY, WHITE, DEEP_GREY]]
     total = brain.sum(0)
     score = np.log(brain + 0.02)
@@ -361,6 +370,13 @@ def _own_boundaries(
             total.shape, spacing, 5.0, generator
         )
         score[index] += strength * fine
+    if distance is not None:
+        cortical = np.clip((distance + 17) / 4, 0, 1) * (distance < 3) * np.clip((brain[1] + brain[0] - 0.25) * 4, 0, 1)
+        line = _line_distance(smooth_field(total.shape, spacing, 6.5, generator), spacing)
+        width = np.clip(0.7 + 0.35 * smooth_field(total.shape, spacing, 12.0, generator), 0.1, 1.6)
+        score[0] += cortical * 2.6 * _step(width - line, 0.5)
+        score[1] += cortical * 1.4 * _step(3.2 - line, 0.8)
+        score[2] += cortical * 1.0 * _step(line - 3.4, 0.8)
     score *= 2.6
     score -= score.max(0)
     weight = np.exp(score)
@@ -371,6 +387,17 @@ def _own_boundaries(
     result = fractions.copy()
     result[[CSF, GREY, WHITE, DEEP_GREY]] = weight
     return result
+
+
+def _line_distance(field: NDArray[np.float32], spacing: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Distance in mm from the zero lines of ``field`` in each slice, to first order: |f| / |grad f|."""
+    down, across = np.gradient(field, spacing[1], spacing[2], axis=(1, 2))
+    return np.abs(field) / np.maximum(np.hypot(down, across), 0.02)
+
+
+def _step(depth: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """0 to 1 around ``depth`` = 0, over some ``width`` mm."""
+    return np.clip(depth / width * 0.5 + 0.5, 0, 1)
 
 
 def _add_skull(
@@ -392,7 +419,7 @@ def _add_skull(
         return rise * np.clip((end - distance) / soft + 0.5, 0, 1)
 
     free = np.clip(1 - fractions.sum(0), 0, 1)
-    csf_end = thickness(1.8, 0.3, 0.35)
+    csf_end = thickness(1.1, 0.3, 0.35)
     inner_end = csf_end + thickness(1.8, 0.15)
     marrow_end = inner_end + thickness(2.6, 0.3, 0.35)
     outer_end = marrow_end + thickness(1.8, 0.15)
