@@ -1,15 +1,16 @@
 """Heads from elsewhere (``--anatomy DIR``): labelled npz, labelled NIfTI, and real images in one contrast.
 
-- ``*.npz`` with ``t1`` and ``labels`` ``[subject, slice, row, column]`` (or one subject's ``[slice, row, column]``): labels
-  0 background, 1 CSF, 2 grey, 3 white, 4 deep grey matter. Skull and scalp, which no label names, come from the image, and
-  so does the partial volume of every voxel. An optional array ``groups`` names the person of each subject.
+- ``*.npz`` with ``t1`` and ``labels`` ``[subject, slice, row, column]`` (or one subject's ``[slice, row, column]``):
+  labels 0 background, 1 CSF, 2 grey, 3 white, 4 deep grey matter. Skull and scalp, which no label names, come from the
+  image, and so does the partial volume of every voxel. An optional array ``groups`` names the person of each subject.
 - NIfTI with whole numbers 0 to 3 (or 4), the same labels; skull and scalp are then the built-in layers.
-- NIfTI whose name tells the contrast (``..._FLAIR.nii.gz``, T1, T1w, T2, PD, DWI): a real magnitude. Only its acquisition
-  is simulated: semi-synthetic. Files of one subject on one grid are read together.
+- NIfTI whose name tells the contrast (``..._FLAIR.nii.gz``, T1, T1w, T2, PD, DWI): a real magnitude. Only its
+  acquisition is simulated: semi-synthetic. Files of one subject on one grid are read together.
 
 ``licence.txt`` in the folder, if there, is quoted in every manifest.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,7 +144,9 @@ def _stem(path: Path) -> str:
 
 def _licence(path: Path) -> str:
     note = path.parent / "licence.txt"
-    return note.read_text(encoding="utf-8", errors="replace").strip()[:500] if note.is_file() else "see the data's own licence"
+    if not note.is_file():
+        return "see the data's own licence"
+    return note.read_text(encoding="utf-8", errors="replace").strip()[:500]
 
 
 @lru_cache(maxsize=2)
@@ -151,7 +154,9 @@ def _npz_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str] | Non
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "labels" not in archive or "t1" not in archive:
-                raise ReconError(f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}")
+                raise ReconError(
+                    f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}"
+                )
             t1, labels = archive["t1"], archive["labels"]
             groups = [str(entry) for entry in archive["groups"]] if "groups" in archive else None
     except (OSError, ValueError, EOFError, KeyError) as error:
@@ -209,9 +214,9 @@ def fractions_from_image(
 ) -> NDArray[np.float32]:
     """Tissue fractions ``[tissue, slice, row, column]`` from labels and the T1-weighted image they were drawn on.
 
-    Within the brain a voxel's intensity lies between the mean intensities of CSF, grey and white matter; where it lies is
-    its partial volume. Labels only say which tissues are near. Outside, bright is fat, medium is skin or muscle, dark is
-    CSF next to the brain and bone or air beyond.
+    Within the brain a voxel's intensity lies between the mean intensities of CSF, grey and white matter; where it lies
+    is its partial volume. Labels only say which tissues are near. Outside, bright is fat, medium is skin or muscle,
+    dark is CSF next to the brain and bone or air beyond.
     """
     even = t1 / _shading(t1, labels)
     level = {code: float(np.median(even[labels == code])) for code in (1, 2, 3, 4) if (labels == code).any()}
@@ -375,12 +380,12 @@ def _brain_of_image(image: NDArray[np.float32], voxel_size: tuple[float, float, 
     disc = np.hypot(*np.mgrid[-1:2, -1:2])[None] < 1.3
 
     def shrink(mask: NDArray[np.bool_], millimetre: float) -> NDArray[np.bool_]:
-        return binary_erosion(mask, disc, iterations=max(int(round(millimetre / 3.0)), 1))
+        return binary_erosion(mask, disc, iterations=max(round(millimetre / 3.0), 1))
 
     level = zoom(image, factors, order=1, grid_mode=True, mode="nearest")
     depths = range(3, 22, 3)
     inner = [coarse, *(shrink(coarse, depth) for depth in depths)]
-    shells = [outer & ~deeper for outer, deeper in zip(inner[:-1], inner[1:], strict=True)]
+    shells = [outer & ~deeper for outer, deeper in itertools.pairwise(inner)]
     core = shrink(coarse, 30)
     if core.any() and all(shell.any() for shell in shells):
         profile = [float(np.median(level[shell])) for shell in shells[1:]]

@@ -1,9 +1,9 @@
 """Cohorts on disk: fastMRI-format scans, lesion masks and a manifest; what exists already is kept.
 
 Beside ``SUBJECT_CONTRAST.h5`` lies, with ``stroke``, ``SUBJECT_lesion.h5`` for all contrasts of the subject: dataset
-``lesion`` bool ``[slice, readout, phase]`` on the scan's image grid, dataset ``lesion_fraction`` float32 of the same shape
-(soft edges), attributes territory, stage, volume_ml, voxel_size_mm and affine. ``manifest.json`` lists every scan with its
-person (``group``: split by it), its source and licence.
+``lesion`` bool ``[slice, readout, phase]`` on the scan's image grid, dataset ``lesion_fraction`` float32 of the same
+shape (soft edges), attributes territory, stage, volume_ml, voxel_size_mm and affine. ``manifest.json`` lists every
+scan with its person (``group``: split by it), its source and licence.
 """
 
 import json
@@ -20,6 +20,7 @@ from recon.errors import ReconError
 from recon.seeding import numpy_generator
 from recon.simulate.anatomy_files import AnatomySource
 from recon.simulate.contrast import CONTRASTS
+from recon.simulate.lesion_files import LesionFiles
 from recon.simulate.lesions import STAGES
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
 from recon.simulate.scanner import centred_ifft
@@ -46,6 +47,8 @@ class Settings:
     territory: str | None = None
     stage: str | None = None
     anatomy: str = "icbm152"
+    lesion_shapes: str | None = None  # name of the folder of real masks
+    territories: str | None = None  # name of the territory atlas
 
     def __post_init__(self) -> None:
         if min(self.size) < 16 or max(self.size) > 1024:
@@ -62,7 +65,7 @@ class Settings:
             raise ReconError(f"field of view {self.field_of_view} mm: choose 150 to 500")
         if self.thickness is not None and not 0.5 <= self.thickness <= 10:
             raise ReconError(f"slice thickness {self.thickness} mm: choose 0.5 to 10")
-        if self.territory is not None and self.territory not in TERRITORY_SHARES:
+        if self.territory is not None and self.territories is None and self.territory not in TERRITORY_SHARES:
             raise ReconError(f"territory {self.territory!r} is unknown; choose from {', '.join(TERRITORY_SHARES)}")
         if self.stage is not None and self.stage not in STAGES:
             raise ReconError(f"lesion stage {self.stage!r} is unknown; choose from {', '.join(STAGES)}")
@@ -77,7 +80,13 @@ class Examination:
     scans: Mapping[str, SimulatedScan]
 
 
-def examine(source: AnatomySource, name: str, contrasts: Sequence[str], settings: Settings) -> Examination:
+def examine(
+    source: AnatomySource,
+    name: str,
+    contrasts: Sequence[str],
+    settings: Settings,
+    lesion_files: LesionFiles | None = None,
+) -> Examination:
     """Simulate one subject called ``name`` in ``contrasts``, in memory.
 
     Every draw depends only on ``settings.seed``, ``name`` and the contrast: neither on other subjects nor on the other
@@ -94,6 +103,7 @@ def examine(source: AnatomySource, name: str, contrasts: Sequence[str], settings
         stroke=settings.stroke,
         territory=settings.territory,
         stage=settings.stage,
+        lesion_files=lesion_files,
     )
     array = draw_coils(subject, settings.coils, numpy_generator(settings.seed, "coils", name))
     scans = {}
@@ -110,8 +120,8 @@ def plan_cohort(
 ) -> list[tuple[str, AnatomySource, tuple[str, ...]]]:
     """Names, heads and contrasts of ``subjects`` subjects: the heads in turn, then again in another shape.
 
-    Heads that were measured in none of ``contrasts`` are left out. Raises ReconError when none is left, or for an unknown
-    contrast.
+    Heads that were measured in none of ``contrasts`` are left out. Raises ReconError when none is left, or for an
+    unknown contrast.
     """
     for contrast in contrasts:
         if contrast not in CONTRASTS:
@@ -124,7 +134,9 @@ def plan_cohort(
     ]
     usable = [(source, possible) for source, possible in usable if possible]
     if not usable:
-        raise ReconError(f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels")
+        raise ReconError(
+            f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels"
+        )
     plan = []
     for index in range(subjects):
         source, possible = usable[index % len(usable)]
@@ -138,6 +150,7 @@ def simulate_cohort(
     subjects: int,
     contrasts: Sequence[str],
     settings: Settings,
+    lesion_files: LesionFiles | None = None,
     progress: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
 ) -> dict[str, Any]:
     """Write the scans of a cohort; returns the manifest, with ``written`` and ``kept`` counts added.
@@ -159,7 +172,7 @@ def simulate_cohort(
         kept += len(possible) - len(missing)
         if not missing:
             continue
-        examination = examine(source, name, missing, settings)
+        examination = examine(source, name, missing, settings, lesion_files)
         if examination.subject.lesion is not None:
             write_lesion(lesion_file, examination.subject)
         for contrast in missing:

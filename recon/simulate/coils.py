@@ -17,9 +17,10 @@ def coil_maps(
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Sensitivities of ``coils`` loops for axial slices at heights ``positions`` (mm from the array's centre).
 
-    ``shape`` and ``voxel_size`` (mm) are (readout, phase). Loops of 45-70 mm radius sit on a helmet about 125 mm from the
-    axis, in one ring up to 10 coils, in two beyond. The sensitivity is the transverse field B_x - i B_y of unit current
-    (reciprocity: Hoult and Richards, J Magn Reson 24:71, 1976), each coil with a random receiver phase and gain.
+    ``shape`` and ``voxel_size`` (mm) are (readout, phase). Loops of 45-70 mm radius sit on a helmet about 125 mm from
+    the axis, in one ring up to 10 coils, in two beyond. The sensitivity is the transverse field B_x - i B_y of unit
+    current (reciprocity: Hoult and Richards, J Magn Reson 24:71, 1976), each coil with a random receiver phase and
+    gain.
 
     Returns the maps ``[slice, coil, readout, phase]`` complex64 with sum_c |S_c|^2 = 1 everywhere, and the root sum of
     squares they had before, ``[slice, readout, phase]`` float32 with unit mean: the receive shading.

@@ -12,8 +12,8 @@ _STEEPEST = 0.3
 
 def random_affine(generator: np.random.Generator, rotation: float = 6.0, scale: float = 0.05) -> NDArray[np.float64]:
     """A 3x3 matrix (slice, row, column in mm about the head's centre): rotations of up to about ``rotation`` degrees in
-    the plane and a third of that through it, scalings of standard deviation ``scale``, and a mirror (left-right) half of
-    the time."""
+    the plane and a third of that through it, scalings of standard deviation ``scale``, and a mirror (left-right) half
+    of the time."""
     angles = np.deg2rad(rotation) * generator.uniform(-1, 1, 3) * np.array([1.0, 1 / 3, 1 / 3])
     matrix = np.diag(np.exp(scale * generator.standard_normal(3)))
     for axis, angle in enumerate(angles):

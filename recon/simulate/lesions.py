@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,8 @@ def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.rand
     """Brain tissues as a lesion changes them: cytotoxic oedema first (diffusivity down, T2 slowly up), then vasogenic
     oedema (T2 and T1 up, diffusivity back to normal at 1-2 weeks), gliosis last (all up).
 
-    Ratios after Schlaug et al., Neurology 49:113, 1997 and Lansberg et al., AJNR 22:637, 2001 (diffusivity and T2 by age)
-    and Bernarding et al., Magn Reson Med 44:733, 2000 (T1). Raises ReconError for an unknown stage.
+    Ratios after Schlaug et al., Neurology 49:113, 1997 and Lansberg et al., AJNR 22:637, 2001 (diffusivity and T2 by
+    age) and Bernarding et al., Magn Reson Med 43:52, 2000 (T1). Raises ReconError for an unknown stage.
     """
     ranges = {  # T1 ratio, T2 ratio, diffusivity ratio
         "acute": ((1.08, 1.25), (1.15, 1.55), (0.45, 0.65)),
@@ -70,7 +69,8 @@ def draw_lesion(
     ``coordinates`` [3, slice, row, column] are approximate MNI mm (right, anterior, superior), ``tissue`` [slice, row,
     column] is the fraction of brain tissue (no CSF), ``spacing`` is mm along slice, row, column. The shape is the level
     set of a smooth random field minus the squared distance from a random site, cut at the territory's border, so that
-    its volume is the one drawn (log-normal, median 12 mL, lacunes 0.7 mL). ``territories`` replaces the built-in geometry.
+    its volume is the one drawn (log-normal, median 12 mL, lacunes 0.7 mL). ``territories`` replaces the built-in
+    geometry.
 
     Raises ReconError when no imaged slice holds enough tissue of the territory.
     """
@@ -87,7 +87,9 @@ def draw_lesion(
     if territory is not None:
         usable = {name: place for name, place in usable.items() if name == territory}
     if not usable:
-        raise ReconError(f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices")
+        raise ReconError(
+            f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices"
+        )
     names = sorted(usable)
     shares = np.array([TERRITORY_SHARES.get(name, 0.1) for name in names])
     name = names[int(generator.choice(len(names), p=shares / shares.sum()))]
@@ -146,7 +148,7 @@ def _shape(
     roughness = smooth_field(place.shape, spacing, max(0.35 * radius, 1.5), generator)
     score = 0.45 * roughness + 0.15 * smooth_field(place.shape, spacing, 2.0, generator) - squared / radius**2
     score = np.where(place, score, -np.inf)
-    count = max(int(round(volume * 1000 / float(np.prod(spacing)))), 12)
+    count = max(round(volume * 1000 / float(np.prod(spacing))), 12)
     threshold = np.partition(score[place], -count)[-count] if count < place.sum() else -np.inf
     shape = score >= threshold
     shape &= place

@@ -23,6 +23,7 @@ from recon.simulate.anatomy import (
 from recon.simulate.contrast import Sequence, Tissue, draw_sequence, draw_tissues, tissue_signals
 from recon.simulate.deformation import random_affine, random_displacement
 from recon.simulate.fields import sample_volume, smooth_field
+from recon.simulate.lesion_files import LesionFiles, atlas_territories, real_lesion
 from recon.simulate.lesions import Lesion, draw_lesion, lesion_tissues
 
 
@@ -68,6 +69,7 @@ def simulate_subject(
     stroke: bool = False,
     territory: str | None = None,
     stage: str | None = None,
+    lesion_files: LesionFiles | None = None,
     field_strength: float | None = None,
     lowest: float = -18.0,
     highest: float = 62.0,
@@ -75,9 +77,10 @@ def simulate_subject(
     """Draw a person from ``anatomy``: pose, deformation, sharpened tissue borders, skull, tissue parameters, a lesion.
 
     ``size`` is (readout, phase) or one number for both; ``field_of_view`` in mm is that of the readout, with square
-    pixels (drawn from 220-250 when None). ``slices`` slices of ``thickness`` mm (drawn from 3-5 when None; less where the
-    anatomy is thinner) are spread between ``lowest`` and ``highest`` mm MNI height, as far as the anatomy reaches.
-    Everything random comes from ``generator``.
+    pixels (drawn from 220-250 when None). ``slices`` slices of ``thickness`` mm (drawn from 3-5 when None; less where
+    the anatomy is thinner) are spread between ``lowest`` and ``highest`` mm MNI height, as far as the anatomy reaches.
+    ``lesion_files`` gives real lesion shapes (chronic unless ``stage`` is given) or a territory atlas. Everything
+    random comes from ``generator``.
 
     Raises ReconError when the anatomy has no brain there or the lesion's territory is not imaged.
     """
@@ -113,7 +116,12 @@ def simulate_subject(
     lesion, lesioned = None, None
     if stroke:
         tissue = _brain_tissue(fractions, brain, measured)
-        lesion = draw_lesion(world, tissue, spacing, generator, territory, stage)
+        files = lesion_files or LesionFiles()
+        if files.shapes:
+            lesion = real_lesion(files.shapes, world, tissue, spacing, generator, stage)
+        else:
+            atlas = atlas_territories(files.territories, world) if files.territories is not None else None
+            lesion = draw_lesion(world, tissue, spacing, generator, territory, stage, atlas)
         lesioned = lesion_tissues(tissues, lesion.stage, generator)
     facts: dict[str, str | float | int] = {
         "source": anatomy.source,
@@ -125,6 +133,8 @@ def simulate_subject(
         "mirrored": int(mirrored),
     }
     if lesion is not None:
+        if lesion_files is not None and lesion_files.shapes:
+            facts["kind"] = "semi-synthetic"  # the shape of the lesion is a patient's
         facts |= {
             "lesion_ml": round(lesion.volume, 3),
             "lesion_territory": lesion.territory,
@@ -214,8 +224,9 @@ def _relative_slope(tissues: Mapping[str, Tissue], sequence: Sequence) -> NDArra
 
 
 def _lesion_ratio(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
-    """What a lesion multiplies a measured magnitude with: the ratio of the signal equations for white and grey matter."""
-    assert subject.lesion is not None and subject.lesioned_tissues is not None
+    """What a lesion multiplies a measured magnitude with: the ratio of signals of white and grey matter."""
+    assert subject.lesion is not None
+    assert subject.lesioned_tissues is not None
     indices = [WHITE, GREY]
     healthy = float(np.abs(tissue_signals(subject.tissues, sequence)[indices]).mean())
     changed = float(np.abs(tissue_signals(subject.lesioned_tissues, sequence)[indices]).mean())
@@ -259,7 +270,7 @@ def _slice_heights(
 
 
 def _native_slices(anatomy: Anatomy) -> bool:
-    """Whether slices are taken as they are: a thin slab, or slices so thick that between them there is nothing to see."""
+    """Whether slices are taken as they are: a thin slab, or slices too thick to interpolate between."""
     return anatomy.voxel_size[0] >= 2.5 or anatomy.brain.shape[0] * anatomy.voxel_size[0] < 30
 
 
@@ -302,7 +313,7 @@ def _pull_back(
 
 def _slab_offsets(anatomy: Anatomy, thickness: float) -> NDArray[np.float32]:
     """Offsets in voxels along the slice axis whose mean is the slice profile: one every 1.2 mm or so."""
-    count = max(int(round(thickness / max(anatomy.voxel_size[0], 1.2))), 1)
+    count = max(round(thickness / max(anatomy.voxel_size[0], 1.2)), 1)
     if thickness <= anatomy.voxel_size[0]:
         return np.zeros(1, np.float32)
     return (((np.arange(count) + 0.5) / count - 0.5) * thickness / anatomy.voxel_size[0]).astype(np.float32)
@@ -342,7 +353,8 @@ def _tissue_grid(
     )
     distance = None
     if anatomy.distance is not None:
-        distance = _slab(anatomy.distance, anatomy, coordinates, offsets[len(offsets) // 2 : len(offsets) // 2 + 1], 60.0)
+        middle = len(offsets) // 2
+        distance = _slab(anatomy.distance, anatomy, coordinates, offsets[middle : middle + 1], 60.0)
     if anatomy.probabilistic:
         fractions = _own_boundaries(fractions, distance, spacing, generator)
     if distance is not None:
