@@ -71,7 +71,7 @@ def builtin_anatomy() -> Anatomy:
     t1, grey, white = volumes
     affine = radiological_affine(np.asarray(image.affine), t1.shape)
     brain = filled_brain(t1 > 0)
-    grey, white = grey / 255, white / 255
+    grey, white = grey / np.float32(255), white / np.float32(255)
     fractions = np.zeros((len(TISSUES), *t1.shape), np.float32)
     deep = deep_grey_weight(t1.shape, affine)
     fractions[WHITE] = white * brain

@@ -288,7 +288,7 @@ def _is_tissue_map(path: Path) -> bool:
     import nibabel
 
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         if image.get_data_dtype().kind not in "ui":
             return False
         codes = np.unique(np.asarray(image.dataobj))
@@ -327,7 +327,7 @@ def _image_sources(paths: dict[str, Path]) -> list[AnatomySource]:
     grids: dict[tuple[Any, ...], dict[str, Path]] = {}
     for contrast, path in paths.items():
         try:
-            header = nibabel.load(path)
+            header: Any = nibabel.load(path)
         except Exception as error:
             raise ReconError(f"{path}: truncated or not NIfTI ({error})") from error
         key = (tuple(header.shape), tuple(np.round(header.affine, 3).ravel()))

@@ -39,10 +39,11 @@ def random_displacement(
     The sum of a wide (``length`` mm) and a fine (a third of it) Gaussian field, of standard deviation ``amplitude`` and
     a fifth of that; scaled down where its steepest gradient would fold the image. Raises nothing.
     """
-    field = np.stack(
+    wide, fine = np.float32(amplitude), np.float32(0.2 * amplitude)
+    field: NDArray[np.float32] = np.stack(
         [
-            amplitude * smooth_field(shape, spacing, length, generator)
-            + 0.2 * amplitude * smooth_field(shape, spacing, length / 3, generator)
+            wide * smooth_field(shape, spacing, length, generator)
+            + fine * smooth_field(shape, spacing, length / 3, generator)
             for _ in range(3)
         ]
     )
@@ -50,4 +51,4 @@ def random_displacement(
     for axis, pitch in enumerate(spacing):
         if shape[axis] > 1:
             steepest = max(steepest, float(np.abs(np.diff(field, axis=axis + 1)).max()) / pitch)
-    return field * min(1.0, _STEEPEST / max(steepest, 1e-6))
+    return field * np.float32(min(1.0, _STEEPEST / max(steepest, 1e-6)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def _volume(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     import nibabel
 
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         volume = np.squeeze(np.asarray(image.dataobj, np.float32))
     except Exception as error:  # nibabel raises many kinds for a damaged file
         raise ReconError(f"{path}: truncated or not NIfTI ({error})") from error

@@ -72,7 +72,8 @@ def noise_scale(
 
     SNR = mean over ``brain`` of |x| / n, where n is the standard deviation per real component of the noise in the
     optimally combined image. The combination w^H y with w = Psi^-1 s / (s^H Psi^-1 s) has n = 1 / sqrt(s^H Psi^-1 s)
-    (Roemer et al., Magn Reson Med 16:192, 1990), Psi being the covariance per real component. ``images`` [slice, readout, phase], ``maps`` [slice, coil, readout, phase].
+    (Roemer et al., Magn Reson Med 16:192, 1990), Psi being the covariance per real component. ``images`` are
+    [slice, readout, phase], ``maps`` [slice, coil, readout, phase].
 
     Raises ReconError when the SNR is not positive or the brain is empty.
     """

@@ -2,8 +2,9 @@
 
 Own geometry from published descriptions: Tatu et al., Neurology 50:1699, 1998 (cerebral hemispheres) and 47:1125, 1996
 (brainstem and cerebellum); shares of infarcts from Ng et al., Stroke 38:2309, 2007 (MCA 51 %, small vessel 13 %,
-PCA 7 %, cerebellum 7 %, ACA 5 %; the rest, brainstem and several territories at once, is not simulated). Borders between territories vary by centimetres between people (van
-der Zwan et al., J Neurosurg 77:927, 1992), so coarse borders are no less real than fine ones.
+PCA 7 %, cerebellum 7 %, ACA 5 %; the rest, brainstem and several territories at once, is not simulated). Borders
+between territories vary by centimetres between people (van der Zwan et al., J Neurosurg 77:927, 1992), so coarse
+borders are no less real than fine ones.
 """
 
 from collections.abc import Mapping
