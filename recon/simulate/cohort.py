@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.seeding import numpy_generator
-from recon.simulate.anatomy_files import AnatomySource
+from recon.simulate.anatomy import AnatomySource
 from recon.simulate.contrast import CONTRASTS
 from recon.simulate.lesion_files import LesionFiles
 from recon.simulate.lesions import STAGES

@@ -17,7 +17,7 @@ def coil_maps(
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
     """Sensitivities of ``coils`` loops for axial slices at heights ``positions`` (mm from the array's centre).
 
-    ``shape`` and ``voxel_size`` (mm) are (readout, phase). Loops of 45-70 mm radius sit on a helmet about 125 mm from
+    ``shape`` and ``voxel_size`` (mm) are (readout, phase). Loops of 45-75 mm radius sit on a helmet about 135 mm from
     the axis, in one ring up to 10 coils, in two beyond. The sensitivity is the transverse field B_x - i B_y of unit
     current (reciprocity: Hoult and Richards, J Magn Reson 24:71, 1976), each coil with a random receiver phase and
     gain.
@@ -29,8 +29,8 @@ def coil_maps(
     ring = np.arange(coils) % rings
     angle = 2 * np.pi * (np.arange(coils) / coils) + generator.uniform(0, 2 * np.pi) + generator.normal(0, 0.08, coils)
     height = (ring - (rings - 1) / 2) * 90 + generator.normal(0, 8, coils)
-    distance = 125 + generator.normal(0, 6, coils)
-    radius = np.clip(2.2 * np.pi * 125 / max(coils / rings, 5) / 2, 45, 70) * np.exp(generator.normal(0, 0.08, coils))
+    distance = 135 + generator.normal(0, 6, coils)
+    radius = np.clip(2.2 * np.pi * 135 / max(coils / rings, 5) / 2, 45, 75) * np.exp(generator.normal(0, 0.08, coils))
     gain = np.exp(generator.normal(0, 0.12, coils)) * np.exp(2j * np.pi * generator.random(coils))
 
     size = [min(_COARSE, count) for count in shape]

@@ -34,14 +34,14 @@ def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.rand
     Ratios after Schlaug et al., Neurology 49:113, 1997 and Lansberg et al., AJNR 22:637, 2001 (diffusivity and T2 by
     age) and Bernarding et al., Magn Reson Med 43:52, 2000 (T1). Raises ReconError for an unknown stage.
     """
-    ranges = {  # T1 ratio, T2 ratio, diffusivity ratio
-        "acute": ((1.08, 1.25), (1.15, 1.55), (0.45, 0.65)),
-        "subacute": ((1.2, 1.45), (1.5, 2.0), (0.75, 1.05)),
-        "chronic": ((1.3, 1.6), (1.5, 2.1), (1.4, 1.9)),
+    ranges = {  # ratios of T1, T2, diffusivity and water content
+        "acute": ((1.08, 1.25), (1.15, 1.55), (0.45, 0.65), (1.0, 1.03)),
+        "subacute": ((1.2, 1.45), (1.5, 2.0), (0.75, 1.05), (1.05, 1.1)),
+        "chronic": ((1.3, 1.6), (1.5, 2.1), (1.4, 1.9), (1.05, 1.12)),
     }
     if stage not in ranges:
         raise ReconError(f"lesion stage {stage!r} is unknown; choose from {', '.join(STAGES)}")
-    t1, t2, diffusivity = (float(generator.uniform(*limits)) for limits in ranges[stage])
+    t1, t2, diffusivity, water = (float(generator.uniform(*limits)) for limits in ranges[stage])
     changed = dict(tissues)
     for name in ("grey", "white", "deep_grey"):
         tissue = tissues[name]
@@ -50,7 +50,7 @@ def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.rand
             t1=tissue.t1 * t1,
             t2=tissue.t2 * t2,
             diffusivity=tissue.diffusivity * diffusivity,
-            density=min(tissue.density * 1.08, 1.0),
+            density=min(tissue.density * water, 1.0),
         )
     return changed
 
