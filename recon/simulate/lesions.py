@@ -114,7 +114,9 @@ def finish_lesion(
 ) -> Lesion:
     """A lesion from its binary ``shape``: soft edges (1 to 2.5 mm, softer when acute), a patchy interior and, when
     chronic, a CSF-filled cavity within a rim of gliosis."""
-    blur = float(generator.uniform(1.0, 2.5 if stage != "chronic" else 1.4))
+    # A lacune must not be blurred away: the edge is at most a third of the radius.
+    area = float(shape.sum(axis=(1, 2)).max()) * spacing[1] * spacing[2]
+    blur = min(float(generator.uniform(1.0, 2.5 if stage != "chronic" else 1.4)), float(np.sqrt(area / np.pi)) / 3)
     widths = (0.0, blur / spacing[1], blur / spacing[2])
     soft = gaussian_filter(shape.astype(np.float32), widths)
     patchy = 1 + 0.10 * smooth_field(shape.shape, spacing, 6.0, generator)
