@@ -25,7 +25,8 @@ def simulate(
     coils: Annotated[int, typer.Option(help="Receive coils.")] = 8,
     slices: Annotated[int, typer.Option(help="Slices a subject.")] = 8,
     snr: Annotated[
-        float, typer.Option(help="Mean brain signal over noise standard deviation (per real component, coils combined).")
+        float,
+        typer.Option(help="Mean brain signal over noise standard deviation (per real component, coils combined)."),
     ] = 30.0,
     field_of_view: Annotated[
         float | None, typer.Option(help="Millimetres along the readout. Default: 220 to 250, drawn for each subject.")

@@ -41,7 +41,9 @@ class Anatomy:
     licence: str
     kind: str  # "simulated" or "semi-synthetic"
     fractions: NDArray[np.float32] | None = None  # [tissue, slice, row, column] in 0..1, sum <= 1
-    distance: NDArray[np.float32] | None = None  # mm outside the brain (negative inside); None: the skull is in fractions
+    distance: NDArray[np.float32] | None = (
+        None  # mm outside the brain (negative inside); None: the skull is in fractions
+    )
     measured: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # contrast -> magnitude
     probabilistic: bool = False  # fractions are a group average: each subject draws its own boundaries from them
 
@@ -63,7 +65,9 @@ def builtin_anatomy() -> Anatomy:
     for name in ("t1", "gm", "wm"):
         path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
         if not path.is_file():
-            raise ReconError(f"{path}: the installed nilearn does not ship the ICBM 152 template; install nilearn 0.10-0.14")
+            raise ReconError(
+                f"{path}: the installed nilearn does not ship the ICBM 152 template; install nilearn 0.10-0.14"
+            )
         image = nibabel.as_closest_canonical(nibabel.load(path))
         volumes.append(radiological(np.asarray(image.dataobj, np.float32)))
     t1, grey, white = volumes

@@ -143,7 +143,11 @@ def _stem(path: Path) -> str:
 
 def _licence(path: Path) -> str:
     note = path.parent / "licence.txt"
-    return note.read_text(encoding="utf-8", errors="replace").strip()[:500] if note.is_file() else "see the data's own licence"
+    return (
+        note.read_text(encoding="utf-8", errors="replace").strip()[:500]
+        if note.is_file()
+        else "see the data's own licence"
+    )
 
 
 @lru_cache(maxsize=2)
@@ -151,7 +155,9 @@ def _npz_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str] | Non
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "labels" not in archive or "t1" not in archive:
-                raise ReconError(f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}")
+                raise ReconError(
+                    f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}"
+                )
             t1, labels = archive["t1"], archive["labels"]
             groups = [str(entry) for entry in archive["groups"]] if "groups" in archive else None
     except (OSError, ValueError, EOFError, KeyError) as error:

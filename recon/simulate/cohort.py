@@ -124,7 +124,9 @@ def plan_cohort(
     ]
     usable = [(source, possible) for source, possible in usable if possible]
     if not usable:
-        raise ReconError(f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels")
+        raise ReconError(
+            f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels"
+        )
     plan = []
     for index in range(subjects):
         source, possible = usable[index % len(usable)]

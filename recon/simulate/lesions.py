@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +81,9 @@ def draw_lesion(
     if territory is not None:
         usable = {name: place for name, place in usable.items() if name == territory}
     if not usable:
-        raise ReconError(f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices")
+        raise ReconError(
+            f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices"
+        )
     names = sorted(usable)
     shares = np.array([TERRITORY_SHARES.get(name, 0.1) for name in names])
     name = names[int(generator.choice(len(names), p=shares / shares.sum()))]

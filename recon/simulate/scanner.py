@@ -142,7 +142,9 @@ def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
     return fft.fftshift(fft.ifft2(shifted, norm="ortho", overwrite_x=True), axes=(-2, -1))
 
 
-def _noise(mixing: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.complex64]:
+def _noise(
+    mixing: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.complex64]:
     """Complex noise ``[coil, *shape]`` with covariance ``mixing mixing^H`` per real component."""
     coils = mixing.shape[0]
     white = generator.standard_normal((coils, int(np.prod(shape)), 2), dtype=np.float32).view(np.complex64)[..., 0]

@@ -343,7 +343,9 @@ def _tissue_grid(
     if anatomy.probabilistic:
         fractions = _own_boundaries(fractions, spacing, generator)
     if anatomy.distance is not None:
-        distance = _slab(anatomy.distance, anatomy, coordinates, offsets[len(offsets) // 2 : len(offsets) // 2 + 1], 60.0)
+        distance = _slab(
+            anatomy.distance, anatomy, coordinates, offsets[len(offsets) // 2 : len(offsets) // 2 + 1], 60.0
+        )
         _add_skull(fractions, distance, brain, spacing, generator)
     return fractions
 

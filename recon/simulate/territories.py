@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 TERRITORY_SHARES: Mapping[str, float] = {"MCA": 0.55, "ACA": 0.06, "PCA": 0.14, "lacunar": 0.15, "cerebellar": 0.10}
 
 
-def territory_masks(x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]) -> dict[str, NDArray[np.bool_]]:
+def territory_masks(
+    x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]
+) -> dict[str, NDArray[np.bool_]]:
     """Territories of both sides from MNI coordinates in mm (right, anterior, superior; arrays of one shape).
 
     Returns bool arrays of that shape by name. MCA, ACA, PCA and cerebellar do not overlap; lacunar sites (perforating
