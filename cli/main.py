@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import scans, simulation
+from cli import priors, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 scans.register(app)
 simulation.register(app)
+priors.register(app)
 
 
 @app.callback()
