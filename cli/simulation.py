@@ -1,6 +1,7 @@
 """Command ``recon simulate``: brain scans with known truth."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -53,8 +54,6 @@ def simulate(
     """
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from cli.output import emit
     from recon.errors import ReconError
     from recon.simulate.anatomy_files import builtin_sources, find_anatomies
@@ -95,7 +94,7 @@ def simulate(
         contrast or ["FLAIR"],
         settings,
         find_lesion_files(lesion_shapes, territories),
-        progress=lambda steps, total: iter(tqdm(steps, total=total, desc="simulating", unit="subject")),
+        progress=_progress,
     )
     kinds = sorted({entry["kind"] for entry in result["scans"]})
     lines = [
@@ -104,3 +103,20 @@ def simulate(
         f"persons, sources and licences: {out}/{MANIFEST}",
     ]
     emit({"output": out, **result}, lines, as_json)
+
+
+def _progress(subjects: Iterator[Any], total: int) -> Iterator[Any]:
+    """A bar on a terminal, else a plain line at every tenth."""
+    import sys
+
+    from tqdm import tqdm
+
+    from cli.output import note
+
+    if sys.stderr.isatty():
+        yield from tqdm(subjects, total=total, desc="simulating", unit="subject")
+        return
+    for done, subject in enumerate(subjects):
+        if done and done * 10 // total > (done - 1) * 10 // total:
+            note(f"simulated {done} of {total} subjects")
+        yield subject

@@ -7,7 +7,7 @@ scan with its person (``group``: split by it), its source and licence.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,46 +73,50 @@ class Settings:
 
 @dataclass(frozen=True)
 class Examination:
-    """One subject and the scans that were simulated of it."""
+    """One subject in the scanner, before anything is measured."""
 
     subject: Subject
     array: CoilArray
-    scans: Mapping[str, SimulatedScan]
 
 
 def examine(
-    source: AnatomySource,
-    name: str,
-    contrasts: Sequence[str],
-    settings: Settings,
-    lesion_files: LesionFiles | None = None,
+    source: AnatomySource, name: str, settings: Settings, lesion_files: LesionFiles | None = None
 ) -> Examination:
-    """Simulate one subject called ``name`` in ``contrasts``, in memory.
+    """Draw the subject called ``name`` and the coils around the head.
 
-    Every draw depends only on ``settings.seed``, ``name`` and the contrast: neither on other subjects nor on the other
-    contrasts. Raises ReconError for contrasts that cannot be made from this anatomy.
+    Every draw depends only on ``settings.seed``, ``name`` and, in ``acquire``, the contrast: neither on other subjects
+    nor on which other contrasts are made. Raises ReconError, naming the subject, when the lesion's place is not imaged.
     """
-    subject = simulate_subject(
-        source.load(),
-        numpy_generator(settings.seed, "subject", name),
-        name=name,
-        size=settings.size,
-        field_of_view=settings.field_of_view,
-        slices=settings.slices,
-        thickness=settings.thickness,
-        stroke=settings.stroke,
-        territory=settings.territory,
-        stage=settings.stage,
-        lesion_files=lesion_files,
-    )
-    array = draw_coils(subject, settings.coils, numpy_generator(settings.seed, "coils", name))
-    scans = {}
-    for contrast in contrasts:
-        generator = numpy_generator(settings.seed, "scan", name, contrast)
-        scans[contrast] = measure(
-            subject, contrast, array, generator, snr=settings.snr, oversampling=settings.oversampling
+    try:
+        subject = simulate_subject(
+            source.load(),
+            numpy_generator(settings.seed, "subject", name),
+            name=name,
+            size=settings.size,
+            field_of_view=settings.field_of_view,
+            slices=settings.slices,
+            thickness=settings.thickness,
+            stroke=settings.stroke,
+            territory=settings.territory,
+            stage=settings.stage,
+            lesion_files=lesion_files,
         )
-    return Examination(subject, array, scans)
+    except ReconError as error:
+        raise ReconError(f"subject {name}: {error}") from error
+    return Examination(subject, draw_coils(subject, settings.coils, numpy_generator(settings.seed, "coils", name)))
+
+
+def acquire(examination: Examination, contrast: str, settings: Settings) -> SimulatedScan:
+    """Measure one contrast, in memory. Raises ReconError for a contrast that cannot be made from this anatomy."""
+    generator = numpy_generator(settings.seed, "scan", examination.subject.name, contrast)
+    return measure(
+        examination.subject,
+        contrast,
+        examination.array,
+        generator,
+        snr=settings.snr,
+        oversampling=settings.oversampling,
+    )
 
 
 def plan_cohort(
@@ -172,12 +176,13 @@ def simulate_cohort(
         kept += len(possible) - len(missing)
         if not missing:
             continue
-        examination = examine(source, name, missing, settings, lesion_files)
+        examination = examine(source, name, settings, lesion_files)
         if examination.subject.lesion is not None:
             write_lesion(lesion_file, examination.subject)
         for contrast in missing:
-            write_scan(out / files[contrast], examination, contrast)
-            entries[files[contrast]] = _entry(files[contrast], examination, contrast, settings)
+            scan = acquire(examination, contrast, settings)
+            write_scan(out / files[contrast], examination.subject, scan)
+            entries[files[contrast]] = _entry(files[contrast], examination.subject, scan, settings)
             written += 1
         manifest["scans"] = [entries[file] for file in sorted(entries)]
         with atomic_path(out / MANIFEST) as temporary:
@@ -185,14 +190,13 @@ def simulate_cohort(
     return {**manifest, "written": written, "kept": kept}
 
 
-def write_scan(path: Path, examination: Examination, contrast: str) -> None:
+def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
     """One contrast as a fully sampled fastMRI-format file, with its root-sum-of-squares reference and a noise scan.
 
     Raises ReconError when it cannot be written; nothing is left half-written.
     """
     from recon.formats.fastmri import write_fastmri
 
-    subject, scan = examination.subject, examination.scans[contrast]
     kspace = scan.acquisition.kspace
     facts = {
         "vendor": "simulation",
@@ -207,7 +211,7 @@ def write_scan(path: Path, examination: Examination, contrast: str) -> None:
     with write_fastmri(
         path,
         shape=kspace.shape,
-        contrast=contrast,
+        contrast=scan.contrast.sequence.contrast,
         image_shape=scan.image.shape[1:],
         voxel_size=subject.voxel_size,
         affine=subject.affine,
@@ -243,14 +247,13 @@ def write_lesion(path: Path, subject: Subject) -> None:
         file.attrs["affine"] = subject.affine
 
 
-def _entry(file: str, examination: Examination, contrast: str, settings: Settings) -> dict[str, Any]:
-    subject = examination.subject
+def _entry(file: str, subject: Subject, scan: SimulatedScan, settings: Settings) -> dict[str, Any]:
     facts = dict(subject.facts)
     return {
         "file": file,
         "subject": subject.name,
         "group": subject.group,
-        "contrast": contrast,
+        "contrast": scan.contrast.sequence.contrast,
         "kind": facts.pop("kind"),
         "source": facts.pop("source"),
         "licence": facts.pop("licence"),
@@ -260,7 +263,7 @@ def _entry(file: str, examination: Examination, contrast: str, settings: Setting
         "voxel_size_mm": [round(size, 4) for size in subject.voxel_size],
         "snr": settings.snr,
         **facts,
-        **examination.scans[contrast].contrast.facts,
+        **scan.contrast.facts,
     }
 
 
