@@ -142,5 +142,7 @@ def test_geometry_is_right():
 def test_what_cannot_be_simulated_is_refused():
     with pytest.raises(ReconError, match="16 pixels"):
         _subject(size=8)
+    with pytest.raises(ReconError, match="cut the head"):
+        _subject(size=(96, 48))
     with pytest.raises(ReconError, match="territory"):
         _subject(stroke=True, territory="cerebellar", lowest=40.0)

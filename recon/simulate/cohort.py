@@ -61,8 +61,8 @@ class Settings:
             raise ReconError(f"SNR {self.snr} must be a positive number")
         if self.oversampling not in (1, 2):
             raise ReconError(f"readout oversampling {self.oversampling}: choose 1 or 2")
-        if self.field_of_view is not None and not 150 <= self.field_of_view <= 500:
-            raise ReconError(f"field of view {self.field_of_view} mm: choose 150 to 500")
+        if self.field_of_view is not None and not 200 <= self.field_of_view <= 500:
+            raise ReconError(f"field of view {self.field_of_view} mm: choose 200 to 500")
         if self.thickness is not None and not 0.5 <= self.thickness <= 10:
             raise ReconError(f"slice thickness {self.thickness} mm: choose 0.5 to 10")
         if self.territory is not None and self.territories is None and self.territory not in TERRITORY_SHARES:

@@ -16,6 +16,9 @@ from recon.simulate.head import tissue_grid
 from recon.simulate.lesion_files import LesionFiles, atlas_territories, real_lesion
 from recon.simulate.lesions import Lesion, draw_lesion, lesion_tissues
 
+# Narrower than this, a real scan folds; the simulator does not simulate folding, so it refuses.
+_HEAD_WIDTH = 180.0  # mm
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -70,6 +73,11 @@ def simulate_subject(
         raise ReconError(f"size {shape} and {slices} slices: at least 16 pixels and one slice are needed")
     view = float(generator.uniform(220, 250)) if field_of_view is None else float(field_of_view)
     pixel = view / shape[0]
+    if pixel * shape[1] < _HEAD_WIDTH:
+        raise ReconError(
+            f"size {shape[0]} x {shape[1]}: {pixel * shape[1]:.0f} mm along the phase direction cut the head off; "
+            f"choose a wider matrix ({_HEAD_WIDTH:.0f} mm at least)"
+        )
     heights, thickness, step = slice_heights(anatomy, slices, thickness, lowest, highest, generator)
     grid_shape, spacing = (len(heights), *shape), (step, pixel, pixel)
     centre, mirrored, coordinates = pull_back(anatomy, heights, shape, spacing, generator)
