@@ -39,15 +39,18 @@ def coil_maps(
         (np.arange(s) + 0.5) * (count * pitch / s) - count * pitch / 2
         for s, count, pitch in zip(size, shape, voxel_size, strict=True)
     )
+    # Cubic splines are separable: one matrix an axis does what interpolating each map would, many times faster.
+    spread = [
+        zoom(np.eye(s, dtype=np.float32), (count / s, 1), order=3, grid_mode=True, mode="nearest")
+        for s, count in zip(size, shape, strict=True)
+    ]
     maps = np.empty((len(positions), coils, *shape), np.complex64)
     for index, through in enumerate(positions):
         # x across, y down, z along the axis of the helmet (and of the main field).
         points = np.stack(np.broadcast_arrays(across[None, :], down[:, None], np.float64(through)), -1)
         for coil in range(coils):
             field = gain[coil] * _loop_field(points, angle[coil], height[coil], distance[coil], radius[coil])
-            factors = [count / s for count, s in zip(shape, size, strict=True)]
-            parts = [zoom(part, factors, order=3, grid_mode=True, mode="nearest") for part in (field.real, field.imag)]
-            maps[index, coil] = parts[0] + 1j * parts[1]
+            maps[index, coil] = spread[0] @ field.astype(np.complex64) @ spread[1].T
     total = np.sqrt(np.sum(np.abs(maps) ** 2, axis=1))
     maps /= total[:, None]
     return maps, (total / total.mean()).astype(np.float32)
