@@ -95,7 +95,7 @@ class FastmriWriter:
 
     def __init__(self, file: h5py.File, shape: tuple[int, int, int, int], image_shape: tuple[int, int]) -> None:
         self._file, self._shape, self._image_shape = file, shape, image_shape
-        self.written: set[int] = set()
+        self.written: set[tuple[int, int]] = set()  # (slice, coil)
         self.maximum = 0.0
         self.energy = 0.0
 
@@ -113,19 +113,34 @@ class FastmriWriter:
         if calibration is not None:
             self._store(f"{_OWN}/calibration_kspace", index, calibration, self._shape[1:], np.complex64)
         if reference is not None:
-            self._store("reconstruction_rss", index, reference, self._image_shape, np.float32)
-            self.maximum = max(self.maximum, float(np.max(reference)))
-            self.energy += float(np.sum(np.square(reference, dtype=np.float64)))
-        self.written.add(index)
+            self.put_reference(index, reference)
+        self.written.update((index, coil) for coil in range(self._shape[1]))
 
-    def _store(self, name: str, index: int, values: NDArray, shape: tuple[int, ...], kind: Any) -> None:
+    def put_coil(self, coil: int, kspace: NDArray) -> None:
+        """Store one coil of all slices, ``[slice, readout, phase]``: for 3-D scans, whose slices come out together."""
+        slices, _, readout, phase = self._shape
+        for index in range(slices):
+            self._store("kspace", (index, coil), kspace[index], (readout, phase), np.complex64)
+            self.written.add((index, coil))
+
+    def put_reference(self, index: int, reference: NDArray) -> None:
+        """Store the magnitude reference ``[readout, phase]`` of one slice."""
+        self._store("reconstruction_rss", index, reference, self._image_shape, np.float32)
+        self.maximum = max(self.maximum, float(np.max(reference)))
+        self.energy += float(np.sum(np.square(reference, dtype=np.float64)))
+
+    def _store(
+        self, name: str, place: int | tuple[int, int], values: NDArray, shape: tuple[int, ...], kind: Any
+    ) -> None:
         if values.shape != shape:
-            raise ReconError(f"slice {index}: {name} is {values.shape}, but the file is laid out for {shape}")
+            raise ReconError(f"slice {place}: {name} is {values.shape}, but the file is laid out for {shape}")
         if not np.isfinite(values).all():
-            raise ReconError(f"slice {index}: {name} has NaN or infinite values; nothing is written")
+            raise ReconError(f"slice {place}: {name} has NaN or infinite values; nothing is written")
         if name not in self._file:
-            self._file.create_dataset(name, (self._shape[0], *shape), kind, chunks=_chunks(shape))
-        self._file[name][index] = values
+            whole = (self._shape[0], *self._image_shape) if name == "reconstruction_rss" else self._shape
+            # One image a chunk: slices and coils can be written and read apart.
+            self._file.create_dataset(name, whole, kind, chunks=(*(1,) * (len(whole) - 2), *whole[-2:]))
+        self._file[name][place] = values
 
 
 @contextmanager
@@ -178,8 +193,8 @@ def write_fastmri(
             _write_mask(file, np.asarray(mask, bool), shape, phase_limits)
         writer = FastmriWriter(file, shape, image_shape)
         yield writer
-        if missing := sorted(set(range(shape[0])) - writer.written):
-            raise ReconError(f"{path}: slice {missing[0]} was not written; nothing is kept")
+        if missing := sorted(set(np.ndindex(shape[:2])) - writer.written):
+            raise ReconError(f"{path}: slice {missing[0][0]} was not written; nothing is kept")
         if "reconstruction_rss" in file:
             file.attrs["max"] = writer.maximum
             file.attrs["norm"] = float(np.sqrt(writer.energy))
@@ -234,10 +249,6 @@ def _scan_header(
 
 def _acquisition(contrast: str) -> str:
     return next((name for name, known in CONTRASTS.items() if known == contrast), f"AX{contrast.upper()}")
-
-
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, *shape)
 
 
 def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
