@@ -5,6 +5,7 @@ rows and columns are turned to how a radiologist expects the plane (left of the 
 """
 
 import datetime
+import math
 import shutil
 import tempfile
 import warnings
@@ -37,6 +38,7 @@ def write_dicom_series(
     series_number: int = 1,
     study_uid: str | None = None,
     frame_of_reference_uid: str | None = None,
+    scale: float | None = None,
 ) -> list[Path]:
     """Write real images ``[slice, readout, phase]`` as one file a slice, ``IM0001.dcm`` on, into ``folder``.
 
@@ -44,7 +46,8 @@ def write_dicom_series(
     mm; without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout,
     phase, slice; needed without affine. slice_thickness: mm, when it differs from the distance of the slices.
     facts: tr_ms, te_ms, ti_ms, flip_angle_deg, field_strength_t where known. UIDs are random; pass ``study_uid`` and
-    ``frame_of_reference_uid`` to keep several series of a scan (mean, std) together.
+    ``frame_of_reference_uid`` to keep several series of a scan (mean, std) together. scale: factor on the values, by
+    default ``display_scale``; pass one factor to keep series comparable. It is recorded in the derivation.
 
     The series appears complete or not at all and replaces an earlier one in ``folder``. Raises ReconError when the
     voxel size is unknown, values are complex or not finite, or writing fails.
@@ -59,7 +62,8 @@ def write_dicom_series(
     if not np.isfinite(images).all():
         raise ReconError(f"{folder}: the images have NaN or infinite values; nothing is written")
     matrix = _lps_affine(folder, images.shape, voxel_size, affine)
-    pixels, matrix = _as_displayed(images, matrix)
+    factor = display_scale(images) if scale is None else scale
+    pixels, matrix = _as_displayed(images * np.float64(factor), matrix)
     intercept = min(float(pixels.min()), 0.0)
     slope = _decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
     intercept = _decimal(intercept)
@@ -67,7 +71,7 @@ def write_dicom_series(
     low, high = np.percentile(pixels, (1, 99.5))
     common = _common(
         contrast=contrast,
-        derivation=derivation,
+        derivation=f"{derivation}; values are {factor:g} times the scan's own units",
         description=series_description,
         facts=facts or {},
         body_part=body_part,
@@ -80,7 +84,7 @@ def write_dicom_series(
         "RescaleIntercept": intercept,
         "RescaleType": "US",
         "WindowCenter": _decimal((low + high) / 2),
-        "WindowWidth": _decimal(max(high - low, slope)),
+        "WindowWidth": _decimal(max(high - low, 1.0)),
         "SliceThickness": _decimal(slice_thickness or float(np.linalg.norm(matrix[:3, 2]))),
         "SpacingBetweenSlices": _decimal(float(np.linalg.norm(matrix[:3, 2]))),
     }
@@ -105,6 +109,15 @@ def write_dicom_series(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return [folder / name for name in names]
+
+
+def display_scale(images: NDArray) -> float:
+    """The power of ten that brings the largest value to between 1000 and 10000.
+
+    k-space units are arbitrary and often tiny; viewers offer windows in whole numbers.
+    """
+    top = float(np.abs(images).max())
+    return 10.0 ** (3 - math.floor(math.log10(top))) if top > 0 else 1.0
 
 
 def _lps_affine(
@@ -185,13 +198,12 @@ def _common(
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "written by recon without patient attributes",
         "BodyPartExamined": body_part,
-        "ScanningSequence": "RM",
+        "ScanningSequence": ["RM", "IR"] if "ti_ms" in facts else "RM",
         "SequenceVariant": "NONE",
         "ScanOptions": "",
         "MRAcquisitionType": "2D",
         "RepetitionTime": _known(facts, "tr_ms"),
         "EchoTime": _known(facts, "te_ms"),
-        "InversionTime": _known(facts, "ti_ms"),
         "EchoTrainLength": "",
         "PatientPosition": "HFS",
         "StudyInstanceUID": uids[0],
@@ -209,7 +221,11 @@ def _common(
         "HighBit": 15,
         "PixelRepresentation": 0,
     }
-    for name, keyword in (("flip_angle_deg", "FlipAngle"), ("field_strength_t", "MagneticFieldStrength")):
+    for name, keyword in (
+        ("ti_ms", "InversionTime"),
+        ("flip_angle_deg", "FlipAngle"),
+        ("field_strength_t", "MagneticFieldStrength"),
+    ):
         if name in facts:
             values[keyword] = _decimal(float(facts[name]))
     return values
