@@ -83,7 +83,7 @@ def poisson_mask(
 ) -> NDArray[np.bool_]:
     """2-D variable-density Poisson-disc mask ``[readout, phase]`` with a fully sampled centre.
 
-    No two samples outside the calibration lie closer than a distance that grows sixfold from k-space's centre to its
+    No two samples outside the calibration lie closer than a distance that grows threefold from k-space's centre to its
     edge. The distances start large and shrink until the wanted number of samples is in place (dart throwing with
     decreasing radius, McCool and Fiume 1992), so ``acceleration`` is met to the nearest sample. It counts the whole
     encoded rectangle; an elliptical mask leaves the corners out. (sigpy's generator meets the number only within a
@@ -111,9 +111,9 @@ def poisson_mask(
             f"no Poisson mask of {shape[0]} x {shape[1]} reaches {acceleration:g}x with {calibration[0]} x "
             f"{calibration[1]} calibration{' and empty corners' if elliptical else ''}; change one of them"
         )
-    scale = 3.0 * np.sqrt(acceleration)
+    scale = np.sqrt(acceleration)
     while (missing := wanted - int(mask.sum())) > 0:
-        radii = scale * (0.2 + distance)
+        radii = scale * (1 + 2 * distance)
         _throw_darts(mask, allowed, radii, missing, generator)
         scale *= 0.85
     return mask
