@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import scans
+from cli import priors, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 scans.register(app)
+simulation.register(app)
+priors.register(app)
 
 
 @app.callback()
