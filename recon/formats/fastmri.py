@@ -68,6 +68,8 @@ def open_file(path: Path) -> Scan:
     if acquisition:
         facts["acquisition"] = acquisition
     facts.update(header.facts if header else {})
+    if header and np.isfinite(header.recon_fov[2]):
+        facts["slice_thickness_mm"] = header.recon_fov[2]
     facts.update({name: str(own[name]) for name in ("source_digest", *_PROVENANCE) if name in own})
     if "subject" not in facts and patient:
         # A pseudonym that keeps a person's scans together in a split without telling who it is.
@@ -243,12 +245,13 @@ def _scan_header(
 ) -> Header:
     slices, _, readout, phase = shape
     voxel = voxel_size or (1.0, 1.0, 1.0)  # the header demands a field of view; our own group says what is known
+    thickness = float(facts.get("slice_thickness_mm", voxel[2]))  # voxels are as long as slices are apart
     first, last = limits or (0, phase)
     return Header(
         encoded_matrix=(readout, phase, 1),
-        encoded_fov=(readout * voxel[0], phase * voxel[1], voxel[2]),
+        encoded_fov=(readout * voxel[0], phase * voxel[1], thickness),
         recon_matrix=(*image_shape, 1),
-        recon_fov=(image_shape[0] * voxel[0], image_shape[1] * voxel[1], voxel[2]),
+        recon_fov=(image_shape[0] * voxel[0], image_shape[1] * voxel[1], thickness),
         limits={
             "kspace_encoding_step_1": EncodingLimit(0, last - first - 1, phase // 2 - first),
             "slice": EncodingLimit(0, slices - 1, 0),
