@@ -126,8 +126,8 @@ def convert_array(
         else:
             for index in range(slices):
                 kspace = _centred(_slice(array, index), corner)
-                _warn_uncentred(array.path, kspace, index, slices)
                 writer.put(index, kspace, root_sum_of_squares(kspace, shape[2:]) if sampled else None)
+                _warn_uncentred(array.path, kspace, index, slices)
                 if progress is not None:
                     progress(index)
     return output

@@ -22,6 +22,7 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.formats.header import EncodingLimit, Header, build_header, parse_headers
 from recon.formats.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
+from recon.formats.writing import HDF5Writer, hdf5_for_writing
 from recon.scan import ImageReader, KspaceReader, Scan
 
 CONTRASTS = {
@@ -101,7 +102,7 @@ def open_file(path: Path) -> Scan:
 class FastmriWriter:
     """Open fastMRI file that takes one slice at a time; made by ``write_fastmri``."""
 
-    def __init__(self, file: h5py.File, shape: tuple[int, int, int, int], image_shape: tuple[int, int]) -> None:
+    def __init__(self, file: HDF5Writer, shape: tuple[int, int, int, int], image_shape: tuple[int, int]) -> None:
         self._file, self._shape, self._image_shape = file, shape, image_shape
         self.written: set[tuple[int, int]] = set()  # (slice, coil)
         self.maximum = 0.0
@@ -149,6 +150,7 @@ class FastmriWriter:
             # One image a chunk: slices and coils can be written and read apart.
             self._file.create_dataset(name, whole, kind, chunks=(*(1,) * (len(whole) - 2), *whole[-2:]))
         self._file[name][place] = values
+        self._file.check()
 
 
 @contextmanager
@@ -180,7 +182,7 @@ def write_fastmri(
     """
     image_shape = image_shape or (shape[2], shape[3])
     facts = dict(facts or {})
-    with atomic_path(path) as temporary, _hdf5_for_writing(temporary) as file:
+    with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
         own = file.create_group(_OWN)
         own.attrs["contrast"] = contrast
         own.attrs["image_shape"] = image_shape
@@ -210,17 +212,6 @@ def write_fastmri(
         if "reconstruction_rss" in file:
             file.attrs["max"] = writer.maximum
             file.attrs["norm"] = float(np.sqrt(writer.energy))
-
-
-@contextmanager
-def _hdf5_for_writing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file whose errors on a full disk are OSError, also those that surface when it is closed."""
-    try:
-        with h5py.File(path, "w") as file:
-            yield file
-            file.flush()
-    except RuntimeError as error:
-        raise OSError(None, " ".join(str(error).split())) from error
 
 
 def _write_mask(
