@@ -44,9 +44,7 @@ def random_kspace(*shape: int, seed: int = 0) -> np.ndarray:
 def public_file(tmp_path: Path) -> Callable[..., Path]:
     """Write a file as the data set has it, bypassing our own writer."""
 
-    def write(
-        kspace: np.ndarray, header: dict[str, int] | None = None, name: str = "file.h5", **datasets: Any
-    ) -> Path:
+    def write(kspace: np.ndarray, header: dict[str, int] | None = None, name: str = "file.h5", **datasets: Any) -> Path:
         path = tmp_path / name
         size = {"readout": kspace.shape[-2], "phase": kspace.shape[-1], "rows": kspace.shape[-2] // 2}
         size |= {"columns": kspace.shape[-1], "maximum": kspace.shape[-1] - 1, "center": kspace.shape[-1] // 2}

@@ -43,9 +43,11 @@ def test_equispaced_is_equispaced(
     outside = np.flatnonzero(mask)
     outside = outside[(outside < block.start) | (outside >= block.stop)]
     assert np.unique(outside % acceleration).size <= 1
-    expected = {line for line in range(*limits) if line % acceleration == (outside[0] % acceleration)} if len(
-        outside
-    ) else set()
+    expected = (
+        {line for line in range(*limits) if line % acceleration == (outside[0] % acceleration)}
+        if len(outside)
+        else set()
+    )
     assert set(outside) == {line for line in expected if not block.start <= line < block.stop}
     assert not mask[: limits[0]].any()
     assert not mask[limits[1] :].any()
@@ -61,9 +63,7 @@ def test_equispaced_offset_is_drawn_or_given() -> None:
         equispaced_mask(64, 2.5, 8, generator())
 
 
-@given(
-    phase=st.integers(40, 300), acceleration=st.floats(1, 6), calibration=st.integers(0, 6), seed=st.integers(0, 99)
-)
+@given(phase=st.integers(40, 300), acceleration=st.floats(1, 6), calibration=st.integers(0, 6), seed=st.integers(0, 99))
 @settings(deadline=None)
 def test_random_meets_the_acceleration(phase: int, acceleration: float, calibration: int, seed: int) -> None:
     limits = (2, phase - 3)
@@ -147,9 +147,7 @@ def test_impossible_masks(kind: str, acceleration: float, lines: int, message: s
         draw_mask(kind, (48, 64), acceleration, lines, generator())
 
 
-@given(
-    size=st.integers(1, 40), data=st.data(), readout=st.integers(1, 20)
-)
+@given(size=st.integers(1, 40), data=st.data(), readout=st.integers(1, 20))
 @settings(deadline=None)
 def test_calibration_extent_of_lines_is_the_largest(size: int, data: st.DataObject, readout: int) -> None:
     mask = np.array(data.draw(st.lists(st.sampled_from([True, True, True, False]), min_size=size, max_size=size)))

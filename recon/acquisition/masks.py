@@ -15,6 +15,8 @@ from recon.errors import ReconError
 
 Limits = tuple[int, int] | None
 
+SMALLEST_CALIBRATION = 8  # lines; fewer cannot hold an ESPIRiT kernel and its shifts
+
 
 def centre_block(size: int, width: int) -> slice:
     """The central ``width`` of ``size`` positions; position ``size // 2`` is k-space's centre."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recon.errors import ReconError, ReconWarning
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PAIRED = ("KNEE", "HIP", "SHOULDER", "ELBOW", "WRIST", "HAND", "ANKLE", "FOOT", "BREAST", "EYE", "EAR")
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
@@ -221,6 +222,8 @@ def _common(
         "HighBit": 15,
         "PixelRepresentation": 0,
     }
+    if body_part in _PAIRED:
+        values["Laterality"] = ""  # which side is not known; the attribute must be there
     for name, keyword in (
         ("ti_ms", "InversionTime"),
         ("flip_angle_deg", "FlipAngle"),

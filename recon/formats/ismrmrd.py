@@ -354,9 +354,13 @@ def _geometry(
     in_plane = (header.encoded_fov[0] / oversampling / readout, header.encoded_fov[1] / phase)
     thickness = header.recon_fov[2]
     if not (np.isfinite([*in_plane, thickness]).all() and min(*in_plane, thickness) > 0):
-        return None, None, (
-            min(max(header.recon_matrix[0], 1), readout),
-            min(max(header.recon_matrix[1], 1), phase),
+        return (
+            None,
+            None,
+            (
+                min(max(header.recon_matrix[0], 1), readout),
+                min(max(header.recon_matrix[1], 1), phase),
+            ),
         )
     image_shape = (
         min(round(header.recon_fov[0] / in_plane[0]), readout),
