@@ -92,22 +92,23 @@ def convert(
 ) -> None:
     """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros."""
     from recon.formats.arrays import open_array
-    from recon.formats.conversion import convert_array, convert_scan
+    from recon.formats.bart import open_volume
+    from recon.formats.conversion import convert_array, convert_scan, steps
     from recon.scan import open_scan
 
     size = _voxel_size(voxel_size)
+    named = contrast or "unknown"
     if path.suffix in (".npy", ".mat"):
         if axes is None:
             raise typer.BadParameter(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
-        with open_array(path, axes.split(","), key) as array:
-            steps = array.sizes["coil" if "phase2" in array.sizes else "slice"] if len(array.sizes) > 3 else 1
-            with _bar(steps, "converting") as advance:
-                convert_array(
-                    array, out, contrast=contrast or "unknown", voxel_size=size, corner=corner, progress=advance
-                )
+        with open_array(path, axes.split(","), key) as array, _bar(steps(array), "converting") as advance:
+            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, progress=advance)
+    elif axes is not None or key is not None or corner:
+        raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
+    elif path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
+        with _bar(steps(volume), "converting") as advance:
+            convert_array(volume, out, contrast=named, voxel_size=size, progress=advance)
     else:
-        if axes is not None or key is not None or corner:
-            raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
         source = open_scan(path)
         with _bar(source.shape[0], "converting") as advance:
             convert_scan(source, out, contrast=contrast, voxel_size=size, progress=advance)

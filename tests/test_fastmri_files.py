@@ -217,7 +217,7 @@ def test_fastmri_package_reads_what_is_written(tmp_path: Path) -> None:
 def test_half_written_file_never_appears(tmp_path: Path) -> None:
     kspace = random_kspace(2, 3, 20, 15)
     for stop in (ValueError, KeyboardInterrupt):
-        with (
+        with (  # noqa: PT012
             pytest.raises(stop),
             write_fastmri(tmp_path / "a.h5", shape=kspace.shape, contrast="T2") as writer,
         ):

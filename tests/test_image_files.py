@@ -18,7 +18,7 @@ TILT = np.deg2rad(20)
 
 
 def oblique(flip: bool = False) -> np.ndarray:
-    """Readout from anterior to posterior, phase from right to left, slices upwards, tilted about the left-right axis."""
+    """Readout from anterior to posterior, phase from right to left, slices upwards, tilted about left-right."""
     affine = np.eye(4)
     affine[:3, 0] = np.array([0, -np.cos(TILT), np.sin(TILT)]) * 0.9
     affine[:3, 1] = np.array([-1, 0, 0]) * 1.1

@@ -188,7 +188,7 @@ def test_write_error_leaves_nothing(
 
 def test_full_disk_while_a_result_is_written(small_disk: Path) -> None:
     options: dict[str, Any] = {"contrast": "T2", "voxel_size": None, "affine": None}
-    with (
+    with (  # noqa: PT012
         pytest.raises(ReconError, match="No space left"),
         write_result(
             small_disk / "a.h5", slices=4, shape=(128, 128), configuration={}, attributes={}, **options

@@ -57,6 +57,23 @@ def test_bart_slice_of_a_three_dimensional_scan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.read_kspace(0), kspace * mask)
 
 
+def test_whole_three_dimensional_bart_scan(tmp_path: Path, run_cli: Run) -> None:
+    """The same slices as from the same array imported by its axes."""
+    kspace = random_kspace(3, 9, 16, 12)
+    np.save(tmp_path / "a.npy", kspace)
+    (tmp_path / "a.hdr").write_text("# Dimensions\n9 16 12 3\n")
+    (tmp_path / "a.cfl").write_bytes(kspace.transpose(1, 2, 3, 0).tobytes(order="F"))
+    refused = run_cli("info", tmp_path / "a.cfl")
+    assert refused.code == 2
+    assert "recon convert" in refused.err
+    assert run_cli("convert", tmp_path / "a.cfl", "--out", tmp_path / "b.h5").code == 0
+    axes = ("--axes", "coil,readout,phase,phase2")
+    assert run_cli("convert", tmp_path / "a.npy", *axes, "--out", tmp_path / "c.h5").code == 0
+    one, other = open_scan(tmp_path / "b.h5"), open_scan(tmp_path / "c.h5")
+    for index in range(9):
+        np.testing.assert_array_equal(one.read_kspace(index), other.read_kspace(index))
+
+
 def test_bart_round_trip_and_conversion(tmp_path: Path, run_cli: Run) -> None:
     kspace = random_kspace(2, 3, 12, 9)
     kspace[..., ::2] = 0

@@ -235,7 +235,7 @@ def detect_mask(kspace: NDArray) -> NDArray[np.bool_]:
     acquired = np.zeros(kspace.shape[-2:], bool)
     for coil in kspace:
         acquired |= coil != 0
-    lines = acquired.any(axis=0)
+    lines = np.asarray(acquired.any(axis=0))
     if not lines.any():
         return lines
     # A measured value may be exactly zero by chance (integer data); a missing readout end is never only a few values.
@@ -256,7 +256,7 @@ def calibration_extent(mask: NDArray[np.bool_], readout: int) -> tuple[int, int]
         return (readout, width) if width else (0, 0)
     best = (0, 0)
     for height in range(1, mask.shape[0] + 1):
-        width = _centred_run(mask[centre_block(mask.shape[0], height)].all(axis=0))
+        width = _centred_run(np.asarray(mask[centre_block(mask.shape[0], height)].all(axis=0)))
         if not width:
             break
         best = max(best, (height, width), key=lambda extent: (min(extent), extent[0] * extent[1]))

@@ -133,6 +133,12 @@ def convert_array(
     return output
 
 
+def steps(array: NamedArray) -> int:
+    """How often ``convert_array`` reports progress: coils of a 3-D scan, else slices."""
+    volume = "phase2" in array.sizes and "readout" in array.sizes
+    return array.sizes["coil"] if volume else array.sizes.get("slice", 1)
+
+
 def _slice(array: NamedArray, index: int) -> NDArray[np.complex64]:
     return array.read(slice=index) if "slice" in array.sizes else array.read()
 

@@ -102,9 +102,9 @@ def build_header(header: Header) -> str:
         if name in header.facts:
             section, _, tag = place.partition("/")
             _text(sections[section], tag, header.facts[name])
-    for section in list(sections.values()):
-        if not len(section):
-            root.remove(section)
+    for element in list(sections.values()):
+        if not len(element):
+            root.remove(element)
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +71,9 @@ def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float6
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         data = np.asarray(image.dataobj, np.float32)
-        affine = np.asarray(image.affine, float)
+        affine = np.asarray(image.affine, np.float64)
         zooms = image.header.get_zooms()
     except (OSError, ValueError, EOFError, AttributeError, nibabel.filebasedimages.ImageFileError) as error:
         raise ReconError(f"{path}: truncated or not a NIfTI file ({error})") from error
