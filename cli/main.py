@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import priors, scans, simulation
+from cli import evaluation, priors, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,9 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scans.register(app)
-simulation.register(app)
-priors.register(app)
+for group in (scans, simulation, priors, reconstruction, evaluation):
+    group.register(app)
 
 
 @app.callback()
