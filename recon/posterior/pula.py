@@ -31,8 +31,7 @@ def pula(
     gamma: float = 0.5,
     report: Callable[[], None] = lambda: None,
 ) -> Draws:
-    """Posterior samples for a batch of slices by ``repeats`` Langevin steps at each noise level.
-    """
+    """Posterior samples for a batch of slices by ``repeats`` Langevin steps at each noise level."""
     image = system.start(sigma_data**2, noise)
     image = image + schedule.start * noise(*image.shape[2:])
     calls = 0
