@@ -21,6 +21,8 @@ from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward
 from recon.posterior.noise import Noise
 
+SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
+
 
 @dataclass(frozen=True)
 class RowSystem:
@@ -105,10 +107,15 @@ class RowSystem:
         return r2
 
     def residual(self, image: Tensor) -> Tensor:
-        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel."""
-        values = self.values.unsqueeze(-1)
-        gap = values * self.coefficients(image) - self.data.unsqueeze(-1)
-        return self.misfit.unsqueeze(-1) + (gap.abs() ** 2 / values.clamp_min(1e-6)).sum((1, 2))
+        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel.
+
+        The misfit holds the term |data_k|^2 / e_k of the hardly measured modes, which its fit left out.
+        """
+        values, data = self.values.unsqueeze(-1), self.data.unsqueeze(-1)
+        coefficients = self.coefficients(image)
+        measured = (values * coefficients - data).abs() ** 2 / values.clamp_min(SMALLEST)
+        hardly = values * coefficients.abs() ** 2 - 2 * (coefficients.conj() * data).real
+        return self.misfit.unsqueeze(-1) + torch.where(values > SMALLEST, measured, hardly).sum((1, 2))
 
     def _mean(self, guess: Tensor, r2: Tensor) -> Tensor:
         variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
@@ -146,8 +153,8 @@ def row_system(problem: Problem) -> RowSystem:
     backprojected = adjoint(problem.kspace, problem.maps, problem.mask)
     rows = backprojected.permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
     data = (vectors.mH @ rows).squeeze(-1)
-    ranged = values > 1e-3
-    fit = vectors @ (data / values.clamp_min(1e-3) * ranged).unsqueeze(-1)
+    ranged = values > SMALLEST
+    fit = vectors @ (data / values.clamp_min(SMALLEST) * ranged).unsqueeze(-1)
     fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
     misfit = ((problem.kspace - forward(fit, problem.maps, problem.mask)).abs() ** 2).sum((1, 2, 3))
     samples = coils * readout * problem.mask.sum()
@@ -165,7 +172,7 @@ def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
         found, basis = torch.linalg.eigh(matrices)
         return found, basis
     rows, size, _ = matrices.shape
-    values = torch.zeros((rows, size))
+    values = matrices.real.new_zeros((rows, size))
     vectors = torch.eye(size, dtype=matrices.dtype).repeat(rows, 1, 1)
     inside = matrices.diagonal(dim1=1, dim2=2).real > 1e-9
     for row in range(rows):
@@ -188,7 +195,7 @@ def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
     except RuntimeError:  # torch.linalg.LinAlgError
         pass
     found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
-    return found.to(torch.float32), basis.to(matrix.dtype)
+    return found.to(matrix.real.dtype), basis.to(matrix.dtype)
 
 
 def _point_spread(problem: Problem) -> Tensor:
