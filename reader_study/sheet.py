@@ -30,9 +30,9 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 
 FORMAT = "recon-score-sheet-1"
-COLUMNS = tuple(
-    "record study package reader session presentation order training item score "
-    "seconds started finished flags comment signature".split()
+COLUMNS = (
+    *("record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"),
+    *("seconds", "started", "finished", "flags", "comment", "signature"),
 )
 
 
@@ -195,8 +195,9 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
 def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Package]) -> list[dict[str, Any]]:
     """Every analysed presentation that lacks a required answer.
 
-    Each is ``{"reader", "session", "presentation", "order", "what"}``; ``what`` is "sheet" (one line for a whole session), "response", or the names of the unanswered items. Training
-    presentations do not count. Sheets must have passed ``check_sheet``.
+    Each is ``{"reader", "session", "presentation", "order", "what"}``; ``what`` is "sheet" (one
+    line for a whole session), "response", or the names of the unanswered items. Training presentations do not count.
+    Sheets must have passed ``check_sheet``.
     """
     by_package = {sheet.package: sheet for sheet in sheets}
     required = [key for key in protocol.score_keys if protocol.item(key.split("@")[0]).required]

@@ -46,7 +46,7 @@ class Study:
 
     @property
     def deviations(self) -> tuple[audit_log.Entry, ...]:
-        """The logged deviations: details ``{"text", "reader", "session", "presentation"}``, the last three may be None."""
+        """The logged deviations: details ``{"text", "reader", "session", "presentation"}``, the last three or None."""
         return tuple(entry for entry in self.entries if entry.event == "deviation")
 
     @property
