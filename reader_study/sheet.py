@@ -6,19 +6,20 @@ rest. A response: ``{"presentation", "order", "training", "scores", "flags", "co
 "finished"}``. Keys of ``scores`` are the protocol's ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side);
 values are integers, or "A", "B", "tie" for a preference; an unanswered optional item is absent. A flag: ``{"kind",
 "side", "slice", "x", "y"}``: side "A" or "B" (always "A" in independent mode), slice from 1, x (column) and y (row) in
-pixels from 0. A guess: ``{"presentation", "guess"}`` with "reference", "new" or "unknown" in independent mode, else "A",
-"B" or "unknown" for the side thought to be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was
-visible.
+pixels from 0. A guess: ``{"presentation", "guess"}`` with "reference", "new" or "unknown" in independent mode, else
+"A", "B" or "unknown" for the side thought to be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page
+was visible.
 
 CSV: one row per score, the columns of ``COLUMNS``; the first row has record ``sheet``. From it the JSON form is rebuilt
-exactly, so that the one signature covers both.
+exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts with an
+apostrophe there.
 """
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ from recon.errors import ReconError
 
 FORMAT = "recon-score-sheet-1"
 COLUMNS = (
-    ["record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"]
-    + ["seconds", "started", "finished", "flags", "comment", "signature"]
-)  # fmt: skip
+    *("record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"),
+    *("seconds", "started", "finished", "flags", "comment", "signature"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ class Sheet:
 
     def signed(self, jwk: dict[str, Any]) -> "Sheet":
         """The same sheet with a signature made by a package's private key."""
-        return Sheet(
-            **{**_shallow(self), "signature": signing.sign(jwk, canonical_json(self.payload()))},
-        )
+        return replace(self, signature=signing.sign(jwk, canonical_json(self.payload())))
 
     def verified(self, public_key: str) -> bool:
         """Does the signature match the content?"""
@@ -194,10 +193,11 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
 
 
 def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Package]) -> list[dict[str, Any]]:
-    """Every analysed presentation without all required answers: ``{"reader", "session", "presentation", "order", "what"}``.
+    """Every analysed presentation that lacks a required answer.
 
-    ``what`` is "sheet" (one line for a whole session), "response", or the names of the unanswered items. Training
-    presentations do not count. Sheets must have passed ``check_sheet``.
+    Each is ``{"reader", "session", "presentation", "order", "what"}``; ``what`` is "sheet" (one
+    line for a whole session), "response", or the names of the unanswered items. Training presentations do not count.
+    Sheets must have passed ``check_sheet``.
     """
     by_package = {sheet.package: sheet for sheet in sheets}
     required = [key for key in protocol.score_keys if protocol.item(key.split("@")[0]).required]
@@ -220,8 +220,9 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
     return found
 
 
-def _shallow(sheet: Sheet) -> dict[str, Any]:
-    return {name: getattr(sheet, name) for name in sheet.__dataclass_fields__}
+def _defused(comment: str) -> str:
+    """Keep spreadsheets from taking a comment for a formula; an own apostrophe is doubled so that it can be undone."""
+    return f"'{comment}" if comment[:1] in ("=", "+", "-", "@", "'", "\t", "\r") else comment
 
 
 def _to_json(sheet: Sheet) -> str:
@@ -245,7 +246,7 @@ def _to_csv(sheet: Sheet) -> str:
             "started": response.started,
             "finished": response.finished,
             "flags": canonical_json([asdict(flag) for flag in response.flags]).decode() if response.flags else "",
-            "comment": response.comment,
+            "comment": _defused(response.comment),
         }
         for item, score in response.scores.items() or [("", "")]:
             rows.writerow({"record": "score", **common, **facts, "item": item, "score": score})
@@ -276,7 +277,7 @@ def _from_csv(text: str) -> dict[str, Any]:
                     "training": {"true": True, "false": False}[row["training"]],
                     "scores": {},
                     "flags": json.loads(row["flags"] or "[]"),
-                    "comment": row["comment"],
+                    "comment": row["comment"][1:] if row["comment"][:1] == "'" else row["comment"],
                     "seconds": float(row["seconds"]),
                     "started": row["started"],
                     "finished": row["finished"],
