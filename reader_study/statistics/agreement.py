@@ -27,7 +27,7 @@ class Kappa:
 
 
 def cohen(table: npt.ArrayLike, weighting: Weighting = "none") -> Kappa:
-    """Cohen's (weighted) kappa of a square table of counts, rows one reading and columns the other (Fleiss et al. 1969).
+    """Cohen's (weighted) kappa of a square table of counts, rows one reading, columns the other (Fleiss et al. 1969).
 
     Raises ReconError for a table that is not square or has no counts.
     """
@@ -128,7 +128,10 @@ def gwet_from_counts(counts: npt.ArrayLike, weighting: Weighting = "none") -> Gw
 
 
 def krippendorff(ratings: Floats, categories: npt.ArrayLike, level: Level = "ordinal") -> float:
-    """Krippendorff's alpha of ``ratings`` `[reader, case]`, NaN where missing (Krippendorff 2011); NaN if no variation."""
+    """Krippendorff's alpha of ``ratings`` `[reader, case]`, NaN where missing (Krippendorff 2011).
+
+    NaN where no case was scored twice or nothing varies.
+    """
     levels = np.asarray(categories, dtype=np.float64)
     counts = category_counts(ratings, levels).astype(np.float64)
     readers = counts.sum(axis=1)

@@ -30,7 +30,7 @@ class Drift:
 
 
 def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64]) -> Drift | None:
-    """Drift of one reader: ``scores``, ``order`` (presentation number), ``arm`` (0 or 1), ``case``, all `[presentation]`.
+    """Drift of one reader: ``scores``, ``order`` (from 1), ``arm`` (0 or 1) and ``case``, all `[presentation]`.
 
     None where there is nothing to estimate: fewer than five cases seen twice, or scores without variation.
     """
@@ -56,6 +56,30 @@ def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64
         float(found.pvalues[0]),
         float(found.params[2]),
         float(found.pvalues[2]),
+    )
+
+
+def pair_drift(scores: Floats, order: Floats) -> Drift | None:
+    """Drift of one reader who sees both arms at once: ``scores`` `[arm, case]`, ``order`` `[case]`.
+
+    Mean score and difference of each pair are regressed on the order; heteroscedasticity-robust errors (HC3).
+    """
+    known = np.isfinite(scores).all(axis=0) & np.isfinite(order)
+    order, scores = order[known], scores[:, known]
+    if order.size < 5 or np.ptp(order) == 0 or np.ptp(scores) == 0:
+        return None
+    design = sm.add_constant((order - order.min()) / np.ptp(order))
+    mean = sm.OLS(scores.mean(axis=0), design).fit(cov_type="HC3", use_t=True)
+    difference = sm.OLS(scores[1] - scores[0], design).fit(cov_type="HC3", use_t=True)
+    low, high = mean.conf_int()[1]
+    return Drift(
+        int(order.size),
+        float(mean.params[1]),
+        float(low),
+        float(high),
+        float(mean.pvalues[1]),
+        float(difference.params[1]),
+        float(difference.pvalues[1]),
     )
 
 

@@ -45,9 +45,7 @@ def intraclass(ratings: Floats, confidence: float = 0.95) -> dict[str, Intraclas
         one_low, one_high = one / stats.f.ppf(tail, *df), one * stats.f.ppf(tail, *df[::-1])
         df = (cases - 1, residual_df)
         three_low, three_high = three / stats.f.ppf(tail, *df), three * stats.f.ppf(tail, *df[::-1])
-        two = (between - residual) / (
-            between + (readers - 1) * residual + readers * (reader - residual) / cases
-        )
+        two = (between - residual) / (between + (readers - 1) * residual + readers * (reader - residual) / cases)
         two_low, two_high = _two_way_interval(two, between, reader, residual, cases, readers, tail)
         return {
             found.model: found

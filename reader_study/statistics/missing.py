@@ -62,7 +62,9 @@ def sensitivity(
     incomplete = int(missing.any(axis=(0, 1)).sum())
     if not missing.any():
         return MissingData(0, by_arm, 0, None, None, None, None)
-    filled = [np.where(missing, np.array(ends)[:, None, None], scores) for ends in ((highest, lowest), (lowest, highest))]
+    filled = [
+        np.where(missing, np.array(ends)[:, None, None], scores) for ends in ((highest, lowest), (lowest, highest))
+    ]
     worst, best = (compare_by_case_means(values, margin, alpha) for values in filled)
     try:
         draws = _completed(scores[1] - scores[0], generator, imputations)
@@ -105,9 +107,11 @@ def _completed(difference: Floats, generator: np.random.Generator, imputations: 
             known = observed & np.isfinite(helper) if use_helper else observed
             if not wanted.any():
                 continue
-            columns = [np.ones(known.sum()), helper[known]] if use_helper and np.ptp(helper[known]) > 0 else [
-                np.ones(known.sum())
-            ]
+            columns = (
+                [np.ones(known.sum()), helper[known]]
+                if use_helper and np.ptp(helper[known]) > 0
+                else [np.ones(known.sum())]
+            )
             design = np.column_stack(columns)
             fresh = np.column_stack([np.ones(wanted.sum()), helper[wanted]][: design.shape[1]])
             completed[:, reader, wanted] = _posterior_predictive(

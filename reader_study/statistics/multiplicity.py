@@ -18,7 +18,7 @@ class Adjusted:
 
 
 def holm(p_values: dict[str, float], alpha: float) -> list[Adjusted]:
-    """Holm-adjusted p values of a family of named hypotheses at familywise error ``alpha``; an empty family is empty."""
+    """Holm-adjusted p values of a family of named hypotheses at familywise error ``alpha``."""
     if not p_values:
         return []
     rejected, adjusted, _, _ = multipletests(list(p_values.values()), alpha=alpha, method="holm")

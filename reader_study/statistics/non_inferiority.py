@@ -67,12 +67,15 @@ def compare_by_case_means(scores: Floats, margin: float, alpha: float = 0.025) -
     """Non-inferiority (primary) and superiority (labelled apart) of arm 1 over arm 0 for these readers.
 
     ``scores`` `[arm, reader, case]` oriented so that higher is better; NaN where missing. Non-inferiority:
-    t = (mean + margin) / SE with cases - 1 degrees of freedom, claimed if the lower bound lies above ``-margin``.
-    ``margin`` 0 makes the primary test one of superiority. Superiority: the same mean against zero, two-sided at 2 alpha. Raises ReconError for fewer than two complete
-    cases, a margin that is not positive, or rows without a reader axis.
+    t = (mean + margin) / SE with cases - 1 degrees of freedom, claimed if the lower bound lies above ``-margin``;
+    ``margin`` 0 makes it a test of superiority. Superiority: the same mean against zero, two-sided at 2 alpha.
+
+    Raises ReconError for fewer than two complete cases, a negative margin, or rows without a reader axis.
     """
     if not margin >= 0:
-        raise ReconError(f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}")
+        raise ReconError(
+            f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}"
+        )
     if not 0 < alpha < 0.5:
         raise ReconError(f"alpha is the one-sided error rate, between 0 and 0.5, got {alpha}")
     differences = case_differences(scores)

@@ -34,7 +34,7 @@ def walsh_averages(differences: Floats) -> Floats:
 
 
 def signed_rank(differences: Floats, margin: float, confidence: float = 0.95) -> SignedRank:
-    """Wilcoxon signed-rank test (zeros dropped as Wilcoxon did) and Hodges-Lehmann estimate of ``differences`` `[case]`.
+    """Wilcoxon signed-rank test (zeros dropped) and Hodges-Lehmann estimate of ``differences`` `[case]`.
 
     The interval inverts the signed-rank test on the Walsh averages (normal approximation, Hollander and Wolfe).
     """

@@ -93,9 +93,7 @@ def components(
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 3 or min(scores.shape) < 2:
-        raise ReconError(
-            f"Obuchowski-Rockette analysis needs scores [arm, reader, case] with at least two of each, got {scores.shape}"
-        )
+        raise ReconError(f"Obuchowski-Rockette analysis needs two or more arms, readers and cases, got {scores.shape}")
     if not np.isfinite(scores).all():
         raise ReconError("Obuchowski-Rockette analysis needs every reader to score every case in every arm")
     truth = np.zeros(scores.shape[-1], dtype=bool) if truth is None else np.asarray(truth, dtype=bool)
@@ -209,7 +207,9 @@ def non_inferiority(
     Claimed where the one-sided (1 - alpha) lower bound of the difference lies above ``-margin``.
     """
     if not margin >= 0:
-        raise ReconError(f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}")
+        raise ReconError(
+            f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}"
+        )
     found_difference = difference(found, new, reference, generalises_to, 1 - 2 * alpha)
     estimate, error, df = found_difference.estimate, found_difference.standard_error, found_difference.df
     t = (estimate + margin) / error if error > 0 else float(np.copysign(np.inf, estimate + margin))

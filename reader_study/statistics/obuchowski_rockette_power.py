@@ -36,9 +36,7 @@ class Power:
 
 def planning(found: Components) -> Planning:
     """Planning values from an analysed pilot: E[MS(TR)] = V_TR + Var - Cov1 - (Cov2 - Cov3), negatives set to 0."""
-    error = (
-        found.variance - found.covariance_same_reader - (found.covariance_same_arm - found.covariance_neither)
-    )
+    error = found.variance - found.covariance_same_reader - (found.covariance_same_arm - found.covariance_neither)
     return Planning(
         found.cases,
         max(found.mean_square_arm_reader - error, 0.0),

@@ -56,7 +56,9 @@ def _prepare(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...
     """Scores as category numbers 0, 1 ... over the categories that occur, and the design `[observation, effect]`."""
     values, predictors = np.asarray(scores, dtype=np.float64), np.asarray(design, dtype=np.float64)
     if predictors.shape != (values.size, len(names)):
-        raise ReconError(f"ordinal model: design {predictors.shape} does not fit {values.size} scores, {len(names)} effects")
+        raise ReconError(
+            f"ordinal model: design {predictors.shape} does not fit {values.size} scores, {len(names)} effects"
+        )
     if not (np.isfinite(values).all() and np.isfinite(predictors).all()):
         raise ReconError("ordinal model: scores and design must be finite; leave missing scores out")
     levels, category = np.unique(values, return_inverse=True)
@@ -115,9 +117,7 @@ def cumulative_link_mixed(
         beta, thresholds, deviation = unpack(parameters)
         return -_integrated(category, predictors @ beta, thresholds, deviation, member, first, nodes)
 
-    initial = np.r_[
-        start.coefficients, start.thresholds[0], np.log(np.maximum(np.diff(start.thresholds), 1e-6)), 0.0
-    ]
+    initial = np.r_[start.coefficients, start.thresholds[0], np.log(np.maximum(np.diff(start.thresholds), 1e-6)), 0.0]
     found = optimize.minimize(negative, initial, method="BFGS", options={"gtol": 1e-4, "maxiter": 300})
     beta, thresholds, deviation = unpack(found.x)
     information = approx_hess(found.x, negative)
@@ -131,9 +131,7 @@ def cumulative_link_mixed(
         pass
     if not np.isfinite(errors).all():
         warnings.warn("ordinal mixed model: standard errors could not be computed", ReconWarning, stacklevel=2)
-    return OrdinalFit(
-        names, beta, errors, thresholds, deviation, -float(found.fun), category.size, int(labels.size)
-    )
+    return OrdinalFit(names, beta, errors, thresholds, deviation, -float(found.fun), category.size, int(labels.size))
 
 
 def _integrated(
@@ -155,9 +153,7 @@ def _integrated(
         cumulative_above, cumulative_below = special.expit(above), special.expit(below)
         # Difference of two logistic functions without cancellation where both are close to one.
         flipped = below > 0
-        chance = np.where(
-            flipped, special.expit(-below) - special.expit(-above), cumulative_above - cumulative_below
-        )
+        chance = np.where(flipped, special.expit(-below) - special.expit(-above), cumulative_above - cumulative_below)
         chance = np.maximum(chance, 1e-300)
         density_above = cumulative_above * special.expit(-above)
         density_below = cumulative_below * special.expit(-below)

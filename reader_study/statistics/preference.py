@@ -1,4 +1,4 @@
-"""Paired preference with ties: sign test, net preference, and Tango's interval for a difference of paired proportions."""
+"""Paired preference with ties: sign test, and Tango's interval for the difference of two paired proportions."""
 
 from dataclasses import dataclass
 
