@@ -41,17 +41,16 @@ def claim(analysis: Analysis) -> str:
         f"mean difference {number(d['estimate'])} {points(analysis)}, one-sided {confidence} lower bound "
         f"{number(d['lower_bound'])}"
     )
+    item = f"“{protocol.item(d['item']).question.rstrip('?.')}”"
     scope = f"for {readers_text(analysis)} and {d['cases']} cases"
     if d["hypothesis"] == "superiority":
         if d["claimed"]:
-            return f"Scored by {d['item']}, {protocol.new} was superior to {protocol.reference} {scope} ({facts})."
-        return (
-            f"Superiority of {protocol.new} over {protocol.reference} on {d['item']} was not shown {scope} ({facts})."
-        )
+            return f"On {item}, {protocol.new} was superior to {protocol.reference} {scope} ({facts})."
+        return f"Superiority of {protocol.new} over {protocol.reference} on {item} was not shown {scope} ({facts})."
     facts += f", margin −{number(d['margin'])}"
     if d["claimed"]:
-        return f"On {d['item']}, {protocol.new} was non-inferior to {protocol.reference} {scope} ({facts})."
-    return f"Non-inferiority of {protocol.new} to {protocol.reference} on {d['item']} was not shown {scope} ({facts})."
+        return f"On {item}, {protocol.new} was non-inferior to {protocol.reference} {scope} ({facts})."
+    return f"Non-inferiority of {protocol.new} to {protocol.reference} on {item} was not shown {scope} ({facts})."
 
 
 def limits(analysis: Analysis) -> list[str]:

@@ -9,7 +9,7 @@ body { margin: 0; color: var(--ink); font: 15.5px/1.55 "Segoe UI", "Helvetica Ne
   font-variant-numeric: tabular-nums lining-nums; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 .notice { background: #7a3d1d; color: #fff; text-align: center; padding: .55rem 1rem; font-weight: 600;
   letter-spacing: .02em; }
-main { max-width: 880px; margin: 2rem auto; padding: 3rem 3.4rem 4rem; background: var(--paper);
+main { max-width: 940px; margin: 2rem auto; padding: 3rem 3.4rem 4rem; background: var(--paper);
   border: 1px solid var(--rule); border-radius: 6px; }
 .kind { margin: 0 0 .4rem; font-size: .74rem; letter-spacing: .14em; text-transform: uppercase; color: var(--muted); }
 h1 { margin: 0; font-size: 1.95rem; line-height: 1.2; font-weight: 650; letter-spacing: -.01em; }

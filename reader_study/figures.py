@@ -69,9 +69,8 @@ def forest(analysis: Analysis) -> str:
             colour = NEW if item.primary else INK
             axes.plot([item.fixed.low, item.fixed.high], [row, row], color=colour, lw=2.6 if item.primary else 1.5)
             axes.plot(item.fixed.estimate, row, "s", color=colour, ms=7 if item.primary else 5.5, zorder=3)
-            for offset, reader in enumerate(item.by_reader.values()):
-                height = row - 0.24 - 0.0 * offset
-                axes.plot(reader.estimate, height, "o", ms=4, mfc="white", mec=MUTED, mew=1.0, zorder=2)
+            for reader in item.by_reader.values():
+                axes.plot(reader.estimate, row - 0.24, "o", ms=4, mfc="white", mec=MUTED, mew=1.0, zorder=2)
             text = f"{item.fixed.estimate:+.2f}  ({item.fixed.low:+.2f}, {item.fixed.high:+.2f})".replace("-", "−")
             axes.annotate(
                 text,
@@ -165,6 +164,8 @@ def order_drift(analysis: Analysis, found: Observations) -> str | None:
     """Primary item over the reading order, by reader and arm, with running means; None without a known order."""
     if not np.isfinite(found.order).any():
         return None
+    from matplotlib.ticker import MaxNLocator
+
     with _style():
         count = len(found.readers)
         figure = _figure(7.4, 2.5 if count <= 2 else 2.1 * ((count + 1) // 2))
@@ -188,6 +189,7 @@ def order_drift(analysis: Analysis, found: Observations) -> str | None:
                 places, means = running_mean(order, score)
                 axes.plot(places, means, color=colour, lw=2, label=name)
             axes.set_title(reader, fontsize=9, loc="left", fontweight="bold")
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(axis="y", color=RULE, lw=0.6)
             axes.set_axisbelow(True)
             if index % 2 == 0:

@@ -76,7 +76,7 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
     drift_blocks = [drift_table(analysis)] if primary.drift else [Paragraph("The reading order is not known.")]
     if drift_figure is not None:
         caption = (
-            f"{primary.item} over the reading order, one point a reading (shaken), lines are running means. "
+            f"Item {primary.item} over the reading order, one point a reading (shaken), lines are running means. "
             "A slope shared by both arms is fatigue or learning and cancels in the comparison."
         )
         drift_blocks.insert(0, Picture("order", drift_figure, caption))

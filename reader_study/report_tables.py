@@ -10,6 +10,10 @@ def _interval(low: float | None, high: float | None, digits: int = 2) -> str:
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
+def _brackets(low: float, high: float) -> str:
+    return f"({number(low)}, {number(high)})"
+
+
 def _p(value: float) -> str:
     return p_text(value).removeprefix("p ").removeprefix("= ")
 
@@ -50,10 +54,14 @@ def descriptive_table(analysis: Analysis) -> Table:
     for item in analysis.items:
         for row in item.descriptive:
             if row.reader == "all":
-                counts = "  ".join(f"{score}: {count}" for score, count in row.counts.items())
+                counts = " · ".join(str(count) for count in row.counts.values())
                 best = {"higher-is-better": "highest", "lower-is-better": "lowest"}.get(item.direction, "new arm, +1")
                 rows.append((item.item, row.arm, best, number(row.mean), number(row.median, 1), counts))
-    return Table(("item", "arm", "best score", "mean", "median", "score: readings"), tuple(rows), text_columns=3)
+    return Table(
+        ("item", "arm", "best score", "mean", "median", "readings at each score, lowest first"),
+        tuple(rows),
+        text_columns=3,
+    )
 
 
 def reader_table(analysis: Analysis) -> Table:
@@ -76,7 +84,7 @@ def reader_table(analysis: Analysis) -> Table:
     return Table(
         ("", "cases", "difference", "interval", "SD of differences", "bound above margin"),
         tuple(rows),
-        f"{primary.item}. Parts of the study are descriptive: a part where the bound fails is not a contradiction.",
+        f"Item {primary.item}. Descriptive: a part of the study where the bound fails is no contradiction.",
     )
 
 
@@ -126,7 +134,7 @@ def sensitivity_table(analysis: Analysis) -> Table:
                 f"{_p(found['p_value'])} (difference)",
             )
         )
-    caption = f"{primary.item}. p is one-sided for non-inferiority unless it says difference (two-sided)."
+    caption = f"Item {primary.item}. p is one-sided for non-inferiority unless it says difference (two-sided)."
     return Table(("analysis", "estimate", "interval", "statistic", "p"), tuple(rows), caption)
 
 
@@ -134,10 +142,7 @@ def missing_table(analysis: Analysis) -> Table:
     """Missing-data sensitivity of the primary item."""
     found = analysis.primary.missing
     names = (analysis.protocol.reference, analysis.protocol.new)
-    rows = [
-        ("Missing scores", f"{found.missing_scores} ({names[0]} {found.missing_by_arm[0]}, {names[1]} "
-         f"{found.missing_by_arm[1]}), {found.incomplete_cases} cases incomplete", "", "")
-    ]  # fmt: skip
+    rows = []
     fixed = analysis.primary.fixed
     rows.append(("Complete cases", number(fixed.estimate), number(fixed.lower_bound), _verdict(fixed.non_inferior)))
     for name, case in (("Worst case for the new arm", found.worst), ("Best case for the new arm", found.best)):
@@ -148,11 +153,21 @@ def missing_table(analysis: Analysis) -> Table:
         label = f"Multiple imputation ({imputed.imputations})"
         rows.append((label, number(imputed.estimate), number(imputed.lower_bound), _verdict(imputed.non_inferior)))
         if found.tipping_shift is not None:
-            tipping = f"penalty of {number(found.tipping_shift)} points on each imputed difference"
+            label = (
+                f"Tipping point: {number(found.tipping_shift)} points off each imputed difference take the claim away"
+            )
+        elif imputed.non_inferior:
+            label = "Tipping point: no penalty within the scale takes the claim away"
         else:
-            tipping = "no penalty within the scale takes the claim away" if imputed.non_inferior else "no claim to lose"
-        rows.append(("Tipping point", tipping, "", ""))
-    return Table(("", "difference", "lower bound", "claim"), tuple(rows), f"{analysis.primary.item}, fixed readers.")
+            label = "Tipping point: no claim to lose"
+        rows.append((label, "", "", ""))
+    caption = f"Item {analysis.primary.item}, these readers. "
+    if found.missing_scores:
+        by_arm = ", ".join(f"{name} {count}" for name, count in zip(names, found.missing_by_arm, strict=True))
+        caption += f"Missing: {found.missing_scores} scores ({by_arm}) in {found.incomplete_cases} cases."
+    else:
+        caption += "No score is missing."
+    return Table(("", "difference", "lower bound", "claim"), tuple(rows), caption)
 
 
 def preference_table(analysis: Analysis) -> Table:
@@ -209,7 +224,7 @@ def agreement_table(analysis: Analysis) -> Table:
             mean_kappa = sum(kappa.kappa for kappa in kappas) / len(kappas) if kappas else float("nan")
             text = number(mean_kappa)
             if len(kappas) == 1:
-                text += f" ({_interval(kappas[0].low, kappas[0].high)})"
+                text += f" {_brackets(kappas[0].low, kappas[0].high)}"
             icc = found.intraclass["ICC(2,1)"]
             rows.append(
                 (
@@ -220,7 +235,7 @@ def agreement_table(analysis: Analysis) -> Table:
                     f"{number(found.ac1.coefficient)} ({number(found.ac1.standard_error)})",
                     f"{number(found.ac2.coefficient)} ({number(found.ac2.standard_error)})",
                     number(found.krippendorff_alpha),
-                    f"{number(icc.coefficient)} ({_interval(icc.low, icc.high)})",
+                    f"{number(icc.coefficient)} {_brackets(icc.low, icc.high)}",
                 )
             )
     header = ("item", "arm", "weighted kappa", "Fleiss", "AC1 (SE)", "AC2 (SE)", "alpha", "ICC(2,1)")
@@ -266,7 +281,7 @@ def drift_table(analysis: Analysis) -> Table:
         for name, found in analysis.primary.drift.items()
     ]
     header = ("reader", "readings", "change, first to last", "95 %", "p", "extra change of new arm", "p")
-    return Table(header, tuple(rows), f"{analysis.primary.item}, points over the whole reading.")
+    return Table(header, tuple(rows), f"Item {analysis.primary.item}, points over the whole reading.")
 
 
 def blinding_table(analysis: Analysis) -> Table:
