@@ -65,7 +65,8 @@ def series_datasets(
     dataset.Modality = "MR"
     dataset.Manufacturer = ""
     dataset.ReferringPhysicianName = ""
-    dataset.PatientName = dataset.PatientID = patient_id
+    dataset.PatientName = f"Blinded^{patient_id}"
+    dataset.PatientID = patient_id
     dataset.PatientBirthDate = ""
     dataset.PatientSex = ""
     dataset.PatientIdentityRemoved = "YES"
@@ -88,7 +89,7 @@ def series_datasets(
     dataset.PatientPosition = "HFS"
     dataset.StudyInstanceUID = study_uid
     dataset.SeriesInstanceUID = series_uid
-    dataset.StudyID = ""
+    dataset.StudyID = "1"
     dataset.SeriesNumber = 1
     dataset.ImageOrientationPatient = [int(value) for value in (*right, *down)]
     dataset.FrameOfReferenceUID = frame_uid
