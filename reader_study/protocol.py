@@ -151,10 +151,13 @@ class Viewing:
     flags: tuple[str, ...] = ("hallucination", "artifact")  # marks with slice and position
     comments: bool = True
     intensity: Literal["as-is", "median-matched"] = "as-is"  # median-matched: arms scaled to one median brightness
+    body_part: str = "HEAD"  # DICOM Body Part Examined
 
     def __post_init__(self) -> None:
         if not all(NAME.fullmatch(flag) for flag in self.flags) or len(set(self.flags)) != len(self.flags):
             raise ValueError("key 'flags' must be different words of letters, digits, '-' and '_'")
+        if not re.fullmatch(r"[A-Z0-9 _]{1,16}", self.body_part):
+            raise ValueError("key 'body_part' must be a DICOM term in capitals, such as HEAD or KNEE")
 
 
 @dataclass(frozen=True)
