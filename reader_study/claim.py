@@ -37,9 +37,11 @@ def claim(analysis: Analysis) -> str:
     """The primary result in one sentence: what was shown or not, for whom, with the bound that decided it."""
     d, protocol = analysis.decision, analysis.protocol
     confidence = f"{100 * (1 - d['alpha']):g} %"
+    # Two digits, more where the bound and the margin would otherwise print alike.
+    digits = 2 if abs(d["lower_bound"] + d["margin"]) >= 0.01 else 4
     facts = (
         f"mean difference {number(d['estimate'])} {points(analysis)}, one-sided {confidence} lower bound "
-        f"{number(d['lower_bound'])}"
+        f"{number(d['lower_bound'], digits)}"
     )
     item = f"“{protocol.item(d['item']).question.rstrip('?.')}”"
     scope = f"for {readers_text(analysis)} and {d['cases']} cases"
@@ -65,21 +67,25 @@ def limits(analysis: Analysis) -> list[str]:
     elif len(analysis.readers) < 5:
         lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
     if d["hypothesis"] == "non-inferiority":
+        interval = f"{number(fixed.low)} to {number(fixed.high)}"
         if fixed.superior:
             lines.append(
-                f"Superiority is a different test: the two-sided test against zero gives {_p(analysis)} in favour of "
+                f"Superiority is a different test: the test against zero gives {_p(analysis)} in favour of "
                 f"{protocol.new}; it was not the primary hypothesis."
+            )
+        elif fixed.high < 0:
+            lines.append(
+                f"{protocol.new} scored lower than {protocol.reference} beyond chance, by less than the margin "
+                f"({_p(analysis)}, two-sided interval {interval}): non-inferior is not equal."
+                if d["claimed"]
+                else f"{protocol.new} scored lower than {protocol.reference} beyond chance ({_p(analysis)}, "
+                f"two-sided interval {interval})."
             )
         else:
             lead = (
                 "Non-inferior does not mean better or equal:" if d["claimed"] else "Not shown does not mean inferior;"
             )
             lines.append(f"{lead} superiority, a different test, was not shown ({_p(analysis)}).")
-        if fixed.high < 0:
-            lines.append(
-                f"The difference is below zero beyond chance: {protocol.new} scored lower "
-                f"(two-sided interval {number(fixed.low)} to {number(fixed.high)})."
-            )
     lines.append(
         "Scores are opinions about image quality; nothing here measures diagnostic accuracy or patient outcome."
     )

@@ -42,5 +42,5 @@ td { border-bottom: 1px solid var(--rule); padding: .36rem .9rem .36rem 0; verti
 th.n, td.n { text-align: right; white-space: nowrap; padding: .36rem 0 .36rem .9rem; }
 @media (max-width: 760px) { main { margin: 0; padding: 1.4rem 1.1rem 3rem; border: 0; } }
 @media print { html { background: none; } main { border: 0; margin: 0; padding: 0; max-width: none; }
-  section, figure, tr { break-inside: avoid; } details > * { display: block; } }
+  section, figure, tr { break-inside: avoid; } details::details-content { content-visibility: visible; } }
 """

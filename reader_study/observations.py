@@ -144,9 +144,13 @@ def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
     Raises ReconError for rows with presentation ids or a preference, which need the key.
     """
     empty = _Arrays(protocol)
+    seen: dict[tuple[str, str, str, int, str], str] = {}
     for row in rows:
         if not row.case or protocol.paired:
             raise ReconError(f"{row.where}: only independent readings with case and arm can be analysed without a key")
+        first = seen.setdefault((row.reader, row.case, row.arm, row.reading, row.key), row.where)
+        if first != row.where:
+            raise ReconError(f"{row.where}: {row.key} of case {row.case}, {row.arm} stands twice (first in {first})")
         kind: Any = "main" if row.reading == 1 else "repeat"
         empty.put(Presentation("", row.reader, 1, 0, row.case, kind, (row.arm,)), row.key, row.score)
     return empty.observations((), (), 0)

@@ -105,10 +105,17 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
         Section("Blinding, flags and reading time", _blinding_blocks(analysis)),
         Section("Provenance", _provenance_blocks(analysis, provenance)),
         Section("Methods", tuple(Paragraph(text) for text in methods(analysis)), folded=True),
+        *_within_readers(analysis),
         _checklist("CLAIM 2024", claim_2024(analysis, provenance.sealed)),
         _checklist("GRRAS", grras(analysis, provenance.sealed)),
     ]
     return sections
+
+
+def _within_readers(analysis: Analysis) -> tuple[Section, ...]:
+    if not any(item.repeatability for item in analysis.items):
+        return ()
+    return (Section("Agreement of each reader with herself", (repeatability_table(analysis),), folded=True),)
 
 
 def _checklist(title: str, rows: list[tuple[str, str, str]]) -> Section:
@@ -140,9 +147,7 @@ def _reliability_blocks(analysis: Analysis) -> tuple[Paragraph | Table, ...]:
         blocks.append(agreement_table(analysis))
     else:
         blocks.append(Paragraph("One reader: agreement between readers does not apply."))
-    if any(item.repeatability for item in analysis.items):
-        blocks.append(repeatability_table(analysis))
-    else:
+    if not any(item.repeatability for item in analysis.items):
         blocks.append(Paragraph("No case was read twice by one reader: agreement within readers is not known."))
     return tuple(blocks)
 
