@@ -211,19 +211,25 @@ def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
     tops = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if len(tops) == 2 and all(entry.is_dir() for entry in tops):
-        children = [{entry.name: entry for entry in top.iterdir() if not entry.name.startswith(".")} for top in tops]
-        single = set(children[0]) ^ set(children[1])
-        if single and len(single) < max(map(len, children)):
-            raise ReconError(f"{folder}: case {sorted(single)[0]} is only in one of {tops[0].name} and {tops[1].name}")
-        if not single and children[0]:
-            return [Pair(name, _files(children[0][name]), _files(children[1][name])) for name in sorted(children[0])]
-    inner = [sorted(entry.name for entry in top.iterdir()) if top.is_dir() else [] for top in tops]
-    if tops and all(len(names) == 2 and names == inner[0] for names in inner):
-        return [Pair(top.name, _files(top / inner[0][0]), _files(top / inner[0][1])) for top in tops]
+    inside = [
+        {entry.name: entry for entry in top.iterdir() if not entry.name.startswith(".")} if top.is_dir() else {}
+        for top in tops
+    ]
+    alike = bool(tops) and bool(inside[0]) and all(set(names) == set(inside[0]) for names in inside)
+    by_arm = alike and len(tops) == 2
+    by_case = alike and len(inside[0]) == 2
+    if len(tops) == 2 and not alike and set(inside[0]) & set(inside[1]):
+        alone = sorted(set(inside[0]) ^ set(inside[1]))[0]
+        raise ReconError(f"{folder}: case {alone} is only in one of {tops[0].name} and {tops[1].name}")
+    if by_arm and not by_case:
+        return [Pair(name, _files(inside[0][name]), _files(inside[1][name])) for name in sorted(inside[0])]
+    if by_case and not by_arm:
+        first, second = sorted(inside[0])
+        return [Pair(top.name, _files(top / first), _files(top / second)) for top in tops]
+    reason = "two cases of two arms could be either layout" if by_arm else "cannot see which series form pairs"
     raise ReconError(
-        f"{folder}: cannot see which series form pairs; lay them out as ARM/CASE/ or CASE/ARM/, or give --pairs a CSV "
-        "table with the columns case, arm, path"
+        f"{folder}: {reason}; lay them out as ARM/CASE/ or CASE/ARM/, or give --pairs a CSV table with the columns "
+        "case, arm, path"
     )
 
 
