@@ -147,19 +147,19 @@ def _integrated(
     bounds = np.r_[-np.inf, thresholds, np.inf]
     upper, lower = bounds[category + 1] - linear, bounds[category] - linear
 
+    gap = np.log1p(-np.exp(lower - upper))
+
     def pieces(standard: Floats) -> tuple[Floats, Floats, Floats]:
-        """Log probability and its first two derivatives in the linear predictor, at intercepts `[observation]`."""
+        """Log probability and its first two derivatives in the linear predictor, at intercepts `[observation]`.
+
+        With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation, and the derivatives
+        F(a) + F(b) - 1 and -f(a) - f(b) keep the logarithm concave in floating point too.
+        """
         above, below = upper - deviation * standard, lower - deviation * standard
-        cumulative_above, cumulative_below = special.expit(above), special.expit(below)
-        # Difference of two logistic functions without cancellation where both are close to one.
-        flipped = below > 0
-        chance = np.where(flipped, special.expit(-below) - special.expit(-above), cumulative_above - cumulative_below)
-        chance = np.maximum(chance, 1e-300)
-        density_above = cumulative_above * special.expit(-above)
-        density_below = cumulative_below * special.expit(-below)
-        slope = -(density_above - density_below) / chance
-        bend = (density_above * (1 - 2 * cumulative_above) - density_below * (1 - 2 * cumulative_below)) / chance
-        return np.log(chance), slope, bend - slope**2
+        share_above, share_below = special.expit(above), special.expit(below)
+        log_chance = special.log_expit(above) + special.log_expit(-below) + gap
+        bend = -share_above * special.expit(-above) - share_below * special.expit(-below)
+        return log_chance, share_above + share_below - 1, bend
 
     mode = np.zeros(first.size)
     curvature = np.ones(first.size)
@@ -167,7 +167,7 @@ def _integrated(
         _, slope, bend = pieces(mode[member])
         gradient = deviation * np.add.reduceat(slope, first) - mode
         curvature = 1 - deviation**2 * np.add.reduceat(bend, first)
-        step = gradient / curvature
+        step = np.clip(gradient / curvature, -4.0, 4.0)
         mode = mode + step
         if np.abs(step).max() < 1e-10:
             break
