@@ -9,7 +9,7 @@ import typer
 
 from cli.output import emit, note
 
-_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def register(study: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def power(
     case_arm_sd: Annotated[float, typer.Option(help="SD of case x arm (the arm suits some cases).")] = 0.5,
     reader_case_sd: Annotated[float, typer.Option(help="SD of reader x case.")] = 0.3,
     residual_sd: Annotated[float, typer.Option(help="SD of one reading.")] = 0.4,
-    json_output: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
 
@@ -83,7 +83,7 @@ def power(
         ],
         "seconds": round(time.perf_counter() - started, 2),
     }
-    emit(result, _power_lines(planned, rows, replicates), json_output)
+    emit(result, _power_lines(planned, rows, replicates), as_json)
 
 
 def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
@@ -112,16 +112,23 @@ def analyze(
     study: Annotated[
         Path, typer.Argument(help="Study folder; or a protocol (YAML) for tables that already tell the arm.")
     ],
-    scores: Annotated[list[Path], typer.Argument(help="Score sheets, tables (CSV, XLSX, REDCap export), or folders.")],
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
-    key: Annotated[Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default: in the folder.")] = None,
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json.")
+    ] = None,
     columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
-    json_output: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """The planned analysis and its report (HTML, Markdown, JSON, CSV) from the score sheets and the opened key.
 
@@ -138,7 +145,7 @@ def analyze(
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
-    protocol, found, provenance = _observations(study, scores, key, columns, notice)
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice)
     with tqdm(total=len(protocol.items), unit=" items", disable=None) as bar:
         analysis = analyse(protocol, found, seed, readers, progress=lambda: bar.update(1))
     written = write_report(out, analysis, found, provenance)
@@ -158,7 +165,7 @@ def analyze(
         "seconds": round(time.perf_counter() - started, 2),
     }
     lines = [*summary(analysis), f"report: {written['report.html']}", *([f"log ends with {head}"] if head else [])]
-    emit(result, lines, json_output)
+    emit(result, lines, as_json)
 
 
 def _protocol(path: Path) -> Any:
@@ -169,13 +176,14 @@ def _protocol(path: Path) -> Any:
 
 
 def _observations(
-    study: Path, scores: list[Path], key: Path | None, columns: Path | None, notice: str
+    study: Path, sheets: list[Path] | None, key: Path | None, columns: Path | None, notice: str
 ) -> tuple[Any, Any, Any]:
     """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
     from importlib.metadata import PackageNotFoundError, version
 
     from reader_study import unblinding
     from reader_study.tables import load_column_map
+    from recon.errors import ReconError
 
     try:
         release = version("recon")
@@ -183,9 +191,11 @@ def _observations(
         release = "(not installed)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
-        found = unblinding.sealed(study, scores, key, mapping, notice, release)
+        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release)
+    elif not sheets:
+        raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:
-        found = unblinding.open_label(study, scores, mapping, notice, release)
+        found = unblinding.open_label(study, sheets, mapping, notice, release)
         note("the tables tell the arm themselves: nothing was sealed, the report says so")
     return found.protocol, found.observations, found.provenance
 
