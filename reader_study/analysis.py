@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from reader_study.observations import Observations
@@ -54,6 +55,28 @@ class RandomReaders:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """The comparison that the protocol froze (per-case means, or Obuchowski-Rockette), in one shape for both.
+
+    ``t`` and ``p_one_sided`` test against ``-margin`` (0: superiority), ``p_difference`` is two-sided against zero.
+    """
+
+    method: str
+    estimate: float
+    standard_error: float
+    df: float
+    margin: float
+    alpha: float
+    t: float
+    p_one_sided: float
+    lower_bound: float
+    low: float
+    high: float
+    claimed: bool
+    p_difference: float
+
+
+@dataclass(frozen=True)
 class ItemResult:
     """Everything about one item. ``None`` means: not applicable here; ``notes`` says why."""
 
@@ -61,6 +84,7 @@ class ItemResult:
     question: str
     direction: str
     primary: bool
+    planned: Planned
     fixed: PairedComparison
     random: RandomReaders | None
     by_reader: dict[str, PairedComparison]
@@ -144,7 +168,7 @@ def analyse(
     primary = next(item for item in items if item.primary)
     decision = _decision(protocol, primary)
     # The family: superiority of every secondary item, two-sided.
-    secondary = {item.item: item.fixed.p_superiority_two_sided for item in items if not item.primary}
+    secondary = {item.item: item.planned.p_difference for item in items if not item.primary}
     holm = protocol.primary.multiplicity == "holm"
     return Analysis(
         protocol=protocol,
@@ -153,7 +177,7 @@ def analyse(
         claimed=bool(decision["claimed"]),
         items=tuple(items),
         multiplicity=(
-            f"{multiplicity.METHOD} over the {len(secondary)} secondary items (two-sided differences)"
+            f"{multiplicity.METHOD} over the secondary items ({len(secondary)}, two-sided differences)"
             if holm
             else "one primary test, no adjustment; every other p value is descriptive and supports no claim"
         ),
@@ -170,32 +194,52 @@ def analyse(
     )
 
 
-def _decision(protocol: Protocol, item: ItemResult) -> dict[str, Any]:
-    """The primary test's numbers in one shape, whichever test was planned."""
+def _planned(protocol: Protocol, fixed: PairedComparison, random: RandomReaders | None) -> Planned:
+    """The frozen comparison of one item."""
+    test: Any
     if protocol.primary.readers == "fixed":
-        test: Any = item.fixed
-        t, p_value, claimed = test.t_non_inferiority, test.p_non_inferiority, test.non_inferior
+        test, t, p_value = fixed, fixed.t_non_inferiority, fixed.p_non_inferiority
         method = "per-case means over these readers, one-sided t test"
     else:
-        assert item.random is not None  # three readers at least, by the protocol's own check
-        test = item.random.non_inferiority
-        t, p_value, claimed = test.t, test.p_one_sided, test.non_inferior
+        assert random is not None  # three readers at least, by the protocol's own check
+        test, t, p_value = random.non_inferiority, random.non_inferiority.t, random.non_inferiority.p_one_sided
         method = "Obuchowski-Rockette with Hillis' degrees of freedom, one-sided"
+    against_zero = test.estimate / test.standard_error if test.standard_error > 0 else np.inf * np.sign(test.estimate)
+    return Planned(
+        method=method,
+        estimate=test.estimate,
+        standard_error=test.standard_error,
+        df=test.df,
+        margin=test.margin,
+        alpha=test.alpha,
+        t=t,
+        p_one_sided=p_value,
+        lower_bound=test.lower_bound,
+        low=test.lower_bound,
+        high=2 * test.estimate - test.lower_bound,
+        claimed=test.non_inferior,
+        p_difference=1.0 if np.isnan(against_zero) else float(2 * stats.t.sf(abs(against_zero), test.df)),
+    )
+
+
+def _decision(protocol: Protocol, item: ItemResult) -> dict[str, Any]:
+    """The primary result's numbers."""
+    planned = item.planned
     return {
         "hypothesis": protocol.primary.hypothesis,
         "item": item.item,
-        "method": method,
+        "method": planned.method,
         "readers": protocol.primary.readers,
         "cases": item.fixed.cases,
-        "estimate": test.estimate,
-        "standard_error": test.standard_error,
-        "df": test.df,
-        "margin": test.margin,
-        "alpha": test.alpha,
-        "t": t,
-        "p_value": p_value,
-        "lower_bound": test.lower_bound,
-        "claimed": claimed,
+        "estimate": planned.estimate,
+        "standard_error": planned.standard_error,
+        "df": planned.df,
+        "margin": planned.margin,
+        "alpha": planned.alpha,
+        "t": planned.t,
+        "p_value": planned.p_one_sided,
+        "lower_bound": planned.lower_bound,
+        "claimed": planned.claimed,
     }
 
 
@@ -244,6 +288,7 @@ def _item_result(
         question=item.question,
         direction=item.direction,
         primary=primary,
+        planned=_planned(protocol, fixed, random),
         fixed=fixed,
         random=random,
         by_reader=by_reader,
@@ -288,8 +333,12 @@ def _ordinal(scores: Floats, complete: npt.NDArray[np.bool_], notes: list[str]) 
         notes.append(f"ordinal model not fitted: {error}")
         return None
     notes.extend(str(warning.message) for warning in caught)
+    effect = fit.effect("arm")
+    if not abs(effect["log_odds_ratio"]) < 15:
+        notes.append("ordinal model: the arms' scores are separated completely, an odds ratio cannot be estimated")
+        return None
     return {
-        **fit.effect("arm"),
+        **effect,
         "case_deviation": fit.random_deviation,
         "log_likelihood": fit.log_likelihood,
         "observations": float(fit.observations),

@@ -57,7 +57,7 @@ def claim(analysis: Analysis) -> str:
 
 def limits(analysis: Analysis) -> list[str]:
     """What the primary result does not say."""
-    d, protocol, fixed = analysis.decision, analysis.protocol, analysis.primary.fixed
+    d, protocol, planned = analysis.decision, analysis.protocol, analysis.primary.planned
     lines = []
     if d["readers"] == "fixed":
         lines.append(
@@ -67,13 +67,13 @@ def limits(analysis: Analysis) -> list[str]:
     elif len(analysis.readers) < 5:
         lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
     if d["hypothesis"] == "non-inferiority":
-        interval = f"{number(fixed.low)} to {number(fixed.high)}"
-        if fixed.superior:
+        interval = f"{number(planned.low)} to {number(planned.high)}"
+        if planned.low > 0:
             lines.append(
                 f"Superiority is a different test: the test against zero gives {_p(analysis)} in favour of "
                 f"{protocol.new}; it was not the primary hypothesis."
             )
-        elif fixed.high < 0:
+        elif planned.high < 0:
             lines.append(
                 f"{protocol.new} scored lower than {protocol.reference} beyond chance, by less than the margin "
                 f"({_p(analysis)}, two-sided interval {interval}): non-inferior is not equal."
@@ -93,4 +93,4 @@ def limits(analysis: Analysis) -> list[str]:
 
 
 def _p(analysis: Analysis) -> str:
-    return f"two-sided {p_text(analysis.primary.fixed.p_superiority_two_sided)}"
+    return f"two-sided {p_text(analysis.primary.planned.p_difference)}"

@@ -58,7 +58,7 @@ def forest(analysis: Analysis) -> str:
         figure = _figure(7.4, 0.9 + 0.42 * len(items))
         axes = figure.add_subplot()
         margin = analysis.protocol.primary.margin
-        everything = [bound for item in items for bound in (item.fixed.low, item.fixed.high)]
+        everything = [bound for item in items for bound in (item.planned.low, item.planned.high)]
         everything += [reader.estimate for item in items for reader in item.by_reader.values()]
         reach = 1.12 * max(margin, *(abs(value) for value in everything), 1e-3)
         if margin > 0:
@@ -67,11 +67,13 @@ def forest(analysis: Analysis) -> str:
         axes.axvline(0, color=MUTED, lw=0.9)
         for row, item in enumerate(items):
             colour = NEW if item.primary else INK
-            axes.plot([item.fixed.low, item.fixed.high], [row, row], color=colour, lw=2.6 if item.primary else 1.5)
-            axes.plot(item.fixed.estimate, row, "s", color=colour, ms=7 if item.primary else 5.5, zorder=3)
+            axes.plot([item.planned.low, item.planned.high], [row, row], color=colour, lw=2.6 if item.primary else 1.5)
+            axes.plot(item.planned.estimate, row, "s", color=colour, ms=7 if item.primary else 5.5, zorder=3)
             for reader in item.by_reader.values():
                 axes.plot(reader.estimate, row - 0.24, "o", ms=4, mfc="white", mec=MUTED, mew=1.0, zorder=2)
-            text = f"{item.fixed.estimate:+.2f}  ({item.fixed.low:+.2f}, {item.fixed.high:+.2f})".replace("-", "−")
+            text = f"{item.planned.estimate:+.2f}  ({item.planned.low:+.2f}, {item.planned.high:+.2f})".replace(
+                "-", "−"
+            )
             axes.annotate(
                 text,
                 (1.01, row),

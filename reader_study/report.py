@@ -11,7 +11,7 @@ import numpy as np
 from reader_study import figures
 from reader_study.analysis import Analysis, as_mapping
 from reader_study.checklists import claim_2024, grras
-from reader_study.claim import claim, limits, number, p_text
+from reader_study.claim import claim, limits, number
 from reader_study.document import Bullets, Document, Paragraph, Picture, Section, Table, pictures, to_html, to_markdown
 from reader_study.observations import Observations
 from reader_study.report_tables import (
@@ -23,6 +23,7 @@ from reader_study.report_tables import (
     interchangeability_table,
     item_table,
     missing_table,
+    one_sided_test,
     preference_table,
     reader_table,
     repeatability_table,
@@ -97,7 +98,9 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
         Section("Results", (forest, item_table(analysis), Paragraph(f"Multiplicity: {analysis.multiplicity}."))),
         Section("Scores", (likert, descriptive_table(analysis))),
         Section("Each reader and cohort", (reader_table(analysis),)),
-        Section("Does another analysis agree?", (sensitivity_table(analysis), *_random_note(analysis))),
+        Section(
+            "Does another analysis agree?", (sensitivity_table(analysis), *_random_note(analysis), *_notes(analysis))
+        ),
         Section("Missing scores", (missing_table(analysis),)),
         Section("Preference and interchangeability", _preference_blocks(analysis)),
         Section("Reliability", _reliability_blocks(analysis)),
@@ -132,6 +135,12 @@ def _random_note(analysis: Analysis) -> tuple[Paragraph, ...]:
             "freedom for the readers: it is shown to be honest about other readers, not to replace the primary test."
         ),
     )
+
+
+def _notes(analysis: Analysis) -> tuple[Bullets, ...]:
+    """What could not be computed, and why."""
+    lines = [f"{item.item}: {note}." for item in analysis.items for note in item.notes]
+    return (Bullets(tuple(lines)),) if lines else ()
 
 
 def _preference_blocks(analysis: Analysis) -> tuple[Paragraph | Table, ...]:
@@ -187,10 +196,11 @@ def methods(analysis: Analysis) -> list[str]:
     """How everything was computed, ready for a statistician to check."""
     d, protocol = analysis.decision, analysis.protocol
     level = f"{100 * (1 - 2 * d['alpha']):g} %"
+    test = one_sided_test(analysis).capitalize()
     return [
         f"Primary test ({d['method']}): d is the score of {protocol.new} minus that of {protocol.reference}, turned "
-        "so that higher is better. Non-inferiority is t = (mean d + margin) / SE, claimed where the one-sided lower "
-        f"bound lies above −{number(d['margin'])}. The case is the unit: rows of reader x case are never pooled. "
+        f"so that higher is better. {test} is t = (mean d + margin) / SE, claimed where the one-sided lower bound lies "
+        f"above {number(-d['margin'])}. The case is the unit: rows of reader x case are never pooled. "
         f"Intervals are two-sided at {level}.",
         "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees "
         "of freedom, SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",
@@ -259,9 +269,4 @@ def write_report(
 
 def summary(analysis: Analysis) -> list[str]:
     """A few lines for the terminal."""
-    primary = analysis.primary.fixed
-    return [
-        claim(analysis),
-        *(f"- {line}" for line in limits(analysis)),
-        f"Superiority (a different test): {p_text(primary.p_superiority_two_sided)}, two-sided, these readers.",
-    ]
+    return [claim(analysis), *(f"- {line}" for line in limits(analysis))]

@@ -23,29 +23,36 @@ def _verdict(shown: bool) -> str:
 
 
 def item_table(analysis: Analysis) -> Table:
-    """Every item: difference, interval, both tests named apart."""
+    """Every item by the planned method: difference, interval, both tests named apart."""
     adjusted = {entry.name: entry for entry in analysis.adjusted}
     rows = []
     for item in analysis.items:
-        fixed = item.fixed
+        planned = item.planned
         row = [
             item.item + (" (primary)" if item.primary else ""),
-            str(fixed.cases),
-            number(fixed.estimate),
-            _interval(fixed.low, fixed.high),
-            _p(fixed.p_non_inferiority) if fixed.margin > 0 else "–",
-            _p(fixed.p_superiority_two_sided),
+            str(item.fixed.cases),
+            number(planned.estimate),
+            _interval(planned.low, planned.high),
+            _p(planned.p_one_sided),
+            _p(planned.p_difference),
         ]
         if analysis.adjusted:
             row.append(_p(adjusted[item.item].p_adjusted) if item.item in adjusted else "–")
         rows.append(tuple(row))
-    header = ["item", "cases", "difference", "interval", "p, non-inferiority (one-sided)", "p, difference (two-sided)"]
+    test = one_sided_test(analysis)
+    header = ["item", "cases", "difference", "interval", f"p, {test} (one-sided)", "p, difference (two-sided)"]
     if analysis.adjusted:
         header.append("p, Holm")
-    caption = "Per-case means over the readers. Non-inferiority and difference are two different tests."
+    method = analysis.decision["method"]
+    caption = f"{method[0].upper()}{method[1:]}. The two p values belong to two different tests."
     if len(analysis.items) > 1 and analysis.decision["margin"] > 0:
         caption += " The margin was justified for the primary item; on the others it is applied for orientation."
     return Table(tuple(header), tuple(rows), caption)
+
+
+def one_sided_test(analysis: Analysis) -> str:
+    """What the one-sided test shows: "non-inferiority", or "superiority" where the margin is zero."""
+    return "non-inferiority" if analysis.decision["margin"] > 0 else "superiority"
 
 
 def descriptive_table(analysis: Analysis) -> Table:
@@ -134,7 +141,7 @@ def sensitivity_table(analysis: Analysis) -> Table:
                 f"{_p(found['p_value'])} (difference)",
             )
         )
-    caption = f"Item {primary.item}. p is one-sided for non-inferiority unless it says difference (two-sided)."
+    caption = f"Item {primary.item}. p is one-sided for {one_sided_test(analysis)} unless it says difference."
     return Table(("analysis", "estimate", "interval", "statistic", "p"), tuple(rows), caption)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
 from recon.errors import ReconError
@@ -39,15 +40,14 @@ def cohen(table: npt.ArrayLike, weighting: Weighting = "none") -> Kappa:
     weights = category_weights(counts.shape[0], weighting)
     if np.isclose(shares.sum(axis=1) @ weights @ shares.sum(axis=0), 1.0):
         return Kappa(float("nan"), float("nan"), float("nan"), float("nan"), agreed, total)
-    found = cohens_kappa(counts, wt={"none": None, "linear": "linear", "quadratic": "quadratic"}[weighting])
-    return Kappa(
-        float(found.kappa),
-        float(found.std_kappa),
-        float(found.kappa_low),
-        float(found.kappa_upp),
-        agreed,
-        total,
-    )
+    wanted = {"none": None, "linear": "linear", "quadratic": "quadratic"}[weighting]
+    with np.errstate(invalid="ignore"):
+        found = cohens_kappa(counts, wt=wanted)
+    # In nearly degenerate tables the variance is zero up to rounding, and may come out a hair below it.
+    error = float(np.sqrt(max(float(found.var_kappa), 0.0)))
+    half = float(stats.norm.ppf(0.975)) * error
+    kappa = float(found.kappa)
+    return Kappa(kappa, error, kappa - half, kappa + half, agreed, total)
 
 
 def category_weights(categories: int, weighting: Weighting) -> Floats:

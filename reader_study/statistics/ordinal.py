@@ -118,7 +118,7 @@ def cumulative_link_mixed(
         return -_integrated(category, predictors @ beta, thresholds, deviation, member, first, nodes)
 
     initial = np.r_[start.coefficients, start.thresholds[0], np.log(np.maximum(np.diff(start.thresholds), 1e-6)), 0.0]
-    found = optimize.minimize(negative, initial, method="BFGS", options={"gtol": 1e-4, "maxiter": 300})
+    found = optimize.minimize(negative, initial, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
     beta, thresholds, deviation = unpack(found.x)
     information = approx_hess(found.x, negative)
     errors = np.full(effects, np.nan)
