@@ -13,11 +13,12 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from reader_study.observations import Observations
 from reader_study.protocol import Item, Protocol
-from reader_study.statistics import missing, multiplicity, obuchowski_rockette
+from reader_study.statistics import missing, obuchowski_rockette
 from reader_study.statistics.blinding_index import BlindingIndex, blinding_index
 from reader_study.statistics.drift import Drift, drift, pair_drift
 from reader_study.statistics.interchangeability import Interchangeability, interchangeability
 from reader_study.statistics.intraclass import Repeatability, repeatability
+from reader_study.statistics.multiplicity import METHOD, Adjusted, holm
 from reader_study.statistics.non_inferiority import (
     PairedComparison,
     case_differences,
@@ -124,7 +125,7 @@ class Analysis:
     claimed: bool
     items: tuple[ItemResult, ...]
     multiplicity: str
-    adjusted: tuple[multiplicity.Adjusted, ...]
+    adjusted: tuple[Adjusted, ...]
     blinding: dict[str, BlindingIndex]
     flags: tuple[FlagCount, ...]
     reading_seconds: dict[str, float]
@@ -169,7 +170,7 @@ def analyse(
     decision = _decision(protocol, primary)
     # The family: superiority of every secondary item, two-sided.
     secondary = {item.item: item.planned.p_difference for item in items if not item.primary}
-    holm = protocol.primary.multiplicity == "holm"
+    adjust = protocol.primary.multiplicity == "holm"
     return Analysis(
         protocol=protocol,
         readers=found.readers,
@@ -177,11 +178,11 @@ def analyse(
         claimed=bool(decision["claimed"]),
         items=tuple(items),
         multiplicity=(
-            f"{multiplicity.METHOD} over the secondary items ({len(secondary)}, two-sided differences)"
-            if holm
+            f"{METHOD} over the secondary items ({len(secondary)}, two-sided differences)"
+            if adjust
             else "one primary test, no adjustment; every other p value is descriptive and supports no claim"
         ),
-        adjusted=tuple(multiplicity.holm(secondary, 2 * protocol.primary.alpha)) if holm else (),
+        adjusted=tuple(holm(secondary, 2 * protocol.primary.alpha)) if adjust else (),
         blinding=_blinding(found),
         flags=_flags(protocol, found),
         reading_seconds={
@@ -256,7 +257,7 @@ def _item_result(
         fixed = compare_by_case_means(scores, margin, alpha)
     except ReconError as error:
         raise ReconError(f"item '{item.id}': {error}") from error
-    complete = np.isfinite(scores).all(axis=(0, 1))
+    complete = np.asarray(np.isfinite(scores).all(axis=(0, 1)))
     several = len(found.readers) > 1
     cohorts = {
         name: np.isin(found.cases, cases) & complete

@@ -48,7 +48,8 @@ def _svg(figure: Any) -> str:
 def _style() -> Any:
     import matplotlib
 
-    return matplotlib.rc_context(_STYLE)
+    style: Any = _STYLE
+    return matplotlib.rc_context(style)
 
 
 def forest(analysis: Analysis) -> str:

@@ -12,7 +12,18 @@ from reader_study import figures
 from reader_study.analysis import Analysis, as_mapping
 from reader_study.checklists import claim_2024, grras
 from reader_study.claim import claim, limits, number
-from reader_study.document import Bullets, Document, Paragraph, Picture, Section, Table, pictures, to_html, to_markdown
+from reader_study.document import (
+    Block,
+    Bullets,
+    Document,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    pictures,
+    to_html,
+    to_markdown,
+)
 from reader_study.observations import Observations
 from reader_study.report_tables import (
     agreement_table,
@@ -74,7 +85,9 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
 def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -> list[Section]:
     primary = analysis.primary
     drift_figure = figures.order_drift(analysis, found)
-    drift_blocks = [drift_table(analysis)] if primary.drift else [Paragraph("The reading order is not known.")]
+    drift_blocks: list[Block] = (
+        [drift_table(analysis)] if primary.drift else [Paragraph("The reading order is not known.")]
+    )
     if drift_figure is not None:
         caption = (
             f"Item {primary.item} over the reading order, one point a reading (shaken), lines are running means. "
