@@ -23,7 +23,7 @@ from reader_study.protocol import Protocol
 from recon.errors import ReconError
 
 Kind = Literal["training", "main", "repeat"]
-_TRIES = 200  # random starts of one session's order before the separation is called impossible
+_TRIES = 40  # random starts of one session's order before the separation is called impossible
 
 
 @dataclass(frozen=True)
@@ -176,22 +176,28 @@ def _order(rows: list[_Row], separation: int, rng: np.random.Generator, where: s
 
 
 def _blocked(rows: list[_Row], rng: np.random.Generator) -> list[_Row]:
-    """Shuffle, then interleave the arms (on side A) in permuted blocks of 4 or 6."""
+    """The main rows in permuted blocks of 4 or 6 over the arms (on side A), the repeats strewn among them."""
     pools: dict[str, list[_Row]] = {}
+    repeats: list[_Row] = []
     for index in rng.permutation(len(rows)):
-        pools.setdefault(rows[index][2][0], []).append(rows[index])
+        row = rows[index]
+        (repeats if row[1] == "repeat" else pools.setdefault(row[2][0], [])).append(row)
     order: list[_Row] = []
     while any(pools.values()):
         left = [arm for arm, pool in pools.items() if pool]
         half = int(rng.integers(2, 4))
-        # When the arms are uneven (by one or two), the surplus is spread by drawing the block from what is left.
         block = [arm for arm in left for _ in range(min(half, len(pools[arm])))]
         order.extend(pools[block[index]].pop() for index in rng.permutation(len(block)))
+    for row in repeats:
+        order.insert(int(rng.integers(0, len(order) + 1)), row)
     return order
 
 
 def _spread(order: list[_Row], separation: int, rng: np.random.Generator) -> bool:
-    """Exchange presentations of the same arm until one case's presentations are apart; False when it gets stuck."""
+    """Exchange presentations of one arm and kind, which keeps the blocks, until one case's presentations are apart.
+
+    False when it gets stuck.
+    """
 
     def conflicts(position: int) -> int:
         case = order[position][0]
@@ -208,9 +214,10 @@ def _spread(order: list[_Row], separation: int, rng: np.random.Generator) -> boo
         for position in rng.permutation(troubled).tolist():
             if not conflicts(position):
                 continue
-            same_arm = [i for i, row in enumerate(order) if row[2][0] == order[position][2][0] and i != position]
+            kind, arm = order[position][1], order[position][2][0]
+            alike = [i for i, row in enumerate(order) if (row[1], row[2][0]) == (kind, arm) and i != position]
             best, best_gain = position, -1
-            for other in rng.permutation(same_arm).tolist():
+            for other in rng.permutation(alike).tolist():
                 before = conflicts(position) + conflicts(other)
                 order[position], order[other] = order[other], order[position]
                 gain = before - conflicts(position) - conflicts(other)

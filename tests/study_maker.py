@@ -10,7 +10,9 @@ import yaml
 PASSPHRASE = "four words of test"
 
 
-def protocol_mapping(cases: int = 6, mode: str = "independent", **changes: Any) -> dict[str, Any]:
+def protocol_mapping(
+    cases: int | dict[str, list[str]] = 6, mode: str = "independent", **changes: Any
+) -> dict[str, Any]:
     """A valid protocol as a mapping; ``changes`` replace top-level keys."""
     preference = mode == "preference"
     direction = "preferred-is-better" if preference else "higher-is-better"
@@ -30,7 +32,7 @@ def protocol_mapping(cases: int = 6, mode: str = "independent", **changes: Any) 
             {"name": "soc", "role": "reference", "description": "standard of care"},
             {"name": "dm", "role": "new", "description": "diffusion model"},
         ],
-        "cases": {"main": [f"C{index:03d}" for index in range(1, cases + 1)]},
+        "cases": {"main": [f"C{index:03d}" for index in range(1, cases + 1)]} if isinstance(cases, int) else cases,
         "training_cases": ["T1"],
         "readers": [{"id": "R1", "experience": "10 years"}, {"id": "R2", "experience": "3 years"}],
         "items": [
