@@ -188,7 +188,7 @@ def _observations(
     try:
         release = version("recon")
     except PackageNotFoundError:
-        release = "(not installed)"
+        release = "(run from its source)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
         found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release)

@@ -17,7 +17,6 @@ from reader_study.statistics import missing, obuchowski_rockette
 from reader_study.statistics.blinding_index import BlindingIndex, blinding_index
 from reader_study.statistics.drift import Drift, drift, pair_drift
 from reader_study.statistics.interchangeability import Interchangeability, interchangeability
-from reader_study.statistics.intraclass import Repeatability, repeatability
 from reader_study.statistics.multiplicity import METHOD, Adjusted, holm
 from reader_study.statistics.non_inferiority import (
     PairedComparison,
@@ -29,6 +28,7 @@ from reader_study.statistics.nonparametric import SignedRank, signed_rank
 from reader_study.statistics.ordinal import cumulative_link_mixed
 from reader_study.statistics.preference import Preference, preference
 from reader_study.statistics.reliability import Reliability, reliability
+from reader_study.statistics.repeatability import Repeatability, repeatability
 from recon.errors import ReconError, ReconWarning
 
 Floats = npt.NDArray[np.float64]
@@ -283,7 +283,6 @@ def _item_result(
         interchangeability(scores, generator, tolerance, replicates) if scored and several else None
         for tolerance in (0.0, 1.0)
     ]
-    named = dict(enumerate((protocol.reference, protocol.new)))
     return ItemResult(
         item=item.id,
         question=item.question,
@@ -304,13 +303,7 @@ def _item_result(
         interchangeability_one_point=exchange[1],
         higher_scored=_preferences(scores, found.readers),
         reliability=_reliability(protocol, item, raw, found.readers),
-        repeatability={
-            f"{reader}, {name}": agreed
-            for index, reader in enumerate(found.readers)
-            for arm, name in named.items()
-            if (protocol.mode != "preference" or arm == 1)
-            and (agreed := repeatability(raw[arm, index], found.repeats[item.id][arm, index])) is not None
-        },
+        repeatability=_repeatability(protocol, item, found),
         drift=_drifts(protocol, scores, found),
         missing=missing.sensitivity(scores, (scale[0], scale[1]), margin, alpha, generator),
         descriptive=_descriptive(protocol, item, raw, found.readers),
@@ -368,6 +361,19 @@ def _reliability(protocol: Protocol, item: Item, raw: Floats, readers: tuple[str
     else:
         found = {"preference": reliability(raw[1], readers, (-1, 0, 1))}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _repeatability(protocol: Protocol, item: Item, found: Observations) -> dict[str, Repeatability]:
+    """By "reader, arm"; in preference mode the answers belong to the pair."""
+    first, second = found.raw[item.id], found.repeats[item.id]
+    agreed = {}
+    for index, reader in enumerate(found.readers):
+        for arm, name in enumerate((protocol.reference, protocol.new)):
+            if item.scale or arm == 1:
+                result = repeatability(first[arm, index], second[arm, index], item.scale or (-1, 0, 1))
+                if result is not None:
+                    agreed[f"{reader}, {name}"] = result
+    return agreed
 
 
 def _drifts(protocol: Protocol, scores: Floats, found: Observations) -> dict[str, Drift]:

@@ -124,7 +124,8 @@ def _html_block(block: Block) -> str:
     caption = f"<caption>{say(block.caption)}</caption>" if block.caption else ""
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in block.rows)
     head = f"<thead><tr>{cells(block.header, 'th')}</tr></thead>"
-    return f"<div class='table'><table>{caption}{head}<tbody>{body}</tbody></table></div>"
+    named = " class=named" if block.text_columns < 3 else ""
+    return f"<div class='table'><table{named}>{caption}{head}<tbody>{body}</tbody></table></div>"
 
 
 def to_markdown(document: Document, figures: str) -> str:

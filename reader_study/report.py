@@ -66,7 +66,7 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
         ("Readers", f"{len(analysis.readers)}, analysed as {decision['readers']}"),
         ("Cases", f"{decision['cases']} complete of {len(protocol.case_ids)}"),
         ("Arms", f"{protocol.new} against {protocol.reference}"),
-        ("Reading", f"{protocol.mode}, {protocol.sessions.count} session(s)"),
+        ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
         ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
         ("Log ends with", provenance.log_head[:16] or "no sealed study"),
     )
@@ -131,7 +131,7 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
 def _within_readers(analysis: Analysis) -> tuple[Section, ...]:
     if not any(item.repeatability for item in analysis.items):
         return ()
-    return (Section("Agreement of each reader with herself", (repeatability_table(analysis),), folded=True),)
+    return (Section("Agreement within each reader", (repeatability_table(analysis),), folded=True),)
 
 
 def _checklist(title: str, rows: list[tuple[str, str, str]]) -> Section:

@@ -267,9 +267,19 @@ def repeatability_table(analysis: Analysis) -> Table:
                     number(100 * found.within_one_point, 0),
                     number(found.mean_change),
                     number(found.within_deviation),
+                    number(found.kappa),
                 )
             )
-    header = ("item", "reader, arm", "repeats", "same score, %", "within one point, %", "mean change", "within SD")
+    header = (
+        "item",
+        "reader, arm",
+        "repeats",
+        "same score, %",
+        "±1 point, %",
+        "mean change",
+        "within SD",
+        "weighted kappa",
+    )
     return Table(header, tuple(rows), "First against second reading of the same image.", text_columns=2)
 
 

@@ -109,6 +109,12 @@ def test_unsigned_tables_go_through_unseal_and_analyze_after_a_deviation(run_cli
     assert found.code == 0, found.err
     assert found.json["unsigned"] == ["scores.csv"]
     assert found.json["deviations"] == ["whole study: typed from paper"]
+    rows = table_rows(built)
+    rows[-1]["overall"] = 1 + rows[-1]["overall"] % 5
+    write_csv(table, rows)
+    changed = run_cli("reader-study", "analyze", built.folder, *given, "--key", key, "--out", tmp_path / "r")
+    assert changed.code == 2
+    assert "R2, session 2 differs from the one when the key was opened" in changed.err
 
 
 def test_open_label_table_with_a_protocol_alone(run_cli, built, tmp_path):

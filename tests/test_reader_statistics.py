@@ -14,11 +14,12 @@ from reader_study.statistics.blinding_index import blinding_index
 from reader_study.statistics.drift import drift, pair_drift
 from reader_study.statistics.figure_of_merit import area_under_curve
 from reader_study.statistics.interchangeability import interchangeability
-from reader_study.statistics.intraclass import intraclass, repeatability
+from reader_study.statistics.intraclass import intraclass
 from reader_study.statistics.non_inferiority import case_differences, compare_by_case_means
 from reader_study.statistics.nonparametric import signed_rank
 from reader_study.statistics.ordinal import cumulative_link, cumulative_link_mixed
 from reader_study.statistics.preference import preference, tango_interval
+from reader_study.statistics.repeatability import repeatability
 from recon.errors import ReconError
 
 RATINGS = json.loads((Path(__file__).parent / "data" / "oracle_ratings.json").read_text())
@@ -264,8 +265,10 @@ def test_bang_index_crisp():
 def test_signed_rank_agrees_with_its_definition():
     differences = np.array([0.5, -0.5, 1.0, 0.0, 1.5, 0.5, -1.0, 2.0, 0.5, 1.0])
     found = signed_rank(differences, 0.5)
-    pairs = [(a + b) / 2 for i, a in enumerate(differences) for b in differences[i:]]
+    pairs = sorted((a + b) / 2 for i, a in enumerate(differences) for b in differences[i:])
     assert found.estimate == pytest.approx(np.median(pairs))
+    # For ten differences the exact 95 % interval ends at the ninth Walsh average from either side (tables of V).
+    assert (found.low, found.high) == (pairs[8], pairs[-9])
     assert found.low <= found.estimate <= found.high
     assert found.non_zero == 9
     nothing = signed_rank(np.zeros(5), 0.5)
@@ -312,11 +315,11 @@ def test_drift_finds_a_planted_slope_and_spares_a_flat_reader():
 
 
 def test_repeatability():
-    found = repeatability(np.array([3.0, 4, np.nan, 5]), np.array([3.0, 5, 4, 3]))
+    found = repeatability(np.array([3.0, 4, np.nan, 5]), np.array([3.0, 5, 4, 3]), (1, 2, 3, 4, 5))
     assert found is not None
     assert (found.pairs, found.exact_agreement, found.within_one_point) == (3, 1 / 3, 2 / 3)
     assert found.within_deviation == pytest.approx(np.sqrt((0 + 1 + 4) / 3 / 2))
-    assert repeatability(np.array([np.nan]), np.array([1.0])) is None
+    assert repeatability(np.array([np.nan]), np.array([1.0]), (1, 2)) is None
 
 
 def test_per_case_means_by_hand_and_two_tests_named_apart():

@@ -1,4 +1,4 @@
-"""Intraclass correlations of Shrout and Fleiss 1979, all six, and agreement of a reader with herself."""
+"""Intraclass correlations of Shrout and Fleiss 1979, all six."""
 
 from dataclasses import dataclass
 
@@ -86,32 +86,3 @@ def _two_way_interval(
     low = cases * (between - upper * residual) / (upper * mixed + cases * between)
     high = cases * (lower * between - residual) / (mixed + cases * lower * between)
     return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class Repeatability:
-    """Agreement of one reader's first and second reading of the same images.
-
-    ``within_deviation`` is the within-reader standard deviation in score points, sqrt(mean d^2 / 2).
-    """
-
-    pairs: int
-    exact_agreement: float
-    within_one_point: float
-    mean_change: float
-    within_deviation: float
-
-
-def repeatability(first: Floats, second: Floats) -> Repeatability | None:
-    """Repeatability from paired readings `[image]`, NaN where missing; None where nothing was read twice."""
-    change = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    change = change[np.isfinite(change)]
-    if change.size == 0:
-        return None
-    return Repeatability(
-        int(change.size),
-        float((change == 0).mean()),
-        float((np.abs(change) <= 1).mean()),
-        float(change.mean()),
-        float(np.sqrt((change**2).mean() / 2)),
-    )
