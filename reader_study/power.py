@@ -110,14 +110,14 @@ def simulate(
     """
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
-    means = _latent_means(design, assumptions, effect)
+    means = latent_means(design, assumptions, effect)
     claimed = pooled = 0
     gathered: list[Floats] = []
     done = 0
     while done < replicates:
         count = min(BATCH, replicates - done)
-        scores = _draw(design, assumptions, means, count, generator)
-        claims, pieces = _planned_test(design, scores)
+        scores = draw_scores(design, assumptions, means, count, generator)
+        claims, pieces = planned_claims(design, scores)
         claimed += int(claims.sum())
         pooled += int(_pooled_test(design, scores).sum())
         gathered.append(pieces)
@@ -147,7 +147,7 @@ def reader_constants(readers: int) -> Floats:
     return np.asarray(scores / scores.std(ddof=1))
 
 
-def _latent_means(design: Design, assumptions: Assumptions, effect: float) -> tuple[float, float]:
+def latent_means(design: Design, assumptions: Assumptions, effect: float) -> tuple[float, float]:
     """Latent means of both arms whose expected rounded scores are the reference mean and ``effect`` above it."""
     if design.scale is None:
         base = assumptions.reference_mean or 0.0
@@ -187,7 +187,7 @@ def _spread(design: Design, assumptions: Assumptions) -> tuple[float, tuple[floa
     return float(np.sqrt(variance)), (a.reader, np.sqrt(2) * a.reader_arm)
 
 
-def _draw(
+def draw_scores(
     design: Design, assumptions: Assumptions, means: tuple[float, float], count: int, generator: np.random.Generator
 ) -> Floats:
     """Scores `[study, arm, reader, case]`, rounded to the scale."""
@@ -213,7 +213,7 @@ def _draw(
     return np.asarray(np.clip(np.floor(latent + 0.5), *design.scale))
 
 
-def _planned_test(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
     """(claims `[study]`, pieces `[4, study]`: mean square arm x reader, error of one arm-reader, shared, variance).
 
     The jackknife covariance of means is the sample covariance over the cases, divided by their number.

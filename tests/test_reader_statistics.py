@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader_study.power import Assumptions, Design, simulate
+from reader_study.power import Assumptions, Design, draw_scores, latent_means, planned_claims, simulate
 from reader_study.statistics import agreement, missing, multiplicity, obuchowski_rockette, obuchowski_rockette_power
 from reader_study.statistics.blinding_index import blinding_index
 from reader_study.statistics.drift import drift, pair_drift
@@ -419,3 +419,21 @@ def test_power_names_effects_that_the_scale_cannot_hold():
         simulate(design, Assumptions(), 2.0, 100, np.random.default_rng(0))
     with pytest.raises(ReconError, match="standard deviation 'case_arm'"):
         Assumptions(case_arm=-1)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_simulated_analysis_is_the_one_that_analyze_runs(fixed):
+    """The vectorised test of the power simulation against the scalar functions, study by study."""
+    design = Design(3, 12, fixed, margin=0.3, alpha=0.025, scale=(1, 5))
+    assumptions = Assumptions()
+    means = latent_means(design, assumptions, -0.1)
+    studies = draw_scores(design, assumptions, means, 60, np.random.default_rng(11))
+    claims, _ = planned_claims(design, studies)
+    for study, claimed in zip(studies, claims, strict=True):
+        if fixed:
+            expected = compare_by_case_means(study, 0.3).non_inferior
+        else:
+            components = obuchowski_rockette.components(study)
+            expected = obuchowski_rockette.non_inferiority(components, 0.3).non_inferior
+        assert claimed == expected
+    assert 0 < claims.sum() < 60
