@@ -124,6 +124,7 @@ class Analysis:
     decision: dict[str, Any]
     claimed: bool
     items: tuple[ItemResult, ...]
+    skipped: tuple[str, ...]  # secondary items without enough answers, and why
     multiplicity: str
     adjusted: tuple[Adjusted, ...]
     blinding: dict[str, BlindingIndex]
@@ -160,10 +161,15 @@ def analyse(
             f"the protocol froze readers: {planned}; analysing them as {chosen} would change the primary test after "
             "the scores exist. Both results stand in the report, the frozen one decides"
         )
-    items = []
+    items, skipped = [], []
     for number, item in enumerate(protocol.items):
         generator = np.random.default_rng([seed, number])
-        items.append(_item_result(protocol, item, found, generator, replicates))
+        try:
+            items.append(_item_result(protocol, item, found, generator, replicates))
+        except ReconError as error:
+            if item.id == protocol.primary.item:
+                raise
+            skipped.append(f"{error}; not analysed")
         if progress is not None:
             progress()
     primary = next(item for item in items if item.primary)
@@ -177,6 +183,7 @@ def analyse(
         decision=decision,
         claimed=bool(decision["claimed"]),
         items=tuple(items),
+        skipped=tuple(skipped),
         multiplicity=(
             f"{METHOD} over the secondary items ({len(secondary)}, two-sided differences)"
             if adjust
@@ -205,7 +212,10 @@ def _planned(protocol: Protocol, fixed: PairedComparison, random: RandomReaders 
         assert random is not None  # three readers at least, by the protocol's own check
         test, t, p_value = random.non_inferiority, random.non_inferiority.t, random.non_inferiority.p_one_sided
         method = "Obuchowski-Rockette with Hillis' degrees of freedom, one-sided"
-    against_zero = test.estimate / test.standard_error if test.standard_error > 0 else np.inf * np.sign(test.estimate)
+    if test.standard_error > 0:
+        p_difference = float(2 * stats.t.sf(abs(test.estimate / test.standard_error), test.df))
+    else:  # every case differs by the same amount
+        p_difference = float(test.estimate == 0)
     return Planned(
         method=method,
         estimate=test.estimate,
@@ -219,7 +229,7 @@ def _planned(protocol: Protocol, fixed: PairedComparison, random: RandomReaders 
         low=test.lower_bound,
         high=2 * test.estimate - test.lower_bound,
         claimed=test.non_inferior,
-        p_difference=1.0 if np.isnan(against_zero) else float(2 * stats.t.sf(abs(against_zero), test.df)),
+        p_difference=p_difference,
     )
 
 

@@ -153,6 +153,7 @@ def _random_note(analysis: Analysis) -> tuple[Paragraph, ...]:
 def _notes(analysis: Analysis) -> tuple[Bullets, ...]:
     """What could not be computed, and why."""
     lines = [f"{item.item}: {note}." for item in analysis.items for note in item.notes]
+    lines += [f"{text}." for text in analysis.skipped]
     return (Bullets(tuple(lines)),) if lines else ()
 
 

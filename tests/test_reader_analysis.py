@@ -570,3 +570,19 @@ def test_random_readers_decide_by_obuchowski_rockette(tmp_path):
     assert analysis.decision["lower_bound"] == analysis.primary.random.non_inferiority.lower_bound
     assert "readers like these 3" in claim(analysis)
     assert analysis.decision["df"] == analysis.primary.random.non_inferiority.df
+
+
+def test_studies_without_variation_or_with_an_unanswered_item_still_report(analysed, tmp_path):
+    study, _, found = analysed
+    flat = {name: np.full_like(values, 4.0) for name, values in found.scores.items()}
+    flat["artifacts"] = np.full_like(flat["artifacts"], np.nan)
+    same = replace(found, scores=flat, raw=flat, repeats=flat)
+    analysis = analyse(study.protocol, same, replicates=50)
+    assert analysis.claimed
+    assert analysis.primary.fixed.standard_error == 0
+    assert [item.item for item in analysis.items] == ["overall"]
+    assert "item 'artifacts': only 0 case(s)" in analysis.skipped[0]
+    written = write_report(tmp_path / "flat", analysis, same, Provenance("study", "version 1", ""))
+    assert "every score is the same" in written["report.md"].read_text()
+    assert "not analysed" in written["report.md"].read_text()
+    json.loads(written["analysis.json"].read_text(), parse_constant=pytest.fail)

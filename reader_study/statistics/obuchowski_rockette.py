@@ -168,7 +168,10 @@ def equality(found: Components, generalises_to: Generalisation = "readers and ca
     """
     denominator, df = _denominator(found, generalises_to)
     numerator_df = found.arms - 1
-    ratio = found.mean_square_arm / denominator if denominator > 0 else float("inf")
+    if denominator > 0:
+        ratio = found.mean_square_arm / denominator
+    else:  # nothing varies but, perhaps, the arms
+        ratio = float("inf") if found.mean_square_arm > 0 else 0.0
     if not np.isfinite(df):
         statistic = numerator_df * ratio
         return Test(generalises_to, statistic, numerator_df, df, float(stats.chi2.sf(statistic, numerator_df)))
