@@ -71,7 +71,7 @@ def push(
     association = entity.associate(destination.host, destination.port, ae_title=destination.title)
     if not association.is_established:
         raise ReconError(
-            f"{where}: no DICOM association (does the server know the AE title {calling_title}, and is it a DICOM port?)"
+            f"{where}: no DICOM association (is it a DICOM port, and does the server know {calling_title}?)"
         )
     confirmed = 0
     try:
