@@ -6,6 +6,7 @@ the arms. An instance counts as delivered when the server has answered with succ
 
 import random
 import re
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +64,15 @@ def push(
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 30
     entity.requested_contexts = [build_context(MRImageStorage, ExplicitVRLittleEndian)]
     where = f"{destination.title}@{destination.host}:{destination.port}"
+    try:  # a plain connection first: its error says more than a refused association, and is closed properly
+        socket.create_connection((destination.host, destination.port), timeout=10).close()
+    except OSError as error:
+        raise ReconError(f"{where}: cannot be reached ({error.strerror or error}); is the server running?") from error
     association = entity.associate(destination.host, destination.port, ae_title=destination.title)
     if not association.is_established:
-        raise ReconError(f"{where}: no DICOM association (is the server running, the AE title known, the port open?)")
+        raise ReconError(
+            f"{where}: no DICOM association (is it a DICOM port, and does the server know {calling_title}?)"
+        )
     confirmed = 0
     try:
         for path in progress(paths):
