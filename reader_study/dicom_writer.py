@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
 # Row and column directions of the display planes in DICOM's patient coordinates (LPS), and the slice step.
 _GEOMETRY = {
@@ -52,7 +52,7 @@ def series_datasets(
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION
+    meta.ImplementationClassUID = UID(IMPLEMENTATION)
     meta.ImplementationVersionName = "READERSTUDY1"
     dataset = Dataset()
     dataset.file_meta = meta
@@ -104,7 +104,7 @@ def series_datasets(
     dataset.PixelRepresentation = 0
     dataset.WindowCenter, dataset.WindowWidth = map(str, window)
     for index, image in enumerate(pixels):
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = instance_uids[index]
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(instance_uids[index])
         dataset.InstanceNumber = index + 1
         position = across * float(_decimal(spacing[0])) * index
         dataset.ImagePositionPatient = [_decimal(value) for value in position]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from reader_study.blind_check import Finding, uniform_attributes
-from reader_study.export import MANIFEST
+from reader_study.packages import MANIFEST
 from reader_study.series_facts import read_series
 from reader_study.study import KEY, Study, exported
 from recon.errors import ReconError

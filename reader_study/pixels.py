@@ -139,7 +139,7 @@ def _shared_background(images: dict[str, NDArray[np.float32]], where: str) -> ND
 
 def _window(pixels: dict[str, NDArray[np.uint16]]) -> tuple[int, int]:
     """Centre and width from 0 to just above the brightest tissue of the pooled pair."""
-    counts = sum(np.bincount(image.reshape(-1), minlength=LARGEST + 1) for image in pixels.values())
+    counts = np.sum([np.bincount(image.reshape(-1), minlength=LARGEST + 1) for image in pixels.values()], axis=0)
     cumulative = np.cumsum(counts[1:])
     upper = int(np.searchsorted(cumulative, 0.995 * cumulative[-1])) + 1
     width = min(max(round(1.05 * upper), 2), LARGEST)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,9 +147,9 @@ def _read_nifti(
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        image = nibabel.load(path)
-        data = np.asarray(image.get_fdata(dtype=np.float32))  # type: ignore[attr-defined]
-        affine = np.asarray(image.affine, float)  # type: ignore[attr-defined]
+        image: Any = nibabel.load(path)
+        data = np.asarray(image.get_fdata(dtype=np.float32), np.float32)
+        affine = np.asarray(image.affine, np.float64)
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ReconError(f"{path} cannot be read as NIfTI ({error})") from error
     while data.ndim > 3 and data.shape[-1] == 1:

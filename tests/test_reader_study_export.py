@@ -407,7 +407,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*arguments, **named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "_write_worklists", full_disk)
+    monkeypatch.setattr(export, "write_worklists", full_disk)
     with pytest.raises(ReconError, match="No space left"):
         export_study(folder, images, PASSPHRASE, work_factor=2**4)
     assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"]

@@ -23,15 +23,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1440,900",
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1440,900"),
 ]
 
 
@@ -136,6 +129,8 @@ def test_a_session_of_single_images_from_start_to_signed_sheet(browser, tmp_path
     browser.press("9", "5", "n")
     browser.ready()
     assert browser.text(".top strong") == "Image 1 of 4"
+
+    assert [mark.text for mark in browser.driver.find_elements(By.CSS_SELECTOR, ".pane .mark")] == ["A", "P", "R", "L"]
 
     # Scrolling, window, zoom, pan, by keyboard and by mouse.
     before = browser.run("return {...ReconPanes.view}")

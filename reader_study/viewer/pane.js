@@ -3,6 +3,8 @@
 // One or two panes that share slice, window, zoom and pan.
 const ReconPanes = (() => {
   const colours = ["#e2ac5d", "#b79cf0", "#7fc8a9", "#e58a8a"];
+  // Top, bottom, left, right of the display planes, as reader_study/volumes.py turns them.
+  const directions = { axial: "APRL", coronal: "HFRL", sagittal: "HFAP" };
   let panes = []; // {side, canvas, context, image, buffer, bufferContext, pixels32, drawn}
   let view = null; // {slice, centre, width, zoom, x, y}: x, y pan in screen pixels
   let hooks = null; // {flags(), place(flag), flagging(), kinds, changed()}
@@ -30,6 +32,12 @@ const ReconPanes = (() => {
       label.hidden = !labels[index];
       const readout = document.createElement("output");
       figure.append(canvas, label, readout);
+      [...(directions[image.plane] || "")].forEach((letter, edge) => {
+        const mark = document.createElement("span");
+        mark.className = `mark ${["top", "bottom", "left", "right"][edge]}`;
+        mark.textContent = letter;
+        figure.append(mark);
+      });
       stage.append(figure);
       const buffer = document.createElement("canvas");
       buffer.width = image.columns;

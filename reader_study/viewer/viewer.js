@@ -52,7 +52,7 @@ const ReconViewer = (() => {
 
   const controls = () => [
     ["Slices", "mouse wheel", "↑ ↓"],
-    ["Window", "drag with the left button: right wider, down brighter", "[ ] width   , . level"],
+    ["Window", "drag with the left button", "[ ] width   , . level"],
     ["Zoom", "drag with the right button, or Ctrl + wheel", "+ −"],
     ["Move", "drag with the middle button, or Shift + left", "Shift + arrows"],
     ["Reset view", "double click", "R"],
