@@ -153,13 +153,17 @@ def check(
         Path | None,
         typer.Option(help="Study folder only: open the key for the check of pairs; the log will say so."),
     ] = None,
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(help="Study folder only: check score sheets that came in and log their hashes; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
 
     Any folder: ARM/CASE/ or CASE/ARM/ with DICOM files, or a table. A study folder: that no file, key or log line was
     altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
-    checked again with the passphrase.
+    checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
     """
     from tqdm import tqdm
 
@@ -167,7 +171,7 @@ def check(
     from reader_study.study import LOG
 
     if pairs is None and (folder / LOG).is_file():
-        _check_study(folder, passphrase_file, as_json)
+        _check_study(folder, passphrase_file, sheets, as_json)
         return
     verdict = check_pairs(find_pairs(folder, pairs), lambda items: tqdm(items, unit="pair", leave=False))
     emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
@@ -175,7 +179,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_study(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] | None, as_json: bool) -> None:
     from reader_study import audit_log
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
@@ -197,9 +201,31 @@ def _check_study(folder: Path, passphrase_file: Path | None, as_json: bool) -> N
         result |= {"pairs": verdict.as_mapping(), "passed": verdict.passed and not problems}
         lines += _verdict_lines(verdict)
         audit_log.append(folder / LOG, "check", {"passed": verdict.passed, "key_opened": True})
+    if sheets:
+        lines += _check_sheets(folder, sheets, result)
     emit(result, lines, as_json)
     if not result["passed"]:
         raise typer.Exit(1)
+
+
+def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
+    """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
+    from reader_study.sheet import check_sheet, missing
+    from reader_study.study import log_sheet, open_study
+
+    found = []
+    lines = []
+    for sheet in read_sheets(folder, places):
+        study = open_study(folder)
+        package = check_sheet(sheet, study.protocol, study.packages)
+        new = log_sheet(study, sheet) is not None
+        left = missing([sheet], study.protocol, [package])
+        found.append({"reader": sheet.reader, "session": sheet.session, "logged": new, "missing": left})
+        state = f"{len(left)} readings incomplete" if left else "complete"
+        kept = "logged" if new else "logged before"
+        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, signature valid, {state}, {kept}")
+    result["sheets"] = found
+    return lines
 
 
 def unseal(

@@ -6,8 +6,9 @@ inserting a line breaks the chain at that line. Cutting lines off the END cannot
 last hash (``head``) is printed by every command that writes a line, and stands in the packages and the report.
 
 Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
-``reader_study.study``); ``check`` {passed, findings}; ``deviation`` {text, reader, case}; ``sheet`` {file, sha256,
-reader, session}; ``unseal`` {reason, deviations, sheets}; ``unseal-failed`` {reason}; ``analysis`` {...}.
+``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
+reader, session, sha256 of the content}; ``deviation`` {text, reader, session, presentation}; ``unseal`` {reason,
+deviations, sheets}; ``unseal-failed`` {reason}; and what the analysis adds.
 """
 
 import json

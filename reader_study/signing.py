@@ -7,7 +7,9 @@ make one.
 What this shows: the sheet was made with this package and no value changed since. It detects a typo in a spreadsheet,
 a damaged or exchanged file, a sheet from another study, and editing by anyone without the package. It does not
 show that no other person sat at the reader's desk, nor hinder somebody who has the package and the skill from signing
-other scores: hand packages out personally and collect the sheets at once (their hashes go into the log).
+other scores: hand packages out
+personally and log each sheet when it comes in (``recon reader-study check STUDY --sheets``): a second version is then
+refused, whoever signed it.
 """
 
 import base64

@@ -20,6 +20,7 @@ import yaml
 
 from reader_study import audit_log
 from reader_study.allocation import allocate, new_seed
+from reader_study.canonical import digest
 from reader_study.protocol import Protocol, from_mapping_checked, load_protocol
 from reader_study.seal import Key, open_key
 from reader_study.sheet import Expected, Package, Sheet, missing
@@ -148,6 +149,32 @@ def log_deviation(
     return audit_log.append(study.folder / LOG, "deviation", details)
 
 
+def log_sheet(study: Study, sheet: Sheet) -> audit_log.Entry | None:
+    """Log that a checked sheet was received, by the hash of its content; the same content again changes nothing.
+
+    From then on another sheet for the same package is refused, even one signed with the package's key. Raises
+    ReconError when a different one was received before.
+    """
+    refuse_exchanged(study, [sheet])
+    mark = digest(sheet.payload())
+    if any(entry.event == "sheet" and entry.details["sha256"] == mark for entry in study.entries):
+        return None
+    details = {"package": sheet.package, "reader": sheet.reader, "session": sheet.session, "sha256": mark}
+    return audit_log.append(study.folder / LOG, "sheet", details)
+
+
+def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
+    """Raises ReconError when a sheet differs from the one that was logged for its package."""
+    logged = {entry.details["package"]: entry for entry in study.entries if entry.event == "sheet"}
+    for sheet in sheets:
+        entry = logged.get(sheet.package)
+        if entry is not None and entry.details["sha256"] != digest(sheet.payload()):
+            raise ReconError(
+                f"{sheet.path or sheet.reader}: differs from the sheet of {sheet.reader}, session {sheet.session}, that "
+                f"was received before (line {entry.index} of the log)"
+            )
+
+
 def uncovered(study: Study, sheets: Sequence[Sheet]) -> list[dict[str, Any]]:
     """The missing readings (see ``sheet.missing``) that no logged deviation covers."""
 
@@ -172,6 +199,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
         raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
     if not reason.strip():
         raise ReconError("unsealing needs a reason; give it with --reason")
+    refuse_exchanged(study, sheets)
     left = uncovered(study, sheets)
     if left:
         first = left[0]
@@ -188,7 +216,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
     except ReconError as error:
         audit_log.append(log, "unseal-failed", {"reason": str(error).split(": ", 1)[-1]})
         raise
-    hashes = {sheet.package: sheet.signature for sheet in sheets}
+    hashes = {sheet.package: digest(sheet.payload()) for sheet in sheets}
     details = {"reason": reason.strip(), "deviations": len(study.deviations), "sheets": hashes}
     audit_log.append(log, "unseal", details)
     return key

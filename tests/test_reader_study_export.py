@@ -1,11 +1,13 @@
 """Packages: valid DICOM, nothing of the source, nothing that tells the arm; every bad input is one line."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from study_maker import PASSPHRASE, export_small, make_study, protocol_mapping, write_images
+from study_maker import PASSPHRASE, export_small, make_study, protocol_mapping, write_images, write_protocol
 
 from reader_study import audit_log, export, study
 from reader_study.allocation import allocate, secret_bytes
@@ -26,7 +28,7 @@ from reader_study.naming import draw_names
 from reader_study.pixels import prepare
 from reader_study.protocol import Protocol
 from reader_study.seal import open_key
-from reader_study.sheet import Response, Sheet, write_sheet
+from reader_study.sheet import Response, Sheet, read_sheet, write_sheet
 from reader_study.volumes import Volume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning
@@ -210,6 +212,88 @@ def test_an_attacker_with_the_package_alone_guesses_at_chance():
         right = sum(rule((case, "soc"), (case, "dm")) for case in checked.case_ids)
         # 1,000 guesses: 500 +- 15.8. Twelve rules at the .001 level each side: 449 to 551.
         assert 449 <= right <= 551, name
+
+
+@pytest.mark.slow
+def test_an_attacker_with_the_files_of_a_thousand_cases_guesses_at_chance(tmp_path):
+    """A real export. Every fact of the files is tried as a rule for 'this one is the new arm'."""
+    folder = export_small(tmp_path, cases=1000, shape=(1, 8, 8), training_cases=[], seed=SEED)
+    opened, key = open_exported(folder)
+    images = {(image.case, image.arm): folder / "dicom" / image.id / "0001.dcm" for image in key.images}
+    package = folder / next(entry.folder for entry in opened.packages if entry.reader == "R1")
+    listed = json.loads((package / "package.js").read_text().removeprefix("reconPackage(").rstrip(");\n"))
+    scripts = {shown["id"]: package / "images" / f"{shown['images'][0]}.js" for shown in listed["presentations"]}
+    rows = {(row.case, row.arms[0]): row for row in key.presentations if row.reader == "R1"}
+    commitment = bytes.fromhex(key.commitment)
+
+    def facts(case: str, arm: str) -> dict[str, object]:
+        path, script = images[case, arm], scripts[rows[case, arm].id]
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        found: dict[str, object] = {}
+        for name, file in (("dicom", path), ("script", script)):
+            status = file.stat()
+            for fact in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_mode", "st_nlink"):
+                found[f"{name} {fact}"] = getattr(status, fact)
+            found[f"{name} name"] = file.name if name == "script" else file.parent.name
+        for element in header:
+            found[element.keyword] = str(element.value)
+        found["place in the list"] = rows[case, arm].order
+        found["commitment"] = hashlib.sha256(commitment + rows[case, arm].id.encode()).hexdigest()
+        found["manifest place"] = hashlib.sha256(commitment + script.name.encode()).hexdigest()
+        return found
+
+    larger: dict[str, int] = {}
+    differing: dict[str, int] = {}
+    for case in opened.protocol.case_ids:
+        one, other = facts(case, "soc"), facts(case, "dm")
+        assert one.keys() == other.keys()
+        for name in one:
+            differing[name] = differing.get(name, 0) + (one[name] != other[name])
+            larger[name] = larger.get(name, 0) + (one[name] > other[name])
+    assert differing["dicom st_size"] == differing["dicom st_mtime_ns"] == differing["script st_size"] == 0
+    assert differing["PatientID"] == 1000
+    for name, count in differing.items():
+        if count:  # two-sided, at 4.3 standard deviations: some twenty rules, one chance in thousands
+            assert abs(larger[name] - count / 2) < 4.3 * np.sqrt(count) / 2, name
+    verdict = check_pairs(dicom_pairs(folder, opened.protocol, key))
+    assert verdict.passed
+    print(
+        f"\n{sum(map(bool, differing.values()))} rules tried; best",
+        max(abs(larger[n] - differing[n] / 2) for n in larger),
+    )
+
+
+@pytest.mark.slow
+def test_a_study_of_eighty_cases_is_exported_within_a_minute_and_a_gigabyte(tmp_path):
+    """80 cases x 2 arms x 24 slices of 320 x 320. Run it alone: ``pytest -m slow -k eighty_cases -s``."""
+    folder = tmp_path / "study"
+    plan = write_protocol(
+        tmp_path / "plan.yaml",
+        cases=80,
+        training_cases=[],
+        sessions={"count": 2, "separation": 10, "washout_weeks": 4},
+    )
+    study.freeze(plan, folder)
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0, 1, (24, 320, 320)).astype(np.float32)
+    facts = {"slices": 24, "shape": (320, 320), "contrast": "FLAIR", "voxel_size": (0.7, 0.7, 5.0), "affine": None}
+    for case, arm in itertools.product(range(80), ("soc", "dm")):
+        path = tmp_path / "images" / arm / f"C{case + 1:03d}.h5"
+        with write_result(path, **facts, configuration={}, attributes={}) as writer:
+            for index in range(24):
+                image = np.roll(base[index], 7 * case + (arm == "dm"), 0) * (1 + 0.02 * (arm == "dm")) + 0.1
+                writer.put(index, reconstruction=image)
+    script = (
+        "import resource, time; from reader_study.export import export_study; start = time.perf_counter(); "
+        f"outcome = export_study({str(folder)!r}, {str(tmp_path / 'images/{arm}/{case}.h5')!r}, {PASSPHRASE!r}); "
+        "print(outcome.passed, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    passed, seconds, kibibytes = outcome.stdout.split()
+    print(f"\nexported in {float(seconds):.1f} s with {int(kibibytes) / 1024:.0f} MiB")
+    assert passed == "True"
+    assert float(seconds) < 60
+    assert int(kibibytes) < 1024 * 1024
 
 
 def test_an_attacker_on_the_files_guesses_at_chance(tmp_path):
@@ -512,6 +596,26 @@ def test_unsealing_waits_for_the_readings_and_is_logged(exported, tmp_path, run_
     assert json.loads(out.read_text()) == key.as_mapping()
     entry = audit_log.read(folder / "audit.jsonl")[-1]
     assert (entry.event, entry.details["reason"], entry.details["deviations"]) == ("unseal", "all readings are in", 1)
+
+
+def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, run_cli):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    simulated_sheets(folder, tmp_path / "in")
+    command = ["reader-study", "check", folder, "--sheets", tmp_path / "in" / "R1.json", "--json"]
+    assert run_cli(*command).json["sheets"] == [{"reader": "R1", "session": 1, "logged": True, "missing": []}]
+    assert run_cli(*command).json["sheets"][0]["logged"] is False
+    opened = study.open_study(folder)
+    sheet = read_sheet(tmp_path / "in" / "R1.json")
+    better = dataclasses.replace(sheet, responses=(dataclasses.replace(sheet.responses[0], scores={"overall": 5}),))
+    text = (folder / opened.packages[0].folder / "package.js").read_text()
+    private = json.loads(text.removeprefix("reconPackage(").rstrip(");\n"))["signing_key"]
+    write_sheet(tmp_path / "in" / "R1.json", better.signed(private))
+    outcome = run_cli(*command)
+    assert outcome.code == 2
+    assert "differs from the sheet of R1" in outcome.err
+    with pytest.raises(ReconError, match="differs from the sheet of R1"):
+        study.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
 
 
 def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
