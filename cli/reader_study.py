@@ -210,20 +210,24 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
 
 def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
-    from reader_study.sheet import check_sheet, missing
+    from reader_study.scores import collect
+    from reader_study.sheet import missing
     from reader_study.study import log_sheet, open_study
 
+    collected = collect(open_study(folder), places)
     found = []
     lines = []
-    for sheet in read_sheets(folder, places):
+    for sheet in collected.sheets:
         study = open_study(folder)
-        package = check_sheet(sheet, study.protocol, study.packages)
+        package = next(entry for entry in study.packages if entry.id == sheet.package)
         new = log_sheet(study, sheet) is not None
         left = missing([sheet], study.protocol, [package])
+        signed = sheet.path is None or sheet.path.name not in collected.unsigned
         found.append({"reader": sheet.reader, "session": sheet.session, "logged": new, "missing": left})
+        signature = "signature valid" if signed else "not signed"
         state = f"{len(left)} readings incomplete" if left else "complete"
         kept = "logged" if new else "logged before"
-        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, signature valid, {state}, {kept}")
+        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
     result["sheets"] = found
     return lines
 

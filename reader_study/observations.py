@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.allocation import Presentation
+from reader_study.canonical import digest
 from reader_study.protocol import Item, Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Sheet
@@ -82,7 +83,7 @@ def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:
     unsealing names its session.
     """
     opened = next(entry for entry in study.entries if entry.event == "unseal")
-    given = {sheet.package: sheet.signature for sheet in sheets}
+    given = {sheet.package: digest(sheet.payload()) for sheet in sheets}
     excused = [entry.details for entry in study.deviations if entry.index > opened.index]
     for package in study.packages:
         before, now = opened.details["sheets"].get(package.id), given.get(package.id)

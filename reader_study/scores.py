@@ -1,11 +1,10 @@
 """What the readers handed back, checked and gathered: signed sheets, and unsigned tables under a logged deviation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from reader_study.audit_log import Entry
-from reader_study.canonical import digest
 from reader_study.sheet import Package, Response, Sheet, check_sheet, read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
@@ -126,6 +125,4 @@ def _unsigned_sheet(study: Study, package: Package, answers: dict[str, dict[str,
         for entry in package.presentations
         if entry.id in answers
     )
-    sheet = Sheet(study.protocol.hash, package.id, package.reader, package.session, "", "", responses, (), path=path)
-    # Not a signature, but what the log of the unsealing needs to tell later whether a score was changed.
-    return replace(sheet, signature=f"unsigned-{digest(sheet.payload())}")
+    return Sheet(study.protocol.hash, package.id, package.reader, package.session, "", "", responses, (), path=path)
