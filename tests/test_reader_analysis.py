@@ -458,6 +458,7 @@ def test_the_decision_is_the_primary_items_bound_and_nothing_else(analysed):
 
 def test_the_claim_says_what_was_and_was_not_shown(analysed):
     study, _, found = analysed
+    protocol = replace(study.protocol, items=study.protocol.items[:1])
 
     def shifted(*changes):
         """The new arm scores as the reference does, plus the changes of the first cases by both readers in turn."""
@@ -466,7 +467,7 @@ def test_the_claim_says_what_was_and_was_not_shown(analysed):
         scores["overall"][1] = scores["overall"][0]
         for case, (first, second) in enumerate(changes):
             scores["overall"][1, :, case] += (first, second)
-        return analyse(study.protocol, replace(found, scores=scores), replicates=50)
+        return analyse(protocol, replace(found, scores=scores), replicates=50)
 
     shown = shifted((1, 0), (0, -1))
     assert re.search(
