@@ -170,8 +170,8 @@ def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
         entry = logged.get(sheet.package)
         if entry is not None and entry.details["sha256"] != digest(sheet.payload()):
             raise ReconError(
-                f"{sheet.path or sheet.reader}: differs from the sheet of {sheet.reader}, session {sheet.session}, that "
-                f"was received before (line {entry.index} of the log)"
+                f"{sheet.path or sheet.reader}: differs from the sheet of {sheet.reader}, session {sheet.session}, "
+                f"that was received before (line {entry.index} of the log)"
             )
 
 
