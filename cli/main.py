@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import reader_study, scans
+from cli import evaluation, priors, reader_study, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,8 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scans.register(app)
-reader_study.register(app)
+for group in (scans, simulation, priors, reconstruction, evaluation, reader_study):
+    group.register(app)
 
 
 @app.callback()
