@@ -1,6 +1,8 @@
 """Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
 
 import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,8 +107,6 @@ def export(
     header text is carried over. The blind check runs before anything appears; when it finds a leak nothing is exported
     and the exit code is 1. With --push and no --images, an existing export is sent again.
     """
-    from tqdm import tqdm
-
     from reader_study.export import export_study
     from reader_study.push import parse_destination
     from reader_study.push import push as send
@@ -118,9 +118,7 @@ def export(
     lines: list[str] = []
     if images is not None:
         passphrase = _passphrase(passphrase_file, new=True)
-        outcome = export_study(
-            study, images, passphrase, masks=masks, progress=lambda items: tqdm(items, unit="case", leave=False)
-        )
+        outcome = export_study(study, images, passphrase, masks=masks, progress=_bar("case"))
         checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
         result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
         for verdict in (outcome.check, outcome.viewer_check):
@@ -136,9 +134,7 @@ def export(
     elif destination is None:
         raise ReconError("reader-study export: name the images with --images")
     if destination is not None:
-        sent = send(
-            open_study(study), destination, calling_title, lambda paths: tqdm(paths, unit="instance", leave=False)
-        )
+        sent = send(open_study(study), destination, calling_title, _bar("instance"))
         result["instances_confirmed"] = sent
         lines.append(f"{sent} instances confirmed by {push}")
     emit(result, lines, as_json)
@@ -165,15 +161,13 @@ def check(
     altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
     checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
     """
-    from tqdm import tqdm
-
     from reader_study.blind_check import check_pairs, find_pairs
     from reader_study.study import LOG
 
     if pairs is None and (folder / LOG).is_file():
         _check_study(folder, passphrase_file, sheets, as_json)
         return
-    verdict = check_pairs(find_pairs(folder, pairs), lambda items: tqdm(items, unit="pair", leave=False))
+    verdict = check_pairs(find_pairs(folder, pairs), _bar("pair"))
     emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
     if not verdict.passed:
         raise typer.Exit(1)
@@ -307,6 +301,18 @@ def _passphrase(file: Path | None, new: bool = False) -> str:
     if file.stat().st_mode & 0o077:
         note(f"warning: {file} can be read by other users; set its rights to 600")
     return lines[0]
+
+
+def _bar(unit: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """Wraps items in a progress bar; off a terminal, one line a minute."""
+
+    def wrap(items: Sequence[Any]) -> Iterable[Any]:
+        from tqdm import tqdm
+
+        interval = 0.2 if sys.stderr.isatty() else 60.0
+        return tqdm(items, unit=unit, leave=False, mininterval=interval, delay=interval, dynamic_ncols=True)
+
+    return wrap
 
 
 def _verdict_lines(verdict: Any) -> list[str]:

@@ -406,7 +406,7 @@ def break_and_export(tmp_path: Path, run_cli, damage, images: str | None = None)
     assert outcome.code == 2
     assert outcome.out == ""
     assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"]
-    lines = [line for line in outcome.err.replace("\r", "\n").splitlines() if line.startswith("recon: ")]
+    lines = outcome.err.strip().splitlines()
     assert len(lines) == 1
     return lines[0]
 
