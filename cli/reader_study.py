@@ -1,6 +1,5 @@
 """Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import reader_analysis
 from cli.output import emit, note
 
 reader_study = typer.Typer(
@@ -27,8 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add this group to the application."""
     for command in (plan, export, check, unseal):
         reader_study.command()(command)
-    if importlib.util.find_spec("cli.reader_analysis") is not None:
-        importlib.import_module("cli.reader_analysis").register(reader_study)
+    reader_analysis.register(reader_study)
     app.add_typer(reader_study)
 
 
