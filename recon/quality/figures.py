@@ -64,7 +64,7 @@ def panel(
 ) -> Figure:
     """One slice, every image ``[readout, phase]`` in the same window.
 
-    images: by caption, in order, e.g. zero-filled, a baseline, the posterior mean (the last is accentuated). std: of the
+    images: by caption, in order, e.g. zero-filled, a baseline, the posterior mean (the last is accentuated). std: of
     posterior samples. With a ``reference`` a second row has the absolute errors, ``error_gain`` times the window, and
     every image its NRMSE, PSNR and SSIM for this slice. A ``lesion`` mask adds an enlarged inset around it. affine and
     voxel_size (see ``orientation.upright``) turn the slice upright and give the scale bar.
