@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import emit, note
+from cli.progress import Progress
 
 TITLES = {
     "nrmse": "nrmse", "psnr": "psnr", "ssim": "ssim", "hfen": "hfen", "lesion_contrast_error": "lesion contrast error",
@@ -37,7 +38,6 @@ def demo(
     note(f"everything here is simulated; scans, results and figure go to {out}")
 
     import torch
-    from tqdm import tqdm
 
     from recon.demonstration import DemonstrationOptions, demonstrate
     from recon.errors import ReconError
@@ -53,15 +53,9 @@ def demo(
 
         return load_prior(prior or shipped_prior(), chosen)
 
-    form = "{l_bar}{bar}| {elapsed}<{remaining}"
-    with tqdm(total=1.0, dynamic_ncols=True, leave=False, bar_format=form) as bar:
-
-        def report(stage: str, done: float) -> None:
-            bar.set_description(stage, refresh=False)
-            bar.update(done - bar.n)
-
-        options = DemonstrationOptions(quick=quick, seed=seed)
-        made = demonstrate(Path(out), load, options, device=chosen, report=report)
+    options = DemonstrationOptions(quick=quick, seed=seed)
+    with Progress() as progress:
+        made = demonstrate(Path(out), load, options, device=chosen, report=progress.show)
     lines = [*_table(made.rows), f"figure: {made.figure}", f"table: {made.table}"]
     emit({"output": out, "figure": str(made.figure), "simulated": True, "rows": list(made.rows)}, lines, as_json)
 

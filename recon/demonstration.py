@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 METHODS: tuple[Method, ...] = ("zero-filled", "grappa", "sense", "l1-wavelet", "posterior")
 FIGURES = ("nrmse", "psnr", "ssim", "hfen", "lesion_contrast_error", "lesion_nrmse")
-SUBJECT = Settings(
-    size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3
-)
+SUBJECT = Settings(size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3)
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,9 @@ def demonstrate(
                 prior = load()
             share = costs[rate, method]
 
-            def advance(done: int, total: int, stage: str = stage, behind: float = behind, share: float = share) -> None:
+            def advance(
+                done: int, total: int, stage: str = stage, behind: float = behind, share: float = share
+            ) -> None:
                 report(stage, (behind + share * done / total) / whole)
 
             output = sampled.parent / f"{method}.h5"
