@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import demonstration, evaluation, priors, reconstruction, scans, simulation
+from cli import benchmark, demonstration, evaluation, priors, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demonstration, scans, simulation, priors, reconstruction, evaluation):
+for group in (demonstration, scans, simulation, priors, reconstruction, evaluation, benchmark):
     group.register(app)
 
 
