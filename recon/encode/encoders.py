@@ -1,0 +1,73 @@
+"""The table of encoders: one row each, and one module with ``load(weights, device, random_seed)`` behind each row."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.encode.interface import Encoder
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """One encoder as the table lists it; nothing is imported before it is loaded."""
+
+    name: str
+    module: str  # offers load(weights: Path | None, *, device: str, random_seed: int | None) -> Encoder
+    architecture: str
+    token: str  # what one token covers
+    licence: str  # of the weights
+    obtain: str  # what a user must get, and where
+    packages: tuple[str, ...] = ()  # importable names that the optional extra brings
+    ships: bool = False  # its weights come with the toolkit
+
+
+ENCODERS: tuple[EncoderRow, ...] = (
+    EncoderRow(
+        name="neurovfm",
+        module="recon.encode.neurovfm",
+        architecture="3D ViT-B, 85.8 M parameters (arXiv 2511.18640)",
+        token="16 x 16 x 4 mm",
+        licence="CC-BY-NC-SA-4.0 (code MIT)",
+        obtain="request access at huggingface.co/mlinslab/neurovfm-encoder; --weights FOLDER with config.json and weights",
+    ),
+)
+
+
+def find_row(name: str) -> EncoderRow:
+    """The row called ``name``. Raises ReconError naming the rows that exist."""
+    for row in ENCODERS:
+        if row.name == name:
+            return row
+    raise ReconError(f"encoder '{name}': unknown; choose one of {', '.join(row.name for row in ENCODERS)}")
+
+
+def missing_packages(row: EncoderRow) -> list[str]:
+    """Packages of the optional extra that are not installed here."""
+    return [package for package in row.packages if importlib.util.find_spec(package) is None]
+
+
+def load_encoder(
+    name: str, weights: str | Path | None = None, *, device: str = "cpu", random_seed: int | None = None
+) -> "Encoder":
+    """Load one encoder of the table, or its random-init control when ``random_seed`` is given.
+
+    ``weights`` is the folder (or file) that its row describes; a shipped encoder needs none.
+
+    Raises ReconError for an unknown name, a missing extra, missing or partial weights.
+    """
+    row = find_row(name)
+    absent = missing_packages(row)
+    if absent:
+        raise ReconError(
+            f"encoder '{name}': needs {', '.join(absent)}, not installed here; pip install 'recon[encoders]'"
+        )
+    if weights is None and random_seed is None and not row.ships:
+        raise ReconError(f"encoder '{name}': no weights given; {row.obtain}")
+    module = importlib.import_module(row.module)
+    encoder: Encoder = module.load(None if weights is None else Path(weights), device=device, random_seed=random_seed)
+    return encoder
