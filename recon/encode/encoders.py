@@ -1,5 +1,6 @@
 """The table of encoders: one row each, and one module with ``load(weights, device, random_seed)`` behind each row."""
 
+import dataclasses
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ ENCODERS: tuple[EncoderRow, ...] = (
         architecture="3D ViT-B, 85.8 M parameters (arXiv 2511.18640)",
         token="16 x 16 x 4 mm",
         licence="CC-BY-NC-SA-4.0 (code MIT)",
-        obtain="request access at huggingface.co/mlinslab/neurovfm-encoder; --weights FOLDER with config.json and weights",
+        obtain="request access at huggingface.co/mlinslab/neurovfm-encoder, then --weights FOLDER",
     ),
 )
 
@@ -52,11 +53,17 @@ def missing_packages(row: EncoderRow) -> list[str]:
 
 
 def load_encoder(
-    name: str, weights: str | Path | None = None, *, device: str = "cpu", random_seed: int | None = None
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    random_seed: int | None = None,
+    precision: str = "fp32",
 ) -> "Encoder":
     """Load one encoder of the table, or its random-init control when ``random_seed`` is given.
 
-    ``weights`` is the folder (or file) that its row describes; a shipped encoder needs none.
+    ``weights`` is the folder (or file) that its row describes; a shipped encoder needs none. ``precision`` is fp32,
+    or bf16 (autocast) for encoders that have a field of that name.
 
     Raises ReconError for an unknown name, a missing extra, missing or partial weights.
     """
@@ -70,4 +77,8 @@ def load_encoder(
         raise ReconError(f"encoder '{name}': no weights given; {row.obtain}")
     module = importlib.import_module(row.module)
     encoder: Encoder = module.load(None if weights is None else Path(weights), device=device, random_seed=random_seed)
-    return encoder
+    if precision == "fp32":
+        return encoder
+    if precision != "bf16" or not any(field.name == "precision" for field in dataclasses.fields(encoder)):  # type: ignore[arg-type]
+        raise ReconError(f"encoder '{name}': precision '{precision}' is not offered; use fp32")
+    return dataclasses.replace(encoder, precision=precision)  # type: ignore[type-var]

@@ -54,7 +54,7 @@ class Embedding:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """One encoder with its weights loaded. Written once per architecture; see ``recon.encode.encoders`` for the table."""
+    """One encoder with its weights loaded; the table of them is ``recon.encode.encoders``."""
 
     @property
     def name(self) -> str:
