@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import scans
+from cli import evaluation, scans
 from cli.output import note
 from recon.errors import ReconError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 scans.register(app)
+evaluation.register(app)
 
 
 @app.callback()
