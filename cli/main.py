@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import evaluation, scans
+from cli import encode, evaluation, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 scans.register(app)
 evaluation.register(app)
+simulation.register(app)
+encode.register(app)
 
 
 @app.callback()

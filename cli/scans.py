@@ -1,15 +1,164 @@
-"""Commands on scan files: info, convert, undersample, simulate."""
+"""Commands on scan files: info, undersample."""
+
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from cli.output import emit
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.command()(info)
+    app.command()(undersample)
 
 
-def info(path: str) -> None:
-    """What is in a scan file, and whether it can be reconstructed."""
+def info(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Scan: fastMRI or ISMRMRD HDF5, or BART .cfl/.hdr.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a scan and whether it can be reconstructed (and why not).
+
+    Reads every slice once to find damaged values. Exits with 1 when the scan can be opened but not reconstructed.
+    """
+    from recon.acquisition.inspection import inspect
     from recon.scan import open_scan
 
-    open_scan(path)
+    scan = open_scan(path)
+    with _bar(scan.shape[0], "checking slices") as advance:
+        found = inspect(scan, advance)
+    result: dict[str, Any] = {
+        "path": str(path),
+        "format": scan.facts.get("format"),
+        "digest": scan.digest,
+        "slices": scan.shape[0],
+        "coils": scan.shape[1],
+        "readout": scan.shape[2],
+        "phase": scan.shape[3],
+        "image_shape": scan.image_shape,
+        "contrast": scan.contrast,
+        "voxel_size_mm": scan.voxel_size,
+        "orientation_known": scan.affine is not None,
+        "mask": found.mask,
+        "acceleration": scan.acceleration,
+        "phase_limits": scan.phase_limits,
+        "calibration": scan.calibration,
+        "separate_calibration": scan.calibration_kspace is not None,
+        "noise_scan": scan.noise is not None,
+        "noise_covariance": scan.noise_covariance is not None,
+        "reference": scan.read_reference is not None,
+        "dead_coils": found.dead_coils,
+        "empty_slices": found.empty_slices,
+        "facts": dict(scan.facts),
+        "can_reconstruct": found.can_reconstruct,
+        "problems": found.problems,
+        "warnings": found.cautions,
+    }
+    emit(result, _describe(result), as_json)
+    if not found.can_reconstruct:
+        raise typer.Exit(1)
+
+
+def undersample(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A fully sampled scan.")],
+    acceleration: Annotated[float, typer.Option("--acceleration", help="How many times fewer lines to acquire.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The undersampled scan (fastMRI HDF5).")],
+    mask: Annotated[
+        str,
+        typer.Option(
+            "--mask",
+            help="equispaced (every R-th line plus calibration), random, poisson (2-D, for slices of 3-D scans), "
+            "or the fastMRI package's: fastmri-random, fastmri-equispaced, fastmri-equispaced-fraction, "
+            "fastmri-magic, fastmri-magic-fraction.",
+        ),
+    ] = "equispaced",
+    calibration_lines: Annotated[
+        int | None,
+        typer.Option("--calibration-lines", min=0, help="Fully sampled central lines; 24 or fewer where not given."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the mask, together with the scan's content.")] = 0,
+    keep_reference: Annotated[
+        bool,
+        typer.Option("--keep-reference", help="Store the fully sampled image in the output, too."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep only the k-space lines that a faster scan would have acquired.
+
+    The reference image stays in the original file, which 'recon evaluate --reference FILE' reads; the output holds
+    none unless --keep-reference is given. Lines always run along the readout; swap the axes with 'recon convert'.
+    """
+    from recon.acquisition import undersample as science
+    from recon.scan import open_scan
+
+    scan = open_scan(path)
+    with _bar(scan.shape[0], "undersampling slices") as advance:
+        done = science.undersample(
+            scan,
+            out,
+            acceleration=acceleration,
+            kind=mask,
+            calibration_lines=calibration_lines,
+            seed=seed,
+            keep_reference=keep_reference,
+            progress=advance,
+        )
+    result = {
+        "output": str(done.output),
+        "mask": done.kind,
+        "acceleration": done.acceleration,
+        "calibration": done.calibration,
+        "sampled_lines": int(done.mask.sum()),
+        "seed": seed,
+    }
+    lines = [
+        f"{done.output}: {done.kind} mask, {done.acceleration:.2f}x net of "
+        f"{done.calibration[0]} x {done.calibration[1]} calibration"
+    ]
+    emit(result, lines, as_json)
+
+
+def _describe(result: dict[str, Any]) -> list[str]:
+    """The findings of ``info`` for people."""
+    voxel = result["voxel_size_mm"]
+    facts = {key: value for key, value in result["facts"].items() if key not in ("format", "source_digest")}
+    noise = "scan" if result["noise_scan"] else "covariance" if result["noise_covariance"] else "none"
+    calibration = f"{result['calibration'][0]} x {result['calibration'][1]}"
+    if result["separate_calibration"]:
+        calibration += ", and a separate calibration scan"
+    lines = [
+        f"{result['path']} ({result['format']})",
+        f"  k-space      {result['slices']} slices, {result['coils']} coils, "
+        f"{result['readout']} readout x {result['phase']} phase",
+        f"  image        {result['image_shape'][0]} x {result['image_shape'][1]}"
+        + (f", voxel {voxel[0]:.3g} x {voxel[1]:.3g} x {voxel[2]:.3g} mm" if voxel else ""),
+        f"  contrast     {result['contrast']}",
+        f"  sampling     {result['mask']}, {result['acceleration']:.2f}x, calibration {calibration}",
+        f"  noise        {noise}",
+        f"  reference    {'stored' if result['reference'] else 'none'}",
+    ]
+    if facts:
+        lines.append("  facts        " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    lines += [f"  warning      {text}" for text in result["warnings"]]
+    lines += [f"  problem      {text}" for text in result["problems"]]
+    lines.append("  can be reconstructed" if result["can_reconstruct"] else "  cannot be reconstructed")
+    return lines
+
+
+def _bar(total: int, what: str) -> "Any":
+    """A progress bar on standard error as a context manager that gives the function to call per finished slice."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def bar() -> Any:
+        import sys
+
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=what, unit="slice", leave=False, disable=not sys.stderr.isatty()) as shown:
+            yield lambda index: shown.update(1)
+
+    return bar()

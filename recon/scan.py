@@ -52,14 +52,14 @@ def open_scan(path: str | Path) -> Scan:
 
     Only headers are read. Raises ReconError when the file is missing, truncated, foreign or not Cartesian.
     """
-    from recon.formats import bart, fastmri, ismrmrd
+    from recon.formats import bart, fastmri
 
     path = Path(path)
     if path.suffix in (".cfl", ".hdr"):
         return bart.open_bart(path)
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
-    for module in (fastmri, ismrmrd):
+    for module in (fastmri,):
         if module.recognises(path):
             return module.open_file(path)
     raise ReconError(

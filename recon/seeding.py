@@ -1,9 +1,14 @@
 """Random generators that depend on what is drawn, not on when or where it is drawn."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
@@ -17,6 +22,9 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator on ``device`` for one named stream of random numbers."""
+    import torch  # seconds to import, and the simulator has no use for it
+
+
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))
 
 

@@ -47,6 +47,16 @@ def find_row(name: str) -> EncoderRow:
     raise ReconError(f"encoder '{name}': unknown; choose one of {', '.join(row.name for row in ENCODERS)}")
 
 
+def choose_encoder(name: str | None) -> str:
+    """``name``, or the encoder that comes with the toolkit. Raises ReconError when there is none of either."""
+    if name is not None:
+        return find_row(name).name
+    for row in ENCODERS:
+        if row.ships:
+            return row.name
+    raise ReconError(f"no encoder given; choose one with --encoder: {', '.join(row.name for row in ENCODERS)}")
+
+
 def missing_packages(row: EncoderRow) -> list[str]:
     """Packages of the optional extra that are not installed here."""
     return [package for package in row.packages if importlib.util.find_spec(package) is None]

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from recon.errors import ReconError
 
+SHEAR = 1e-2  # cosine between axes that still counts as orthogonal
 EQUAL_SPACING = 0.01  # relative: 0.9999 mm and 1 mm are the same spacing, whatever a scanner's rounding says
 
 
@@ -33,32 +34,39 @@ class SliceAxis:
 
 
 def check_volume(volume: NDArray[np.floating], affine: NDArray[np.float64] | None, what: str = "volume") -> None:
-    """Refuse what no encoder can place in space.
+    """Refuse what no encoder can place in space, for the first of ``volume_faults``. Raises ReconError."""
+    for fault in volume_faults(volume, affine):
+        raise ReconError(f"{what}: {fault}")
 
-    Raises ReconError for a missing or degenerate affine, an array that is not 3D, a single slice, values that
-    are not finite, and a volume without contrast.
-    """
+
+def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | None) -> list[str]:
+    """Every reason to refuse a volume: a missing, degenerate or sheared affine, an array that is not 3-D, a single
+    slice, values that are complex or not finite, no contrast at all. Empty when it can be encoded."""
+    faults = []
     if affine is None:
-        raise ReconError(
-            f"{what}: no affine, so its slice direction and voxel size are unknown; store one in the file, "
+        faults.append(
+            "no affine, so its slice direction and voxel size are unknown; store one in the file, "
             "or give --voxel-size to assume axis-aligned voxels"
         )
-    affine = np.asarray(affine)
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ReconError(f"{what}: the affine is not an invertible 4x4 matrix; correct the file's header")
-    edges = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(edges.T @ edges - np.eye(3)).max() > 1e-2:
-        raise ReconError(f"{what}: the affine is sheared (gantry tilt); resample it to orthogonal axes first")
-    if np.iscomplexobj(volume):
-        raise ReconError(f"{what}: complex values; give the magnitude")
+    else:
+        affine = np.asarray(affine)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            faults.append("the affine is not an invertible 4x4 matrix; correct the file's header")
+        else:
+            edges = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+            if np.abs(edges.T @ edges - np.eye(3)).max() > SHEAR:
+                faults.append("the affine is sheared (gantry tilt); resample it to orthogonal axes first")
     if volume.ndim != 3:
-        raise ReconError(f"{what}: {volume.ndim}-D array of shape {volume.shape}; an encoder takes one 3-D volume")
-    if min(volume.shape) < 2:
-        raise ReconError(f"{what}: a single slice (shape {volume.shape}); an encoder of volumes needs several slices")
-    if not np.isfinite(volume).all():
-        raise ReconError(f"{what}: NaN or infinite voxels; find out where they come from before encoding")
-    if float(volume.max()) <= float(volume.min()):
-        raise ReconError(f"{what}: every voxel has the same value; there is nothing to encode")
+        faults.append(f"{volume.ndim}-D array of shape {volume.shape}; an encoder takes one 3-D volume")
+    elif min(volume.shape) < 2:
+        faults.append(f"a single slice (shape {volume.shape}); an encoder of volumes needs several slices")
+    if np.iscomplexobj(volume):
+        faults.append("complex values; give the magnitude")
+    elif not np.isfinite(volume).all():
+        faults.append("NaN or infinite voxels; find out where they come from before encoding")
+    elif volume.size and float(volume.max()) <= float(volume.min()):
+        faults.append("every voxel has the same value; there is nothing to encode")
+    return faults
 
 
 def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -1,0 +1,95 @@
+"""What is in a scan, whether it can be reconstructed, and what to watch out for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from recon.acquisition.masks import describe_mask
+from recon.errors import ReconError
+from recon.scan import Scan
+
+_SMALL_CALIBRATION = 12  # lines; below this ESPIRiT's 6 x 6 kernels have too few positions to tell coils from noise
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The findings on one scan.
+
+    problems: why it cannot be reconstructed (empty when it can). cautions: what a user should know before trusting
+    a result. dead_coils: coils that are zero in every slice.
+    """
+
+    mask: str
+    calibration: tuple[int, int]
+    slices_read: int
+    dead_coils: tuple[int, ...]
+    empty_slices: tuple[int, ...]
+    problems: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def can_reconstruct(self) -> bool:
+        return not self.problems
+
+
+def inspect(scan: Scan, progress: Callable[[int], None] | None = None) -> Inspection:
+    """Read every slice once (never two at a time) and say what is wrong; damaged slices are reported, not raised."""
+    problems: list[str] = []
+    alive = np.zeros(scan.shape[1], bool)
+    empty: list[int] = []
+    read = 0
+    for index in range(scan.shape[0]):
+        try:
+            energy = np.abs(scan.read_kspace(index)).max(axis=(1, 2))
+        except ReconError as error:
+            problems.append(str(error).removeprefix(f"{scan.path}: "))
+            continue
+        finally:
+            if progress is not None:
+                progress(index)
+        read += 1
+        alive |= energy > 0
+        if not energy.any():
+            empty.append(index)
+    dead = tuple(int(coil) for coil in np.flatnonzero(~alive)) if read else ()
+    if read and len(dead) == scan.shape[1]:
+        problems.append("every coil is zero")
+    calibration = scan.calibration
+    if scan.calibration_kspace is None and min(calibration) == 0:
+        problems.append(
+            "no calibration lines: k-space's centre is not sampled, so coil maps and the scale cannot be estimated"
+        )
+    return Inspection(
+        mask=describe_mask(scan.mask, scan.phase_limits),
+        calibration=calibration,
+        slices_read=read,
+        dead_coils=dead,
+        empty_slices=tuple(empty),
+        problems=tuple(problems),
+        cautions=tuple(_cautions(scan, dead, empty)),
+    )
+
+
+def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
+    cautions = []
+    if 0 < min(scan.calibration) < _SMALL_CALIBRATION and scan.calibration_kspace is None:
+        cautions.append(
+            f"calibration of only {scan.calibration[0]} x {scan.calibration[1]}: coil maps will be rough "
+            f"(at least {_SMALL_CALIBRATION} lines are advisable)"
+        )
+    if scan.noise is None and scan.noise_covariance is None:
+        cautions.append("no noise scan: the noise level will be estimated from the images' corners")
+    if scan.contrast == "unknown":
+        cautions.append("contrast unknown: name it with --contrast")
+    if scan.voxel_size is None:
+        cautions.append("voxel size unknown: NIfTI and DICOM need it")
+    elif scan.affine is None:
+        cautions.append("orientation unknown: NIfTI and DICOM will lie in the scanner's default axes")
+    if scan.shape[1] == 1:
+        cautions.append("one coil only: acceleration relies on the prior alone")
+    if dead:
+        cautions.append(f"dead coils (all zero): {', '.join(map(str, dead))}")
+    if empty and len(empty) < scan.shape[0]:
+        cautions.append(f"empty slices (all zero): {', '.join(map(str, empty))}")
+    return cautions

@@ -1,0 +1,294 @@
+"""Sampling masks: which k-space positions an accelerated scan acquires, and what a mask found in a file says.
+
+1-D masks are ``[phase]`` booleans and hold for every readout position; 2-D masks are ``[readout, phase]``, for
+slices of 3-D scans whose two image axes are both phase encoded. ``limits`` is the half-open range of phase lines
+that the scanner encoded at all: nothing outside it is ever sampled.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError
+
+Limits = tuple[int, int] | None
+
+
+def centre_block(size: int, width: int) -> slice:
+    """The central ``width`` of ``size`` positions; position ``size // 2`` is k-space's centre."""
+    start = size // 2 - width // 2
+    return slice(start, start + width)
+
+
+def equispaced_mask(
+    phase: int,
+    acceleration: float,
+    calibration_lines: int,
+    generator: np.random.Generator,
+    *,
+    limits: Limits = None,
+    offset: int | None = None,
+) -> NDArray[np.bool_]:
+    """Truly equispaced 1-D mask: exactly every R-th line from ``offset`` on, and the central calibration lines.
+
+    The distance between lines is R everywhere outside the calibration, so the net acceleration is below R by what
+    the calibration lines add. ``offset`` (0 to R - 1) is drawn from ``generator`` unless given.
+
+    Raises ReconError when R is not a whole number or the calibration does not fit.
+    """
+    spacing = round(acceleration)
+    if spacing < 1 or abs(acceleration - spacing) > 1e-9:
+        raise ReconError(f"an equispaced mask needs a whole acceleration, not {acceleration:g}; use --mask random")
+    mask, allowed = _calibrated(phase, calibration_lines, limits)
+    drawn = int(generator.integers(spacing))
+    start = drawn if offset is None else offset
+    if not 0 <= start < spacing:
+        raise ReconError(f"offset {start} of an equispaced mask must lie between 0 and {spacing - 1}")
+    mask[start::spacing] = True
+    return mask & allowed
+
+
+def random_mask(
+    phase: int,
+    acceleration: float,
+    calibration_lines: int,
+    generator: np.random.Generator,
+    *,
+    limits: Limits = None,
+) -> NDArray[np.bool_]:
+    """1-D mask of lines drawn uniformly without replacement: encoded lines / acceleration of them, to the nearest
+    line, calibration lines included. Raises ReconError when the calibration alone is more than that."""
+    mask, allowed = _calibrated(phase, calibration_lines, limits)
+    wanted = round(int(allowed.sum()) / acceleration)
+    missing = wanted - int(mask.sum())
+    if missing < 0:
+        raise ReconError(
+            f"{int(mask.sum())} calibration lines are already more than the {wanted} lines that "
+            f"{acceleration:g}x leaves; ask for fewer with --calibration-lines"
+        )
+    mask[generator.choice(np.flatnonzero(allowed & ~mask), missing, replace=False)] = True
+    return mask
+
+
+def poisson_mask(
+    shape: tuple[int, int],
+    acceleration: float,
+    calibration: tuple[int, int],
+    generator: np.random.Generator,
+    *,
+    limits: Limits = None,
+    elliptical: bool = True,
+) -> NDArray[np.bool_]:
+    """2-D variable-density Poisson-disc mask ``[readout, phase]`` (Bridson 2007, drawn by sigpy).
+
+    ``acceleration`` is met exactly to the nearest sample, counted over the whole encoded rectangle; an elliptical
+    mask leaves its corners out. Raises ReconError when it cannot be met.
+    """
+    import sigpy.mri
+
+    if acceleration <= 1:
+        raise ReconError(f"a Poisson mask needs an acceleration above 1, not {acceleration:g}")
+    first, last = limits or (0, shape[1])
+    encoded = (shape[0], last - first)
+    _check_calibration(encoded[0], calibration[0])
+    _check_calibration(encoded[1], calibration[1])
+    wanted = round(encoded[0] * encoded[1] / acceleration)
+    # sigpy aims within a tolerance and leaves its calibration off k-space's centre for odd sizes: draw a little too
+    # many samples, put the calibration in place, then thin to the wanted number.
+    aim = acceleration
+    for _ in range(8):
+        aim *= 0.97
+        if aim <= 1.01:
+            break
+        try:
+            drawn = sigpy.mri.poisson(
+                encoded,
+                aim,
+                calib=calibration,
+                dtype=bool,
+                crop_corner=elliptical,
+                seed=int(generator.integers(2**31)),
+                tol=0.03 * aim,
+            )
+        except ValueError:
+            continue
+        fixed = np.zeros(encoded, bool)
+        # Where k-space's centre lies in the encoded range, which asymmetric limits move.
+        centre = shape[1] // 2 - first
+        start = centre - calibration[1] // 2
+        fixed[centre_block(encoded[0], calibration[0]), max(start, 0) : start + calibration[1]] = True
+        extra = np.flatnonzero(drawn & ~fixed)
+        surplus = int(fixed.sum()) + extra.size - wanted
+        if surplus < 0 or surplus > extra.size:
+            continue
+        drawn = drawn | fixed
+        drawn.flat[generator.choice(extra, surplus, replace=False)] = False
+        mask = np.zeros(shape, bool)
+        mask[:, first:last] = drawn
+        return mask
+    raise ReconError(
+        f"no Poisson mask of {shape[0]} x {shape[1]} reaches {acceleration:g}x with {calibration[0]} x "
+        f"{calibration[1]} calibration{' and empty corners' if elliptical else ''}; change one of them"
+    )
+
+
+def fastmri_mask(
+    kind: str,
+    phase: int,
+    acceleration: float,
+    calibration_lines: int,
+    generator: np.random.Generator,
+    *,
+    limits: Limits = None,
+) -> NDArray[np.bool_]:
+    """1-D mask of the fastMRI package (``fastmri.data.subsample``), drawn over all ``phase`` lines and cut to
+    ``limits`` afterwards, as its own loader does. ``kind`` is the package's name, e.g. ``equispaced_fraction``."""
+    from fastmri.data.subsample import create_mask_for_mask_type
+
+    if kind != "random" and abs(acceleration - round(acceleration)) > 1e-9:
+        raise ReconError(f"fastMRI's {kind} mask needs a whole acceleration, not {acceleration:g}")
+    _, allowed = _calibrated(phase, calibration_lines, limits)
+    whole = round(acceleration) if abs(acceleration - round(acceleration)) < 1e-9 else acceleration
+    draw = create_mask_for_mask_type(kind, [calibration_lines / phase], [whole])
+    mask, _ = draw((1, phase, 2), seed=int(generator.integers(2**31)))
+    return mask.numpy().reshape(phase).astype(bool) & allowed
+
+
+def _fastmri(kind: str) -> Callable[..., NDArray[np.bool_]]:
+    def draw(
+        phase: int, acceleration: float, calibration_lines: int, generator: np.random.Generator, *, limits: Limits
+    ) -> NDArray[np.bool_]:
+        return fastmri_mask(kind, phase, acceleration, calibration_lines, generator, limits=limits)
+
+    return draw
+
+
+LINE_MASKS: Mapping[str, Callable[..., NDArray[np.bool_]]] = MappingProxyType(
+    {
+        "equispaced": equispaced_mask,
+        "random": random_mask,
+        "fastmri-random": _fastmri("random"),
+        "fastmri-equispaced": _fastmri("equispaced"),
+        "fastmri-equispaced-fraction": _fastmri("equispaced_fraction"),
+        "fastmri-magic": _fastmri("magic"),
+        "fastmri-magic-fraction": _fastmri("magic_fraction"),
+    }
+)
+KINDS = (*LINE_MASKS, "poisson")
+
+
+def draw_mask(
+    kind: str,
+    shape: tuple[int, int],
+    acceleration: float,
+    calibration_lines: int,
+    generator: np.random.Generator,
+    limits: Limits = None,
+) -> NDArray[np.bool_]:
+    """A mask of any ``KINDS`` for k-space of ``shape`` (readout, phase).
+
+    ``poisson`` gives ``[readout, phase]`` with a square calibration of ``calibration_lines``; all others ``[phase]``.
+    Raises ReconError for an unknown kind, an acceleration below 1 or a calibration that does not fit.
+    """
+    if not np.isfinite(acceleration) or acceleration < 1:
+        raise ReconError(f"acceleration must be at least 1, not {acceleration:g}")
+    if kind == "poisson":
+        return poisson_mask(shape, acceleration, (calibration_lines, calibration_lines), generator, limits=limits)
+    if kind not in LINE_MASKS:
+        raise ReconError(f"unknown mask '{kind}'; choose one of {', '.join(KINDS)}")
+    return LINE_MASKS[kind](shape[1], acceleration, calibration_lines, generator, limits=limits)
+
+
+def detect_mask(kspace: NDArray) -> NDArray[np.bool_]:
+    """The mask of prospectively undersampled ``kspace`` ``[coil, readout, phase]``: where any coil is not zero.
+
+    ``[phase]`` when whole lines are missing, ``[readout, phase]`` when single positions or readout ends are.
+    """
+    acquired = np.zeros(kspace.shape[-2:], bool)
+    for coil in kspace:
+        acquired |= coil != 0
+    lines = acquired.any(axis=0)
+    if not lines.any():
+        return lines
+    # A measured value may be exactly zero by chance (integer data); a missing readout end is never only a few values.
+    filled = acquired[:, lines].mean()
+    if acquired.any(axis=1).all() and filled > 0.99:
+        return lines
+    return acquired
+
+
+def calibration_extent(mask: NDArray[np.bool_], readout: int) -> tuple[int, int]:
+    """Largest centred fully sampled extent (readout, phase) of a mask; (0, 0) when the centre is not sampled.
+
+    ``centre_block(readout, extent[0])`` by ``centre_block(phase, extent[1])`` is sampled throughout. Of all such
+    blocks of a 2-D mask the one with the longest shorter side is taken, as coil maps need both, then the largest.
+    """
+    if mask.ndim == 1:
+        width = _centred_run(mask)
+        return (readout, width) if width else (0, 0)
+    best = (0, 0)
+    for height in range(1, mask.shape[0] + 1):
+        width = _centred_run(mask[centre_block(mask.shape[0], height)].all(axis=0))
+        if not width:
+            break
+        best = max(best, (height, width), key=lambda extent: (min(extent), extent[0] * extent[1]))
+    return best
+
+
+def net_acceleration(mask: NDArray[np.bool_], limits: Limits = None) -> float:
+    """Encoded positions over acquired positions."""
+    if limits is not None:
+        mask = mask[..., limits[0] : limits[1]]
+    return float(mask.size / max(int(mask.sum()), 1))
+
+
+def describe_mask(mask: NDArray[np.bool_], limits: Limits = None) -> str:
+    """What a mask is, in words: fully sampled, equispaced, irregular lines, or 2-D."""
+    first, last = limits or (0, mask.shape[-1])
+    inside = mask[..., first:last]
+    if inside.all():
+        return "fully sampled"
+    if mask.ndim == 2:
+        rows, columns = inside.any(axis=1), inside.any(axis=0)
+        if (inside == np.outer(rows, columns)).all():
+            return "partial readout" if columns.all() else "lines with partial readout"
+        return "2-D"
+    sampled = np.flatnonzero(mask)
+    if sampled.size and sampled[-1] - sampled[0] + 1 == sampled.size:
+        return "partial Fourier"
+    gaps = np.diff(sampled)
+    wide = gaps[gaps > 1]
+    if wide.size and (np.bincount(wide).max() >= wide.size - 2):
+        # One spacing; next to the calibration lines a shorter gap may stand on either side.
+        return f"equispaced by {int(np.bincount(wide).argmax())}"
+    return "irregular lines"
+
+
+def _centred_run(sampled: NDArray[np.bool_]) -> int:
+    """Largest n for which ``centre_block(size, n)`` is sampled throughout."""
+    size, centre = sampled.size, sampled.size // 2
+    if not sampled[centre]:
+        return 0
+    missing = np.flatnonzero(~sampled)
+    left = centre - max(missing[missing < centre], default=-1) - 1
+    right = min(missing[missing > centre], default=size) - centre - 1
+    # centre_block(n) takes n // 2 positions to the left of the centre and (n - 1) // 2 to the right.
+    return min(2 * left + 1, 2 * right + 2)
+
+
+def _check_calibration(encoded: int, calibration: int) -> None:
+    if not 0 <= calibration <= encoded:
+        raise ReconError(f"{calibration} calibration lines do not fit into {encoded} encoded lines")
+
+
+def _calibrated(phase: int, calibration_lines: int, limits: Limits) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """A mask with only the calibration lines, and which lines may be sampled at all."""
+    first, last = limits or (0, phase)
+    _check_calibration(last - first, calibration_lines)
+    allowed = np.zeros(phase, bool)
+    allowed[first:last] = True
+    mask = np.zeros(phase, bool)
+    mask[centre_block(phase, calibration_lines)] = True
+    return mask & allowed, allowed

@@ -1,0 +1,222 @@
+"""From a scan to the calibrated, whitened, compressed and scaled problem y = A x + n that every method solves.
+
+    y [slice, coil, readout, phase]: kspace in units of the image scale; n: sigma per real component
+    x [slice, set, readout, phase]: complex image, nearly real and of order one inside the head
+
+Two choices make one prior serve any scan. The scale comes from the calibration lines alone: half the 99th percentile
+of the root-sum-of-squares image of those lines. And the coil maps carry the low-resolution phase of the image, again
+from the calibration lines alone (as in homodyne and virtual-coil methods), so that x is real but for what the
+calibration could not resolve. Training images are made by the same code, so both statistics are the same there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon.acquisition.coils import apply_coil_matrix, compression_matrix
+from recon.acquisition.espirit import EspiritOptions, espirit_maps
+from recon.acquisition.fourier import centre_slice, to_image, to_kspace
+from recon.acquisition.noise import (
+    Noise,
+    calibration_noise_level,
+    covariance_of,
+    noise_from_edges,
+    noise_from_outer_kspace,
+)
+from recon.errors import ReconError
+from recon.scan import Scan
+
+SCALE_STATISTIC = "half the 99th percentile of the root-sum-of-squares image of the calibration lines"
+SMALLEST_CALIBRATION = 8  # lines; fewer cannot hold an ESPIRiT kernel and its shifts
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """What is estimated once a scan: noise, whitening and coil compression.
+
+    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it.
+    """
+
+    noise: Noise
+    mixing: Tensor
+    unmixing: Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of slices ready to be reconstructed; see the module's docstring for shapes and units."""
+
+    slices: tuple[int, ...]
+    kspace: Tensor  # [slice, coil, readout, phase], zero where not acquired
+    mask: Tensor  # [phase] or [readout, phase]
+    maps: Tensor  # [slice, set, coil, readout, phase]
+    scale: Tensor  # [slice]: image units are the file's units times this
+    sigma: Tensor  # [slice]: noise standard deviation per real component of ``kspace``
+    unmixing: Tensor  # [coil of the file, coil]
+    crop: tuple[slice, slice]  # readout, phase: what of the image is shown
+
+    def magnitude(self, image: Tensor) -> Tensor:
+        """Root-sum-of-squares over the file's own coils of ``image [slice, ..., set, readout, phase]``, in the
+        file's units, cropped: ``[slice, ..., readout, phase]``. This is what a fully sampled scan's RSS shows."""
+        extra = image.dim() - 4
+        scale = self.scale.reshape(-1, *[1] * (extra + 2))
+        if self.maps.shape[1] == 1:
+            weight = apply_coil_matrix(self.unmixing, self.maps[:, 0]).norm(dim=1)
+            weight = weight.reshape(weight.shape[0], *[1] * extra, *weight.shape[1:])
+            shown = image.squeeze(-3).abs() * weight
+        else:
+            maps = self.maps.reshape(self.maps.shape[0], *[1] * extra, *self.maps.shape[1:])
+            shown = apply_coil_matrix(self.unmixing, (maps * image.unsqueeze(-3)).sum(-4)).norm(dim=-3)
+        return (shown * scale)[..., self.crop[0], self.crop[1]]
+
+
+def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Kspace ``[slice, coil, readout, phase]`` of some slices; raises ReconError on NaN, infinity or only zeros."""
+    parts = []
+    for index in slices:
+        kspace = scan.read_kspace(index)
+        if not np.isfinite(kspace).all():
+            raise ReconError(f"{scan.path}: kspace of slice {index} has NaN or infinite values; repair or drop it")
+        if not kspace.any():
+            raise ReconError(f"{scan.path}: kspace of slice {index} is all zero; nothing was acquired there")
+        parts.append(torch.from_numpy(np.ascontiguousarray(kspace)))
+    return torch.stack(parts).to(device)
+
+
+def calibrated_receiver(
+    scan: Scan, *, coils: int | None = None, noise_sigma: float | None = None, device: torch.device | str = "cpu"
+) -> Receiver:
+    """Noise covariance and coil compression of a scan, from its noise scan or from at most four of its slices.
+
+    ``coils`` limits the virtual coils (None keeps all); ``noise_sigma`` replaces the estimate by white noise of this
+    standard deviation per real component, in the file's units. Raises ReconError when calibration is too small.
+    """
+    check_calibration(scan)
+    count = scan.shape[0]
+    chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
+    kspace = read_slices(scan, chosen, device)
+    noise = _noise(scan, kspace, chosen, noise_sigma)
+    whitening = noise.whitening().to(device)
+    calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen))
+    kept = min(coils or scan.shape[1], scan.shape[1])
+    compression = compression_matrix(calibration, kept)
+    unmixing = torch.linalg.inv(whitening) @ compression.mH
+    return Receiver(noise, compression @ whitening, unmixing)
+
+
+def check_calibration(scan: Scan) -> None:
+    """Raise ReconError when the calibration region is too small for coil maps."""
+    readout, phase = scan.calibration
+    if min(readout, phase) < SMALLEST_CALIBRATION:
+        raise ReconError(
+            f"{scan.path}: calibration region of {readout}x{phase} samples (readout x phase), at least "
+            f"{SMALLEST_CALIBRATION} fully sampled central lines are needed; acquire or keep more calibration lines"
+        )
+
+
+def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float | None) -> Noise:
+    coils = scan.shape[1]
+    if noise_sigma is not None:
+        if not noise_sigma > 0:
+            raise ReconError(f"noise standard deviation must be positive, not {noise_sigma}")
+        return Noise(2 * noise_sigma**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
+    if scan.noise is not None:
+        return covariance_of(torch.from_numpy(scan.noise).to(kspace.device), "noise scan")
+    if scan.noise_covariance is not None:
+        return Noise(torch.from_numpy(scan.noise_covariance).to(kspace.device), "stored covariance", 0)
+    mask = torch.from_numpy(scan.mask).to(kspace.device)
+    if mask.dim() == 1:
+        noise = noise_from_edges(kspace, mask, scan.calibration[1])
+    else:
+        noise = noise_from_outer_kspace(kspace, mask)
+    # Both still see the tails of the object in scans of high SNR; the calibration's null space does not.
+    whitened = apply_coil_matrix(noise.whitening().to(kspace.device), calibration_kspace(scan, kspace, chosen))
+    level = calibration_noise_level(whitened)
+    return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
+
+
+def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int]) -> Tensor:
+    """The fully sampled centre of ``kspace`` or, where there is one, of the separate calibration scan."""
+    if scan.calibration_kspace is not None:
+        parts = [torch.from_numpy(scan.calibration_kspace(index)) for index in slices]
+        kspace = torch.stack(parts).to(kspace.device)
+    rows = centre_slice(kspace.shape[-2], scan.calibration[0])
+    columns = centre_slice(kspace.shape[-1], scan.calibration[1])
+    return kspace[..., rows, columns]
+
+
+def calibrate(
+    scan: Scan,
+    receiver: Receiver,
+    slices: Sequence[int],
+    *,
+    map_sets: int = 1,
+    device: torch.device | str = "cpu",
+) -> Problem:
+    """The problem of some slices of a scan. A slice's problem does not depend on which others are in the batch."""
+    mask = torch.from_numpy(scan.mask).to(device)
+    kspace = read_slices(scan, slices, device)
+    calibration = calibration_kspace(scan, kspace, slices)
+    mixing = receiver.mixing.to(device)
+    kspace = apply_coil_matrix(mixing, kspace * mask)
+    calibration = apply_coil_matrix(mixing, calibration)
+    readout_crop = centre_slice(kspace.shape[-2], min(scan.image_shape[0], kspace.shape[-2]))
+    if mask.dim() == 1 and scan.image_shape[0] < kspace.shape[-2]:
+        # Rows are independent along a fully sampled readout, so oversampling is dropped before the work, not after.
+        kspace = to_kspace(to_image(kspace, (-2,))[..., readout_crop, :], (-2,))
+        calibration = _crop_field_of_view(calibration, scan.shape[2], scan.image_shape[0])
+        readout_crop = slice(0, scan.image_shape[0])
+    shape = (kspace.shape[-2], kspace.shape[-1])
+    maps, _ = espirit_maps(calibration, shape, EspiritOptions(sets=map_sets, noise=1.0))
+    scale = calibration_scale(calibration, shape)
+    maps = maps * low_resolution_phase(calibration, maps)
+    return Problem(
+        slices=tuple(slices),
+        kspace=kspace / scale[:, None, None, None],
+        mask=mask,
+        maps=maps,
+        scale=scale,
+        sigma=1 / scale,
+        unmixing=receiver.unmixing.to(device),
+        crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
+    )
+
+
+def _crop_field_of_view(calibration: Tensor, full: int, kept: int) -> Tensor:
+    """Calibration lines of a scan whose readout field of view is cropped from ``full`` to ``kept`` samples."""
+    padded = calibration.new_zeros((*calibration.shape[:-2], full, calibration.shape[-1]))
+    padded[..., centre_slice(full, calibration.shape[-2]), :] = calibration
+    cropped = to_kspace(to_image(padded, (-2,))[..., centre_slice(full, kept), :], (-2,))
+    return cropped[..., centre_slice(kept, min(kept, max(1, calibration.shape[-2] * kept // full))), :]
+
+
+def _window(size: int, like: Tensor) -> Tensor:
+    """A Hann window over the calibration lines: keeps truncation ripples out of scale and phase."""
+    return torch.hann_window(size + 2, periodic=False, device=like.device)[1:-1]
+
+
+def _smooth_images(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Low-resolution coil images ``[slice, coil, readout, phase]`` of ``shape`` from the windowed calibration."""
+    window = torch.outer(*(_window(size, calibration) for size in calibration.shape[-2:]))
+    padded = calibration.new_zeros((*calibration.shape[:-2], *shape))
+    rows, columns = (centre_slice(n, c) for n, c in zip(shape, calibration.shape[-2:], strict=True))
+    padded[..., rows, columns] = calibration * window
+    return to_image(padded)
+
+
+def calibration_scale(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``[slice]``: see ``SCALE_STATISTIC``. The readout is cut to the extent of the phase direction, so that one
+    scan gives the same scale with a square calibration region as with full readout lines."""
+    extent = min(calibration.shape[-2:])
+    square = calibration[..., centre_slice(calibration.shape[-2], extent), centre_slice(calibration.shape[-1], extent)]
+    combined = _smooth_images(square, shape).norm(dim=1)
+    return 0.5 * torch.stack([entry.flatten().quantile(0.99) for entry in combined])
+
+
+def low_resolution_phase(calibration: Tensor, maps: Tensor) -> Tensor:
+    """``[slice, set, 1, readout, phase]`` unit phasors: the phase of the coil-combined calibration image."""
+    combined = (maps.conj() * _smooth_images(calibration, tuple(maps.shape[-2:])).unsqueeze(1)).sum(2, keepdim=True)
+    return torch.polar(torch.ones_like(combined.real), combined.angle())

@@ -1,0 +1,67 @@
+"""What every reader of measured data does: open, hash, refuse values that are not finite, zero what was not sampled."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError
+
+
+@contextmanager
+def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged or cannot be read, also for
+    errors that surface only while the block reads from it."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ReconError(
+            f"{path}: truncated or damaged HDF5 file ({' '.join(str(error).split())}); copy or download it again"
+        ) from error
+
+
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Whether the file starts like an HDF5 file; a truncated one does too."""
+    try:
+        return bool(h5py.is_hdf5(path))
+    except OSError:
+        return False
+
+
+def file_digest(*paths: str | os.PathLike[str]) -> str:
+    """SHA-256 of the files' bytes in the given order, as hexadecimal text; reads in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise ReconError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()
+
+
+def checked_slice(path: Path, index: int, kspace: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    """One slice as the Scan contract wants it: ``[coil, readout, phase]`` complex64, zero where ``mask`` is False.
+
+    Raises ReconError when a sampled value is NaN or infinite.
+    """
+    kspace = np.asarray(kspace, np.complex64)
+    kspace = np.where(mask, kspace, np.complex64(0))
+    if not np.isfinite(kspace).all():
+        count = int((~np.isfinite(kspace)).sum())
+        raise ReconError(f"{path}: slice {index}: {count} k-space values are NaN or infinite; export the scan again")
+    return kspace
+
+
+def checked_index(path: Path, index: int, slices: int) -> int:
+    """The slice index itself. Raises ReconError when the scan has no such slice."""
+    if not 0 <= index < slices:
+        raise ReconError(f"{path}: no slice {index}; the scan has slices 0 to {slices - 1}")
+    return index

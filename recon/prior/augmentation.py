@@ -1,0 +1,100 @@
+"""Augmentation that respects MRI, on complex images; every draw comes from the generator handed in.
+
+Flips and small rotations and scalings are other heads. Cropping kspace is another resolution. A slow phase is what
+the calibration could not remove. A global intensity change is what the scale statistic leaves open.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recon.acquisition.fourier import centre_slice, to_image, to_kspace
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """How far each change may go; zero turns one off.
+
+    ``rotation`` in degrees, ``zoom`` and ``intensity`` as natural-log standard deviations, ``phase`` as the standard
+    deviation in radians of a smooth phase, ``resolution`` the smallest kept fraction of kspace's width.
+    """
+
+    flips: bool = True
+    transpose: bool = False
+    rotation: float = 10.0
+    zoom: float = 0.08
+    intensity: float = 0.1
+    phase: float = 0.05
+    resolution: float = 1.0
+
+
+def augment(
+    image: Tensor, options: AugmentationOptions, generator: torch.Generator, window: int | None = None
+) -> Tensor:
+    """One random variant of ``image [readout, phase]`` complex64; a lower resolution gives a smaller array.
+
+    With ``window`` only a random part of at most that many pixels a side is made, which is faster.
+    """
+
+    def normal() -> float:
+        return float(torch.randn((), generator=generator))
+
+    def uniform() -> float:
+        return float(torch.rand((), generator=generator))
+
+    if options.flips:
+        axes = [axis for axis in (0, 1) if uniform() < 0.5]
+        image = image.flip(axes) if axes else image
+    if options.transpose and uniform() < 0.5:
+        image = image.mT
+    if options.resolution < 1 and uniform() < 0.75:
+        kept = options.resolution + (1 - options.resolution) * uniform()
+        image = lower_resolution(image, kept)
+    if window is not None:
+        image = random_crop(image, (min(window, image.shape[0]), min(window, image.shape[1])), generator)
+    if options.rotation > 0 or options.zoom > 0:
+        image = affine(image, math.radians(options.rotation) * normal(), math.exp(options.zoom * normal()))
+    if options.phase > 0:
+        coarse = torch.randn((1, 1, 4, 4), generator=generator) * options.phase
+        smooth = functional.interpolate(coarse, tuple(image.shape), mode="bicubic", align_corners=True)[0, 0]
+        image = image * torch.polar(torch.ones_like(smooth), smooth)
+    if options.intensity > 0:
+        image = image * math.exp(options.intensity * normal())
+    return image
+
+
+def lower_resolution(image: Tensor, kept: float) -> Tensor:
+    """The image of the central ``kept`` fraction of kspace: fewer, larger pixels of the same brightness."""
+    shape = [max(16, 2 * round(kept * size / 2)) for size in image.shape]
+    rows, columns = (centre_slice(size, min(size, small)) for size, small in zip(image.shape, shape, strict=True))
+    small = to_image(to_kspace(image)[rows, columns])
+    return small * math.sqrt(small.numel() / image.numel())
+
+
+def affine(image: Tensor, angle: float, zoom: float) -> Tensor:
+    """Rotation (radians) and zoom about the centre; what comes in from outside is zero."""
+    rows, columns = image.shape
+    cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
+    matrix = torch.tensor([[[cosine, -sine * rows / columns, 0.0], [sine * columns / rows, cosine, 0.0]]])
+    grid = functional.affine_grid(matrix, [1, 2, rows, columns], align_corners=False)
+    channels = torch.view_as_real(image).movedim(-1, 0)[None]
+    moved = functional.grid_sample(channels, grid, mode="bicubic", align_corners=False)[0]
+    return torch.view_as_complex(moved.movedim(0, -1).contiguous())
+
+
+def random_crop(image: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A random window of ``size``; smaller images are padded with zeros around."""
+    for axis, wanted in enumerate(size):
+        missing = wanted - image.shape[axis]
+        if missing > 0:
+            before = int(torch.randint(0, missing + 1, (), generator=generator))
+            pads = [0, 0, 0, 0]
+            pads[2 * (1 - axis)], pads[2 * (1 - axis) + 1] = before, missing - before
+            image = functional.pad(image, pads)
+        else:
+            start = int(torch.randint(0, -missing + 1, (), generator=generator))
+            image = image.narrow(axis, start, wanted)
+    return image

@@ -1,0 +1,164 @@
+"""Prepared training images on disk, split by person, drawn by a counter.
+
+What image number ``n`` of a run is depends on ``(seed, n)`` alone: training gives the same batches after an
+interruption and on any number of processes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from recon.errors import ReconError
+from recon.prior.augmentation import AugmentationOptions, augment, random_crop
+from recon.prior.denoiser import UNKNOWN_SLOT
+from recon.seeding import numpy_generator, torch_generator
+
+PREPARED_FORMAT = "recon-prepared-1"
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """One prepared file: ``image`` complex64 ``[slice, readout, phase]`` in units of the scale statistic."""
+
+    path: Path
+    subject: str  # a person's pseudonym; scans of one person share it
+    contrast: str
+    slices: int
+    shape: tuple[int, int]
+    facts: dict[str, str | float]
+
+    def read(self, index: int) -> Tensor:
+        """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
+        try:
+            with h5py.File(self.path, "r") as file:
+                return torch.from_numpy(file["image"][index])
+        except (OSError, KeyError) as error:
+            raise ReconError(f"{self.path}: prepared file is damaged ({error}); delete it and prepare again") from error
+
+
+def open_prepared(path: str | Path) -> PreparedScan:
+    """Read a prepared file's facts. Raises ReconError when it is not a prepared file."""
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != PREPARED_FORMAT:
+                raise ReconError(f"{path}: not a file of 'recon prepare'; run it on the raw scans first")
+            slices, rows, columns = file["image"].shape
+            facts = {
+                name: value.item() if hasattr(value, "item") else value
+                for name, value in file.attrs.items()
+                if np.ndim(value) == 0
+            }
+            return PreparedScan(
+                path, str(file.attrs["subject"]), str(file.attrs["contrast"]), slices, (rows, columns), facts
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise ReconError(f"{path}: truncated or foreign file ({error}); delete it and prepare again") from error
+
+
+def open_folder(folder: str | Path) -> list[PreparedScan]:
+    """All prepared files of a folder, in the order of their names. Raises ReconError when there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: no such folder")
+    scans = [open_prepared(path) for path in sorted(folder.glob("*.h5"))]
+    if not scans:
+        raise ReconError(f"{folder}: no prepared files; run 'recon prepare SCAN... --out {folder}' first")
+    return scans
+
+
+def split_by_subject(
+    scans: Sequence[PreparedScan], validation_fraction: float, seed: int
+) -> tuple[list[PreparedScan], list[PreparedScan]]:
+    """Training and validation scans that share no person; at least one subject on each side.
+
+    Raises ReconError when there is only one subject.
+    """
+    subjects = sorted({scan.subject for scan in scans})
+    if len(subjects) < 2:
+        raise ReconError("all prepared scans are of one subject; at least two are needed to hold one out")
+    order = numpy_generator(seed, "split").permutation(len(subjects))
+    count = min(max(1, round(validation_fraction * len(subjects))), len(subjects) - 1)
+    held = {subjects[i] for i in order[:count]}
+    return [s for s in scans if s.subject not in held], [s for s in scans if s.subject in held]
+
+
+class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
+    """Image number ``n`` of a run: ``(image [readout, phase], slot, sigma, noise [readout, phase])``."""
+
+    def __init__(
+        self,
+        scans: Sequence[PreparedScan],
+        slots: dict[str, int],
+        *,
+        crop: int,
+        augmentation: AugmentationOptions,
+        unknown_fraction: float,
+        log_sigma_mean: float,
+        log_sigma_std: float,
+        seed: int,
+        in_memory: bool,
+    ) -> None:
+        self._scans, self._slots, self._crop, self._augmentation = list(scans), slots, crop, augmentation
+        self._unknown_fraction, self._seed = unknown_fraction, seed
+        self._log_sigma = (log_sigma_mean, log_sigma_std)
+        self._index = [(i, j) for i, scan in enumerate(scans) for j in range(scan.slices)]
+        self._cache: dict[int, list[Tensor]] = {}
+        if in_memory:
+            for i, scan in enumerate(scans):
+                self._cache[i] = [scan.read(j) for j in range(scan.slices)]
+
+    @property
+    def count(self) -> int:
+        """Different slices: one epoch."""
+        return len(self._index)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int, float, Tensor]:
+        epoch, position = divmod(number, self.count)
+        scan_index, slice_index = self._index[self._order(epoch)[position]]
+        scan = self._scans[scan_index]
+        cached = self._cache.get(scan_index)
+        image = cached[slice_index] if cached else scan.read(slice_index)
+        generator = torch_generator(self._seed, "image", number)
+        wide = self._crop + self._crop // 4  # room for the rotation, so that its corners are not empty
+        image = augment(image, self._augmentation, generator, window=wide)
+        image = random_crop(image, (self._crop, self._crop), generator)
+        known = float(torch.rand((), generator=generator)) >= self._unknown_fraction
+        slot = self._slots[scan.contrast] if known else UNKNOWN_SLOT
+        mean, std = self._log_sigma
+        sigma = float((torch.randn((), generator=generator) * std + mean).exp())
+        return image, slot, sigma, unit_noise(image.shape, generator)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch, self._permutation = epoch, numpy_generator(self._seed, "epoch", epoch).permutation(self.count)
+        return self._permutation
+
+
+def unit_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Complex noise of unit variance per real component."""
+    real = torch.randn((*shape, 2), generator=generator, device=generator.device)
+    return torch.view_as_complex(real)
+
+
+class Batches(Sampler[list[int]]):
+    """Image numbers of this process's part of each global batch, from step ``first`` to ``last``."""
+
+    def __init__(self, first: int, last: int, batch: int, process: int, processes: int) -> None:
+        if batch % processes:
+            raise ReconError(f"batch of {batch} images cannot be shared by {processes} processes; choose a multiple")
+        self._steps, self._batch, self._process, self._part = range(first, last), batch, process, batch // processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            start = step * self._batch + self._process * self._part
+            yield list(range(start, start + self._part))
+
+    def __len__(self) -> int:
+        return len(self._steps)

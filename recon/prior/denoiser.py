@@ -1,0 +1,135 @@
+"""The denoiser: a diffusers U-Net in EDM preconditioning, complex images as two channels.
+
+    D(x; sigma) = c_skip x + c_out F(c_in x; ln sigma, contrast)          Karras et al., NeurIPS 2022, Table 1
+
+Contrast slots are preallocated rows of an embedding: giving a free slot to a new contrast changes no weight that an
+old contrast uses. Any image size is taken; it is padded to the network's stride and cropped back.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+UNKNOWN_SLOT = 0  # trained on every contrast: what an unlabelled scan uses
+SIGMA_RANGE = (1e-3, 100.0)  # noise levels that the time embedding can tell apart
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Shape of the U-Net: ``channels`` for each level, residual ``blocks`` a level, which ``attention`` levels
+    attend (counted from 0 at full size), and ``unshuffle``: pixels a side that are folded into channels first, which
+    makes a small network several times faster on a processor at the same number of weights."""
+
+    channels: tuple[int, ...] = (64, 96, 128)
+    blocks: int = 1
+    attention: tuple[int, ...] = ()
+    unshuffle: int = 2
+    slots: int = 16
+    groups: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(c % self.groups for c in self.channels):
+            raise ValueError(f"channels {self.channels} must be multiples of groups ({self.groups})")
+        if any(level not in range(len(self.channels)) for level in self.attention):
+            raise ValueError(f"attention levels {self.attention} must lie in 0..{len(self.channels) - 1}")
+        if self.unshuffle < 1 or self.blocks < 1 or self.slots < 1:
+            raise ValueError("unshuffle, blocks and slots must be at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Image sides are padded to a multiple of this."""
+        return self.unshuffle * 2 ** (len(self.channels) - 1)
+
+
+class Denoiser(nn.Module):
+    """``D(x; sigma)`` for complex images; see the module's docstring."""
+
+    def __init__(self, network: nn.Module, sigma_data: float, unshuffle: int, stride: int) -> None:
+        super().__init__()
+        self.network, self.sigma_data, self.unshuffle, self.stride = network, sigma_data, unshuffle, stride
+
+    def forward(self, image: Tensor, sigma: Tensor, slot: Tensor) -> Tensor:
+        """The posterior mean of the clean image given ``image = clean + sigma (n1 + i n2)``.
+
+        ``image [batch, readout, phase]`` complex64; ``sigma [batch]`` per real component; ``slot [batch]`` int.
+        """
+        noisy = torch.view_as_real(image).movedim(-1, 1)
+        sigma = sigma.to(noisy.dtype).reshape(-1, 1, 1, 1)
+        total = sigma**2 + self.sigma_data**2
+        folded = self._fold(noisy / total.sqrt())
+        raw = self.network(folded, time_embedding(sigma.flatten()), class_labels=slot).sample
+        output = self._unfold(raw.float(), noisy.shape[-2:])
+        denoised = noisy * (self.sigma_data**2 / total) + output * (sigma * self.sigma_data / total.sqrt())
+        return torch.view_as_complex(denoised.movedim(1, -1).contiguous())
+
+    def _fold(self, image: Tensor) -> Tensor:
+        down, across = (-image.shape[-2] % self.stride, -image.shape[-1] % self.stride)
+        padded = functional.pad(image, (across // 2, across - across // 2, down // 2, down - down // 2))
+        folded = functional.pixel_unshuffle(padded, self.unshuffle)
+        return folded.contiguous(memory_format=torch.channels_last)
+
+    def _unfold(self, folded: Tensor, shape: torch.Size) -> Tensor:
+        padded = functional.pixel_shuffle(folded, self.unshuffle)
+        top, left = (-shape[0] % self.stride) // 2, (-shape[1] % self.stride) // 2
+        return padded[..., top : top + shape[0], left : left + shape[1]]
+
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""A prior as the samplers see it: ``(image [batch, readout, phase] complex, sigma [batch]) -> denoised image``."""
+
+
+def time_embedding(sigma: Tensor) -> Tensor:
+    """ln sigma spread over 0..1000, the range for which the network's sinusoidal embedding is made."""
+    low, high = (math.log(value) for value in SIGMA_RANGE)
+    return (sigma.clamp(*SIGMA_RANGE).log() - low) / (high - low) * 1000
+
+
+def build_network(options: NetworkOptions) -> nn.Module:
+    """A new diffusers ``UNet2DModel`` with random weights (from torch's global generator)."""
+    from diffusers import UNet2DModel
+
+    levels = len(options.channels)
+    down = ["AttnDownBlock2D" if level in options.attention else "DownBlock2D" for level in range(levels)]
+    network = UNet2DModel(
+        in_channels=2 * options.unshuffle**2,
+        out_channels=2 * options.unshuffle**2,
+        block_out_channels=options.channels,
+        layers_per_block=options.blocks,
+        down_block_types=tuple(down),
+        up_block_types=tuple(name.replace("Down", "Up") for name in reversed(down)),
+        add_attention=levels - 1 in options.attention,
+        attention_head_dim=options.channels[-1] // 4,
+        norm_num_groups=options.groups,
+        num_class_embeds=options.slots,
+        dropout=0.0,
+    )
+    nn.init.zeros_(network.conv_out.weight)  # an untrained denoiser then starts at c_skip x, its best linear guess
+    nn.init.zeros_(network.class_embedding.weight)
+    return network.to(memory_format=torch.channels_last)
+
+
+def build_denoiser(options: NetworkOptions, sigma_data: float, seed: int) -> Denoiser:
+    """A denoiser with random weights that depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Denoiser(build_network(options), sigma_data, options.unshuffle, options.stride)
+
+
+def low_precision(device: torch.device | str) -> AbstractContextManager[object]:
+    """bf16 arithmetic where the processor has it in hardware, else nothing."""
+    kind = torch.device(device).type
+    if kind == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", torch.bfloat16)
+    if kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def _cpu_has_bf16() -> bool:
+    query = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(query()) if query is not None else False

@@ -1,0 +1,117 @@
+"""Training images from fully sampled scans, made by the code that calibrates a scan for reconstruction.
+
+Each scan is treated as if only some central lines had been acquired for calibration, so that coil maps, scale and
+low-resolution phase have in training the statistics that they will have in reconstruction.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from recon.acquisition.fourier import to_image
+from recon.acquisition.problem import SCALE_STATISTIC, calibrate, calibrated_receiver
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+from recon.prior.dataset import PREPARED_FORMAT
+from recon.scan import Scan, open_scan
+from recon.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class PreparationOptions:
+    """``calibration_lines``: the numbers of central lines, one of which is taken for each scan; ``coils``: virtual
+    coils kept; ``signal``: slices whose mean scale is below this fraction of the brightest slice's are left out."""
+
+    calibration_lines: tuple[int, ...] = (16, 20, 24, 32)
+    coils: int = 12
+    signal: float = 0.1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of one scan: ``state`` is ``made``, ``kept`` (was there already) or ``failed`` with a reason."""
+
+    scan: Path
+    output: Path
+    state: str
+    reason: str = ""
+    slices: int = 0
+
+
+def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
+    """Write one prepared file; returns how many slices it holds. Raises ReconError.
+
+    The scan must be fully sampled. Images are ``sum_c conj(S_c) x_c`` in units of the scale statistic.
+    """
+    if not scan.mask.all():
+        raise ReconError(f"{scan.path}: undersampled {scan.acceleration:.1f}x; training needs fully sampled scans")
+    lines = int(numpy_generator(0, "calibration lines", scan.digest).choice(options.calibration_lines))
+    phase = min(lines, scan.shape[3])
+    as_acquired = dataclasses.replace(scan, calibration=(scan.shape[2], phase))
+    receiver = calibrated_receiver(as_acquired, coils=options.coils)
+    images, scales, sigmas = [], [], []
+    for index in range(scan.shape[0]):
+        problem = calibrate(as_acquired, receiver, [index])
+        image = (problem.maps[:, 0].conj() * to_image(problem.kspace)).sum(1)[0]
+        images.append(image[problem.crop].numpy())
+        scales.append(float(problem.scale))
+        sigmas.append(float(problem.sigma))
+    kept = [i for i, scale in enumerate(scales) if scale >= options.signal * max(scales)]
+    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+        stack = np.stack([images[i] for i in kept]).astype(np.complex64)
+        file.create_dataset("image", data=stack, chunks=(1, *stack.shape[1:]))
+        file.attrs["format"] = PREPARED_FORMAT
+        file.attrs["subject"] = str(scan.facts.get("subject", scan.digest[:16]))
+        file.attrs["contrast"] = scan.contrast
+        file.attrs["scan_digest"] = scan.digest
+        file.attrs["scale_statistic"] = SCALE_STATISTIC
+        file.attrs["calibration_lines"] = phase
+        file.attrs["noise_sigma"] = float(np.median([sigmas[i] for i in kept]))
+        file.attrs["options"] = repr(options)
+        for name in ("field_strength", "vendor", "licence", "origin"):
+            if name in scan.facts:
+                file.attrs[name] = scan.facts[name]
+        if scan.voxel_size is not None:
+            file.attrs["voxel_size_mm"] = scan.voxel_size
+    return len(kept)
+
+
+def prepare_all(
+    paths: Sequence[Path], folder: Path, options: PreparationOptions, processes: int | None = None
+) -> Iterator[Prepared]:
+    """Prepare scans on all cores, one process a core; yields each outcome as it is known.
+
+    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on.
+    """
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
+    jobs = [(path, folder / f"{path.stem}.h5", options) for path in paths]
+    workers = min(processes or len(os.sched_getaffinity(0)), max(1, len(jobs)))
+    if workers == 1:
+        yield from map(_prepare_one, jobs)
+        return
+    import multiprocessing
+
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(_prepare_one, jobs)
+
+
+def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
+    path, output, options = job
+    if output.is_file():
+        return Prepared(path, output, "kept")
+    try:
+        return Prepared(path, output, "made", slices=prepare_scan(open_scan(path), output, options))
+    except ReconError as error:
+        return Prepared(path, output, "failed", str(error))

@@ -1,0 +1,178 @@
+"""A prior on disk: a folder in the diffusers layout plus what a reconstruction must know about it.
+
+    config.json, diffusion_pytorch_model.safetensors    the network, loadable by diffusers itself
+    prior.json                                          slots, sigma_data, r2 table, training facts, weight hash
+    README.md                                           model card
+
+No pickle is ever loaded. A missing or altered file is an error that names it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from recon import __version__
+from recon.acquisition.problem import SCALE_STATISTIC
+from recon.atomic import atomic_path
+from recon.configuration import from_mapping
+from recon.errors import ReconError
+from recon.prior.denoiser import UNKNOWN_SLOT, Denoiser, NetworkOptions
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+FORMAT = "recon-prior-1"
+
+
+@dataclass(frozen=True)
+class PriorFacts:
+    """What is known of a prior besides its weights.
+
+    ``r2``: the validation denoising error per pixel and real component inside the head, ``r2_values`` at
+    ``r2_sigmas``, of the unknown contrast slot. ``slots`` maps a contrast to its row of the embedding.
+    """
+
+    network: NetworkOptions
+    sigma_data: float
+    slots: dict[str, int]
+    r2_sigmas: tuple[float, ...] = ()
+    r2_values: tuple[float, ...] = ()
+    scale_statistic: str = SCALE_STATISTIC
+    images_seen: int = 0
+    training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
+    code_version: str = __version__
+    weights_sha256: str = ""
+    format: str = FORMAT
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A loaded prior: the denoiser on its device, in evaluation mode, and its facts."""
+
+    denoiser: Denoiser
+    facts: PriorFacts
+    folder: Path
+
+    def slot(self, contrast: str) -> int | None:
+        """The slot of a contrast, or None when the prior was never trained on it."""
+        return self.facts.slots.get(contrast)
+
+    def r2(self, sigma: float) -> float:
+        """The tabulated denoising error at ``sigma``, interpolated in log-log; linear-in-sigma^2 bounds outside."""
+        return interpolate_r2(self.facts.r2_sigmas, self.facts.r2_values, sigma)
+
+
+def interpolate_r2(sigmas: tuple[float, ...], values: tuple[float, ...], sigma: float) -> float:
+    """Log-log interpolation of the r2 table; below its range r2 falls with sigma^2, above it stays."""
+    if sigma < sigmas[0]:
+        return values[0] * (sigma / sigmas[0]) ** 2
+    return float(math.exp(np.interp(math.log(sigma), np.log(sigmas), np.log(values))))
+
+
+def shipped_prior() -> Path:
+    """The folder of the small prior that comes with the toolkit."""
+    return Path(str(resources.files("recon"))) / "prior" / "shipped"
+
+
+def save_prior(
+    folder: str | Path,
+    denoiser: Denoiser,
+    facts: PriorFacts,
+    card: str,
+    dtype: torch.dtype = torch.float32,
+) -> PriorFacts:
+    """Write a prior; returns the facts with the hash of the weights. ``dtype`` of the stored weights."""
+    folder = Path(folder)
+    weights = {
+        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in denoiser.network.state_dict().items()
+    }
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+    facts = dataclasses.replace(facts, weights_sha256=file_sha256(folder / WEIGHTS))
+    config: Mapping[str, Any] = denoiser.network.config  # type: ignore[assignment]
+    _write_text(
+        folder / "config.json", json.dumps({"_class_name": "UNet2DModel", **dict(config)}, indent=2, default=list)
+    )
+    _write_text(folder / "prior.json", json.dumps(dataclasses.asdict(facts), indent=2))
+    _write_text(folder / "README.md", card)
+    return facts
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_facts(folder: str | Path) -> PriorFacts:
+    """Check a prior's folder and read its facts, without torch's network being built. Raises ReconError."""
+    folder = Path(folder)
+    for name in ("config.json", WEIGHTS, "prior.json"):
+        if not (folder / name).is_file():
+            raise ReconError(f"{folder}: not a prior, {name} is missing; give the folder that 'recon pretrain' wrote")
+    try:
+        values = json.loads((folder / "prior.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReconError(f"{folder / 'prior.json'}: damaged ({error}); copy the prior again") from error
+    facts = from_mapping(PriorFacts, values, str(folder / "prior.json"))
+    if facts.format != FORMAT:
+        raise ReconError(
+            f"{folder / 'prior.json'}: format '{facts.format}' is not known to recon {__version__}; upgrade it"
+        )
+    if file_sha256(folder / WEIGHTS) != facts.weights_sha256:
+        raise ReconError(
+            f"{folder / WEIGHTS}: altered or truncated, its hash is not the one in prior.json; copy it again"
+        )
+    table = (*facts.r2_sigmas, *facts.r2_values)
+    if not facts.r2_sigmas or len(facts.r2_sigmas) != len(facts.r2_values) or not all(v > 0 for v in table):
+        raise ReconError(f"{folder / 'prior.json'}: the r2 table is empty or damaged; train or copy the prior again")
+    if facts.scale_statistic != SCALE_STATISTIC:
+        raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")
+    return facts
+
+
+def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:
+    """Load a prior for sampling. Raises ReconError when a file is missing, altered or does not fit."""
+    folder = Path(folder)
+    facts = read_facts(folder)
+    from diffusers import UNet2DModel
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        network = UNet2DModel.from_config(config)
+        network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()}, strict=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ReconError(
+            f"{folder}: config.json and the weights do not fit each other ({detail}); copy them again"
+        ) from error
+    denoiser = Denoiser(network, facts.sigma_data, facts.network.unshuffle, facts.network.stride)
+    denoiser.eval().requires_grad_(False)
+    return Prior(denoiser.to(device, memory_format=torch.channels_last), facts, folder)
+
+
+def assign_slots(contrasts: set[str], slots: int, existing: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Give each contrast a slot; known ones keep theirs. Raises ReconError when the slots run out."""
+    table = dict(existing or {})
+    for contrast in sorted(contrasts - set(table) - {"unknown"}):
+        free = next((i for i in range(UNKNOWN_SLOT + 1, slots) if i not in table.values()), None)
+        if free is None:
+            raise ReconError(f"no free contrast slot for '{contrast}': all {slots} are taken by {', '.join(table)}")
+        table[contrast] = free
+    return table

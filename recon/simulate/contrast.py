@@ -1,0 +1,183 @@
+"""From tissue to signal: the textbook signal equations with published tissue parameters.
+
+Sources (means; the spread between subjects is ours, of the order of the published standard deviations):
+T1 and T2 of white and grey matter at 3 T: Wansapura et al., J Magn Reson Imaging 9:531, 1999; T1 at 1.5 T and T1 of CSF:
+Rooney et al., Magn Reson Med 57:308, 2007; T2 at 1.5 T and muscle: Stanisz et al., Magn Reson Med 54:507, 2005; fat and
+marrow: de Bazelaire et al., Radiology 230:652, 2004; deep grey matter: Gelman et al., Magn Reson Med 45:71, 2001 and
+Wansapura; water content (proton density): Whittall et al., Magn Reson Med 37:34, 1997; diffusivities: Pierpaoli et al.,
+Radiology 201:637, 1996. The equations are those of Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recon.errors import ReconError
+from recon.simulate.anatomy import TISSUES
+
+CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI")
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Relaxation times in ms, proton density relative to water, diffusivity in 1e-3 mm^2/s."""
+
+    t1: float
+    t2: float
+    density: float
+    diffusivity: float
+
+
+TISSUE_TABLE: Mapping[float, Mapping[str, Tissue]] = {
+    1.5: {
+        "csf": Tissue(4200, 2000, 1.00, 3.0),
+        "grey": Tissue(1188, 95, 0.83, 0.80),
+        "white": Tissue(656, 72, 0.71, 0.70),
+        "deep_grey": Tissue(1000, 82, 0.80, 0.73),
+        "fat": Tissue(343, 58, 0.90, 0.05),
+        "scalp": Tissue(1008, 44, 0.75, 1.40),
+        "marrow": Tissue(549, 49, 0.50, 0.20),
+    },
+    3.0: {
+        "csf": Tissue(4200, 2000, 1.00, 3.0),
+        "grey": Tissue(1331, 110, 0.83, 0.80),
+        "white": Tissue(832, 80, 0.71, 0.70),
+        "deep_grey": Tissue(1150, 85, 0.80, 0.73),
+        "fat": Tissue(382, 68, 0.90, 0.05),
+        "scalp": Tissue(1412, 50, 0.75, 1.40),
+        "marrow": Tissue(586, 49, 0.50, 0.20),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One contrast's timing in ms. ``kind``: "spin-echo", "gradient-echo", "mprage", "inversion" or "diffusion"."""
+
+    contrast: str
+    kind: str
+    repetition_time: float
+    echo_time: float
+    inversion_time: float = 0.0
+    flip_angle: float = 90.0  # degrees
+    b_value: float = 0.0  # s/mm^2
+    fat_signal: float = 1.0  # what fat suppression leaves of fat and marrow
+    contrast_agent: bool = False
+
+
+NOMINAL: Mapping[str, Sequence] = {
+    "T1": Sequence("T1", "spin-echo", 550, 10),
+    "T1POST": Sequence("T1POST", "spin-echo", 550, 10, contrast_agent=True),
+    "T2": Sequence("T2", "spin-echo", 5000, 100, fat_signal=0.8),
+    "PD": Sequence("PD", "spin-echo", 3000, 18, fat_signal=0.8),
+    "FLAIR": Sequence("FLAIR", "inversion", 9000, 100, inversion_time=2500, fat_signal=0.3),
+    "DWI": Sequence("DWI", "diffusion", 5000, 80, b_value=1000, fat_signal=0.08),
+}
+
+
+def signal(tissue: Tissue, sequence: Sequence) -> float:
+    """Magnitude of the transverse magnetisation at the echo, relative to that of pure water fully relaxed.
+
+    spin-echo      M0 (1 - exp(-TR/T1)) exp(-TE/T2)
+    gradient-echo  M0 sin a (1 - E1) / (1 - cos a E1) exp(-TE/T2), spoiled, E1 = exp(-TR/T1)
+    mprage         M0 (1 - 2 exp(-TI/T1) / (1 + exp(-TR/T1)))
+    inversion      M0 (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2)
+    diffusion      M0 (1 - exp(-TR/T1)) exp(-TE/T2) exp(-b D)
+
+    Raises ReconError for an unknown kind.
+    """
+    recovery = float(np.exp(-sequence.repetition_time / tissue.t1))
+    decay = float(np.exp(-sequence.echo_time / tissue.t2))
+    inverted = float(np.exp(-sequence.inversion_time / tissue.t1))
+    if sequence.kind == "spin-echo":
+        value = (1 - recovery) * decay
+    elif sequence.kind == "gradient-echo":
+        angle = np.deg2rad(sequence.flip_angle)
+        value = float(np.sin(angle)) * (1 - recovery) / (1 - float(np.cos(angle)) * recovery) * decay
+    elif sequence.kind == "mprage":
+        value = (1 - 2 * inverted / (1 + recovery)) * decay
+    elif sequence.kind == "inversion":
+        value = (1 - 2 * inverted + recovery) * decay
+    elif sequence.kind == "diffusion":
+        value = (1 - recovery) * decay * float(np.exp(-sequence.b_value * tissue.diffusivity * 1e-3))
+    else:
+        raise ReconError(f"sequence kind {sequence.kind!r} is unknown")
+    return tissue.density * value
+
+
+def nulling_time(t1: float, repetition_time: float) -> float:
+    """The inversion time in ms at which ``inversion`` nulls a tissue of this T1: T1 ln(2 / (1 + exp(-TR/T1)))."""
+    return float(t1 * np.log(2 / (1 + np.exp(-repetition_time / t1))))
+
+
+def draw_sequence(contrast: str, generator: np.random.Generator) -> Sequence:
+    """A site's own version of ``contrast``: timings, fat suppression and, for T1, the kind of sequence, around the
+    nominal. Raises ReconError for a contrast that is not in ``CONTRASTS``."""
+    nominal = NOMINAL.get(contrast)
+    if nominal is None:
+        raise ReconError(f"contrast {contrast!r} cannot be simulated; choose from {', '.join(CONTRASTS)}")
+    echo = nominal.echo_time * generator.uniform(0.85, 1.15)
+    repetition = nominal.repetition_time * generator.uniform(0.85, 1.2)
+    fat = float(np.clip(nominal.fat_signal * generator.uniform(0.5, 1.3), 0, 1))
+    drawn = replace(nominal, echo_time=echo, repetition_time=repetition, fat_signal=fat)
+    if contrast == "FLAIR":
+        ideal = nulling_time(TISSUE_TABLE[3.0]["csf"].t1, repetition)
+        return replace(drawn, inversion_time=ideal * generator.uniform(0.97, 1.03))
+    if contrast == "T1":
+        kind = generator.choice(["spin-echo", "spin-echo", "mprage", "gradient-echo"])
+        if kind == "mprage":
+            return replace(
+                drawn,
+                kind="mprage",
+                repetition_time=generator.uniform(1900, 2400),
+                inversion_time=generator.uniform(880, 1000),
+                echo_time=3.0,
+            )
+        if kind == "gradient-echo":
+            return replace(
+                drawn,
+                kind="gradient-echo",
+                repetition_time=generator.uniform(200, 280),
+                flip_angle=generator.uniform(65, 80),
+                echo_time=3.0,
+            )
+    return drawn
+
+
+def draw_tissues(field_strength: float, generator: np.random.Generator, spread: float = 0.06) -> dict[str, Tissue]:
+    """One subject's tissues: every parameter varies log-normally (density at a third of ``spread``) about the table.
+
+    Raises ReconError for a field strength other than 1.5 or 3 T.
+    """
+    if field_strength not in TISSUE_TABLE:
+        raise ReconError(f"field strength {field_strength} T has no tissue table; choose 1.5 or 3.0")
+
+    def vary(value: float, relative: float) -> float:
+        return value * float(np.exp(relative * generator.standard_normal()))
+
+    drawn = {}
+    for name, tissue in TISSUE_TABLE[field_strength].items():
+        drawn[name] = Tissue(
+            t1=vary(tissue.t1, spread if name != "csf" else spread / 4),
+            t2=vary(tissue.t2, spread),
+            density=min(vary(tissue.density, spread / 3), 1.0),
+            diffusivity=vary(tissue.diffusivity, spread),
+        )
+    return drawn
+
+
+def tissue_signals(tissues: Mapping[str, Tissue], sequence: Sequence) -> np.ndarray:
+    """Signed signal of every tissue in the order of ``TISSUES``, float32 ``[tissue]``.
+
+    The sign matters after an inversion: fractions of opposite sign cancel in one voxel before the magnitude is taken.
+    """
+    values = []
+    for name in TISSUES:
+        tissue = tissues[name]
+        if sequence.contrast_agent and name in ("scalp", "marrow"):
+            # Outside the blood-brain barrier gadolinium shortens T1: about 0.3 mM at 4 /mM/s (Rohrer 2005).
+            tissue = replace(tissue, t1=1 / (1 / tissue.t1 + 0.3 * 4e-3))
+        value = signal(tissue, sequence)
+        values.append(value * sequence.fat_signal if name in ("fat", "marrow") else value)
+    return np.asarray(values, np.float32)
