@@ -454,8 +454,8 @@ def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
     size = result["token_size_mm"]
     lines = [
         f"{result['encoder']} ({result['weights_hash'][:16]}), licence {result['licence']}; exploratory",
-        f"{result['tokens_kept']} tokens of {size[1]:.3g} x {size[2]:.3g} x {size[0]:.3g} mm, {result['tokens_dropped']} "
-        f"dropped; slice axis {result['slice_axis']}; lock: {result['lock']}",
+        f"{result['tokens_kept']} tokens of {size[1]:.3g} x {size[2]:.3g} x {size[0]:.3g} mm, "
+        f"{result['tokens_dropped']} dropped; slice axis {result['slice_axis']}; lock: {result['lock']}",
         f"{'':<28}{'cosine':>9}{'5th pct':>9}{'rel. L2':>9}{'pooled':>9}{'HFEN':>8}{'SSIM':>8}{'DISTS':>8}",
     ]
     for series, report in reports:

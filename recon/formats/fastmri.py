@@ -6,6 +6,7 @@ files, attributes ``acquisition``, ``max``, ``norm``, ``acceleration``, ``num_lo
 hold (contrast, affine, noise, 2-D masks, separate calibration) lies in a group ``recon`` that other readers ignore.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,8 @@ CONTRASTS = {
     "CORPD_FBK": "PD",
     "CORPDFS_FBK": "PDFS",
 }
+# Facts that the header has no place for: a pseudonym of the person, where the anatomy is from, its licence.
+_PROVENANCE = ("subject", "origin", "licence")
 _OWN = "recon"  # the group and its attributes that only this toolkit reads
 
 
@@ -60,12 +63,15 @@ def open_file(path: Path) -> Scan:
         limits = _phase_limits(path, own, header, shape[3])
         mask = _mask(path, file, shape, limits)
         acquisition = str(file.attrs.get("acquisition", ""))
+        patient = str(file.attrs.get("patient_id", ""))
     facts: dict[str, str | float | int] = {"format": "fastMRI HDF5"}
     if acquisition:
         facts["acquisition"] = acquisition
     facts.update(header.facts if header else {})
-    if "source_digest" in own:
-        facts["source_digest"] = str(own["source_digest"])
+    facts.update({name: str(own[name]) for name in ("source_digest", *_PROVENANCE) if name in own})
+    if "subject" not in facts and patient:
+        # A pseudonym that keeps a person's scans together in a split without telling who it is.
+        facts["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
     voxel_size = _voxel_size(own, header, shape)
     affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
     return Scan(
@@ -150,7 +156,8 @@ def write_fastmri(
     voxel_size: mm along readout, phase, slice. affine: 4x4, (readout, phase, slice) index -> RAS+ mm.
     mask: ``[phase]`` or ``[readout, phase]``, when undersampled. phase_limits: half-open range of encoded lines.
     noise: ``[coil, sample]``; noise_covariance: ``[coil, coil]``, E[n n^H]. source_digest: of the fully sampled scan.
-    facts: vendor, field_strength_t, te_ms, tr_ms ... ; no patient identity is ever written.
+    facts: vendor, field_strength_t, te_ms, tr_ms ... and subject (a pseudonym), origin, licence; no patient identity
+    is ever written.
 
     The file appears under ``path`` only when the block has succeeded and every slice was put. Raises ReconError.
     """
@@ -168,6 +175,9 @@ def write_fastmri(
             own.attrs["phase_limits"] = phase_limits
         if source_digest is not None:
             own.attrs["source_digest"] = source_digest
+        for name in _PROVENANCE:
+            if name in facts:
+                own.attrs[name] = str(facts[name])
         if noise is not None:
             own["noise"] = np.asarray(noise, np.complex64)
         if noise_covariance is not None:

@@ -185,6 +185,9 @@ def write_scan(path: Path, examination: Examination, contrast: str) -> None:
         "vendor": "simulation",
         "model": f"{subject.facts['kind']} ({subject.facts['source']})",
         "field_strength_t": subject.field_strength,
+        "subject": subject.group,
+        "origin": f"{subject.facts['kind']} ({subject.facts['source']})",
+        "licence": str(subject.facts["licence"]),
         **scan.contrast.facts,
     }
     readout = scan.image.shape[1]
