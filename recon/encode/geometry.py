@@ -1,9 +1,10 @@
-"""Grids of encoders: slice direction from the header, RPI orientation, B-spline resampling, centre crop, painting.
+"""Grids of encoders: slice direction from the header, orientation, resampling, crop and pad, tokens, painting.
 
 Volumes here are real arrays in the index order of their affine (4x4, index -> RAS+ mm), as NIfTI stores them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -127,7 +128,7 @@ def to_encoder_grid(
 
     Raises ReconError when less than one patch is left, naming the direction.
     """
-    oriented, oriented_affine, axes = orient_rpi(volume, affine)
+    oriented, oriented_affine, axes = orient(volume, affine, "RPI")
     depth = int(np.flatnonzero(axes == slice_axis)[0])
     order = {2: (2, 1, 0), 1: (1, 2, 0), 0: (0, 1, 2)}[depth]
     target = np.empty(3)
@@ -150,14 +151,14 @@ def to_encoder_grid(
     return Grid(np.ascontiguousarray(values[window], dtype=np.float32), grid_affine)
 
 
-def orient_rpi(
-    volume: NDArray[np.floating], affine: NDArray[np.float64]
+def orient(
+    volume: NDArray[np.floating], affine: NDArray[np.float64], directions: str
 ) -> tuple[NDArray[np.floating], NDArray[np.float64], NDArray[np.int64]]:
-    """Flip and permute axes so that they run to Right, Posterior, Inferior; no interpolation.
+    """Flip and permute axes so that they run to ``directions``, e.g. ``RPI`` or ``RAS``; no interpolation.
 
     Returns the array, its affine, and for each new axis the old one it came from.
     """
-    transform = ornt_transform(io_orientation(affine), axcodes2ornt(("R", "P", "I")))
+    transform = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(directions)))
     oriented = apply_orientation(volume, transform)
     source = np.argsort(transform[:, 0]).astype(np.int64)
     return oriented, affine @ inv_ornt_aff(transform, volume.shape), source
@@ -183,6 +184,45 @@ def resample_bspline(
         outside = np.arange(shape[axis]) * step[axis] > volume.shape[axis] - 0.5
         values[(slice(None),) * axis + (outside,)] = 0
     return values, affine @ np.diag([*step, 1.0])
+
+
+def resize(
+    volume: NDArray[np.floating], affine: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The whole field of view stretched onto ``shape`` voxels, trilinear, outer edges aligned."""
+    step = np.array(volume.shape) / shape
+    offset = (step - 1) / 2
+    values = ndimage.affine_transform(
+        volume.astype(np.float64), step, offset, output_shape=shape, order=1, mode="nearest"
+    )
+    to_old = np.diag([*step, 1.0])
+    to_old[:3, 3] = offset
+    return values, affine @ to_old
+
+
+def pad_to_multiple(grid: Grid, multiple: tuple[int, int, int]) -> Grid:
+    """Zeros on all sides, as evenly as can be, until every edge is a multiple of so many voxels."""
+    size = np.array(grid.values.shape)
+    total = -size % np.array(multiple)
+    before = total // 2
+    values = np.pad(grid.values, [(int(a), int(b)) for a, b in zip(before, total - before, strict=True)])
+    affine = grid.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ before
+    return Grid(values, affine)
+
+
+def cut(grid: NDArray[Any], patch: tuple[int, int, int]) -> NDArray[Any]:
+    """``[depth, height, width]`` to ``[patch depth, patch height, patch width, value]``, values in C order."""
+    counts = [n // p for n, p in zip(grid.shape, patch, strict=True)]
+    blocks = grid.reshape(counts[0], patch[0], counts[1], patch[1], counts[2], patch[2])
+    return blocks.transpose(0, 2, 4, 1, 3, 5).reshape(*counts, -1)
+
+
+def lattice_affine(grid_affine: NDArray[np.float64], patch: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Patch index -> RAS+ mm of the patch's centre, from the affine of the voxels."""
+    to_voxel = np.diag([*map(float, patch), 1.0])
+    to_voxel[:3, 3] = (np.array(patch) - 1) / 2
+    return grid_affine @ to_voxel
 
 
 def paint(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.encode.distance import common_tokens, cosine_distance
-from recon.encode.geometry import paint
+from recon.encode.geometry import paint, voxel_spacing
 from recon.encode.interface import Embedding, Prepared
 from recon.encode.neurovfm_head import DiagnosticHead
 from recon.errors import ReconError
@@ -24,14 +24,20 @@ class TokenMap:
     painted: NDArray[np.float32]  # [readout, phase, slice] of the reference; 0 where no token lies
     affine: NDArray[np.float64]
     token_size: tuple[float, float, float]  # mm along depth, height, width: the map resolves nothing finer
+    voxels: tuple[float, float, float]  # of the encoder's own grid in one token, along depth, height, width
     peak_world: tuple[float, float, float]  # RAS+ mm, centre of the token of largest magnitude
     logit_change: float | None = None  # with a label: exactly the sum of token_values
 
     @property
     def resolution(self) -> str:
-        """The map's resolution in words, in-plane first."""
+        """The map's resolution in words, in-plane first: one token, in mm and in voxels of the encoder's grid."""
         depth, height, width = self.token_size
-        return f"{height:.3g} x {width:.3g} x {depth:.3g} mm"
+        counts = [round(count) for count in self.voxels]
+        edges = [size / count for size, count in zip(self.token_size, counts, strict=True)]
+        return (
+            f"{height:.3g} x {width:.3g} x {depth:.3g} mm (one token: {counts[1]} x {counts[2]} x {counts[0]} voxels of "
+            f"{edges[1]:.3g} x {edges[2]:.3g} x {edges[0]:.3g} mm)"
+        )
 
 
 def difference_map(prepared: Prepared, reference: Embedding, reconstruction: Embedding) -> TokenMap:
@@ -73,7 +79,7 @@ def write_map(path: str | Path, token_map: TokenMap) -> None:
     image.set_qform(token_map.affine, code=1)
     image.set_sform(token_map.affine, code=1)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"encoder tokens {token_map.resolution}; exploratory".encode()[:79]
+    image.header["descrip"] = f"exploratory; tokens {token_map.resolution}".encode()[:79]
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
 
@@ -83,6 +89,7 @@ def _token_map(
 ) -> TokenMap:
     coords = prepared.coords.numpy()
     lock = prepared.lock
+    ratio = np.array(prepared.token_size) / voxel_spacing(lock.grid_affine)
     peak = prepared.token_to_world @ np.append(coords[np.argmax(np.abs(values))], 1.0)
     return TokenMap(
         quantity=quantity,
@@ -91,6 +98,7 @@ def _token_map(
         painted=paint(values, coords, prepared.token_to_world, lock.shape, lock.affine),
         affine=lock.affine,
         token_size=prepared.token_size,
+        voxels=(float(ratio[0]), float(ratio[1]), float(ratio[2])),
         peak_world=(float(peak[0]), float(peak[1]), float(peak[2])),
         logit_change=logit_change,
     )

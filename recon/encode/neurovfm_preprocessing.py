@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import check_volume, header_slice_axis, same_grid, to_encoder_grid
+from recon.encode.geometry import cut, lattice_affine, to_encoder_grid
 from recon.encode.interface import Lock, Prepared
+from recon.encode.placement import place_volume
 from recon.errors import ReconError
 
 SPACING = (4.0, 1.0, 1.0)  # mm along depth, height, width
@@ -34,18 +35,8 @@ def prepare_neurovfm(
 
     Raises ReconError; see ``Encoder.prepare``.
     """
-    check_volume(volume, affine)
-    assert affine is not None
-    affine = np.asarray(affine, np.float64)
-    shape = (int(volume.shape[0]), int(volume.shape[1]), int(volume.shape[2]))
-    if lock is not None:
-        check_lock(lock, "neurovfm", shape, affine)
-        slice_axis = lock.slice_axis
-    elif slice_axis is None:
-        slice_axis = header_slice_axis(affine).axis
-    elif slice_axis not in (0, 1, 2):
-        raise ReconError(f"slice axis {slice_axis}: give 0, 1 or 2, an axis of the volume")
-    grid = to_encoder_grid(volume, affine, slice_axis, SPACING, PATCH)
+    place = place_volume("neurovfm", volume, affine, lock, slice_axis)
+    grid = to_encoder_grid(volume, place.affine, place.slice_axis, SPACING, PATCH)
     if lock is None:
         foreground = grid.values > np.percentile(grid.values, FOREGROUND_PERCENTILE)
         low, high = (float(value) for value in np.percentile(grid.values, WINDOW_PERCENTILES))
@@ -53,9 +44,9 @@ def prepare_neurovfm(
             raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
         lock = Lock(
             encoder="neurovfm",
-            shape=shape,
-            affine=affine,
-            slice_axis=slice_axis,
+            shape=place.shape,
+            affine=place.affine,
+            slice_axis=place.slice_axis,
             grid_shape=grid.values.shape,
             grid_affine=grid.affine,
             foreground=foreground,
@@ -74,28 +65,3 @@ def prepare_neurovfm(
         mask=kept,
         lock=lock,
     )
-
-
-def check_lock(lock: Lock, encoder: str, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> None:
-    """Refuse a lock of another encoder or another grid. Raises ReconError."""
-    if lock.encoder != encoder:
-        raise ReconError(f"the lock was made by encoder '{lock.encoder}', not '{encoder}'; make one with this encoder")
-    if not same_grid(lock.shape, lock.affine, shape, affine):
-        raise ReconError(
-            f"reference of shape {lock.shape} and reconstruction of shape {shape} lie on different grids; "
-            "give --resample to bring the reconstruction onto the reference's grid"
-        )
-
-
-def cut(grid: NDArray[np.generic], patch: tuple[int, int, int]) -> NDArray[np.generic]:
-    """``[depth, height, width]`` to ``[patch depth, patch height, patch width, value]``, values in C order."""
-    counts = [n // p for n, p in zip(grid.shape, patch, strict=True)]
-    blocks = grid.reshape(counts[0], patch[0], counts[1], patch[1], counts[2], patch[2])
-    return blocks.transpose(0, 2, 4, 1, 3, 5).reshape(*counts, -1)
-
-
-def lattice_affine(grid_affine: NDArray[np.float64], patch: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Patch index -> RAS+ mm of the patch's centre, from the affine of the voxels."""
-    to_voxel = np.diag([*map(float, patch), 1.0])
-    to_voxel[:3, 3] = (np.array(patch) - 1) / 2
-    return grid_affine @ to_voxel

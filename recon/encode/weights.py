@@ -3,15 +3,17 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from recon.errors import ReconError
+from recon.seeding import stream_seed
 
+Network = TypeVar("Network", bound=nn.Module)
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")
 
 
@@ -103,3 +105,42 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def weight_file(weights: Path | None) -> Path:
+    """The file that ``--weights`` names: itself, or the one in its folder. Raises ReconError when there is none."""
+    if weights is None:
+        raise ReconError("no weights given; name the checkpoint or its folder with --weights")
+    return find_weight_file(weights) if weights.is_dir() else weights
+
+
+def read_part(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors of a file below the first of ``prefixes`` that occurs, without it; all of them when none occurs.
+
+    Checkpoints of a whole training or a segmentation network hold the encoder as one part. Raises ReconError.
+    """
+    tensors = read_tensors(path)
+    for prefix in prefixes:
+        part = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+        if part:
+            return part
+    return tensors
+
+
+def load_strictly(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: Path) -> tuple[Network, str]:
+    """A network in evaluation mode with every tensor from the file, and the file's SHA-256. Raises ReconError."""
+    network = built_with_seed(build, 0, "replaced by the file")
+    check_tensors(network, tensors, path)
+    network.load_state_dict(dict(tensors), strict=True)
+    return network, file_digest(path)
+
+
+def built_with_seed(build: Callable[[], Network], seed: int, name: str) -> Network:
+    """A network of another package, its random weights drawn from ``(seed, name)``, in fp32 evaluation mode.
+
+    Those packages draw from torch's global generator, which is left as it was found.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, name))
+        network = build()
+    return network.float().requires_grad_(False).eval()
