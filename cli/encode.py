@@ -65,7 +65,7 @@ def list_encoders(as_json: Json = False) -> None:
     """Encoders that recon knows, whether each is loadable here, and what must be obtained where."""
     from recon.encode.encoders import ENCODERS, missing_packages
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in ENCODERS:
         absent = missing_packages(row)
         needs = [f"pip install 'recon[encoders]' ({', '.join(absent)} missing)"] if absent else []

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import cut, lattice_affine, orient, resize
+from recon.encode.geometry import foreground_share, lattice_affine, orient, resize
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
 from recon.encode.weights import built_with_seed, load_strictly, read_part, weight_file
@@ -70,7 +70,7 @@ class BrainIAC:
             )
         mean, top = lock.intensity
         standardised = np.where(lock.foreground, (values - mean) / (top - mean), 0.0)
-        kept = cut(lock.foreground, PATCH).any(axis=-1)
+        kept = foreground_share(lock.foreground, PATCH) > 0
         return Prepared(
             inputs=torch.from_numpy(standardised.astype(np.float32))[None, None],
             coords=torch.from_numpy(np.argwhere(kept)),

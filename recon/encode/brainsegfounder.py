@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import Grid, cut, lattice_affine, orient, pad_to_multiple, resample_bspline
+from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, orient, pad_to_multiple, resample_bspline
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
 from recon.encode.weights import built_with_seed, load_strictly, read_part, weight_file
@@ -63,7 +63,7 @@ class BrainSegFounder:
             )
         mean, top = lock.intensity
         standardised = np.where(lock.foreground, (grid.values - mean) / (top - mean), 0.0).astype(np.float32)
-        kept = cut(lock.foreground, STRIDE).any(axis=-1)
+        kept = foreground_share(lock.foreground, STRIDE) > 0
         windows = cut(standardised, (WINDOW, WINDOW, WINDOW)).reshape(-1, 1, WINDOW, WINDOW, WINDOW)
         return Prepared(
             inputs=torch.from_numpy(np.ascontiguousarray(windows)),

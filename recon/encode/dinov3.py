@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import cut, lattice_affine, to_encoder_grid, voxel_spacing
+from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
 from recon.encode.weights import built_with_seed, load_strictly, read_json, read_part, weight_file
@@ -67,7 +67,7 @@ class DINOv3:
         values = (np.clip(grid.values, low, high) - low) / (high - low)
         images = torch.from_numpy(values.astype(np.float32))[:, None]
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
-        kept = cut(lock.foreground, PATCH).mean(axis=-1) >= 0.5
+        kept = foreground_share(lock.foreground, PATCH) >= 0.5
         return Prepared(
             inputs=(images - mean[:, None, None]) / deviation[:, None, None],
             coords=torch.from_numpy(np.argwhere(kept)),
@@ -100,7 +100,8 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
     if random_seed is not None:
-        network = built_with_seed(lambda: DINOv3ViTModel(DINOv3ViTConfig(num_register_tokens=4)), random_seed, "dinov3")
+        small = DINOv3ViTConfig(num_register_tokens=4)
+        network: Any = built_with_seed(lambda: DINOv3ViTModel(small), random_seed, "dinov3")
         return DINOv3(network.to(device), f"random-init seed {random_seed}", device, licence="none (random)")
     file = weight_file(weights)
     config = read_json(file.parent / "config.json")

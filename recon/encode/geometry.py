@@ -218,6 +218,11 @@ def cut(grid: NDArray[Any], patch: tuple[int, int, int]) -> NDArray[Any]:
     return blocks.transpose(0, 2, 4, 1, 3, 5).reshape(*counts, -1)
 
 
+def foreground_share(foreground: NDArray[np.bool_], patch: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Share of foreground voxels in every patch, ``[patch depth, patch height, patch width]``; 1 when all are."""
+    return np.asarray(cut(foreground, patch).mean(axis=-1), np.float64)
+
+
 def lattice_affine(grid_affine: NDArray[np.float64], patch: tuple[int, int, int]) -> NDArray[np.float64]:
     """Patch index -> RAS+ mm of the patch's centre, from the affine of the voxels."""
     to_voxel = np.diag([*map(float, patch), 1.0])

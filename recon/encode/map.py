@@ -35,8 +35,8 @@ class TokenMap:
         counts = [round(count) for count in self.voxels]
         edges = [size / count for size, count in zip(self.token_size, counts, strict=True)]
         return (
-            f"{height:.3g} x {width:.3g} x {depth:.3g} mm (one token: {counts[1]} x {counts[2]} x {counts[0]} voxels of "
-            f"{edges[1]:.3g} x {edges[2]:.3g} x {edges[0]:.3g} mm)"
+            f"{height:.3g} x {width:.3g} x {depth:.3g} mm (one token: {counts[1]} x {counts[2]} x {counts[0]} voxels "
+            f"of {edges[1]:.3g} x {edges[2]:.3g} x {edges[0]:.3g} mm)"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import cut, lattice_affine, to_encoder_grid
+from recon.encode.geometry import cut, foreground_share, lattice_affine, to_encoder_grid
 from recon.encode.interface import Lock, Prepared
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
@@ -54,7 +54,7 @@ def prepare_neurovfm(
         )
     low, high = lock.intensity
     values = (np.clip(grid.values.astype(np.float64), low, high) - low) / (high - low)
-    kept = cut(lock.foreground, PATCH).all(axis=-1)
+    kept = foreground_share(lock.foreground, PATCH) == 1
     mean, deviation = statistics
     patches = (cut(values, PATCH)[kept] - mean) / deviation
     coords = np.argwhere(kept)

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ def _nifti_is_placed(path: Path) -> bool:
     """Whether the header says where the voxels are (a qform or sform code above 0)."""
     import nibabel
 
-    header = nibabel.load(path).header
+    header: Any = nibabel.load(path).header
     return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
 
 
