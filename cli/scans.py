@@ -1,5 +1,8 @@
-"""Commands on scan files: info, undersample."""
+"""Commands on scan files: info, convert, undersample."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the application."""
     app.command()(info)
+    app.command()(convert)
     app.command()(undersample)
 
 
@@ -60,6 +64,70 @@ def info(
     emit(result, _describe(result), as_json)
     if not found.can_reconstruct:
         raise typer.Exit(1)
+
+
+def convert(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy or .mat array, or a scan of any format.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="fastMRI HDF5 (.h5), or BART (.cfl) for scans.")],
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            "--axes",
+            help="Names of an array's axes in stored order, e.g. coil,readout,phase; also slice, and phase2 for 3-D "
+            "scans, which become slices. MATLAB 7.3 files list their axes in the reverse of MATLAB's size().",
+        ),
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The variable in a .mat file.")] = None,
+    contrast: Annotated[
+        str | None, typer.Option("--contrast", help="T1, T2, PD, FLAIR, DWI ... when the file does not say.")
+    ] = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option("--voxel-size", help="Millimetres along the output's readout, phase and slice, e.g. 0.7,0.7,5."),
+    ] = None,
+    corner: Annotated[
+        bool, typer.Option("--corner", help="The array stores k-space's centre first, not in the middle.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros."""
+    from recon.formats.arrays import open_array
+    from recon.formats.bart import open_volume
+    from recon.formats.conversion import convert_array, convert_scan, steps
+    from recon.scan import open_scan
+
+    size = _voxel_size(voxel_size)
+    named = contrast or "unknown"
+    if path.suffix in (".npy", ".mat"):
+        if axes is None:
+            raise typer.BadParameter(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
+        with open_array(path, axes.split(","), key) as array, _bar(steps(array), "converting") as advance:
+            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, progress=advance)
+    elif axes is not None or key is not None or corner:
+        raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
+    elif path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
+        with _bar(steps(volume), "converting") as advance:
+            convert_array(volume, out, contrast=named, voxel_size=size, progress=advance)
+    else:
+        source = open_scan(path)
+        with _bar(source.shape[0], "converting") as advance:
+            convert_scan(source, out, contrast=contrast, voxel_size=size, progress=advance)
+    scan = open_scan(out)
+    result = {
+        "output": str(out),
+        "slices": scan.shape[0],
+        "coils": scan.shape[1],
+        "readout": scan.shape[2],
+        "phase": scan.shape[3],
+        "acceleration": scan.acceleration,
+        "calibration": scan.calibration,
+        "contrast": scan.contrast,
+    }
+    lines = [
+        f"{out}: {scan.shape[0]} slices, {scan.shape[1]} coils, {scan.shape[2]} readout x {scan.shape[3]} phase, "
+        f"{scan.acceleration:.2f}x, contrast {scan.contrast}"
+    ]
+    emit(result, lines, as_json)
 
 
 def undersample(
@@ -148,17 +216,30 @@ def _describe(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _bar(total: int, what: str) -> "Any":
-    """A progress bar on standard error as a context manager that gives the function to call per finished slice."""
-    from contextlib import contextmanager
+def _voxel_size(text: str | None) -> tuple[float, float, float] | None:
+    """Three positive millimetres from ``0.7,0.7,5``."""
+    if text is None:
+        return None
+    try:
+        readout, phase, through = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--voxel-size {text}: three numbers are needed, e.g. 0.7,0.7,5") from error
+    if not all(0 < value < 1000 for value in (readout, phase, through)):
+        raise typer.BadParameter(f"--voxel-size {text}: millimetres must be positive")
+    return readout, phase, through
 
-    @contextmanager
-    def bar() -> Any:
-        import sys
 
-        from tqdm import tqdm
+@contextmanager
+def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error that gives the function to call for each finished slice.
 
-        with tqdm(total=total, desc=what, unit="slice", leave=False, disable=not sys.stderr.isatty()) as shown:
-            yield lambda index: shown.update(1)
+    Moving k-space about takes seconds, so nothing is shown where the output is not a terminal.
+    """
+    from tqdm import tqdm
 
-    return bar()
+    with tqdm(total=total, desc=what, unit="slice", leave=False, disable=not sys.stderr.isatty()) as shown:
+
+        def advance(_: int) -> None:
+            shown.update(1)
+
+        yield advance

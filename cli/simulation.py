@@ -1,6 +1,7 @@
 """Command ``recon simulate``: brain scans with known truth."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +26,8 @@ def simulate(
     coils: Annotated[int, typer.Option(help="Receive coils.")] = 8,
     slices: Annotated[int, typer.Option(help="Slices a subject.")] = 8,
     snr: Annotated[
-        float, typer.Option(help="Mean brain signal over noise standard deviation (per real component, coils combined).")
+        float,
+        typer.Option(help="Mean brain signal over noise std (per real component, coils combined)."),
     ] = 30.0,
     field_of_view: Annotated[
         float | None, typer.Option(help="Millimetres along the readout. Default: 220 to 250, drawn for each subject.")
@@ -36,6 +38,12 @@ def simulate(
         str | None,
         typer.Option(help="Folder of labelled npz or NIfTI heads, or of real images. Default: the built-in head."),
     ] = None,
+    lesion_shapes: Annotated[
+        str | None, typer.Option(help="Folder of real lesion masks (NIfTI, MNI space) to use as shapes.")
+    ] = None,
+    territories: Annotated[
+        str | None, typer.Option(help="Atlas of arterial territories (NIfTI, MNI space) instead of the built-in ones.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same scans.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -44,12 +52,13 @@ def simulate(
     Scans that exist already are kept, so an interrupted run continues. manifest.json names the person behind each scan
     (split training and test by it) and the licence of the anatomy.
     """
-    from tqdm import tqdm
+    from pathlib import Path
 
     from cli.output import emit
     from recon.errors import ReconError
     from recon.simulate.anatomy_files import builtin_sources, find_anatomies
     from recon.simulate.cohort import MANIFEST, Settings, simulate_cohort
+    from recon.simulate.lesion_files import find_lesion_files
 
     try:
         numbers = [int(word) for word in size.split(",")]
@@ -69,10 +78,14 @@ def simulate(
         thickness=thickness,
         territory=territory,
         stage=stage,
-        anatomy="icbm152" if anatomy is None else anatomy.rstrip("/").rpartition("/")[2],
+        anatomy="icbm152" if anatomy is None else Path(anatomy).name,
+        lesion_shapes=None if lesion_shapes is None else Path(lesion_shapes).name,
+        territories=None if territories is None else Path(territories).name,
     )
-    if (territory or stage) and not stroke:
-        raise ReconError("--territory and --stage describe a stroke; add --stroke")
+    if (territory or stage or lesion_shapes or territories) and not stroke:
+        raise ReconError("--territory, --stage, --lesion-shapes and --territories describe a stroke; add --stroke")
+    if lesion_shapes and (territory or territories):
+        raise ReconError("--lesion-shapes brings its own places; leave out --territory and --territories")
     sources = builtin_sources() if anatomy is None else find_anatomies(anatomy)
     result = simulate_cohort(
         out,
@@ -80,11 +93,30 @@ def simulate(
         subjects,
         contrast or ["FLAIR"],
         settings,
-        progress=lambda steps, total: iter(tqdm(steps, total=total, desc="simulating", unit="subject")),
+        find_lesion_files(lesion_shapes, territories),
+        progress=_progress,
     )
     kinds = sorted({entry["kind"] for entry in result["scans"]})
     lines = [
-        f"{result['written']} scans written, {result['kept']} kept, {len(result['scans'])} in {out} ({', '.join(kinds)})",
+        f"{result['written']} scans written, {result['kept']} kept, {len(result['scans'])} in {out}; "
+        f"all {' or '.join(kinds)}",
         f"persons, sources and licences: {out}/{MANIFEST}",
     ]
     emit({"output": out, **result}, lines, as_json)
+
+
+def _progress(subjects: Iterator[Any], total: int) -> Iterator[Any]:
+    """A bar on a terminal, else a plain line at every tenth."""
+    import sys
+
+    from tqdm import tqdm
+
+    from cli.output import note
+
+    if sys.stderr.isatty():
+        yield from tqdm(subjects, total=total, desc="simulating", unit="subject")
+        return
+    for done, subject in enumerate(subjects):
+        if done and done * 10 // total > (done - 1) * 10 // total:
+            note(f"simulated {done} of {total} subjects")
+        yield subject

@@ -26,7 +26,9 @@ class Scan:
     shape: tuple[int, int, int, int]  # slice, coil, readout, phase
     read_kspace: KspaceReader
     mask: NDArray[np.bool_]  # [phase], or [readout, phase] for a 2-D mask; all True when fully sampled
-    calibration: tuple[int, int]  # centred fully sampled extent (readout, phase); (0, 0) when there is none
+    # Centred fully sampled extent (readout, phase); (0, 0) when there is none. Of ``calibration_kspace`` where the scan
+    # has one, else of its own mask.
+    calibration: tuple[int, int]
     image_shape: tuple[int, int]  # (readout, phase) after readout oversampling is removed and phase padding cropped
     contrast: str  # T1, T2, PD, FLAIR, DWI, T1POST ... or "unknown"
     voxel_size: tuple[float, float, float] | None = None  # mm along readout, phase, slice
@@ -52,14 +54,14 @@ def open_scan(path: str | Path) -> Scan:
 
     Only headers are read. Raises ReconError when the file is missing, truncated, foreign or not Cartesian.
     """
-    from recon.formats import bart, fastmri
+    from recon.formats import bart, fastmri, ismrmrd
 
     path = Path(path)
     if path.suffix in (".cfl", ".hdr"):
         return bart.open_bart(path)
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
-    for module in (fastmri,):
+    for module in (fastmri, ismrmrd):
         if module.recognises(path):
             return module.open_file(path)
     raise ReconError(

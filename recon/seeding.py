@@ -22,8 +22,6 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator on ``device`` for one named stream of random numbers."""
-    import torch  # seconds to import, and the simulator has no use for it
-
     import torch  # here, because commands that only move k-space about need not wait seconds for it
 
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))

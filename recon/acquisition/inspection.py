@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon.acquisition.masks import describe_mask
+from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
 from recon.errors import ReconError
 from recon.scan import Scan
 
-_SMALL_CALIBRATION = 12  # lines; below this ESPIRiT's 6 x 6 kernels have too few positions to tell coils from noise
+_SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,14 @@ def inspect(scan: Scan, progress: Callable[[int], None] | None = None) -> Inspec
     if read and len(dead) == scan.shape[1]:
         problems.append("every coil is zero")
     calibration = scan.calibration
-    if scan.calibration_kspace is None and min(calibration) == 0:
+    if min(calibration) == 0:
         problems.append(
             "no calibration lines: k-space's centre is not sampled, so coil maps and the scale cannot be estimated"
+        )
+    elif min(calibration) < SMALLEST_CALIBRATION:
+        problems.append(
+            f"calibration of only {calibration[0]} x {calibration[1]}: coil maps need at least "
+            f"{SMALLEST_CALIBRATION} fully sampled central lines"
         )
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
@@ -73,7 +78,7 @@ def inspect(scan: Scan, progress: Callable[[int], None] | None = None) -> Inspec
 
 def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
     cautions = []
-    if 0 < min(scan.calibration) < _SMALL_CALIBRATION and scan.calibration_kspace is None:
+    if SMALLEST_CALIBRATION <= min(scan.calibration) < _SMALL_CALIBRATION:
         cautions.append(
             f"calibration of only {scan.calibration[0]} x {scan.calibration[1]}: coil maps will be rough "
             f"(at least {_SMALL_CALIBRATION} lines are advisable)"

@@ -15,6 +15,8 @@ from recon.errors import ReconError
 
 Limits = tuple[int, int] | None
 
+SMALLEST_CALIBRATION = 8  # lines; fewer cannot hold an ESPIRiT kernel and its shifts
+
 
 def centre_block(size: int, width: int) -> slice:
     """The central ``width`` of ``size`` positions; position ``size // 2`` is k-space's centre."""
@@ -81,57 +83,81 @@ def poisson_mask(
     limits: Limits = None,
     elliptical: bool = True,
 ) -> NDArray[np.bool_]:
-    """2-D variable-density Poisson-disc mask ``[readout, phase]`` (Bridson 2007, drawn by sigpy).
+    """2-D variable-density Poisson-disc mask ``[readout, phase]`` with a fully sampled centre.
 
-    ``acceleration`` is met exactly to the nearest sample, counted over the whole encoded rectangle; an elliptical
-    mask leaves its corners out. Raises ReconError when it cannot be met.
+    No two samples outside the calibration lie closer than a distance that grows threefold from k-space's centre to its
+    edge. The distances start large and shrink until the wanted number of samples is in place (dart throwing with
+    decreasing radius, McCool and Fiume 1992), so ``acceleration`` is met to the nearest sample. It counts the whole
+    encoded rectangle; an elliptical mask leaves the corners out. (sigpy's generator meets the number only within a
+    tolerance and does not end when it cannot.)
+
+    Raises ReconError when the calibration alone is too much, or the ellipse too small for the acceleration.
     """
-    import sigpy.mri
-
-    if acceleration <= 1:
-        raise ReconError(f"a Poisson mask needs an acceleration above 1, not {acceleration:g}")
     first, last = limits or (0, shape[1])
-    encoded = (shape[0], last - first)
-    _check_calibration(encoded[0], calibration[0])
-    _check_calibration(encoded[1], calibration[1])
-    wanted = round(encoded[0] * encoded[1] / acceleration)
-    # sigpy aims within a tolerance and leaves its calibration off k-space's centre for odd sizes: draw a little too
-    # many samples, put the calibration in place, then thin to the wanted number.
-    aim = acceleration
-    for _ in range(8):
-        aim *= 0.97
-        if aim <= 1.01:
-            break
-        try:
-            drawn = sigpy.mri.poisson(
-                encoded,
-                aim,
-                calib=calibration,
-                dtype=bool,
-                crop_corner=elliptical,
-                seed=int(generator.integers(2**31)),
-                tol=0.03 * aim,
-            )
-        except ValueError:
-            continue
-        fixed = np.zeros(encoded, bool)
-        # Where k-space's centre lies in the encoded range, which asymmetric limits move.
-        centre = shape[1] // 2 - first
-        start = centre - calibration[1] // 2
-        fixed[centre_block(encoded[0], calibration[0]), max(start, 0) : start + calibration[1]] = True
-        extra = np.flatnonzero(drawn & ~fixed)
-        surplus = int(fixed.sum()) + extra.size - wanted
-        if surplus < 0 or surplus > extra.size:
-            continue
-        drawn = drawn | fixed
-        drawn.flat[generator.choice(extra, surplus, replace=False)] = False
-        mask = np.zeros(shape, bool)
-        mask[:, first:last] = drawn
-        return mask
-    raise ReconError(
-        f"no Poisson mask of {shape[0]} x {shape[1]} reaches {acceleration:g}x with {calibration[0]} x "
-        f"{calibration[1]} calibration{' and empty corners' if elliptical else ''}; change one of them"
-    )
+    _check_calibration(shape[0], calibration[0])
+    _check_calibration(last - first, calibration[1])
+    wanted = round(shape[0] * (last - first) / acceleration)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    # Distance from the centre, 1 at the middle of each edge.
+    distance = np.hypot((rows - shape[0] // 2) / (shape[0] / 2), (columns - shape[1] // 2) / (shape[1] / 2))
+    allowed = (distance <= 1) if elliptical else np.ones(shape, bool)
+    allowed[:, :first] = False
+    allowed[:, last:] = False
+    mask = np.zeros(shape, bool)
+    mask[centre_block(shape[0], calibration[0]), centre_block(shape[1], calibration[1])] = True
+    mask[:, :first] = False
+    mask[:, last:] = False
+    allowed |= mask
+    if mask.sum() > wanted or allowed.sum() < wanted:
+        raise ReconError(
+            f"no Poisson mask of {shape[0]} x {shape[1]} reaches {acceleration:g}x with {calibration[0]} x "
+            f"{calibration[1]} calibration{' and empty corners' if elliptical else ''}; change one of them"
+        )
+    scale = np.sqrt(acceleration)
+    while (missing := wanted - int(mask.sum())) > 0:
+        radii = scale * (1 + 2 * distance)
+        _throw_darts(mask, allowed, radii, missing, generator)
+        scale *= 0.85
+    return mask
+
+
+def _throw_darts(
+    mask: NDArray[np.bool_],
+    allowed: NDArray[np.bool_],
+    radii: NDArray[np.float64],
+    wanted: int,
+    generator: np.random.Generator,
+) -> None:
+    """Add up to ``wanted`` samples to ``mask``, in random order, none within the radius of another one."""
+    size = mask.shape
+    extent = np.array(size) / max(size)  # discs are as wide in the image's own units along both axes
+    free = allowed & ~mask
+    # Radii in quarters of a position: few enough different discs to draw each only once.
+    quarters = np.maximum(np.rint(4 * radii), 1).astype(int)
+    discs: dict[int, NDArray[np.bool_]] = {}
+
+    def cover(row: int, column: int) -> None:
+        quarter = int(quarters[row, column])
+        if quarter not in discs:
+            reach = np.floor(quarter / 4 * extent).astype(int)
+            y, x = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+            discs[quarter] = np.hypot(y / extent[0], x / extent[1]) < quarter / 4
+        disc = discs[quarter]
+        top, left = row - disc.shape[0] // 2, column - disc.shape[1] // 2
+        window = free[max(top, 0) : top + disc.shape[0], max(left, 0) : left + disc.shape[1]]
+        start = (max(-top, 0), max(-left, 0))
+        window &= ~disc[start[0] : start[0] + window.shape[0], start[1] : start[1] + window.shape[1]]
+
+    for row, column in np.argwhere(mask):
+        cover(row, column)
+    for place in generator.permutation(np.flatnonzero(free)):
+        row, column = divmod(int(place), size[1])
+        if free[row, column]:
+            mask[row, column] = True
+            cover(row, column)
+            wanted -= 1
+            if wanted == 0:
+                return
 
 
 def fastmri_mask(
@@ -209,7 +235,7 @@ def detect_mask(kspace: NDArray) -> NDArray[np.bool_]:
     acquired = np.zeros(kspace.shape[-2:], bool)
     for coil in kspace:
         acquired |= coil != 0
-    lines = acquired.any(axis=0)
+    lines = np.asarray(acquired.any(axis=0))
     if not lines.any():
         return lines
     # A measured value may be exactly zero by chance (integer data); a missing readout end is never only a few values.
@@ -230,7 +256,7 @@ def calibration_extent(mask: NDArray[np.bool_], readout: int) -> tuple[int, int]
         return (readout, width) if width else (0, 0)
     best = (0, 0)
     for height in range(1, mask.shape[0] + 1):
-        width = _centred_run(mask[centre_block(mask.shape[0], height)].all(axis=0))
+        width = _centred_run(np.asarray(mask[centre_block(mask.shape[0], height)].all(axis=0)))
         if not width:
             break
         best = max(best, (height, width), key=lambda extent: (min(extent), extent[0] * extent[1]))
@@ -275,7 +301,7 @@ def _centred_run(sampled: NDArray[np.bool_]) -> int:
     left = centre - max(missing[missing < centre], default=-1) - 1
     right = min(missing[missing > centre], default=size) - centre - 1
     # centre_block(n) takes n // 2 positions to the left of the centre and (n - 1) // 2 to the right.
-    return min(2 * left + 1, 2 * right + 2)
+    return int(min(2 * left + 1, 2 * right + 2))
 
 
 def _check_calibration(encoded: int, calibration: int) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from recon.acquisition.coils import apply_coil_matrix, compression_matrix
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
+from recon.acquisition.masks import SMALLEST_CALIBRATION
 from recon.acquisition.noise import (
     Noise,
     calibration_noise_level,
@@ -30,7 +31,6 @@ from recon.errors import ReconError
 from recon.scan import Scan
 
 SCALE_STATISTIC = "half the 99th percentile of the root-sum-of-squares image of the calibration lines"
-SMALLEST_CALIBRATION = 8  # lines; fewer cannot hold an ESPIRiT kernel and its shifts
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.formats.arrays import NamedArray
 from recon.formats.fastmri import mask_of_slices
 from recon.formats.reading import checked_index, checked_slice, file_digest
 from recon.scan import Scan
@@ -76,6 +77,24 @@ def open_bart(path: str | Path) -> Scan:
         contrast="unknown",
         facts={"format": "BART cfl/hdr"},
     )
+
+
+def open_volume(path: str | Path) -> NamedArray | None:
+    """The k-space of a whole 3-D scan (axes coil, readout, phase, phase2), memory-mapped; None when the pair holds
+    slices, which ``open_bart`` reads. Raises ReconError as that does."""
+    cfl, header = pair(path)
+    dims = read_dimensions(cfl, header)
+    if dims[READOUT] == 1 or dims[PHASE2] == 1:
+        return None
+    if dims[SLICE] > 1:
+        raise ReconError(f"{cfl}: {dims[SLICE]} slabs of 3-D k-space; take one with 'bart slice 13 0 ...'")
+    data = map_data(cfl, dims)[..., 0]
+
+    def read(**fixed: int) -> NDArray[np.complex64]:
+        return np.asarray(data[:, :, :, fixed["coil"]])
+
+    sizes = {"coil": dims[COIL], "readout": dims[READOUT], "phase": dims[PHASE], "phase2": dims[PHASE2]}
+    return NamedArray(cfl, sizes, read)
 
 
 def pair(path: str | Path) -> tuple[Path, Path]:

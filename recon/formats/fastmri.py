@@ -7,8 +7,7 @@ hold (contrast, affine, noise, 2-D masks, separate calibration) lies in a group 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.masks import calibration_extent, detect_mask, net_acceleration
-from recon.atomic import atomic_path
+from recon.acquisition.masks import calibration_extent, detect_mask
 from recon.errors import ReconError
-from recon.formats.header import EncodingLimit, Header, build_header, parse_headers
+from recon.formats.fastmri_writer import CONTRASTS, OWN, PROVENANCE, FastmriWriter, write_fastmri
+from recon.formats.header import Header, parse_headers
 from recon.formats.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
 from recon.scan import ImageReader, KspaceReader, Scan
 
-CONTRASTS = {
-    "AXT1": "T1",
-    "AXT1PRE": "T1",
-    "AXT1POST": "T1POST",
-    "AXT2": "T2",
-    "AXFLAIR": "FLAIR",
-    "CORPD_FBK": "PD",
-    "CORPDFS_FBK": "PDFS",
-}
-# Facts that the header has no place for: a pseudonym of the person, where the anatomy is from, its licence.
-_PROVENANCE = ("subject", "origin", "licence")
-_OWN = "recon"  # the group and its attributes that only this toolkit reads
+__all__ = ["FastmriWriter", "mask_of_slices", "open_file", "recognises", "write_fastmri"]
 
 
 def recognises(path: Path) -> bool:
@@ -55,9 +43,9 @@ def open_file(path: Path) -> Scan:
     with open_hdf5(path) as file:
         shape = _shape(path, file["kspace"])
         header = _header(path, file)
-        own = dict(file[_OWN].attrs) if _OWN in file else {}
-        extras = {name: file[_OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(_OWN, {})}
-        has_calibration = "calibration_kspace" in file.get(_OWN, {})
+        own = dict(file[OWN].attrs) if OWN in file else {}
+        extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
+        has_calibration = "calibration_kspace" in file.get(OWN, {})
         reference = file.get("reconstruction_rss")
         reference_shape = _reference_shape(path, reference, shape) if reference is not None else None
         limits = _phase_limits(path, own, header, shape[3])
@@ -68,7 +56,9 @@ def open_file(path: Path) -> Scan:
     if acquisition:
         facts["acquisition"] = acquisition
     facts.update(header.facts if header else {})
-    facts.update({name: str(own[name]) for name in ("source_digest", *_PROVENANCE) if name in own})
+    if header and np.isfinite(header.recon_fov[2]):
+        facts["slice_thickness_mm"] = header.recon_fov[2]
+    facts.update({name: str(own[name]) for name in ("source_digest", *PROVENANCE) if name in own})
     if "subject" not in facts and patient:
         # A pseudonym that keeps a person's scans together in a split without telling who it is.
         facts["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
@@ -89,165 +79,11 @@ def open_file(path: Path) -> Scan:
         noise=_complex(extras.get("noise")),
         noise_covariance=_complex(extras.get("noise_covariance")),
         calibration_kspace=(
-            _kspace_reader(path, f"{_OWN}/calibration_kspace", shape, np.ones((), bool)) if has_calibration else None
+            _kspace_reader(path, f"{OWN}/calibration_kspace", shape, np.ones((), bool)) if has_calibration else None
         ),
         read_reference=_reference_reader(path, shape[0]) if reference_shape else None,
         facts=facts,
     )
-
-
-class FastmriWriter:
-    """Open fastMRI file that takes one slice at a time; made by ``write_fastmri``."""
-
-    def __init__(self, file: h5py.File, shape: tuple[int, int, int, int], image_shape: tuple[int, int]) -> None:
-        self._file, self._shape, self._image_shape = file, shape, image_shape
-        self.written: set[int] = set()
-        self.maximum = 0.0
-        self.energy = 0.0
-
-    def put(
-        self,
-        index: int,
-        kspace: NDArray,
-        reference: NDArray | None = None,
-        calibration: NDArray | None = None,
-    ) -> None:
-        """Store slice ``index``: ``kspace`` (and a separate ``calibration`` scan) ``[coil, readout, phase]``, and the
-        magnitude ``reference`` ``[readout, phase]`` of the image shape. Raises ReconError when a size is wrong or a
-        value is not finite."""
-        self._store("kspace", index, kspace, self._shape[1:], np.complex64)
-        if calibration is not None:
-            self._store(f"{_OWN}/calibration_kspace", index, calibration, self._shape[1:], np.complex64)
-        if reference is not None:
-            self._store("reconstruction_rss", index, reference, self._image_shape, np.float32)
-            self.maximum = max(self.maximum, float(np.max(reference)))
-            self.energy += float(np.sum(np.square(reference, dtype=np.float64)))
-        self.written.add(index)
-
-    def _store(self, name: str, index: int, values: NDArray, shape: tuple[int, ...], kind: Any) -> None:
-        if values.shape != shape:
-            raise ReconError(f"slice {index}: {name} is {values.shape}, but the file is laid out for {shape}")
-        if not np.isfinite(values).all():
-            raise ReconError(f"slice {index}: {name} has NaN or infinite values; nothing is written")
-        if name not in self._file:
-            self._file.create_dataset(name, (self._shape[0], *shape), kind, chunks=_chunks(shape))
-        self._file[name][index] = values
-
-
-@contextmanager
-def write_fastmri(
-    path: str | Path,
-    *,
-    shape: tuple[int, int, int, int],
-    contrast: str,
-    image_shape: tuple[int, int] | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    affine: NDArray | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    phase_limits: tuple[int, int] | None = None,
-    noise: NDArray | None = None,
-    noise_covariance: NDArray | None = None,
-    source_digest: str | None = None,
-    facts: Mapping[str, str | float | int] | None = None,
-) -> Iterator[FastmriWriter]:
-    """Write a scan in the fastMRI form, slice by slice through the writer's ``put``; never holds more than one slice.
-
-    shape: of k-space, (slice, coil, readout, phase). image_shape: (readout, phase) without readout oversampling.
-    voxel_size: mm along readout, phase, slice. affine: 4x4, (readout, phase, slice) index -> RAS+ mm.
-    mask: ``[phase]`` or ``[readout, phase]``, when undersampled. phase_limits: half-open range of encoded lines.
-    noise: ``[coil, sample]``; noise_covariance: ``[coil, coil]``, E[n n^H]. source_digest: of the fully sampled scan.
-    facts: vendor, field_strength_t, te_ms, tr_ms ... and subject (a pseudonym), origin, licence; no patient identity
-    is ever written.
-
-    The file appears under ``path`` only when the block has succeeded and every slice was put. Raises ReconError.
-    """
-    image_shape = image_shape or (shape[2], shape[3])
-    facts = dict(facts or {})
-    with atomic_path(path) as temporary, _hdf5_for_writing(temporary) as file:
-        own = file.create_group(_OWN)
-        own.attrs["contrast"] = contrast
-        own.attrs["image_shape"] = image_shape
-        if voxel_size is not None:
-            own.attrs["voxel_size_mm"] = voxel_size
-        if affine is not None:
-            own.attrs["affine"] = np.asarray(affine, float)
-        if phase_limits is not None:
-            own.attrs["phase_limits"] = phase_limits
-        if source_digest is not None:
-            own.attrs["source_digest"] = source_digest
-        for name in _PROVENANCE:
-            if name in facts:
-                own.attrs[name] = str(facts[name])
-        if noise is not None:
-            own["noise"] = np.asarray(noise, np.complex64)
-        if noise_covariance is not None:
-            own["noise_covariance"] = np.asarray(noise_covariance, np.complex64)
-        file.attrs["acquisition"] = str(facts.get("acquisition") or _acquisition(contrast))
-        file["ismrmrd_header"] = build_header(_scan_header(shape, image_shape, voxel_size, phase_limits, facts))
-        if mask is not None:
-            _write_mask(file, np.asarray(mask, bool), shape, phase_limits)
-        writer = FastmriWriter(file, shape, image_shape)
-        yield writer
-        if missing := sorted(set(range(shape[0])) - writer.written):
-            raise ReconError(f"{path}: slice {missing[0]} was not written; nothing is kept")
-        if "reconstruction_rss" in file:
-            file.attrs["max"] = writer.maximum
-            file.attrs["norm"] = float(np.sqrt(writer.energy))
-
-
-@contextmanager
-def _hdf5_for_writing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file whose errors on a full disk are OSError, also those that surface when it is closed."""
-    try:
-        with h5py.File(path, "w") as file:
-            yield file
-            file.flush()
-    except RuntimeError as error:
-        raise OSError(None, " ".join(str(error).split())) from error
-
-
-def _write_mask(
-    file: h5py.File, mask: NDArray[np.bool_], shape: tuple[int, ...], limits: tuple[int, int] | None
-) -> None:
-    if mask.shape not in (shape[3:], shape[2:]):
-        raise ReconError(f"mask {mask.shape} does not fit k-space of {shape[2]} x {shape[3]}")
-    if mask.ndim == 1:
-        file["mask"] = mask
-    else:  # fastMRI's own key is 1-D; other readers must not take a 2-D mask for one
-        file[f"{_OWN}/mask"] = mask
-    file.attrs["acceleration"] = net_acceleration(mask, limits)
-    file.attrs["num_low_frequency"] = calibration_extent(mask, shape[2])[1]
-
-
-def _scan_header(
-    shape: tuple[int, int, int, int],
-    image_shape: tuple[int, int],
-    voxel_size: tuple[float, float, float] | None,
-    limits: tuple[int, int] | None,
-    facts: Mapping[str, str | float | int],
-) -> Header:
-    slices, _, readout, phase = shape
-    voxel = voxel_size or (1.0, 1.0, 1.0)  # the header demands a field of view; our own group says what is known
-    first, last = limits or (0, phase)
-    return Header(
-        encoded_matrix=(readout, phase, 1),
-        encoded_fov=(readout * voxel[0], phase * voxel[1], voxel[2]),
-        recon_matrix=(*image_shape, 1),
-        recon_fov=(image_shape[0] * voxel[0], image_shape[1] * voxel[1], voxel[2]),
-        limits={
-            "kspace_encoding_step_1": EncodingLimit(0, last - first - 1, phase // 2 - first),
-            "slice": EncodingLimit(0, slices - 1, 0),
-        },
-        facts=facts,
-    )
-
-
-def _acquisition(contrast: str) -> str:
-    return next((name for name, known in CONTRASTS.items() if known == contrast), f"AX{contrast.upper()}")
-
-
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, *shape)
 
 
 def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
@@ -271,7 +107,7 @@ def _header(path: Path, file: h5py.File) -> Header | None:
     if "ismrmrd_header" not in file:
         return None
     header = parse_headers(file["ismrmrd_header"][()], path)[0]
-    if _OWN in file and "voxel_size_mm" not in file[_OWN].attrs:
+    if OWN in file and "voxel_size_mm" not in file[OWN].attrs:
         # We wrote this header and did not know the voxel size: its field of view is only a placeholder.
         unknown = (float("nan"),) * 3
         header = replace(header, encoded_fov=unknown, recon_fov=unknown)
@@ -298,7 +134,7 @@ def _mask(
     path: Path, file: h5py.File, shape: tuple[int, int, int, int], limits: tuple[int, int] | None
 ) -> NDArray[np.bool_]:
     """The stored mask, else the one that a few slices show; never True outside the encoding limits."""
-    stored = file.get(f"{_OWN}/mask", file.get("mask"))
+    stored = file.get(f"{OWN}/mask", file.get("mask"))
     if stored is not None:
         mask = np.squeeze(np.asarray(stored[()])).astype(bool)
         if mask.shape not in (shape[3:], shape[2:]):

@@ -3,6 +3,7 @@
 Only what reconstruction needs is read; subject, study and measurement identity are never touched.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -18,6 +19,7 @@ _NUMBERS = {
     "sequenceParameters/TI": "ti_ms",
     "sequenceParameters/flipAngle_deg": "flip_angle_deg",
     "sequenceParameters/echo_spacing": "echo_spacing_ms",
+    "acquisitionSystemInformation/relativeReceiverNoiseBandwidth": "relative_noise_bandwidth",
 }
 _TEXTS = {
     "acquisitionSystemInformation/systemVendor": "vendor",
@@ -46,6 +48,8 @@ class Header:
     recon_fov: tuple[float, float, float]
     limits: Mapping[str, EncodingLimit] = field(default_factory=dict)  # kspace_encoding_step_1, slice, average ...
     trajectory: str = "cartesian"
+    calibration_mode: str = ""  # embedded, interleaved, separate, external ... ; empty when the header is silent
+    contrast: str = "unknown"  # as far as the protocol's name tells
     facts: Mapping[str, str | float | int] = field(default_factory=dict)
 
 
@@ -59,7 +63,8 @@ def parse_headers(xml: bytes | str, path: str | PathLike[str]) -> list[Header]:
         for element in root.iter():  # the namespace differs between converters and says nothing
             element.tag = element.tag.rpartition("}")[2]
         facts = _facts(root)
-        headers = [_encoding(element, facts) for element in root.findall("encoding")]
+        contrast = contrast_of_protocol(root.findtext("measurementInformation/protocolName") or "")
+        headers = [_encoding(element, facts, contrast) for element in root.findall("encoding")]
     except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
         raise ReconError(f"{path}: the ISMRMRD header is not readable ({error}); export the scan again") from error
     if not headers:
@@ -97,9 +102,9 @@ def build_header(header: Header) -> str:
         if name in header.facts:
             section, _, tag = place.partition("/")
             _text(sections[section], tag, header.facts[name])
-    for section in list(sections.values()):
-        if not len(section):
-            root.remove(section)
+    for element in list(sections.values()):
+        if not len(element):
+            root.remove(element)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -120,7 +125,19 @@ def _facts(root: ElementTree.Element) -> dict[str, str | float | int]:
     return facts
 
 
-def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | int]) -> Header:
+def contrast_of_protocol(name: str) -> str:
+    """The contrast that a protocol's name states, e.g. ``t2_tse_tra`` -> T2; "unknown" when it states none or two."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if words & {"flair", "tirm"} or "darkfluid" in name.lower().replace("_", "").replace("-", ""):
+        return "FLAIR"
+    found = {contrast for contrast in ("T1", "T2", "PD", "DWI") if contrast.lower() in words}
+    if len(found) != 1:
+        return "unknown"
+    contrast = found.pop()
+    return "T1POST" if contrast == "T1" and words & {"post", "gd", "km", "ce"} else contrast
+
+
+def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | int], contrast: str) -> Header:
     def triple(place: str) -> list[float]:
         return [float(element.findtext(f"{place}/{axis}") or "nan") for axis in "xyz"]
 
@@ -138,5 +155,7 @@ def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | in
         recon_fov=(recon_fov[0], recon_fov[1], recon_fov[2]),
         limits=limits,
         trajectory=(element.findtext("trajectory") or "cartesian").strip().lower(),
+        calibration_mode=(element.findtext("parallelImaging/calibrationMode") or "").strip().lower(),
+        contrast=contrast,
         facts=facts,
     )

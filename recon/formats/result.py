@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.formats.writing import HDF5Writer, hdf5_for_writing
 
 FORMAT = "recon-result-1"
 
@@ -37,7 +38,7 @@ class Reconstruction:
 class ResultWriter:
     """Open result file that takes one slice at a time; made by ``write_result``."""
 
-    def __init__(self, file: h5py.File, slices: int, shape: tuple[int, int]) -> None:
+    def __init__(self, file: HDF5Writer, slices: int, shape: tuple[int, int]) -> None:
         self._file, self._slices, self._shape = file, slices, shape
 
     def put(self, index: int, **images: NDArray[Any]) -> None:
@@ -51,6 +52,7 @@ class ResultWriter:
                 shape = (self._slices, *image.shape)
                 self._file.create_dataset(name, shape, kind, chunks=(1, *image.shape))
             self._file[name][index] = image
+        self._file.check()
 
     def close_with(self, audit: Mapping[str, Any]) -> None:
         """Store what is known only at the end."""
@@ -70,7 +72,7 @@ def write_result(
     attributes: Mapping[str, Any],
 ) -> Iterator[ResultWriter]:
     """Write a result; the file appears under ``path`` only when the block has succeeded. Raises ReconError."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
         file.attrs["format"] = FORMAT
         file.attrs["contrast"] = contrast
         file.attrs["configuration"] = json.dumps(configuration)

@@ -1,7 +1,8 @@
 """Augmentation that respects MRI, on complex images; every draw comes from the generator handed in.
 
-Flips and small rotations and scalings are other heads. Cropping kspace is another resolution. A slow phase is what
-the calibration could not remove. A global intensity change is what the scale statistic leaves open.
+Flips and small rotations and scalings are other heads. Cropping kspace is another resolution. A phase that varies over
+some pixels, or that fat has and water has not, is what the calibration could not remove. A slow shading is another coil
+array, a global intensity change what the scale statistic leaves open.
 """
 
 import math
@@ -18,8 +19,9 @@ from recon.acquisition.fourier import centre_slice, to_image, to_kspace
 class AugmentationOptions:
     """How far each change may go; zero turns one off.
 
-    ``rotation`` in degrees, ``zoom`` and ``intensity`` as natural-log standard deviations, ``phase`` as the standard
-    deviation in radians of a smooth phase, ``resolution`` the smallest kept fraction of kspace's width.
+    ``rotation`` in degrees, ``zoom``, ``shading`` and ``intensity`` as natural-log standard deviations, ``phase`` as the
+    median standard deviation in radians of a smooth phase, ``fat_phase`` as the standard deviation in radians of the
+    phase of the brightest tissue, ``resolution`` the smallest kept fraction of kspace's width.
     """
 
     flips: bool = True
@@ -27,7 +29,9 @@ class AugmentationOptions:
     rotation: float = 10.0
     zoom: float = 0.08
     intensity: float = 0.1
+    shading: float = 0.0
     phase: float = 0.05
+    fat_phase: float = 0.0
     resolution: float = 1.0
 
 
@@ -58,12 +62,27 @@ def augment(
     if options.rotation > 0 or options.zoom > 0:
         image = affine(image, math.radians(options.rotation) * normal(), math.exp(options.zoom * normal()))
     if options.phase > 0:
-        coarse = torch.randn((1, 1, 4, 4), generator=generator) * options.phase
-        smooth = functional.interpolate(coarse, tuple(image.shape), mode="bicubic", align_corners=True)[0, 0]
-        image = image * torch.polar(torch.ones_like(smooth), smooth)
+        points = int(4 * 2 ** (2 * uniform()))  # features of a quarter to a sixteenth of the image
+        image = image * _phasor(options.phase * math.exp(0.8 * normal()) * _smooth_field(image, points, generator))
+    if options.fat_phase > 0 and uniform() < 0.15:
+        magnitude = image.abs()
+        bright = torch.sigmoid((magnitude / magnitude.max().clamp_min(1e-6) - 0.4 - 0.3 * uniform()) * 15)
+        image = image * _phasor(options.fat_phase * normal() * bright)
+    if options.shading > 0:
+        image = image * (options.shading * _smooth_field(image, 3, generator)).exp()
     if options.intensity > 0:
         image = image * math.exp(options.intensity * normal())
     return image
+
+
+def _smooth_field(image: Tensor, points: int, generator: torch.Generator) -> Tensor:
+    """Unit-variance random numbers on a coarse grid of ``points`` a side, interpolated to the image's size."""
+    coarse = torch.randn((1, 1, points, points), generator=generator)
+    return functional.interpolate(coarse, tuple(image.shape), mode="bicubic", align_corners=True)[0, 0]
+
+
+def _phasor(phase: Tensor) -> Tensor:
+    return torch.polar(torch.ones_like(phase), phase)
 
 
 def lower_resolution(image: Tensor, kept: float) -> Tensor:

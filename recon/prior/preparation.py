@@ -96,10 +96,9 @@ def prepare_all(
         raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
     jobs = [(path, folder / f"{path.stem}.h5", options) for path in paths]
     workers = min(processes or len(os.sched_getaffinity(0)), max(1, len(jobs)))
-    if workers == 1:
-        yield from map(_prepare_one, jobs)
-        return
     import multiprocessing
+
+    # One thread each, a single worker too: threads that share a core wait for each other ten times longer than they work.
 
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)

@@ -6,7 +6,7 @@ skull, the marrow and the scalp are layers by distance from the brain (``distanc
 ``recon.simulate.subject`` draws for each subject.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,10 @@ from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_
 
 from recon.errors import ReconError
 
-# Order of the tissue axis. ``scalp`` is skin and muscle; cortical bone and air have no signal and are what is missing to 1.
+# Order of the tissue axis. ``scalp`` is skin and muscle. What is missing to 1 is cortical bone or air: no signal.
 TISSUES = ("csf", "grey", "white", "deep_grey", "fat", "scalp", "marrow")
 BRAIN_TISSUES = ("grey", "white", "deep_grey")
+_BUILTIN_HEIGHTS = (-50.0, 90.0)  # mm, MNI
 CSF, GREY, WHITE, DEEP_GREY, FAT, SCALP, MARROW = range(len(TISSUES))
 
 
@@ -41,13 +42,23 @@ class Anatomy:
     licence: str
     kind: str  # "simulated" or "semi-synthetic"
     fractions: NDArray[np.float32] | None = None  # [tissue, slice, row, column] in 0..1, sum <= 1
-    distance: NDArray[np.float32] | None = None  # mm outside the brain (negative inside); None: the skull is in fractions
+    distance: NDArray[np.float32] | None = None  # mm from the brain (negative inside); None: fractions hold the skull
     measured: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # contrast -> magnitude
     probabilistic: bool = False  # fractions are a group average: each subject draws its own boundaries from them
 
     def __post_init__(self) -> None:
         if self.fractions is None and not self.measured:
             raise ReconError(f"{self.source}: neither tissue fractions nor a measured image")
+
+
+@dataclass(frozen=True)
+class AnatomySource:
+    """A head that can be loaded: listing a folder of hundreds costs no memory."""
+
+    subject: str
+    group: str
+    contrasts: tuple[str, ...] | None  # what was measured; None: any contrast can be simulated
+    load: Callable[[], Anatomy]
 
 
 @lru_cache(maxsize=1)
@@ -63,13 +74,18 @@ def builtin_anatomy() -> Anatomy:
     for name in ("t1", "gm", "wm"):
         path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
         if not path.is_file():
-            raise ReconError(f"{path}: the installed nilearn does not ship the ICBM 152 template; install nilearn 0.10-0.14")
+            raise ReconError(
+                f"{path}: the installed nilearn does not ship the ICBM 152 template; install nilearn 0.10-0.14"
+            )
         image = nibabel.as_closest_canonical(nibabel.load(path))
         volumes.append(radiological(np.asarray(image.dataobj, np.float32)))
-    t1, grey, white = volumes
-    affine = radiological_affine(np.asarray(image.affine), t1.shape)
+    affine = radiological_affine(np.asarray(image.affine), volumes[0].shape)
+    # Only heights that are ever imaged: a quarter less to filter and to keep.
+    first, last = (round((height - affine[2, 3]) / affine[2, 0]) for height in _BUILTIN_HEIGHTS)
+    t1, grey, white = (volume[first : last + 1] for volume in volumes)
+    affine[2, 3] += first * affine[2, 0]
     brain = filled_brain(t1 > 0)
-    grey, white = grey / 255, white / 255
+    grey, white = grey / np.float32(255), white / np.float32(255)
     fractions = np.zeros((len(TISSUES), *t1.shape), np.float32)
     deep = deep_grey_weight(t1.shape, affine)
     fractions[WHITE] = white * brain

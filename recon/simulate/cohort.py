@@ -1,13 +1,13 @@
 """Cohorts on disk: fastMRI-format scans, lesion masks and a manifest; what exists already is kept.
 
 Beside ``SUBJECT_CONTRAST.h5`` lies, with ``stroke``, ``SUBJECT_lesion.h5`` for all contrasts of the subject: dataset
-``lesion`` bool ``[slice, readout, phase]`` on the scan's image grid, dataset ``lesion_fraction`` float32 of the same shape
-(soft edges), attributes territory, stage, volume_ml, voxel_size_mm and affine. ``manifest.json`` lists every scan with its
-person (``group``: split by it), its source and licence.
+``lesion`` bool ``[slice, readout, phase]`` on the scan's image grid, dataset ``lesion_fraction`` float32 of the same
+shape (soft edges), attributes territory, stage, volume_ml, voxel_size_mm and affine. ``manifest.json`` lists every
+scan with its person (``group``: split by it), its source and licence.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.seeding import numpy_generator
-from recon.simulate.anatomy_files import AnatomySource
+from recon.simulate.anatomy import AnatomySource
 from recon.simulate.contrast import CONTRASTS
+from recon.simulate.lesion_files import LesionFiles
 from recon.simulate.lesions import STAGES
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
 from recon.simulate.scanner import centred_ifft
@@ -46,6 +47,8 @@ class Settings:
     territory: str | None = None
     stage: str | None = None
     anatomy: str = "icbm152"
+    lesion_shapes: str | None = None  # name of the folder of real masks
+    territories: str | None = None  # name of the territory atlas
 
     def __post_init__(self) -> None:
         if min(self.size) < 16 or max(self.size) > 1024:
@@ -58,11 +61,11 @@ class Settings:
             raise ReconError(f"SNR {self.snr} must be a positive number")
         if self.oversampling not in (1, 2):
             raise ReconError(f"readout oversampling {self.oversampling}: choose 1 or 2")
-        if self.field_of_view is not None and not 150 <= self.field_of_view <= 500:
-            raise ReconError(f"field of view {self.field_of_view} mm: choose 150 to 500")
+        if self.field_of_view is not None and not 200 <= self.field_of_view <= 500:
+            raise ReconError(f"field of view {self.field_of_view} mm: choose 200 to 500")
         if self.thickness is not None and not 0.5 <= self.thickness <= 10:
             raise ReconError(f"slice thickness {self.thickness} mm: choose 0.5 to 10")
-        if self.territory is not None and self.territory not in TERRITORY_SHARES:
+        if self.territory is not None and self.territories is None and self.territory not in TERRITORY_SHARES:
             raise ReconError(f"territory {self.territory!r} is unknown; choose from {', '.join(TERRITORY_SHARES)}")
         if self.stage is not None and self.stage not in STAGES:
             raise ReconError(f"lesion stage {self.stage!r} is unknown; choose from {', '.join(STAGES)}")
@@ -70,39 +73,50 @@ class Settings:
 
 @dataclass(frozen=True)
 class Examination:
-    """One subject and the scans that were simulated of it."""
+    """One subject in the scanner, before anything is measured."""
 
     subject: Subject
     array: CoilArray
-    scans: Mapping[str, SimulatedScan]
 
 
-def examine(source: AnatomySource, name: str, contrasts: Sequence[str], settings: Settings) -> Examination:
-    """Simulate one subject called ``name`` in ``contrasts``, in memory.
+def examine(
+    source: AnatomySource, name: str, settings: Settings, lesion_files: LesionFiles | None = None
+) -> Examination:
+    """Draw the subject called ``name`` and the coils around the head.
 
-    Every draw depends only on ``settings.seed``, ``name`` and the contrast: neither on other subjects nor on the other
-    contrasts. Raises ReconError for contrasts that cannot be made from this anatomy.
+    Every draw depends only on ``settings.seed``, ``name`` and, in ``acquire``, the contrast: neither on other subjects
+    nor on which other contrasts are made. Raises ReconError, naming the subject, when the lesion's place is not imaged.
     """
-    subject = simulate_subject(
-        source.load(),
-        numpy_generator(settings.seed, "subject", name),
-        name=name,
-        size=settings.size,
-        field_of_view=settings.field_of_view,
-        slices=settings.slices,
-        thickness=settings.thickness,
-        stroke=settings.stroke,
-        territory=settings.territory,
-        stage=settings.stage,
-    )
-    array = draw_coils(subject, settings.coils, numpy_generator(settings.seed, "coils", name))
-    scans = {}
-    for contrast in contrasts:
-        generator = numpy_generator(settings.seed, "scan", name, contrast)
-        scans[contrast] = measure(
-            subject, contrast, array, generator, snr=settings.snr, oversampling=settings.oversampling
+    try:
+        subject = simulate_subject(
+            source.load(),
+            numpy_generator(settings.seed, "subject", name),
+            name=name,
+            size=settings.size,
+            field_of_view=settings.field_of_view,
+            slices=settings.slices,
+            thickness=settings.thickness,
+            stroke=settings.stroke,
+            territory=settings.territory,
+            stage=settings.stage,
+            lesion_files=lesion_files,
         )
-    return Examination(subject, array, scans)
+    except ReconError as error:
+        raise ReconError(f"subject {name}: {error}") from error
+    return Examination(subject, draw_coils(subject, settings.coils, numpy_generator(settings.seed, "coils", name)))
+
+
+def acquire(examination: Examination, contrast: str, settings: Settings) -> SimulatedScan:
+    """Measure one contrast, in memory. Raises ReconError for a contrast that cannot be made from this anatomy."""
+    generator = numpy_generator(settings.seed, "scan", examination.subject.name, contrast)
+    return measure(
+        examination.subject,
+        contrast,
+        examination.array,
+        generator,
+        snr=settings.snr,
+        oversampling=settings.oversampling,
+    )
 
 
 def plan_cohort(
@@ -110,8 +124,8 @@ def plan_cohort(
 ) -> list[tuple[str, AnatomySource, tuple[str, ...]]]:
     """Names, heads and contrasts of ``subjects`` subjects: the heads in turn, then again in another shape.
 
-    Heads that were measured in none of ``contrasts`` are left out. Raises ReconError when none is left, or for an unknown
-    contrast.
+    Heads that were measured in none of ``contrasts`` are left out. Raises ReconError when none is left, or for an
+    unknown contrast.
     """
     for contrast in contrasts:
         if contrast not in CONTRASTS:
@@ -124,7 +138,9 @@ def plan_cohort(
     ]
     usable = [(source, possible) for source, possible in usable if possible]
     if not usable:
-        raise ReconError(f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels")
+        raise ReconError(
+            f"none of the anatomies was measured in {', '.join(contrasts)}, and they have no tissue labels"
+        )
     plan = []
     for index in range(subjects):
         source, possible = usable[index % len(usable)]
@@ -138,6 +154,7 @@ def simulate_cohort(
     subjects: int,
     contrasts: Sequence[str],
     settings: Settings,
+    lesion_files: LesionFiles | None = None,
     progress: Callable[[Iterator[Any], int], Iterator[Any]] = lambda steps, total: steps,
 ) -> dict[str, Any]:
     """Write the scans of a cohort; returns the manifest, with ``written`` and ``kept`` counts added.
@@ -159,12 +176,13 @@ def simulate_cohort(
         kept += len(possible) - len(missing)
         if not missing:
             continue
-        examination = examine(source, name, missing, settings)
+        examination = examine(source, name, settings, lesion_files)
         if examination.subject.lesion is not None:
             write_lesion(lesion_file, examination.subject)
         for contrast in missing:
-            write_scan(out / files[contrast], examination, contrast)
-            entries[files[contrast]] = _entry(files[contrast], examination, contrast, settings)
+            scan = acquire(examination, contrast, settings)
+            write_scan(out / files[contrast], examination.subject, scan)
+            entries[files[contrast]] = _entry(files[contrast], examination.subject, scan, settings)
             written += 1
         manifest["scans"] = [entries[file] for file in sorted(entries)]
         with atomic_path(out / MANIFEST) as temporary:
@@ -172,14 +190,13 @@ def simulate_cohort(
     return {**manifest, "written": written, "kept": kept}
 
 
-def write_scan(path: Path, examination: Examination, contrast: str) -> None:
+def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
     """One contrast as a fully sampled fastMRI-format file, with its root-sum-of-squares reference and a noise scan.
 
     Raises ReconError when it cannot be written; nothing is left half-written.
     """
     from recon.formats.fastmri import write_fastmri
 
-    subject, scan = examination.subject, examination.scans[contrast]
     kspace = scan.acquisition.kspace
     facts = {
         "vendor": "simulation",
@@ -194,7 +211,7 @@ def write_scan(path: Path, examination: Examination, contrast: str) -> None:
     with write_fastmri(
         path,
         shape=kspace.shape,
-        contrast=contrast,
+        contrast=scan.contrast.sequence.contrast,
         image_shape=scan.image.shape[1:],
         voxel_size=subject.voxel_size,
         affine=subject.affine,
@@ -230,14 +247,13 @@ def write_lesion(path: Path, subject: Subject) -> None:
         file.attrs["affine"] = subject.affine
 
 
-def _entry(file: str, examination: Examination, contrast: str, settings: Settings) -> dict[str, Any]:
-    subject = examination.subject
+def _entry(file: str, subject: Subject, scan: SimulatedScan, settings: Settings) -> dict[str, Any]:
     facts = dict(subject.facts)
     return {
         "file": file,
         "subject": subject.name,
         "group": subject.group,
-        "contrast": contrast,
+        "contrast": scan.contrast.sequence.contrast,
         "kind": facts.pop("kind"),
         "source": facts.pop("source"),
         "licence": facts.pop("licence"),
@@ -247,7 +263,7 @@ def _entry(file: str, examination: Examination, contrast: str, settings: Setting
         "voxel_size_mm": [round(size, 4) for size in subject.voxel_size],
         "snr": settings.snr,
         **facts,
-        **examination.scans[contrast].contrast.facts,
+        **scan.contrast.facts,
     }
 
 

@@ -1,11 +1,12 @@
 """From tissue to signal: the textbook signal equations with published tissue parameters.
 
 Sources (means; the spread between subjects is ours, of the order of the published standard deviations):
-T1 and T2 of white and grey matter at 3 T: Wansapura et al., J Magn Reson Imaging 9:531, 1999; T1 at 1.5 T and T1 of CSF:
-Rooney et al., Magn Reson Med 57:308, 2007; T2 at 1.5 T and muscle: Stanisz et al., Magn Reson Med 54:507, 2005; fat and
-marrow: de Bazelaire et al., Radiology 230:652, 2004; deep grey matter: Gelman et al., Magn Reson Med 45:71, 2001 and
-Wansapura; water content (proton density): Whittall et al., Magn Reson Med 37:34, 1997; diffusivities: Pierpaoli et al.,
-Radiology 201:637, 1996. The equations are those of Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004.
+T1 and T2 of white and grey matter at 3 T: Wansapura et al., J Magn Reson Imaging 9:531, 1999; T1 at 1.5 T and T1 of
+CSF: Rooney et al., Magn Reson Med 57:308, 2007; T2 at 1.5 T and muscle: Stanisz et al., Magn Reson Med 54:507, 2005;
+fat and marrow: de Bazelaire et al., Radiology 230:652, 2004; deep grey matter: Gelman et al., Magn Reson Med 45:71,
+2001 and Wansapura; water content (proton density): Whittall et al., Magn Reson Med 37:34, 1997; diffusivities:
+Pierpaoli et al., Radiology 201:637, 1996. The equations are those of Bernstein, King and Zhou, Handbook of MRI Pulse
+Sequences, 2004.
 """
 
 from collections.abc import Mapping

@@ -12,8 +12,8 @@ _STEEPEST = 0.3
 
 def random_affine(generator: np.random.Generator, rotation: float = 6.0, scale: float = 0.05) -> NDArray[np.float64]:
     """A 3x3 matrix (slice, row, column in mm about the head's centre): rotations of up to about ``rotation`` degrees in
-    the plane and a third of that through it, scalings of standard deviation ``scale``, and a mirror (left-right) half of
-    the time."""
+    the plane and a third of that through it, scalings of standard deviation ``scale``, and a mirror (left-right) half
+    of the time."""
     angles = np.deg2rad(rotation) * generator.uniform(-1, 1, 3) * np.array([1.0, 1 / 3, 1 / 3])
     matrix = np.diag(np.exp(scale * generator.standard_normal(3)))
     for axis, angle in enumerate(angles):
@@ -31,7 +31,7 @@ def random_displacement(
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
     generator: np.random.Generator,
-    amplitude: float = 3.5,
+    amplitude: float = 2.6,
     length: float = 32.0,
 ) -> NDArray[np.float32]:
     """A smooth displacement in mm, ``[3, slice, row, column]`` along (slice, row, column).
@@ -39,10 +39,11 @@ def random_displacement(
     The sum of a wide (``length`` mm) and a fine (a third of it) Gaussian field, of standard deviation ``amplitude`` and
     a fifth of that; scaled down where its steepest gradient would fold the image. Raises nothing.
     """
-    field = np.stack(
+    wide, fine = np.float32(amplitude), np.float32(0.2 * amplitude)
+    field: NDArray[np.float32] = np.stack(
         [
-            amplitude * smooth_field(shape, spacing, length, generator)
-            + 0.2 * amplitude * smooth_field(shape, spacing, length / 3, generator)
+            wide * smooth_field(shape, spacing, length, generator)
+            + fine * smooth_field(shape, spacing, length / 3, generator)
             for _ in range(3)
         ]
     )
@@ -50,4 +51,4 @@ def random_displacement(
     for axis, pitch in enumerate(spacing):
         if shape[axis] > 1:
             steepest = max(steepest, float(np.abs(np.diff(field, axis=axis + 1)).max()) / pitch)
-    return field * min(1.0, _STEEPEST / max(steepest, 1e-6))
+    return field * np.float32(min(1.0, _STEEPEST / max(steepest, 1e-6)))

@@ -49,7 +49,7 @@ def _filter_gain(sigma: list[float]) -> float:
     return gain
 
 
-def _interpolate_axis(field: NDArray[np.float32], positions: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
+def _interpolate_axis(field: NDArray[np.float32], positions: NDArray[np.floating], axis: int) -> NDArray[np.float32]:
     lower = np.minimum(positions.astype(int), field.shape[axis] - 2)
     weight = (positions - lower).astype(np.float32)
     weight = weight.reshape([-1 if a == axis else 1 for a in range(field.ndim)])

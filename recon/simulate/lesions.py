@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +31,17 @@ def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.rand
     """Brain tissues as a lesion changes them: cytotoxic oedema first (diffusivity down, T2 slowly up), then vasogenic
     oedema (T2 and T1 up, diffusivity back to normal at 1-2 weeks), gliosis last (all up).
 
-    Ratios after Schlaug et al., Neurology 49:113, 1997 and Lansberg et al., AJNR 22:637, 2001 (diffusivity and T2 by age)
-    and Bernarding et al., Magn Reson Med 44:733, 2000 (T1). Raises ReconError for an unknown stage.
+    Ratios after Schlaug et al., Neurology 49:113, 1997 and Lansberg et al., AJNR 22:637, 2001 (diffusivity and T2 by
+    age) and Bernarding et al., Magn Reson Med 43:52, 2000 (T1). Raises ReconError for an unknown stage.
     """
-    ranges = {  # T1 ratio, T2 ratio, diffusivity ratio
-        "acute": ((1.08, 1.25), (1.15, 1.55), (0.45, 0.65)),
-        "subacute": ((1.2, 1.45), (1.5, 2.0), (0.75, 1.05)),
-        "chronic": ((1.3, 1.6), (1.5, 2.1), (1.4, 1.9)),
+    ranges = {  # ratios of T1, T2, diffusivity and water content
+        "acute": ((1.08, 1.25), (1.15, 1.55), (0.45, 0.65), (1.0, 1.03)),
+        "subacute": ((1.2, 1.45), (1.5, 2.0), (0.75, 1.05), (1.05, 1.1)),
+        "chronic": ((1.3, 1.6), (1.5, 2.1), (1.4, 1.9), (1.05, 1.12)),
     }
     if stage not in ranges:
         raise ReconError(f"lesion stage {stage!r} is unknown; choose from {', '.join(STAGES)}")
-    t1, t2, diffusivity = (float(generator.uniform(*limits)) for limits in ranges[stage])
+    t1, t2, diffusivity, water = (float(generator.uniform(*limits)) for limits in ranges[stage])
     changed = dict(tissues)
     for name in ("grey", "white", "deep_grey"):
         tissue = tissues[name]
@@ -51,7 +50,7 @@ def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.rand
             t1=tissue.t1 * t1,
             t2=tissue.t2 * t2,
             diffusivity=tissue.diffusivity * diffusivity,
-            density=min(tissue.density * 1.08, 1.0),
+            density=min(tissue.density * water, 1.0),
         )
     return changed
 
@@ -70,11 +69,17 @@ def draw_lesion(
     ``coordinates`` [3, slice, row, column] are approximate MNI mm (right, anterior, superior), ``tissue`` [slice, row,
     column] is the fraction of brain tissue (no CSF), ``spacing`` is mm along slice, row, column. The shape is the level
     set of a smooth random field minus the squared distance from a random site, cut at the territory's border, so that
-    its volume is the one drawn (log-normal, median 12 mL, lacunes 0.7 mL). ``territories`` replaces the built-in geometry.
+    its volume is the one drawn (log-normal, median 12 mL, lacunes 0.7 mL). ``territories`` replaces the built-in
+    geometry.
 
     Raises ReconError when no imaged slice holds enough tissue of the territory.
     """
-    places = territory_masks(*coordinates) if territories is None else dict(territories)
+    if territories is None:
+        # Territories differ between people by a centimetre: move the borders smoothly.
+        own = [axis + 4.0 * smooth_field(tissue.shape, spacing, 15.0, generator) for axis in coordinates]
+        places = territory_masks(*own)
+    else:
+        places = dict(territories)
     inside = tissue > 0.6
     voxel = float(np.prod(spacing)) / 1000
     usable = {name: place & inside for name, place in places.items()}
@@ -82,7 +87,9 @@ def draw_lesion(
     if territory is not None:
         usable = {name: place for name, place in usable.items() if name == territory}
     if not usable:
-        raise ReconError(f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices")
+        raise ReconError(
+            f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices"
+        )
     names = sorted(usable)
     shares = np.array([TERRITORY_SHARES.get(name, 0.1) for name in names])
     name = names[int(generator.choice(len(names), p=shares / shares.sum()))]
@@ -107,7 +114,9 @@ def finish_lesion(
 ) -> Lesion:
     """A lesion from its binary ``shape``: soft edges (1 to 2.5 mm, softer when acute), a patchy interior and, when
     chronic, a CSF-filled cavity within a rim of gliosis."""
-    blur = float(generator.uniform(1.0, 2.5 if stage != "chronic" else 1.4))
+    # A lacune must not be blurred away: the edge is at most a third of the radius.
+    area = float(shape.sum(axis=(1, 2)).max()) * spacing[1] * spacing[2]
+    blur = min(float(generator.uniform(1.0, 2.5 if stage != "chronic" else 1.4)), float(np.sqrt(area / np.pi)) / 3)
     widths = (0.0, blur / spacing[1], blur / spacing[2])
     soft = gaussian_filter(shape.astype(np.float32), widths)
     patchy = 1 + 0.10 * smooth_field(shape.shape, spacing, 6.0, generator)
@@ -141,7 +150,7 @@ def _shape(
     roughness = smooth_field(place.shape, spacing, max(0.35 * radius, 1.5), generator)
     score = 0.45 * roughness + 0.15 * smooth_field(place.shape, spacing, 2.0, generator) - squared / radius**2
     score = np.where(place, score, -np.inf)
-    count = max(int(round(volume * 1000 / float(np.prod(spacing)))), 12)
+    count = max(round(volume * 1000 / float(np.prod(spacing))), 12)
     threshold = np.partition(score[place], -count)[-count] if count < place.sum() else -np.inf
     shape = score >= threshold
     shape &= place

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.simulate.coils import coil_maps
+from recon.simulate.imaging import ContrastImage, contrast_image
 from recon.simulate.scanner import Acquisition, background_phase, noise_correlation, simulate_kspace
-from recon.simulate.subject import ContrastImage, Subject, contrast_image
+from recon.simulate.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def background_phase(
     sinus: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Phase of the image in radians, ``[slice, readout, phase]``: a constant, a quadratic polynomial (shim and echo
-    shift), a smooth random part (about 0.4 rad) and, with ``sinus`` (0..1, where air is near), a local dipole-like part.
+    shift), a smooth random part (about 0.4 rad) and, with ``sinus`` (0..1, where air is near), a local dipole-like
+    part.
 
     ``strength`` scales all but the constant: about 1 for a gradient echo, 0.4 for a spin echo.
     """
@@ -69,9 +70,10 @@ def noise_scale(
 ) -> float:
     """Standard deviation per real component (mean over coils) that gives the stated SNR.
 
-    SNR = mean over ``brain`` of |x| / (standard deviation per real component of the noise in the optimally combined image).
-    The noise of the combination sum_c w_c y_c with w = Psi^-1 s / (s^H Psi^-1 s) is 1 / sqrt(s^H Psi^-1 s) (Roemer et al.,
-    Magn Reson Med 16:192, 1990). ``images`` [slice, readout, phase], ``maps`` [slice, coil, readout, phase].
+    SNR = mean over ``brain`` of |x| / n, where n is the standard deviation per real component of the noise in the
+    optimally combined image. The combination w^H y with w = Psi^-1 s / (s^H Psi^-1 s) has n = 1 / sqrt(s^H Psi^-1 s)
+    (Roemer et al., Magn Reson Med 16:192, 1990), Psi being the covariance per real component. ``images`` are
+    [slice, readout, phase], ``maps`` [slice, coil, readout, phase].
 
     Raises ReconError when the SNR is not positive or the brain is empty.
     """
@@ -103,8 +105,8 @@ def simulate_kspace(
     """Fully sampled multi-coil k-space of complex ``images`` [slice, readout, phase] at a stated SNR.
 
     ``maps`` are ``[slice, coil, readout, phase]`` with sum_c |S_c|^2 = 1, ``brain`` is where the SNR is defined (see
-    ``noise_scale``), ``correlation`` the coils' noise correlation (identity when None). ``oversampling`` 2 acquires twice
-    the field of view along the readout, as scanners do. Raises ReconError for shapes that do not fit.
+    ``noise_scale``), ``correlation`` the coils' noise correlation (identity when None). ``oversampling`` 2 acquires
+    twice the field of view along the readout, as scanners do. Raises ReconError for shapes that do not fit.
     """
     slices, coils, readout, phase = maps.shape
     if images.shape != (slices, readout, phase) or brain.shape != images.shape:
@@ -142,7 +144,9 @@ def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
     return fft.fftshift(fft.ifft2(shifted, norm="ortho", overwrite_x=True), axes=(-2, -1))
 
 
-def _noise(mixing: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.complex64]:
+def _noise(
+    mixing: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.complex64]:
     """Complex noise ``[coil, *shape]`` with covariance ``mixing mixing^H`` per real component."""
     coils = mixing.shape[0]
     white = generator.standard_normal((coils, int(np.prod(shape)), 2), dtype=np.float32).view(np.complex64)[..., 0]

@@ -1,9 +1,10 @@
 """Where strokes occur: approximate arterial territories in MNI coordinates.
 
 Own geometry from published descriptions: Tatu et al., Neurology 50:1699, 1998 (cerebral hemispheres) and 47:1125, 1996
-(brainstem and cerebellum); typical shares of infarcts from Ng et al., Neurology 68:1045, 2007 (MCA about half, small
-deep, cerebellar/brainstem, PCA 14 %, ACA 5 %). Borders between territories vary by centimetres between people (van
-der Zwan et al., J Neurosurg 77:927, 1992), so coarse borders are no less real than fine ones.
+(brainstem and cerebellum); shares of infarcts from Ng et al., Stroke 38:2309, 2007 (MCA 51 %, small vessel 13 %,
+PCA 7 %, cerebellum 7 %, ACA 5 %; the rest, brainstem and several territories at once, is not simulated). Borders
+between territories vary by centimetres between people (van der Zwan et al., J Neurosurg 77:927, 1992), so coarse
+borders are no less real than fine ones.
 """
 
 from collections.abc import Mapping
@@ -12,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Share of infarcts by territory; renormalised to those that the imaged slices contain.
-TERRITORY_SHARES: Mapping[str, float] = {"MCA": 0.55, "ACA": 0.06, "PCA": 0.14, "lacunar": 0.15, "cerebellar": 0.10}
+TERRITORY_SHARES: Mapping[str, float] = {"MCA": 0.51, "ACA": 0.05, "PCA": 0.07, "lacunar": 0.13, "cerebellar": 0.07}
 
 
-def territory_masks(x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]) -> dict[str, NDArray[np.bool_]]:
+def territory_masks(
+    x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]
+) -> dict[str, NDArray[np.bool_]]:
     """Territories of both sides from MNI coordinates in mm (right, anterior, superior; arrays of one shape).
 
     Returns bool arrays of that shape by name. MCA, ACA, PCA and cerebellar do not overlap; lacunar sites (perforating
-    arteries: striatum, internal capsule, thalamus, corona radiata) lie within the others. The caller intersects them with
-    the brain.
+    arteries: striatum, internal capsule, thalamus, corona radiata) lie within the others. The caller intersects them
+    with the brain.
     """
     side = np.abs(x)
     infratentorial = (z < -14 - 0.35 * np.clip(-y - 40, -40, 40)) & (y < -32) & (side < 58)

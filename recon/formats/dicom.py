@@ -1,0 +1,281 @@
+"""DICOM: a reconstruction as a derived MR Image Storage series, without any patient identity.
+
+Attributes follow PS3.3 A.4 (MR Image IOD). Coordinates become DICOM's LPS; every slice carries its true position. The
+rows and columns are turned to how a radiologist expects the plane (left of the patient on the right, head up).
+"""
+
+import datetime
+import math
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError, ReconWarning
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PAIRED = ("KNEE", "HIP", "SHOULDER", "ELBOW", "WRIST", "HAND", "ANKLE", "FOOT", "BREAST", "EYE", "EAR")
+_TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
+
+
+def write_dicom_series(
+    folder: str | Path,
+    images: NDArray,
+    *,
+    derivation: str,
+    series_description: str,
+    contrast: str = "unknown",
+    voxel_size: tuple[float, float, float] | None = None,
+    affine: NDArray | None = None,
+    slice_thickness: float | None = None,
+    facts: Mapping[str, str | float | int] | None = None,
+    body_part: str = "HEAD",
+    series_number: int = 1,
+    study_uid: str | None = None,
+    frame_of_reference_uid: str | None = None,
+    scale: float | None = None,
+) -> list[Path]:
+    """Write real images ``[slice, readout, phase]`` as one file a slice, ``IM0001.dcm`` on, into ``folder``.
+
+    derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+
+    mm; without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout,
+    phase, slice; needed without affine. slice_thickness: mm, when it differs from the distance of the slices.
+    facts: tr_ms, te_ms, ti_ms, flip_angle_deg, field_strength_t where known. UIDs are random; pass ``study_uid`` and
+    ``frame_of_reference_uid`` to keep several series of a scan (mean, std) together. scale: factor on the values, by
+    default ``display_scale``; pass one factor to keep series comparable. It is recorded in the derivation.
+
+    The series appears complete or not at all and replaces an earlier one in ``folder``. Raises ReconError when the
+    voxel size is unknown, values are complex or not finite, or writing fails.
+    """
+    from pydicom.uid import generate_uid
+
+    folder = Path(folder)
+    if images.ndim != 3 or np.iscomplexobj(images) or 0 in images.shape:
+        raise ReconError(
+            f"{folder}: DICOM takes real images [slice, readout, phase], not {images.dtype} {images.shape}"
+        )
+    if not np.isfinite(images).all():
+        raise ReconError(f"{folder}: the images have NaN or infinite values; nothing is written")
+    matrix = _lps_affine(folder, images.shape, voxel_size, affine)
+    factor = display_scale(images) if scale is None else scale
+    pixels, matrix = _as_displayed(images * np.float64(factor), matrix)
+    intercept = min(float(pixels.min()), 0.0)
+    slope = _decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
+    intercept = _decimal(intercept)
+    stored = np.clip(np.rint((pixels - intercept) / slope), 0, 65535).astype("<u2")
+    low, high = np.percentile(pixels, (1, 99.5))
+    common = _common(
+        contrast=contrast,
+        derivation=f"{derivation}; values are {factor:g} times the scan's own units",
+        description=series_description,
+        facts=facts or {},
+        body_part=body_part,
+        number=series_number,
+        uids=(study_uid or generate_uid(prefix=None), generate_uid(prefix=None)),
+        frame_of_reference=frame_of_reference_uid or generate_uid(prefix=None),
+    )
+    common |= {
+        "RescaleSlope": slope,
+        "RescaleIntercept": intercept,
+        "RescaleType": "US",
+        "WindowCenter": _decimal((low + high) / 2),
+        "WindowWidth": _decimal(max(high - low, 1.0)),
+        "SliceThickness": _decimal(slice_thickness or float(np.linalg.norm(matrix[:3, 2]))),
+        "SpacingBetweenSlices": _decimal(float(np.linalg.norm(matrix[:3, 2]))),
+    }
+    names = [f"IM{index + 1:04d}.dcm" for index in range(len(stored))]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ReconError(f"{folder}: cannot write here ({error.strerror or error}); choose another --out") from error
+    try:
+        for index, name in enumerate(names):
+            _write_slice(temporary / name, stored[index], index, matrix, common)
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("IM[0-9][0-9][0-9][0-9].dcm"):
+            old.unlink()
+        for name in names:
+            (temporary / name).replace(folder / name)
+    except OSError as error:
+        raise ReconError(
+            f"{folder}: writing failed ({error.strerror or error}); free some space or choose another --out"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+def display_scale(images: NDArray) -> float:
+    """The power of ten that brings the largest value to between 1000 and 10000.
+
+    k-space units are arbitrary and often tiny; viewers offer windows in whole numbers.
+    """
+    top = float(np.abs(images).max())
+    return 10.0 ** (3 - math.floor(math.log10(top))) if top > 0 else 1.0
+
+
+def _lps_affine(
+    folder: Path, shape: tuple[int, ...], voxel_size: tuple[float, float, float] | None, affine: NDArray | None
+) -> NDArray[np.float64]:
+    """(readout, phase, slice) index -> LPS mm."""
+    if affine is not None:
+        return _RAS_TO_LPS @ np.asarray(affine, float)
+    if voxel_size is None:
+        raise ReconError(f"{folder}: DICOM needs the voxel size, which the scan does not state; give it on 'convert'")
+    warnings.warn(
+        f"{folder}: the scan's orientation is unknown; the DICOM slices are laid out axially around the origin",
+        ReconWarning,
+        stacklevel=3,
+    )
+    matrix = np.zeros((4, 4))
+    matrix[1, 0], matrix[0, 1], matrix[2, 2] = voxel_size  # readout down (posterior), phase to the left, slices up
+    matrix[3, 3] = 1
+    centre = np.array([shape[1] // 2, shape[2] // 2, shape[0] // 2], float)
+    matrix[:3, 3] = -matrix[:3, :3] @ centre
+    return matrix
+
+
+def _as_displayed(images: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
+    """Images ``[slice, row, column]`` turned for display, and (row, column, slice) index -> LPS mm.
+
+    Columns run to the patient's left, or posterior in sagittal planes; rows run posterior, or down the body.
+    """
+    matrix = np.array(matrix, float)
+    main = [int(np.abs(matrix[:3, axis]).argmax()) for axis in (0, 1)]
+    if main[0] < main[1]:  # the axis that comes first in (left, posterior, up) runs along the columns' index
+        images = images.transpose(0, 2, 1)
+        matrix = matrix[:, [1, 0, 2, 3]]
+        main = main[::-1]
+    for axis in (0, 1):
+        wanted = -1 if main[axis] == 2 else 1
+        if matrix[main[axis], axis] * wanted < 0:
+            images = np.flip(images, axis + 1)
+            matrix[:3, 3] += matrix[:3, axis] * (images.shape[axis + 1] - 1)
+            matrix[:3, axis] *= -1
+    return images, matrix
+
+
+def _common(
+    *,
+    contrast: str,
+    derivation: str,
+    description: str,
+    facts: Mapping[str, str | float | int],
+    body_part: str,
+    number: int,
+    uids: tuple[str, str],
+    frame_of_reference: str,
+) -> dict[str, Any]:
+    """The attributes that all slices of the series share."""
+    now = datetime.datetime.now()
+    values: dict[str, Any] = {
+        "SpecificCharacterSet": "ISO_IR 192",
+        "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
+        "InstanceCreationDate": now.strftime("%Y%m%d"),
+        "InstanceCreationTime": now.strftime("%H%M%S"),
+        "StudyDate": "",
+        "StudyTime": "",
+        "ContentDate": now.strftime("%Y%m%d"),
+        "ContentTime": now.strftime("%H%M%S"),
+        "AccessionNumber": "",
+        "Modality": "MR",
+        "Manufacturer": "",
+        "SoftwareVersions": f"recon {_version()}",
+        "ReferringPhysicianName": "",
+        "SeriesDescription": description[:64],
+        "ProtocolName": contrast[:64],
+        "DerivationDescription": derivation[:1024],
+        "PatientName": "",
+        "PatientID": "",
+        "PatientBirthDate": "",
+        "PatientSex": "",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "written by recon without patient attributes",
+        "BodyPartExamined": body_part,
+        "ScanningSequence": ["RM", "IR"] if "ti_ms" in facts else "RM",
+        "SequenceVariant": "NONE",
+        "ScanOptions": "",
+        "MRAcquisitionType": "2D",
+        "RepetitionTime": _known(facts, "tr_ms"),
+        "EchoTime": _known(facts, "te_ms"),
+        "EchoTrainLength": "",
+        "PatientPosition": "HFS",
+        "StudyInstanceUID": uids[0],
+        "SeriesInstanceUID": uids[1],
+        "StudyID": "",
+        "SeriesNumber": number,
+        "FrameOfReferenceUID": frame_of_reference,
+        "PositionReferenceIndicator": "",
+        "BurnedInAnnotation": "NO",
+        "LossyImageCompression": "00",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+    }
+    if body_part in _PAIRED:
+        values["Laterality"] = ""  # which side is not known; the attribute must be there
+    for name, keyword in (
+        ("ti_ms", "InversionTime"),
+        ("flip_angle_deg", "FlipAngle"),
+        ("field_strength_t", "MagneticFieldStrength"),
+    ):
+        if name in facts:
+            values[keyword] = _decimal(float(facts[name]))
+    return values
+
+
+def _write_slice(
+    path: Path, pixels: NDArray[np.uint16], index: int, matrix: NDArray[np.float64], common: Mapping[str, Any]
+) -> None:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    spacing = np.linalg.norm(matrix[:3, :2], axis=0)
+    directions = matrix[:3, :2] / spacing
+    position = matrix[:3, 3] + index * matrix[:3, 2]
+    dataset = Dataset()
+    for keyword, value in common.items():
+        setattr(dataset, keyword, value)
+    dataset.SOPClassUID = MRImageStorage
+    dataset.SOPInstanceUID = generate_uid(prefix=None)
+    dataset.InstanceNumber = index + 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelSpacing = [_decimal(float(value)) for value in spacing]
+    # DICOM names first the direction in which the column index grows, then that of the row index.
+    dataset.ImageOrientationPatient = [_decimal(float(value)) for value in (*directions[:, 1], *directions[:, 0])]
+    dataset.ImagePositionPatient = [_decimal(float(value)) for value in position]
+    normal = np.cross(directions[:, 1], directions[:, 0])
+    dataset.SliceLocation = _decimal(float(position @ normal))
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
+    dataset["PixelData"].VR = "OW"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def _known(facts: Mapping[str, str | float | int], name: str) -> float | str:
+    return _decimal(float(facts[name])) if name in facts else ""
+
+
+def _decimal(value: float) -> float:
+    """The nearest number that fits DICOM's 16-character decimal string."""
+    return float(f"{value:.8g}") + 0.0  # no negative zero
+
+
+def _version() -> str:
+    try:
+        return version("recon")
+    except PackageNotFoundError:
+        return "development"

@@ -1,0 +1,87 @@
+"""NIfTI: images with their true position and orientation, for viewers and analysis packages."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.atomic import atomic_path
+from recon.errors import ReconError, ReconWarning
+
+
+def write_nifti(
+    path: str | Path,
+    images: NDArray,
+    *,
+    voxel_size: tuple[float, float, float] | None = None,
+    affine: NDArray | None = None,
+) -> Path:
+    """Write real images ``[slice, readout, phase]`` (or ``[slice, sample, readout, phase]``) as float32 NIfTI-1.
+
+    The stored axes are readout, phase, slice (, sample). ``affine`` (4x4, that index -> RAS+ mm) is stored as the
+    scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is, and the file says that orientation
+    is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
+
+    Raises ReconError when the name does not end in .nii or .nii.gz, values are complex or not finite, or writing fails.
+    """
+    import nibabel
+
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ReconError(f"{path}: a NIfTI file is named .nii or .nii.gz")
+    if images.ndim not in (3, 4) or np.iscomplexobj(images):
+        raise ReconError(f"{path}: NIfTI takes real images [slice, readout, phase], not {images.dtype} {images.shape}")
+    if not np.isfinite(images).all():
+        raise ReconError(f"{path}: the images have NaN or infinite values; nothing is written")
+    order = (1, 2, 0) if images.ndim == 3 else (2, 3, 0, 1)
+    data = np.ascontiguousarray(images.transpose(order), np.float32)
+    if affine is None:
+        if voxel_size is None:
+            warnings.warn(
+                f"{path}: the scan does not state its voxel size, so neither does this file", ReconWarning, stacklevel=2
+            )
+        size = np.array(voxel_size or (1.0, 1.0, 1.0), float)
+        matrix = np.diag([*size, 1.0])
+        matrix[:3, 3] = -size * [data.shape[0] // 2, data.shape[1] // 2, data.shape[2] // 2]
+    else:
+        matrix = np.asarray(affine, float)
+    image = nibabel.Nifti1Image(data, matrix)
+    code = 0 if affine is None else 1  # 0: unknown orientation; 1: scanner coordinates
+    image.set_sform(matrix, code)
+    if affine is None or _orthogonal(matrix):
+        image.set_qform(matrix, code)
+    else:
+        image.set_qform(None, 0)  # a sheared stack has no quaternion form
+    image.header.set_xyzt_units("unknown" if voxel_size is None and affine is None else "mm")
+    with atomic_path(path) as temporary:
+        nibabel.save(image, temporary)
+    return path
+
+
+def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[float, float, float]]:
+    """Images ``[slice, readout, phase]`` float32, affine (readout, phase, slice) -> RAS+ mm, and voxel size in mm.
+
+    Raises ReconError when the file is missing, truncated, foreign or not three-dimensional.
+    """
+    import nibabel
+
+    path = Path(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file")
+    try:
+        image: Any = nibabel.load(path)
+        data = np.asarray(image.dataobj, np.float32)
+        affine = np.asarray(image.affine, np.float64)
+        zooms = image.header.get_zooms()
+    except (OSError, ValueError, EOFError, AttributeError, nibabel.filebasedimages.ImageFileError) as error:
+        raise ReconError(f"{path}: truncated or not a NIfTI file ({error})") from error
+    if data.ndim != 3:
+        raise ReconError(f"{path}: {data.ndim}-dimensional; a single 3-D volume is needed")
+    return data.transpose(2, 0, 1), affine, (float(zooms[0]), float(zooms[1]), float(zooms[2]))
+
+
+def _orthogonal(matrix: NDArray) -> bool:
+    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-4))

@@ -1,0 +1,70 @@
+"""Noisy decomposed diffusion sampling: the default sampler.
+
+Chung et al., Decomposed Diffusion Sampler (ICLR 2024), alternates a denoising with a data consistency step. Here that
+step is an exact draw from the Gaussian conditional: the denoiser says x ~ N(d, r2), the data say y ~ N(A x, sigma^2),
+and both weights are measured, so nothing is tuned by hand:
+
+    x = draw(0, sigma_data^2) + sigma_0 n
+    for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, r2_i);  x = x_hat + sigma_{i+1} n
+
+r2_i is the larger of the validation error of the denoiser at sigma_i and the error of d that the scan itself shows.
+The last draw is one posterior sample; its noise-free mean is what is averaged over samples (Rao-Blackwell).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.posterior.noise import Noise
+from recon.posterior.schedule import Schedule
+from recon.posterior.system import System
+
+Denoise = Callable[[Tensor, float], Tensor]
+"""``(image [slice, sample, set, readout, phase], sigma) -> denoised image``."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a sampler returns: ``samples`` and ``means [slice, sample, set, readout, phase]``; ``network_calls`` a
+    sample; ``inflation [slice, step]``: estimated over tabulated denoising error, 1 where the table held."""
+
+    samples: Tensor
+    means: Tensor
+    network_calls: int
+    inflation: Tensor
+
+
+def noisy_dds(
+    system: System,
+    denoise: Denoise,
+    schedule: Schedule,
+    r2_table: Callable[[float], float],
+    sigma_data: float,
+    noise: Noise,
+    *,
+    adapt: bool = True,
+    report: Callable[[], None] = lambda: None,
+) -> Draws:
+    """Posterior samples for a batch of slices; see the module's docstring.
+
+    ``r2_table`` gives the validation denoising error at a sigma; ``adapt`` lets the scan raise it. ``report`` is called
+    after each network call.
+    """
+    sigmas = schedule.sigmas()
+    image = system.start(sigma_data**2, noise)
+    image = image + sigmas[0] * noise(*image.shape[2:])
+    mean, inflations = image, []
+    for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
+        guess = denoise(image, sigma)
+        r2 = torch.full_like(system.sigma, r2_table(sigma))
+        if adapt:
+            estimate = system.guess_error(guess)
+            inflations.append((estimate / r2).clamp_min(1.0).sqrt())
+            r2 = torch.maximum(r2, estimate)
+        mean, drawn = system.condition(guess, r2, noise)
+        image = drawn if following == 0 else drawn + following * noise(*image.shape[2:])
+        report()
+    inflation = torch.stack(inflations, -1) if inflations else torch.ones((system.batch, 1))
+    return Draws(image, mean, len(sigmas), inflation)

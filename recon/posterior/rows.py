@@ -1,0 +1,161 @@
+"""Exact data consistency for 1-D masks: one eigendecomposition a slice, then any weight at the cost of two products.
+
+With a mask ``[phase]`` the rows along the fully sampled readout decouple. For one row, A^H A is the matrix
+
+    M[p, p'] = K[p - p'] sum_c conj(S_c[p]) S_c[p'],    K = the point-spread function of the mask,
+
+of size sets x phase. With M = U diag(e) U^H every conditional mean and every conditional draw of
+
+    p(x | y, d) ~ exp(-|y - A x|^2 / (2 sigma^2) - |x - d|^2 / (2 r2))
+
+is a product with U^H, a division, and a product with U: no iteration and no truncation error.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from recon.acquisition.fourier import fourier_matrix
+from recon.acquisition.problem import Problem
+from recon.acquisition.sense import adjoint, forward
+from recon.posterior.noise import Noise
+
+
+@dataclass(frozen=True)
+class RowSystem:
+    """The eigensystem of A^H A for a batch of slices; see the module's docstring.
+
+    vectors [slice, readout, set*phase, mode], values [slice, readout, mode], data = U^H A^H y [slice, readout, mode].
+    Images are ``[slice, sample, set, readout, phase]``; their coefficients ``[slice, readout, mode, sample]``.
+    """
+
+    vectors: Tensor
+    values: Tensor
+    data: Tensor
+    sigma: Tensor  # [slice]: noise standard deviation per real component
+    misfit: Tensor  # [slice]: |y - A x|^2 of the least-squares x, what no image explains
+    freedom: Tensor  # [slice]: complex degrees of freedom of the misfit, samples - rank
+    sets: int
+
+    @property
+    def batch(self) -> int:
+        """Slices in this system."""
+        return self.values.shape[0]
+
+    def with_sigma(self, sigma: Tensor) -> "RowSystem":
+        """The same system under another noise level; the eigensystem does not depend on it."""
+        return replace(self, sigma=sigma)
+
+    def coefficients(self, image: Tensor) -> Tensor:
+        """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
+        rows = image.permute(0, 3, 2, 4, 1).flatten(2, 3)
+        return self.vectors.mH @ rows
+
+    def image(self, coefficients: Tensor) -> Tensor:
+        """``U c``: the inverse of ``coefficients``."""
+        rows = self.vectors @ coefficients
+        return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
+
+    def start(self, variance: float, noise: Noise) -> Tensor:
+        """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
+        zero = self.data.new_zeros((*self.data.shape, noise.samples))
+        return self.image(self._draw(zero, torch.full_like(self.sigma, variance), noise))
+
+    def zeros(self) -> Tensor:
+        """One image of zeros a slice."""
+        slices, readout, unknowns = self.values.shape
+        return self.data.new_zeros((slices, 1, self.sets, readout, unknowns // self.sets))
+
+    def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
+        """The conditional mean of the image around ``guess [slice, sample, set, readout, phase]``, whose error variance
+        is ``r2 [slice]`` per real component."""
+        return self.image(self._mean(self.coefficients(guess), r2))
+
+    def condition(
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional mean around ``guess`` and a conditional draw.
+
+        ``weights`` multiply the variances that the draw owes to the noise of the data and to the error of the guess:
+        (1, 1) is the exact draw, Langevin samplers need others.
+        """
+        mean = self._mean(self.coefficients(guess), r2)
+        drawn = mean + self._spread(r2, weights) * self._coefficient_noise(noise)
+        return self.image(mean), self.image(drawn)
+
+    def guess_error(self, guess: Tensor) -> Tensor:
+        """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
+
+        In mode k the data say x_k = data_k / e_k with variance sigma^2 / e_k, so the difference from the guess has
+        variance r2 + sigma^2 / e_k; r2 follows by Fisher scoring, in which modes that were hardly measured weigh
+        nothing. This estimates the error where something was measured and never trusts the rest less than that.
+        """
+        measured = self.values > 1e-3
+        values = self.values.clamp_min(1e-3).unsqueeze(-1)
+        difference = (self.data.unsqueeze(-1) / values - self.coefficients(guess)).abs() ** 2 / 2
+        floor = (self.sigma**2).reshape(-1, 1, 1, 1) / values
+        keep = measured.unsqueeze(-1)
+        r2 = difference.mean((1, 2, 3)).clamp_min(1e-12)
+        for _ in range(12):
+            weight = keep / (r2.reshape(-1, 1, 1, 1) + floor) ** 2
+            weight = weight.expand_as(difference)
+            update = (weight * (difference - floor)).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+            r2 = update.clamp_min(1e-12)
+        return r2
+
+    def residual(self, image: Tensor) -> Tensor:
+        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel."""
+        values = self.values.unsqueeze(-1)
+        gap = values * self.coefficients(image) - self.data.unsqueeze(-1)
+        return self.misfit.unsqueeze(-1) + (gap.abs() ** 2 / values.clamp_min(1e-6)).sum((1, 2))
+
+    def _mean(self, guess: Tensor, r2: Tensor) -> Tensor:
+        variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
+        values = self.values.unsqueeze(-1)
+        return (r2 * self.data.unsqueeze(-1) + variance * guess) / (r2 * values + variance)
+
+    def _spread(self, r2: Tensor, weights: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+        variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
+        measured = r2 * self.values.unsqueeze(-1)
+        total = measured + variance
+        return (variance * r2 * (weights[0] * measured + weights[1] * variance)).sqrt() / total
+
+    def _draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+        return self._mean(guess, r2) + self._spread(r2) * self._coefficient_noise(noise)
+
+    def _coefficient_noise(self, noise: Noise) -> Tensor:
+        return noise(*self.values.shape[1:]).movedim(1, -1)
+
+    def _variance(self) -> Tensor:
+        return (self.sigma**2).reshape(-1, 1, 1, 1)
+
+
+def row_system(problem: Problem) -> RowSystem:
+    """Set up the exact solver. ``problem.mask`` must be ``[phase]``."""
+    slices, sets, coils, readout, phase = problem.maps.shape
+    spread = _point_spread(problem)
+    vectors = problem.maps.new_empty((slices, readout, sets * phase, sets * phase))
+    values = problem.scale.new_empty((slices, readout, sets * phase))
+    for index in range(slices):
+        # [readout, coil, set * phase]: the coil Gram matrix of a row, times the point-spread function entry by entry.
+        rows = problem.maps[index].permute(2, 1, 0, 3).flatten(2)
+        matrix = (rows.mH @ rows) * spread.tile(sets, sets)
+        found, basis = torch.linalg.eigh(matrix)
+        vectors[index], values[index] = basis, found.clamp_min(0)
+    backprojected = adjoint(problem.kspace, problem.maps, problem.mask)
+    rows = backprojected.permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
+    data = (vectors.mH @ rows).squeeze(-1)
+    ranged = values > 1e-3
+    fit = vectors @ (data / values.clamp_min(1e-3) * ranged).unsqueeze(-1)
+    fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
+    misfit = ((problem.kspace - forward(fit, problem.maps, problem.mask)).abs() ** 2).sum((1, 2, 3))
+    samples = coils * readout * int(problem.mask.sum())
+    freedom = (samples - ranged.sum((1, 2))).clamp_min(0)
+    return RowSystem(vectors, values, data, problem.sigma, misfit, freedom, sets)
+
+
+def _point_spread(problem: Problem) -> Tensor:
+    """``F^H M F`` ``[phase, phase]`` of the mask along phase."""
+    transform = fourier_matrix(problem.maps.shape[-1], like=problem.maps)
+    return transform.mH @ (problem.mask.to(transform.dtype).unsqueeze(-1) * transform)

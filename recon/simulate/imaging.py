@@ -1,0 +1,98 @@
+"""One contrast of a subject: the signal equations applied to tissues, lesion and texture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError
+from recon.simulate.anatomy import BRAIN_TISSUES, CSF, FAT, GREY, MARROW, SCALP, TISSUES, WHITE
+from recon.simulate.contrast import Sequence, Tissue, draw_sequence, tissue_signals
+from recon.simulate.subject import Subject
+
+
+@dataclass(frozen=True)
+class ContrastImage:
+    """The magnitude ``[slice, readout, phase]`` (float32, mean over the brain 1) and how it was made."""
+
+    magnitude: NDArray[np.float32]
+    sequence: Sequence
+    facts: Mapping[str, str | float | int]
+
+
+def contrast_image(subject: Subject, contrast: str, generator: np.random.Generator) -> ContrastImage:
+    """The subject's magnitude image in one contrast.
+
+    For a semi-synthetic subject only its measured contrasts are possible. Raises ReconError otherwise.
+    """
+    sequence = draw_sequence(contrast, generator)
+    if subject.fractions is None:
+        if contrast not in subject.measured:
+            have = ", ".join(sorted(subject.measured))
+            raise ReconError(f"{subject.facts['source']}: only {have} was measured, {contrast} cannot be made from it")
+        image = subject.measured[contrast].copy()
+        if subject.lesion is not None:
+            image *= _lesion_ratio(subject, sequence)
+    else:
+        image = np.abs(_mix(subject, sequence))
+    mean = float(image[subject.brain].mean())
+    if not np.isfinite(mean) or mean <= 0:
+        raise ReconError(f"{subject.facts['source']}: the image has no signal in the brain")
+    facts: dict[str, str | float | int] = {
+        "sequence": sequence.kind if subject.fractions is not None else "measured",
+        "tr_ms": round(sequence.repetition_time, 1),
+        "te_ms": round(sequence.echo_time, 1),
+    }
+    if sequence.inversion_time:
+        facts["ti_ms"] = round(sequence.inversion_time, 1)
+    if sequence.b_value:
+        facts["b_value"] = sequence.b_value
+    return ContrastImage((image / mean).astype(np.float32), sequence, facts)
+
+
+def _mix(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
+    """Signed signal of the mixture: sum over tissues of fraction times signal, with lesion and texture."""
+    assert subject.fractions is not None
+    fractions = subject.fractions
+    healthy = tissue_signals(subject.tissues, sequence)
+    image = np.tensordot(healthy, fractions, 1)
+    if subject.lesion is not None and subject.lesioned_tissues is not None:
+        changed = tissue_signals(subject.lesioned_tissues, sequence)
+        indices = [TISSUES.index(name) for name in BRAIN_TISSUES]
+        brain = fractions[indices]
+        difference = np.tensordot(changed[indices] - healthy[indices], brain, 1)
+        image = image + subject.lesion.core * difference
+        loss = subject.lesion.core * subject.lesion.cavity
+        image = image * (1 - loss) + loss * healthy[CSF] * fractions[[CSF, *indices]].sum(0)
+    # Relaxation times vary by a few per cent within a tissue: a first-order change of the signal with T1 and T2.
+    slope = _relative_slope(subject.tissues, sequence)
+    image = image + 0.04 * subject.texture * np.tensordot(slope * healthy, fractions, 1)
+    return image.astype(np.float32)
+
+
+def _relative_slope(tissues: Mapping[str, Tissue], sequence: Sequence) -> NDArray[np.float32]:
+    """d ln S / d ln (T1 and T2 together) of every tissue, bounded: near a null the logarithm has no slope."""
+    step = 0.02
+    longer = {
+        name: replace(tissue, t1=tissue.t1 * (1 + step), t2=tissue.t2 * (1 + step)) for name, tissue in tissues.items()
+    }
+    before, after = tissue_signals(tissues, sequence), tissue_signals(longer, sequence)
+    slope = (after - before) / np.maximum(np.abs(before), 1e-3) / step
+    # In fat and skin the texture is structure (septa, follicles), not relaxation: as strong as in muscle.
+    slope[[FAT, SCALP, MARROW]] = 3.0
+    return np.clip(slope, -3, 3).astype(np.float32)
+
+
+def _lesion_ratio(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
+    """What a lesion multiplies a measured magnitude with: the ratio of signals of white and grey matter."""
+    assert subject.lesion is not None
+    assert subject.lesioned_tissues is not None
+    indices = [WHITE, GREY]
+    healthy = float(np.abs(tissue_signals(subject.tissues, sequence)[indices]).mean())
+    changed = float(np.abs(tissue_signals(subject.lesioned_tissues, sequence)[indices]).mean())
+    fluid = float(np.abs(tissue_signals(subject.tissues, sequence)[CSF]))
+    core, cavity = subject.lesion.core, subject.lesion.cavity
+    ratio = 1 + core * (changed / healthy - 1)
+    loss = core * cavity
+    return (ratio * (1 - loss) + loss * fluid / healthy).astype(np.float32)
