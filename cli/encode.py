@@ -454,6 +454,8 @@ def _write_json(path: Path, result: dict[str, Any]) -> None:
 
 
 def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
+    from recon.encode.drift_report import NO_SAMPLES
+
     size = result["token_size_mm"]
     lines = [
         f"{result['encoder']} ({result['weights_hash'][:24]}), licence {result['licence']}; exploratory",
@@ -471,6 +473,8 @@ def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
         if report.samples:
             values = [sample.token_cosine for sample in report.samples]
             lines.append(f"  {len(values)} posterior samples: cosine {min(values):.5f} to {max(values):.5f}")
+        elif series.samples is None and series.kind == "result of posterior":
+            lines.append(f"  {NO_SAMPLES}")
         floor = [replica.token_cosine for replica in report.control_noise_floor.replicas]
         lines.append(
             f"  random-init control: {control.token_cosine:.5f}, its noise alone {min(floor):.5f} to {max(floor):.5f}"

@@ -17,6 +17,7 @@ COLUMNS = (
     *("name", "what", "token_distance", "token_cosine", "token_cosine_p5", "relative_l2", "pooled_cosine", "tokens"),
     *("hfen", "ssim", "dists"),
 )
+NO_SAMPLES = "no posterior samples stored in this file; reconstruct with --keep-samples to see their spread"
 
 
 def as_values(series: Series, report: DriftReport) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def as_values(series: Series, report: DriftReport) -> dict[str, Any]:
             "source": report.noise_floor.source,
             "replicas": [asdict(replica) for replica in report.noise_floor.replicas],
         },
+        "posterior_samples_missing": None if report.samples else NO_SAMPLES,
         "posterior_samples": None
         if not report.samples
         else {

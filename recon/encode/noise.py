@@ -1,12 +1,11 @@
 """The noise level of a series, and more noise of that level: what a noise floor is made of."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.volumes import Series
 from recon.errors import ReconError
+from recon.scan import Scan
 
 FOREGROUND = 0.1  # of the 99th percentile: above it a voxel counts as signal
 
@@ -27,7 +26,9 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
     if series.noise_std is not None:
         return series.noise_std, signal / series.noise_std, "noise level of the scan, from the result file"
     if series.measured:
-        level = scan_noise(series.path)
+        from recon.scan import open_scan
+
+        level = scan_noise(open_scan(series.path))
         return level, signal / level, "noise level of the scan, from its k-space"
     level = estimate_noise(np.moveaxis(series.values, slice_axis, 0), low)
     if not level > 0:
@@ -37,7 +38,7 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
     return level, signal / level, "estimated from the reference image"
 
 
-def scan_noise(path: Path) -> float:
+def scan_noise(scan: Scan) -> float:
     """Noise per real component in the image of a fully sampled scan, in its units: the median over its middle slice.
 
     The noise covariance of the coils, carried through whitening and combination. Raises ReconError when the scan
@@ -46,9 +47,7 @@ def scan_noise(path: Path) -> float:
     import torch
 
     from recon.acquisition.problem import calibrate, calibrated_receiver
-    from recon.scan import open_scan
 
-    scan = open_scan(path)
     problem = calibrate(scan, calibrated_receiver(scan), [scan.shape[0] // 2])
     shape = (1, problem.maps.shape[1], *problem.kspace.shape[-2:])
     return float(problem.magnitude(problem.sigma.reshape(1, 1, 1, 1) * torch.ones(shape)).median())
