@@ -100,7 +100,9 @@ def write_figure(path: str | Path, reference: ReferenceView, series: Series, rep
     for axis in axes[:3]:
         axis.set_axis_off()
     _plot_distances(axes[3], report)
-    figure.suptitle(f"{reference.encoder.name}, exploratory: {report.verdict}", fontsize=9)
+    encoder = reference.encoder
+    weights = encoder.weights_hash if encoder.weights_hash.startswith("random") else encoder.weights_hash[:12]
+    figure.suptitle(f"{encoder.name} ({weights}), exploratory: {report.verdict}", fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 
