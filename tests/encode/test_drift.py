@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -149,6 +149,7 @@ def test_replicas_have_the_stated_noise() -> None:
     assert noisy.std() == pytest.approx(1.5, rel=0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
 def test_cosine_distance_of_equal_and_scaled_vectors(seed: int, factor: float) -> None:
     first = torch.randn(5, 16, generator=torch.Generator().manual_seed(seed))
