@@ -102,7 +102,7 @@ class IterativeSystem:
         return torch.zeros_like(self.data)
 
     def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
-        """The conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
+        """Conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
         weight = self._weight(r2)
         return self._solve(self.data + weight * guess, weight, guess)
 
