@@ -42,12 +42,14 @@ SUPPORT = 0.8
 class Receiver:
     """What is estimated once a scan: noise, whitening and coil compression.
 
-    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it.
+    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it. ``sigma`` is the
+    noise relative to the image scale, the median over the slices looked at: what a scan's sampling schedule follows.
     """
 
     noise: Noise
     mixing: Tensor
     unmixing: Tensor
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def calibrated_receiver(
     kept = min(coils or scan.shape[1], scan.shape[1])
     compression = compression_matrix(calibration, kept)
     unmixing = torch.linalg.inv(whitening) @ compression.mH
-    return Receiver(noise, compression @ whitening, unmixing)
+    calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
+    sigma = 1 / float(calibration_scale(calibration, shape).median())
+    return Receiver(noise, compression @ whitening, unmixing, sigma)
 
 
 def check_calibration(scan: Scan) -> None:
@@ -173,12 +177,10 @@ def calibrate(
     kspace = apply_coil_matrix(mixing, kspace * mask)
     calibration = apply_coil_matrix(mixing, calibration)
     readout_crop = centre_slice(kspace.shape[-2], min(scan.image_shape[0], kspace.shape[-2]))
-    if mask.dim() == 1 and scan.image_shape[0] < kspace.shape[-2]:
-        # Rows are independent along a fully sampled readout, so oversampling is dropped before the work, not after.
+    calibration, shape = _shown_calibration(scan, calibration)
+    if shape[0] < kspace.shape[-2]:
         kspace = to_kspace(to_image(kspace, (-2,))[..., readout_crop, :], (-2,))
-        calibration = _crop_field_of_view(calibration, scan.shape[2], scan.image_shape[0])
-        readout_crop = slice(0, scan.image_shape[0])
-    shape = (kspace.shape[-2], kspace.shape[-1])
+        readout_crop = slice(0, shape[0])
     maps, _ = espirit_maps(calibration, shape, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
     maps = maps * low_resolution_phase(calibration, maps)
@@ -192,6 +194,16 @@ def calibrate(
         unmixing=receiver.unmixing.to(device),
         crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
     )
+
+
+def _shown_calibration(scan: Scan, calibration: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The calibration of the field of view that is worked on, and its image shape.
+
+    Rows are independent along a fully sampled readout, so oversampling is dropped before the work, not after."""
+    if scan.mask.ndim == 1 and scan.image_shape[0] < scan.shape[2]:
+        cropped = _crop_field_of_view(calibration, scan.shape[2], scan.image_shape[0])
+        return cropped, (scan.image_shape[0], scan.shape[3])
+    return calibration, (scan.shape[2], scan.shape[3])
 
 
 def _crop_field_of_view(calibration: Tensor, full: int, kept: int) -> Tensor:

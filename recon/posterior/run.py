@@ -162,7 +162,7 @@ def reconstruct(
             warnings.append(f"contrast '{contrast}' is unknown to the prior: its general slot is used")
         slot = UNKNOWN_SLOT if known is None else known
     slices = scan.shape[0]
-    batch = options.batch or _batch(scan, options)
+    batch = options.batch or _batch(scan, options, device)
     audits: list[SliceAudit] = []
     calls = 0
     plan: Plan | None = None
@@ -199,7 +199,7 @@ def reconstruct(
                     inflation = noise_inflation(system)
                     system = system.with_sigma(system.sigma * inflation)
             if options.method == "posterior" and prior is not None and system is not None:
-                plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
+                plan = plan_for(options, scan.acceleration, receiver.sigma)
                 total = slices * plan.schedule.steps
                 done = first * plan.schedule.steps
 
@@ -282,6 +282,8 @@ def prior_denoise(
         with watch.stage("network"), torch.set_grad_enabled(gradient), low_precision(image.device):
             flat = image.flatten(0, 2)
             width = max(1, pixels // (flat.shape[-1] * flat.shape[-2]))
+            if flat.device.type == "cpu":  # larger batches are not faster there, and how convolutions round depends on them
+                width = min(width, image.shape[1] * image.shape[2])
             parts = []
             for part in flat.split(width):
                 level = torch.full((part.shape[0],), sigma, device=part.device)
@@ -366,11 +368,11 @@ def _image_shape(scan: Scan) -> tuple[int, int]:
     return min(scan.image_shape[0], scan.shape[2]), min(scan.image_shape[1], scan.shape[3])
 
 
-def _batch(scan: Scan, options: ReconstructionOptions) -> int:
-    """Slices at a time, so that memory does not grow with the slices of a scan."""
+def _batch(scan: Scan, options: ReconstructionOptions, device: torch.device | str) -> int:
+    """Slices at a time, so that memory does not grow with the slices of a scan; a processor gains nothing by many."""
     readout, phase = min(scan.shape[2], scan.image_shape[0]), scan.shape[3]
     bytes_each = 8 * readout * (options.map_sets * phase) ** 2 if scan.mask.ndim == 1 else 8 * readout * phase * 200
-    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), 8))
+    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), 2 if torch.device(device).type == "cpu" else 8))
 
 
 def default_device() -> str:
@@ -380,4 +382,5 @@ def default_device() -> str:
 
 def physical_threads() -> int:
     """Threads that this process may use."""
-    return len(os.sched_getaffinity(0))
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -5,6 +5,7 @@ low-resolution phase have in training the statistics that they will have in reco
 """
 
 import dataclasses
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -95,15 +96,17 @@ def prepare_all(
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
     jobs = [(path, folder / f"{path.stem}.h5", options) for path in paths]
-    workers = min(processes or len(os.sched_getaffinity(0)), max(1, len(jobs)))
-    import multiprocessing
-
+    workers = min(processes or _cores(), max(1, len(jobs)))
     # One thread each, a single worker too: threads that share a core mostly wait for each other.
-
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         yield from pool.map(_prepare_one, jobs)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
