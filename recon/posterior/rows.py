@@ -21,7 +21,7 @@ from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward
 from recon.posterior.noise import Noise
 
-RANGE = 1e-3  # eigenvalues of A^H A below this are taken as unmeasured
+SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class RowSystem:
         variance r2 + sigma^2 / e_k; r2 follows by Fisher scoring, in which modes that were hardly measured weigh
         nothing. This estimates the error where something was measured and never trusts the rest less than that.
         """
-        measured = self.values > RANGE
-        values = self.values.clamp_min(RANGE).unsqueeze(-1)
+        measured = self.values > SMALLEST
+        values = self.values.clamp_min(SMALLEST).unsqueeze(-1)
         difference = (self.data.unsqueeze(-1) / values - self.coefficients(guess)).abs() ** 2 / 2
         floor = (self.sigma**2).reshape(-1, 1, 1, 1) / values
         keep = measured.unsqueeze(-1)
@@ -120,10 +120,15 @@ class RowSystem:
         return r2
 
     def residual(self, image: Tensor) -> Tensor:
-        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel."""
-        values = self.values.unsqueeze(-1)
-        gap = values * self.coefficients(image) - self.data.unsqueeze(-1)
-        return self.misfit.unsqueeze(-1) + (gap.abs() ** 2 / values.clamp_min(1e-6)).sum((1, 2))
+        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel.
+
+        The misfit holds the term |data_k|^2 / e_k of the hardly measured modes, which its fit left out.
+        """
+        values, data = self.values.unsqueeze(-1), self.data.unsqueeze(-1)
+        coefficients = self.coefficients(image)
+        measured = (values * coefficients - data).abs() ** 2 / values.clamp_min(SMALLEST)
+        hardly = values * coefficients.abs() ** 2 - 2 * (coefficients.conj() * data).real
+        return self.misfit.unsqueeze(-1) + torch.where(values > SMALLEST, measured, hardly).sum((1, 2))
 
     def _mean(self, guess: Tensor, r2: Tensor) -> Tensor:
         variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
@@ -171,7 +176,7 @@ def row_system(problem: Problem, line_noise: Tensor | None = None) -> RowSystem:
         """``U^H A^H y`` and what is left of each line by the least-squares image."""
         rows = adjoint(kspace, problem.maps, lines).permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
         data = (vectors.mH @ rows).squeeze(-1)
-        fit = vectors @ (data / values.clamp_min(RANGE) * (values > RANGE)).unsqueeze(-1)
+        fit = vectors @ (data / values.clamp_min(SMALLEST) * (values > SMALLEST)).unsqueeze(-1)
         fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
         return data, ((kspace - forward(fit, problem.maps, lines)).abs() ** 2).sum((1, 2))
 
@@ -203,7 +208,7 @@ def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
         found, basis = torch.linalg.eigh(matrices)
         return found, basis
     rows, size, _ = matrices.shape
-    values = torch.zeros((rows, size))
+    values = matrices.real.new_zeros((rows, size))
     vectors = torch.eye(size, dtype=matrices.dtype).repeat(rows, 1, 1)
     inside = matrices.diagonal(dim1=1, dim2=2).real > 1e-9
     for row in range(rows):
@@ -226,4 +231,4 @@ def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
     except RuntimeError:  # torch.linalg.LinAlgError
         pass
     found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
-    return found.to(torch.float32), basis.to(matrix.dtype)
+    return found.to(matrix.real.dtype), basis.to(matrix.dtype)
