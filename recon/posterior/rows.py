@@ -150,7 +150,7 @@ def row_system(problem: Problem) -> RowSystem:
     fit = vectors @ (data / values.clamp_min(1e-3) * ranged).unsqueeze(-1)
     fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
     misfit = ((problem.kspace - forward(fit, problem.maps, problem.mask)).abs() ** 2).sum((1, 2, 3))
-    samples = coils * readout * int(problem.mask.sum())
+    samples = coils * readout * problem.mask.sum()
     freedom = (samples - ranged.sum((1, 2))).clamp_min(0)
     return RowSystem(vectors, values, data, problem.sigma, misfit, freedom, sets)
 

@@ -1,6 +1,7 @@
 """Reconstruct a scan: calibrate, sample or solve, audit and write, a bounded number of slices at a time."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -89,13 +90,14 @@ def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) 
         schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
         return Plan(schedule, options.samples or 4)
     if acceleration <= 2.5:
-        start, steps, samples = 0.5, 8, 4
+        usual, steps, samples = 0.5, 8, 4
     elif acceleration <= 5:
-        start, steps, samples = 1.0, 16, 4
+        usual, steps, samples = 1.0, 16, 4
     else:
-        start, steps, samples = 5.0, 24, 8
-    start = max(start, 10 * sigma)
-    schedule = Schedule(options.start or start, options.steps or steps, options.last or 0.01)
+        usual, steps, samples = 5.0, 24, 8
+    start = options.start or max(usual, 20 * sigma)
+    extra = round(6 * math.log10(max(1.0, start / usual)))  # the same density of levels over the longer way
+    schedule = Schedule(start, options.steps or steps + extra, min(options.last or 0.03, start))
     return Plan(schedule, options.samples or samples)
 
 
