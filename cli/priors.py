@@ -141,3 +141,11 @@ class _TrainingBar:
         self.seen = progress.images
         if progress.event and progress.event != "state saved":
             note(f"{progress.event} at {progress.images} images")
+
+    def show_stage(self, progress: "Progress") -> None:
+        """Progress of a run of many stages, whose length and stage's name may change on the way."""
+        self._bar.total = progress.total
+        self._bar.update(progress.images - self._bar.n)
+        text = f"{progress.event}, epoch {progress.epochs:.1f}, loss {progress.loss:.4f}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self.seen = progress.images
