@@ -102,9 +102,11 @@ def test_search_stores_grid_choice_and_reasons(searched: Path, prior: Path) -> N
     ]  # fmt: skip
     best = min(grid, key=lambda entry: entry["nrmse"])
     assert (values["rate"], values["images"]) == (best["rate"], best["images"])
-    assert best["nrmse_error"] > 0 and values["choice"]["patients"] == 4
+    assert best["nrmse_error"] > 0
+    assert values["choice"]["patients"] == 4
     assert values["explanation"].count(". ") == 1, "two sentences"
-    assert f"{best['nrmse']:.4f}" in values["explanation"] and "epochs" in values["explanation"]
+    assert f"{best['nrmse']:.4f}" in values["explanation"]
+    assert "epochs" in values["explanation"]
     assert (out / "finetuning.png").stat().st_size > 10_000
     text = (out / "FINETUNING.md").read_text()
     assert all(f"{entry['nrmse']:.4f}" in text for entry in grid)
@@ -113,7 +115,8 @@ def test_search_stores_grid_choice_and_reasons(searched: Path, prior: Path) -> N
     assert after.facts.r2_values != before.facts.r2_values, "measured again on the target data"
     assert after.facts.r2_values == pytest.approx(best["denoising"])
     record = after.facts.training["finetuning"][0]
-    assert record["patients"] == 4 and record["seen"]["scale"]["median"] > 0
+    assert record["patients"] == 4
+    assert record["seen"]["scale"]["median"] > 0
     assert set(values["forgetting"]) == {"T1", "T2"}
     assert not list(out.rglob("state.safetensors"))
 
@@ -134,7 +137,8 @@ def test_every_patient_is_judged_once_by_runs_that_never_saw_it(searched: Path) 
 
 def test_finished_run_is_kept_and_other_options_are_refused(searched: Path, prior: Path) -> None:
     again = finetune(prior, searched / "flair", searched / "out", SEARCH, device="cpu")
-    assert again.kept and again.images > 0
+    assert again.kept
+    assert again.images > 0
     with pytest.raises(ReconError, match="other options"):
         finetune(prior, searched / "flair", searched / "out", FinetuneOptions(rate=1e-4, images=8), device="cpu")
 
@@ -162,23 +166,25 @@ def test_rate_reaches_its_value_and_stays() -> None:
 
     options = training_options(SMALL, SEARCH, 1e-3, 160, warmup=16.0)
     rates = [learning_rate_at(options, images) for images in range(4, 164, 4)]
-    assert rates[0] == pytest.approx(2.5e-4) and rates[3:] == [1e-3] * 37
+    assert rates[0] == pytest.approx(2.5e-4)
+    assert rates[3:] == [1e-3] * 37
 
 
 def test_given_rate_and_length_skip_the_search(prior: Path, cohort: Path, tmp_path: Path) -> None:
     outcome = finetune(prior, cohort, tmp_path / "out", FinetuneOptions(rate=1e-3, images=17), device="cpu")
-    assert outcome.images == 16 and outcome.epochs == pytest.approx(16 / 9)
+    assert outcome.images == 16
+    assert outcome.epochs == pytest.approx(16 / 9)
     assert not (tmp_path / "out" / "search").exists()
 
 
 def test_new_contrast_changes_no_output_of_old_ones(prior: Path) -> None:
-    from recon.prior.finetuning.run import _start_slots
+    from recon.prior.finetuning.session import start_slots
 
     loaded = load_prior(prior)
     image = torch.randn(4, 24, 24, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     sigma, slot = torch.full((4,), 0.3), torch.tensor([0, 1, 2, 3])
     before = loaded.denoiser(image, sigma, slot)
-    _start_slots(loaded, {**loaded.facts.slots, "FLAIR": 3})
+    start_slots(loaded, {**loaded.facts.slots, "FLAIR": 3})
     after = loaded.denoiser(image, sigma, slot)
     assert torch.equal(before[:3], after[:3])
     assert torch.equal(
@@ -196,15 +202,15 @@ def test_training_a_new_contrast_leaves_the_other_slots_rows(searched: Path, pri
 def test_lora_is_small_mergeable_and_readable_by_peft(prior: Path, cohort: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
-    from recon.prior.adapters import add_lora, adapter_share, merge_lora
+    from recon.prior.adapters import adapter_share, add_lora, merge_lora
 
     options = FinetuneOptions(rate=3e-3, images=32, adapter="lora")
     outcome = finetune(prior, cohort, tmp_path / "out", options, device="cpu")
     assert 0 < outcome.values["adapter_share"] < 0.05
     merged, base = load_prior(tmp_path / "out"), load_prior(prior)
-    from recon.prior.finetuning.run import _start_slots
+    from recon.prior.finetuning.session import start_slots
 
-    _start_slots(base, merged.facts.slots)
+    start_slots(base, merged.facts.slots)
     base.denoiser.network = PeftModel.from_pretrained(base.denoiser.network, tmp_path / "out" / "adapter").eval()
     image = torch.randn(1, 24, 24, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     arguments = (image, torch.full((1,), 0.3), torch.tensor([3]))
@@ -292,21 +298,24 @@ def test_bad_scans_are_named_and_skipped_only_when_asked(cohort: Path, tmp_path:
         gather(cohort, tmp_path / "prepared", skip_bad=False)
     patients, skipped = gather(cohort, tmp_path / "prepared", skip_bad=True)
     assert [patient.name for patient in patients] == [f"new{i}" for i in range(4)]
-    assert len(skipped) == 2 and any("nan_FLAIR.h5" in reason for reason in skipped)
+    assert len(skipped) == 2
+    assert any("nan_FLAIR.h5" in reason for reason in skipped)
 
 
 def test_command_line(prior: Path, cohort: Path, tmp_path: Path, run_cli: Callable[..., object]) -> None:
     words = ("finetune", "--prior", prior, "--data", cohort, "--out", tmp_path / "out", "--device", "cpu", "--json")
     outcome = run_cli(*words, "--rate", "1e-3", "--images", "8")
     assert outcome.code == 0, outcome.err  # type: ignore[attr-defined]
-    assert outcome.json["images"] == 8 and outcome.json["epochs"] == pytest.approx(8 / 9)  # type: ignore[attr-defined]
+    assert outcome.json["images"] == 8
+    assert outcome.json["epochs"] == pytest.approx(8 / 9)
     for extra, message in (
         (("--rate", "1e-3"), "rate and images go together"),
         (("--budget", "soon"), "not a duration"),
         (("--device", "abacus"), "choose cpu or cuda"),
     ):
         outcome = run_cli(*words, *extra)
-        assert outcome.code == 2 and message in outcome.err  # type: ignore[attr-defined]
+        assert outcome.code == 2
+        assert message in outcome.err
 
 
 @given(
@@ -319,7 +328,8 @@ def test_budget_is_kept_or_the_smallest_plan_says_so(costs: tuple[float, float],
     plan = whole_plan(FinetuneOptions(), patients, 8, 1e-3, 72_000)
     fitted = fit_budget(plan, Costs(*costs), budget, folds_fixed=False)
     assert fitted.seconds == pytest.approx(Costs(*costs).of(fitted))
-    assert set(fitted.rates) <= set(plan.rates) and set(fitted.lengths) <= set(plan.lengths)
+    assert set(fitted.rates) <= set(plan.rates)
+    assert set(fitted.lengths) <= set(plan.lengths)
     fits = fitted.seconds <= budget
     assert fits or (fitted.folds, len(fitted.rates), len(fitted.lengths)) == (1, 1, 1)
     assert fits == (not any("smallest plan" in entry for entry in fitted.left_out))
@@ -344,7 +354,8 @@ def test_folds_split_patients(count: int, folds: int, seed: int) -> None:
     for training, part in splits:
         assert {p.name for p in training} | {p.name for p in part} == {p.name for p in patients}
         assert not {p.name for p in training} & {p.name for p in part}
-        assert training and part
+        assert training
+        assert part
     assert len(held) == len(set(held))
     assert folds == 1 or len(held) == count
 
@@ -364,7 +375,8 @@ def test_choice_finds_the_interior_optimum_and_its_paired_error() -> None:
     assert choice.best.gain_error == pytest.approx(0.1 * values.std(ddof=1) / np.sqrt(12), rel=0.1)
     assert "8.0 epochs" in choice.explanation
     nothing = choose([records[0], Record(0, 1e-3, 100, {n: 1.1 * v for n, v in patients.items()}, (1.0,))], 50, 4)
-    assert nothing.images == 0 and "kept unchanged" in nothing.explanation
+    assert nothing.images == 0
+    assert "kept unchanged" in nothing.explanation
 
 
 def test_one_person_under_two_names_is_found_and_kept_together(tmp_path: Path) -> None:
@@ -380,10 +392,12 @@ def test_one_person_under_two_names_is_found_and_kept_together(tmp_path: Path) -
     assert [pair[:2] for pair in same_person(scans)] == [("copy", "p0")]
     patients, _ = gather(tmp_path, tmp_path / "prepared", skip_bad=False)
     merged = merge_persons(patients, [("copy", "p0")])
-    assert [p.name for p in merged] == ["copy", "p1", "p2"] and len(merged[0].scans) == 2
+    assert [p.name for p in merged] == ["copy", "p1", "p2"]
+    assert len(merged[0].scans) == 2
     left = [scan for scan in scans if scan.subject in ("copy", "p1")]
     right = [scan for scan in scans if scan.subject in ("p0", "p2")]
-    assert len(overlap(left, right)) == 1 and "look like one person" in overlap(left, right)[0]
+    assert len(overlap(left, right)) == 1
+    assert "look like one person" in overlap(left, right)[0]
     assert "subject p1 is in training and in validation" in overlap(left, left)
 
 

@@ -18,6 +18,7 @@ from recon.prior.denoiser import Denoiser, low_precision
 from recon.seeding import torch_generator
 
 SIDE = 64
+SAMPLES = 12  # prior samples that fine-tuning checks
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,14 @@ def _explain(
     where = f"on {patients} held-out patients at R = {acceleration:g}"
     if best.images == 0:
         return (
-            f"No candidate beat the prior as it came {where} (NRMSE {before.nrmse:.4f} ± {before.nrmse_error:.4f}), so it "
-            f"was kept unchanged. Rates {rates[0]:.2g} to {rates[-1]:.2g} for {lengths[0]} to {lengths[-1]} images were "
-            "tried; lower rates, shorter runs or more patients may help."
+            f"No candidate beat the prior as it came {where} (NRMSE {before.nrmse:.4f} ± {before.nrmse_error:.4f}), so "
+            f"it was kept unchanged. Rates {rates[0]:.2g} to {rates[-1]:.2g} for {lengths[0]} to {lengths[-1]} images "
+            "were tried; lower rates, shorter runs or more patients may help."
         )
     first = (
-        f"Rate {best.rate:.2g} for {best.images} images ({best.images / slices:.1f} epochs of {slices:.0f} slices) gave the "
-        f"lowest NRMSE {where}: {best.nrmse:.4f} ± {best.nrmse_error:.4f} (standard error), against {before.nrmse:.4f} "
-        f"without fine-tuning (paired difference {best.gain:.4f} ± {best.gain_error:.4f})."
+        f"Rate {best.rate:.2g} for {best.images} images ({best.images / slices:.1f} epochs of {slices:.0f} slices) "
+        f"gave the lowest NRMSE {where}: {best.nrmse:.4f} ± {best.nrmse_error:.4f} (standard error), against "
+        f"{before.nrmse:.4f} without fine-tuning (paired difference {best.gain:.4f} ± {best.gain_error:.4f})."
     )
     along_rate = [entry for entry in grid if entry.rate == best.rate]
     notes = []
