@@ -93,6 +93,7 @@ def pretrain(
 
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
+    import os
     import time
 
     from recon.configuration import load_config
@@ -108,6 +109,8 @@ def pretrain(
         stop = dry_run * options.batch if dry_run else None
         facts = run(options, scans, Path(out), bar.show, device=device, stop_after=stop)
     seconds = time.monotonic() - started
+    if int(os.environ.get("RANK", "0")) != 0:
+        return  # under accelerate launch one process speaks
     if facts is None:
         result = {"output": out, "images": bar.seen, "seconds": seconds, "finished": False}
         lines = [f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
