@@ -48,7 +48,7 @@ def finetune(
     """
     import os
 
-    from cli.priors import _TrainingBar
+    from cli.priors import TrainingBar
     from recon.configuration import load_config
     from recon.errors import ReconError
     from recon.prior.finetuning.plan import FinetuneOptions, parse_duration
@@ -72,7 +72,7 @@ def finetune(
         torch.set_num_threads(physical_threads())
     old = open_folder(old_data) if old_data else []
     folder = Path(prior) if prior else shipped_prior()
-    with _TrainingBar(0) as bar:
+    with TrainingBar(0) as bar:
         outcome = run(
             folder, Path(data), Path(out), options, skip_bad=skip_bad, old_data=old, device=device,
             report=bar.show_stage, note=note,

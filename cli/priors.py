@@ -105,7 +105,7 @@ def pretrain(
     options = load_config(TrainingOptions, config, overrides)
     scans = open_folder(data)
     started = time.monotonic()
-    with _TrainingBar(options.images) as bar:
+    with TrainingBar(options.images) as bar:
         stop = dry_run * options.batch if dry_run else None
         facts = run(options, scans, Path(out), bar.show, device=device, stop_after=stop)
     seconds = time.monotonic() - started
@@ -120,7 +120,7 @@ def pretrain(
     emit(result, lines, as_json)
 
 
-class _TrainingBar:
+class TrainingBar:
     """A tqdm bar in images; events as lines. Off a terminal, one line a minute."""
 
     def __init__(self, total: int) -> None:
@@ -132,7 +132,7 @@ class _TrainingBar:
         self._bar = tqdm(total=total, unit="image", desc="training", mininterval=interval, dynamic_ncols=True)
         self.seen = 0
 
-    def __enter__(self) -> "_TrainingBar":
+    def __enter__(self) -> "TrainingBar":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -440,3 +440,27 @@ def test_forgetting_is_measured(prior: Path) -> None:
     with torch.no_grad():
         after.denoiser.network.conv_out.weight.mul_(3)  # type: ignore[union-attr, operator]
     assert min(forgetting(before.denoiser, after.denoiser, scans, before.facts.slots).values()) > 1.05
+
+
+@pytest.mark.slow
+def test_raw_scans_are_prepared_and_judged_with_their_own_coils(
+    prior: Path, tmp_path: Path, run_cli: Callable[..., object]
+) -> None:
+    from recon.prior.finetuning.judging import build_cases
+
+    words = ("simulate", "--out", tmp_path / "scans", "--subjects", 3, "--contrast", "FLAIR", "--stroke")
+    assert run_cli(*words, "--size", "64,64", "--slices", 2, "--coils", 4).code == 0  # type: ignore[attr-defined]
+    command = ("finetune", "--prior", prior, "--data", tmp_path / "scans", "--out", tmp_path / "out", "--device", "cpu")
+    outcome = run_cli(*command, "--rate", "1e-3", "--images", "8", "--json")
+    assert outcome.code == 0, outcome.err  # type: ignore[attr-defined]
+    assert len(list((tmp_path / "out" / "prepared").glob("*.h5"))) == 3
+    patients, _ = gather(tmp_path / "scans", tmp_path / "out" / "prepared", skip_bad=False)
+    cases = build_cases(patients, 2.0, 1, 0)
+    assert len(cases) == 3
+    for case in cases:
+        assert not case.simulated
+        assert int(case.problem.mask.sum()) < 0.65 * case.problem.mask.numel()
+        system = case.system()
+        image = case.problem.magnitude(system.mean(system.zeros(), torch.full_like(system.sigma, 10.0)))[0, 0].numpy()
+        error = np.linalg.norm(image - case.reference) / np.linalg.norm(case.reference)
+        assert error < 0.3, "the reference is in the units of the reconstruction"
