@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import priors, scans, simulation
+from cli import encode, evaluation, priors, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -23,8 +23,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 scans.register(app)
+evaluation.register(app)
 simulation.register(app)
 priors.register(app)
+encode.register(app)
 
 
 @app.callback()

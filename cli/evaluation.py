@@ -1,0 +1,99 @@
+"""Commands that judge results: evaluate."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from cli.output import emit
+
+KEYS = ("nrmse", "psnr", "ssim", "hfen")
+LESION_KEYS = ("lesion_contrast_error", "lesion_nrmse")
+
+
+class ListOptions(TyperCommand):
+    """A command whose ``--reference`` and ``--lesions`` take several files in a row, as shell patterns give them.
+
+    Only after the results have been named: in ``recon evaluate --reference a.h5 b.h5`` the second file is a result.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        option, results_named = "", False
+        for word in args:
+            first_value = words[-1:] == [option]
+            if word.startswith("-"):
+                option = word
+            elif option in ("--reference", "--lesions") and not first_value and results_named:
+                words.append(option)
+            elif not (first_value and option in ("--reference", "--lesions", "--table")):
+                results_named = True
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.command(cls=ListOptions)(evaluate)
+
+
+def evaluate(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI images.")
+    ],
+    reference: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE...",
+            help="What to compare with: fully sampled scans (root sum of squares over the coils, or the reference "
+            "stored in the file), results, or NIfTI. One for all results, or one each: matched by the scan's name, "
+            "else by order.",
+        ),
+    ],
+    lesions: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Lesion masks: HDF5 with a dataset 'lesion', or NIfTI. Matched alike."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")] = None,
+    slices: Annotated[bool, typer.Option("--slices", help="Add one row a slice.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """How close results are to a reference: NRMSE, PSNR and SSIM (as fastMRI defines them), HFEN, lesion contrast.
+
+    Images are compared as they are, without rescaling; the column 'scale' tells the factor that would fit best.
+    """
+    from recon.quality.comparison import compare_files, mean_row, write_table
+
+    rows = compare_files(results, reference, lesions or [], per_slice=slices)
+    volumes = [row for row in rows if row["slice"] is None]
+    mean = mean_row(volumes)
+    if table is not None:
+        write_table(table, [*rows, *([mean] if len(volumes) > 1 else [])])
+    keys = [*KEYS, *(LESION_KEYS if lesions else ())]
+    summary = {key: mean[key] for key in keys}
+    output = {} if table is None else {"output": str(table)}
+    emit({**summary, **output, "scans": rows}, _lines(rows, mean, keys, len(volumes)), as_json)
+
+
+def _lines(rows: list[dict[str, Any]], mean: dict[str, Any], keys: list[str], count: int) -> list[str]:
+    """The table for people: one line a scan, and the mean of several."""
+    shown = [*rows, *([mean] if count > 1 else [])]
+    names = [row["scan"] if row["slice"] is None else f"  slice {row['slice']}" for row in shown]
+    methods = [str(row["method"]) for row in shown]
+    width, method_width = max(4, *map(len, names)), max(6, *map(len, methods))
+    heads = {"lesion_contrast_error": "lesion contrast error", "lesion_nrmse": "lesion nrmse"}
+    columns = [*keys, "scale"]
+    titles = [heads.get(key, key) for key in columns]
+    lines = ["  ".join([f"{'scan':<{width}}", f"{'method':<{method_width}}", *(f"{title:>8}" for title in titles)])]
+    for name, method, row in zip(names, methods, shown, strict=True):
+        cells = [
+            f"{'':>{max(8, len(title))}}" if row[key] is None else f"{_number(key, row[key]):>{max(8, len(title))}}"
+            for key, title in zip(columns, titles, strict=True)
+        ]
+        lines.append("  ".join([f"{name:<{width}}", f"{method:<{method_width}}", *cells]).rstrip())
+    return [*lines, f"reference: {', '.join(sorted({row['reference_kind'] for row in rows}))}"]
+
+
+def _number(key: str, value: float) -> str:
+    return f"{value:.2f}" if key == "psnr" else f"{value:.4f}"

@@ -1,0 +1,111 @@
+"""Result files against reference files: one row of figures a scan (and a slice), their mean, and the table on disk."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+from recon.formats.result import read_result
+from recon.quality.lesions import LesionMetrics, evaluate_lesions, lesion_mask
+from recon.quality.metrics import Metrics, evaluate
+from recon.quality.pairing import pair, scan_name
+from recon.quality.references import Volume, is_result, on_grid, read_lesions, read_reference
+
+Row = dict[str, Any]
+FACTS = ("scan", "method", "acceleration", "slice")
+FIGURES = (
+    *("nrmse", "psnr", "ssim", "hfen", "scale"),
+    *("lesion_contrast_error", "lesion_contrast", "lesion_contrast_reference", "lesion_nrmse"),
+    *("lesion_contrast_to_noise", "lesion_contrast_to_noise_reference", "lesion_pixels"),
+)
+COLUMNS = (*FACTS, *FIGURES, "result", "reference", "reference_kind")
+
+
+def compare_files(
+    results: Sequence[Path], references: Sequence[Path], lesions: Sequence[Path], per_slice: bool = False
+) -> list[Row]:
+    """Measure every result against its reference (see ``pairing.pair`` for which) and, where given, its lesion mask.
+
+    Returns one row a result, with the keys ``COLUMNS``; ``slice`` is None for the volume, and with ``per_slice`` the
+    rows of its slices follow it. A figure that is undefined is None. The lesions are measured per volume only.
+
+    Raises ReconError when files cannot be read or paired, or are on different grids.
+    """
+    if not results:
+        raise ReconError("no results given; name the files to evaluate before --reference")
+    loaded = [_read_result(path) for path in results]
+    names = [facts["scan"] for _, facts in loaded]
+    paired = pair(names, references, "reference")
+    masks = pair(names, lesions, "lesions") if lesions else [None] * len(results)
+    rows: list[Row] = []
+    # One reference often serves many results: read it once, and keep no more than the last.
+    kept: tuple[Path, Volume] | None = None
+    for (image, facts), path, mask in zip(loaded, paired, masks, strict=True):
+        if kept is None or kept[0] != path:
+            kept = (path, read_reference(path))
+        reference = on_grid(kept[1], image.values.shape, image.affine, "reference")
+        try:
+            found = evaluate(image.values, reference)
+            lesion = None
+            if mask is not None:
+                outline = on_grid(read_lesions(mask), image.values.shape, image.affine, "lesion mask")
+                lesion = evaluate_lesions(image.values, reference, lesion_mask(outline))
+        except ReconError as error:
+            raise ReconError(f"{image.path}: {error}") from error
+        more = {"result": str(image.path), "reference": str(path), "reference_kind": kept[1].kind}
+        rows.append({**_row({**facts, "slice": None, **more}, found.volume), **_lesion_figures(lesion)})
+        if per_slice:
+            rows.extend(_row({**facts, "slice": i, **more}, one) for i, one in enumerate(found.slices))
+    return rows
+
+
+def mean_row(rows: Iterable[Row]) -> Row:
+    """The mean of every figure over the rows that have it; the pixels of lesions are added up."""
+    rows = list(rows)
+    mean: Row = dict.fromkeys(COLUMNS)
+    mean["scan"], mean["method"] = "mean", ""
+    for key in FIGURES:
+        values = [row[key] for row in rows if row[key] is not None]
+        if values:
+            mean[key] = sum(values) if key == "lesion_pixels" else float(np.mean(values))
+    return mean
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as CSV, UTF-8, one column for each of ``COLUMNS``. Raises ReconError when it cannot be written."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+
+
+def _read_result(path: Path) -> tuple[Volume, Row]:
+    """A result's magnitude images and what it says about itself; NIfTI says nothing but its name."""
+    facts: Row = {"scan": scan_name(path), "method": "", "acceleration": None}
+    if not is_result(path):
+        return read_reference(path), facts
+    result = read_result(path)
+    facts["scan"] = str(result.attributes.get("scan_name", facts["scan"]))
+    facts["method"] = str(result.attributes.get("method", ""))
+    facts["acceleration"] = result.attributes.get("acceleration")
+    return Volume(path, result.reconstruction, result.affine, "result"), facts
+
+
+def _row(facts: Row, figures: Metrics) -> Row:
+    return {**dict.fromkeys(COLUMNS), **facts, **_defined(asdict(figures))}
+
+
+def _lesion_figures(lesion: LesionMetrics | None) -> Row:
+    if lesion is None:
+        return {}
+    return _defined({key if key.startswith("lesion") else f"lesion_{key}": v for key, v in asdict(lesion).items()})
+
+
+def _defined(figures: Row) -> Row:
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in figures.items()}
