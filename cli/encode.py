@@ -167,18 +167,19 @@ def drift(
 
     edges = _edges(voxel_size)
     axis = _axis(slice_axis, reference, edges)
+    base = _read(reference, edges)
+    rebuilt = [_onto(path, base, edges, resample) for path in reconstructions]
     network = _load(encoder, weights, random_init, device, precision)
     control_seed = seed if random_init is None else random_init + 1
-    base = _read(reference, edges)
     say = _progress()
     options: dict[str, Any] = {"seed": seed, "replicas": replicas, "snr": snr, "lock": lock, "slice_axis": axis}
     view = view_reference(network, base, say=say, **options)
     random_network = load_encoder(network.name, device=device, random_seed=control_seed, precision=precision)
     control = view_reference(random_network, base, say=say, **options)
-    reports = []
-    for path in reconstructions:
-        series = _onto(path, base, edges, resample)
-        reports.append((series, measure_drift(series, view, control, lock=lock, max_samples=max_samples, say=say)))
+    reports = [
+        (series, measure_drift(series, view, control, lock=lock, max_samples=max_samples, say=say))
+        for series in rebuilt
+    ]
     prepared = view.prepared
     result: dict[str, Any] = {
         "encoder": network.name,
@@ -230,9 +231,9 @@ def map_tokens(
         raise ReconError("--label and --head belong together: give both, or neither")
     edges = _edges(voxel_size)
     axis = _axis(slice_axis, reference, edges)
-    network = _load(encoder, weights, random_init, device, precision)
     base = _read(reference, edges)
     series = _onto(reconstruction, base, edges, resample)
+    network = _load(encoder, weights, random_init, device, precision)
     prepared = network.prepare(base.values, base.affine, slice_axis=axis)
     before = network.encode(prepared)
     after = network.encode(network.prepare(series.values, base.affine, prepared.lock))
@@ -310,11 +311,11 @@ def dx(
     if unknown:
         raise ReconError(f"--reconstruction {unknown[0]}: no --reference {unknown[0]}=FILE to compare it with")
     loaded_head = load_head(head)
-    network = _load("neurovfm", weights, random_init, device, precision)
     bases = {name: _read(path, edges) for name, path in named.items()}
     series = {
         name: _onto(rebuilt[name], bases[name], edges, resample) if name in rebuilt else bases[name] for name in named
     }
+    network = _load("neurovfm", weights, random_init, device, precision)
     change = compare_study(
         network,
         loaded_head,

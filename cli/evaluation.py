@@ -25,9 +25,10 @@ class ListOptions(TyperCommand):
             first_value = words[-1:] == [option]
             if word.startswith("-"):
                 option = word
-            elif option in ("--reference", "--lesions") and not first_value and results_named:
-                words.append(option)
-            elif not (first_value and option in ("--reference", "--lesions", "--table")):
+            elif option in ("--reference", "--lesions"):
+                if results_named and not first_value:
+                    words.append(option)
+            elif not (option == "--table" and first_value):
                 results_named = True
             words.append(word)
         return super().parse_args(ctx, words)

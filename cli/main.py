@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import encode, evaluation, priors, scans, simulation
+from cli import encode, evaluation, priors, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,11 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scans.register(app)
-evaluation.register(app)
-simulation.register(app)
-priors.register(app)
-encode.register(app)
+for group in (scans, simulation, priors, reconstruction, evaluation, encode):
+    group.register(app)
 
 
 @app.callback()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
-from recon.encode.weights import built_with_seed, load_strictly, read_json, read_part, weight_file
+from recon.encode.weights import built_with_seed, file_digest, read_json, read_tensors, weight_file
 from recon.errors import ReconError
 
 PATCH = (1, 16, 16)
@@ -109,6 +109,39 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
         raise ReconError(f"{file.parent / 'config.json'}: model_type {config.get('model_type')!r}, not 'dinov3_vit'")
     if config.get("patch_size", 16) != PATCH[1]:
         raise ReconError(f"{file.parent / 'config.json'}: patch_size {config['patch_size']}, only 16 is offered")
-    built = DINOv3ViTConfig.from_dict(config)
-    network, digest = load_strictly(lambda: DINOv3ViTModel(built), read_part(file, ()), file)
-    return DINOv3(network.to(device), digest, device)
+    if file.suffix != ".safetensors":
+        raise ReconError(f"{file}: DINOv3 is loaded from safetensors only; obtain model.safetensors")
+    read_tensors(file)  # refuses a truncated file and values that are not finite
+    loaded: Any = _from_folder(DINOv3ViTModel, file)
+    return DINOv3(loaded.to(device), file_digest(file), device)
+
+
+def _from_folder(model: Any, file: Path) -> Any:
+    """transformers' own loading (it renames tensors between versions), made strict: nothing missing, nothing extra."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        network, report = model.from_pretrained(
+            file.parent, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ReconError(f"{file}: does not fit its configuration ({text}); nothing was loaded") from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
+    faults = [
+        f"{len(names)} {what} ({', '.join(sorted(map(str, names))[:3])})"
+        for what, names in (
+            ("missing", report["missing_keys"]),
+            ("unknown", report["unexpected_keys"]),
+            ("of another shape", report["mismatched_keys"]),
+        )
+        if names
+    ]
+    if faults:
+        raise ReconError(f"{file}: does not fit this encoder's tensors: {'; '.join(faults)}; nothing was loaded")
+    return network.requires_grad_(False).eval()

@@ -169,7 +169,7 @@ def resample_bspline(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cubic B-spline resampling along the array's own axes to ``spacing`` mm, the first voxel centre kept.
 
-    New size is int(size * old / new). Mirror boundary; positions more than half a voxel beyond the last centre
+    New size is int(size * old / new). Mirror boundary; positions half a voxel or more beyond the last centre
     are zero, as in ITK's resampler. In-plane smoothing before a coarser slice grid is not applied (as upstream).
     """
     old = np.array(voxel_spacing(affine))
@@ -181,7 +181,7 @@ def resample_bspline(
         coefficients, step, output_shape=tuple(shape), order=3, mode="mirror", prefilter=False
     )
     for axis in range(3):
-        outside = np.arange(shape[axis]) * step[axis] > volume.shape[axis] - 0.5
+        outside = np.arange(shape[axis]) * step[axis] > volume.shape[axis] - 0.5 - 1e-9
         values[(slice(None),) * axis + (outside,)] = 0
     return values, affine @ np.diag([*step, 1.0])
 

@@ -88,6 +88,10 @@ class IterativeSystem:
         guess = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
         return self.condition(guess, torch.full_like(self.sigma, variance), noise)[1]
 
+    def zeros(self) -> Tensor:
+        """One image of zeros a slice."""
+        return torch.zeros_like(self.data)
+
     def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
         """The conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
         weight = self._weight(r2)

@@ -62,6 +62,11 @@ class RowSystem:
         zero = self.data.new_zeros((*self.data.shape, noise.samples))
         return self.image(self._draw(zero, torch.full_like(self.sigma, variance), noise))
 
+    def zeros(self) -> Tensor:
+        """One image of zeros a slice."""
+        slices, readout, unknowns = self.values.shape
+        return self.data.new_zeros((slices, 1, self.sets, readout, unknowns // self.sets))
+
     def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
         """The conditional mean of the image around ``guess [slice, sample, set, readout, phase]``, whose error variance
         is ``r2 [slice]`` per real component."""

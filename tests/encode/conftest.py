@@ -14,13 +14,14 @@ from recon.encode.neurovfm_head import DiagnosticNetwork
 from recon.encode.neurovfm_network import NeuroVFMNetwork, random_network
 
 STROKE = ["acute_ischemic_stroke", "chronic_ischemic_stroke", "lacunar_stroke", "small_vessel_ischemic_disease"]
-AFFINE = np.array([[-1.0, 0, 0, 48], [0, -1.0, 0, 56], [0, 0, 4.0, -20], [0, 0, 0, 1]])
+SHAPE = (64, 80, 12)
+AFFINE = np.array([[-1.0, 0, 0, 32], [0, -1.0, 0, 40], [0, 0, 4.0, -22], [0, 0, 0, 1]])
 
 
 def make_head(seed: int = 0, background: float = 0.02) -> np.ndarray:
-    """Magnitude [96, 112, 12], about 0 to 1: a textured ellipsoid in noisy air, voxels of 1 x 1 x 4 mm."""
+    """Magnitude [64, 80, 12], about 0 to 1: a textured ellipsoid in noisy air, voxels of 1 x 1 x 4 mm."""
     generator = np.random.default_rng(seed)
-    x, y, z = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 112), np.linspace(-1, 1, 12), indexing="ij")
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     inside = x**2 / 0.8 + y**2 / 0.85 + z**2 / 1.6 < 1
     texture = gaussian_filter(generator.standard_normal(x.shape), (4, 4, 1))
     head = inside * (0.6 + 0.15 * texture / texture.std())
@@ -39,20 +40,27 @@ def affine() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def networks() -> dict[int, NeuroVFMNetwork]:
-    """NeuroVFM networks by random seed, drawn when first asked for."""
+def networks() -> dict[tuple[int, int], NeuroVFMNetwork]:
+    """NeuroVFM networks by random seed and number of blocks, drawn when first asked for."""
     return {}
 
 
 @pytest.fixture(autouse=True)
-def _drawn_once(networks: dict[int, NeuroVFMNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands of several tests share the same random-init networks instead of drawing 86 million numbers each."""
+def _drawn_once(
+    request: pytest.FixtureRequest,
+    networks: dict[tuple[int, int], NeuroVFMNetwork],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tests share random-init networks instead of drawing 86 million numbers each; a module that is about what is done
+    with tokens, not about the network, says BLOCKS = 2 and gets only the first blocks."""
+    blocks = getattr(request.module, "BLOCKS", 12)
 
     def cached(generator: torch.Generator) -> NeuroVFMNetwork:
-        seed = generator.initial_seed()
-        if seed not in networks:
-            networks[seed] = random_network(generator)
-        return networks[seed]
+        key = (generator.initial_seed(), blocks)
+        if key not in networks:
+            networks[key] = random_network(generator)
+            del networks[key].blocks[blocks:]
+        return networks[key]
 
     monkeypatch.setattr(neurovfm, "random_network", cached)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
 
 from recon.encode.distance import Drift
@@ -18,6 +18,7 @@ from recon.errors import ReconError
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+@pytest.mark.slow
 def test_brainiac_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
     pytest.importorskip("monai", reason="monai is not installed (extra: encoders)")
     encoder = load_encoder("brainiac", random_seed=0)
@@ -26,7 +27,7 @@ def test_brainiac_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
     stripped = np.where(head > 0.2, head, 0)
     prepared = encoder.prepare(stripped, affine)
     assert prepared.inputs.shape == (1, 1, 96, 96, 96)
-    assert prepared.token_size == pytest.approx((16, 112 / 6, 8))  # 96 x 112 x 48 mm in six parts each
+    assert prepared.token_size == pytest.approx((64 / 6, 80 / 6, 8))  # 64 x 80 x 48 mm in six parts each
     inside = prepared.inputs[0, 0][torch.from_numpy(prepared.lock.foreground)]
     assert float(inside.mean()) == pytest.approx(0, abs=1e-4)
     assert float(inside.std()) == pytest.approx(1, abs=1e-3)
@@ -41,8 +42,8 @@ def test_brainsegfounder_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
     encoder = load_encoder("brainsegfounder", random_seed=0)
     assert sum(parameter.numel() for parameter in encoder.network.parameters()) == 8_062_002  # type: ignore[attr-defined]
     prepared = encoder.prepare(head, affine)
-    assert prepared.lock.grid_shape == (96, 192, 96)  # 96 x 112 x 48 mm, padded
-    assert prepared.inputs.shape == (2, 1, 96, 96, 96)
+    assert prepared.lock.grid_shape == (96, 96, 96)  # 64 x 80 x 48 mm, padded
+    assert prepared.inputs.shape == (1, 1, 96, 96, 96)
     assert prepared.token_size == pytest.approx((32, 32, 32))
     _check_places(prepared, head)
 
@@ -51,11 +52,10 @@ def test_brainsegfounder_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
 def test_brainsegfounder_encodes(head: np.ndarray, affine: np.ndarray) -> None:
     pytest.importorskip("monai", reason="monai is not installed (extra: encoders)")
     encoder = load_encoder("brainsegfounder", random_seed=0)
-    half = head[:, :96]
-    prepared = encoder.prepare(half, affine)
+    prepared = encoder.prepare(head, affine)
     reference = encoder.encode(prepared)
     assert reference.tokens.shape == (len(prepared.coords), 768)
-    _check_lock_and_drift(encoder, half, affine, prepared, reference)
+    _check_lock_and_drift(encoder, head, affine, prepared, reference)
 
 
 def test_dinov3_loads_a_transformers_folder_strictly(head: np.ndarray, affine: np.ndarray, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_dinov3_loads_a_transformers_folder_strictly(head: np.ndarray, affine: n
     model.save_pretrained(tmp_path)
     encoder = load_encoder("dinov3", tmp_path)
     prepared = encoder.prepare(head, affine)
-    assert prepared.inputs.shape == (12, 3, 112, 96)
+    assert prepared.inputs.shape == (12, 3, 80, 64)
     assert prepared.token_size == pytest.approx((4, 16, 16))
     reference = encoder.encode(prepared)
     assert reference.tokens.shape == (len(prepared.coords), 32)
@@ -78,12 +78,15 @@ def test_dinov3_loads_a_transformers_folder_strictly(head: np.ndarray, affine: n
     with torch.inference_mode():
         hidden = model(pixel_values=prepared.inputs[:4]).last_hidden_state
     first = int(prepared.coords[0, 0])
-    expected = hidden[first, 5:].reshape(7, 6, 32)[tuple(prepared.coords[prepared.coords[:, 0] == first][:, 1:].T)]
+    expected = hidden[first, 5:].reshape(5, 4, 32)[tuple(prepared.coords[prepared.coords[:, 0] == first][:, 1:].T)]
     assert torch.allclose(reference.tokens[: len(expected)], expected, atol=1e-5)
-    tensors = dict(model.state_dict())
-    del tensors["norm.weight"]
-    save_file(tensors, tmp_path / "model.safetensors")
+    tensors = load_file(tmp_path / "model.safetensors")
+    weight = tensors.pop("norm.weight")
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ReconError, match=r"1 missing \(norm.weight\)"):
+        load_encoder("dinov3", tmp_path)
+    save_file({**tensors, "norm.weight": weight[:5]}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ReconError, match="nothing was loaded"):
         load_encoder("dinov3", tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ReconError, match="not 'dinov3_vit'"):

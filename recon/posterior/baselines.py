@@ -1,0 +1,61 @@
+"""Classical reconstructions of a calibrated problem, with the interface of the samplers' result.
+
+Each gives the complex image ``[slice, set, readout, phase]`` of a problem in units of its scale.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon.acquisition.problem import Problem
+from recon.acquisition.sense import adjoint
+from recon.errors import ReconError
+from recon.posterior.system import System
+
+
+def zero_filled(problem: Problem) -> Tensor:
+    """The coil-combined image of the acquired samples, the others taken as zero."""
+    return adjoint(problem.kspace, problem.maps, problem.mask)
+
+
+def cg_sense(system: System, weight: float | None = None) -> Tensor:
+    """Regularised SENSE: argmin |A x - y|^2 + weight |x|^2.
+
+    Without ``weight`` the regularisation is the one of a white Gaussian prior of unit power, weight = sigma^2.
+    """
+    guess = system.zeros()
+    if weight is None:
+        r2 = torch.ones_like(system.sigma)
+    elif weight > 0:
+        r2 = system.sigma**2 / weight
+    else:
+        raise ReconError(f"the regularisation weight of SENSE must be positive, not {weight}")
+    return system.mean(guess, r2)[:, 0]
+
+
+def l1_wavelet(problem: Problem, weight: float | None = None) -> Tensor:
+    """L1-wavelet compressed sensing by sigpy, slice by slice on the processor; one map set.
+
+    Without ``weight`` it follows from the noise, see ``recon.posterior.wavelet.default_weight``.
+    """
+    from recon.posterior.wavelet import default_weight
+    from recon.posterior.wavelet import l1_wavelet as solve
+
+    images = []
+    for index in range(problem.maps.shape[0]):
+        chosen = default_weight(float(problem.sigma[index])) if weight is None else weight
+        kspace, maps = problem.kspace[index].cpu().numpy(), problem.maps[index, 0].cpu().numpy()
+        images.append(solve(kspace, maps, problem.mask.cpu().numpy(), chosen))
+    return torch.from_numpy(np.stack(images)).to(problem.kspace.device).unsqueeze(1)
+
+
+def grappa(problem: Problem, calibration: tuple[int, int]) -> Tensor:
+    """GRAPPA for 1-D masks, its filled kspace combined with the coil maps."""
+    from recon.posterior.grappa import grappa as fill
+
+    filled = [
+        fill(kspace.cpu().numpy(), problem.mask.cpu().numpy(), (min(calibration[0], kspace.shape[-2]), calibration[1]))
+        for kspace in problem.kspace
+    ]
+    kspace = torch.from_numpy(np.stack(filled)).to(problem.kspace.device)
+    return adjoint(kspace, problem.maps, torch.ones_like(problem.mask))

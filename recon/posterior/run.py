@@ -1,0 +1,359 @@
+"""Reconstruct a scan: calibrate, sample or solve, audit and write, a bounded number of slices at a time."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon import __version__
+from recon.acquisition.problem import Problem, calibrate, calibrated_receiver
+from recon.errors import ReconError
+from recon.formats.result import write_result
+from recon.posterior import baselines
+from recon.posterior.audit import SliceAudit, data_warnings, result_warnings, summarise
+from recon.posterior.dps import dps
+from recon.posterior.noise import Noise
+from recon.posterior.noisy_dds import Denoise, Draws, noisy_dds
+from recon.posterior.pula import pula
+from recon.posterior.schedule import Schedule
+from recon.posterior.system import System, system_of
+from recon.prior.denoiser import UNKNOWN_SLOT, low_precision
+from recon.prior.store import Prior
+from recon.scan import Scan
+
+Method = Literal["posterior", "zero-filled", "sense", "l1-wavelet", "grappa"]
+Sampler = Literal["noisy-dds", "pula", "dps"]
+MEMORY = 600e6  # bytes that the exact solver's eigenvectors may take; bounds the slices in a batch
+
+
+@dataclass(frozen=True)
+class ReconstructionOptions:
+    """How to reconstruct. None means: chosen from the scan (its acceleration, its noise, the sampler).
+
+    ``r2`` "scan" lets the scan's own residual raise the tabulated denoising error, "table" does not. ``weight`` is the
+    regularisation of SENSE and L1-wavelet or the data weight of DPS. ``noise_sigma`` replaces the noise estimate, in
+    the file's units per real component.
+    """
+
+    method: Method = "posterior"
+    sampler: Sampler = "noisy-dds"
+    samples: int | None = None
+    steps: int | None = None
+    start: float | None = None
+    last: float | None = None
+    r2: Literal["scan", "table"] = "scan"
+    weight: float | None = None
+    coils: int = 16
+    map_sets: int = 1
+    noise_sigma: float | None = None
+    contrast: str | None = None
+    keep_samples: bool = False
+    batch: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "steps", "coils", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.map_sets not in (1, 2):
+            raise ValueError(f"map_sets must be 1 or 2, not {self.map_sets}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options with every None resolved for one scan."""
+
+    schedule: Schedule
+    samples: int
+
+
+def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) -> Plan:
+    """Starting values for an acceleration and a noise level ``sigma`` (relative to the image scale).
+
+    More acceleration needs a higher start, more steps and more samples; so does noise, which hides what low
+    accelerations would otherwise show.
+    """
+    if options.sampler == "dps":
+        schedule = Schedule(options.start or 10.0, options.steps or 300, options.last or 0.002)
+        return Plan(schedule, options.samples or 1)
+    if options.sampler == "pula":
+        schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
+        return Plan(schedule, options.samples or 4)
+    if acceleration <= 2.5:
+        start, steps, samples = 0.5, 8, 4
+    elif acceleration <= 5:
+        start, steps, samples = 1.0, 16, 4
+    else:
+        start, steps, samples = 5.0, 24, 8
+    start = max(start, 10 * sigma)
+    schedule = Schedule(options.start or start, options.steps or steps, options.last or 0.01)
+    return Plan(schedule, options.samples or samples)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reconstruction reports besides its images."""
+
+    output: Path
+    figures: dict[str, float]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    network_calls: int
+    configuration: dict[str, Any]
+
+
+def reconstruct(
+    scan: Scan,
+    options: ReconstructionOptions,
+    output: Path,
+    prior: Prior | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Reconstruct ``scan`` into the result file ``output``.
+
+    ``report(done, total)`` is called as work proceeds, in units of slices times network calls. Nothing is written but
+    the finished file. Raises ReconError for scans that cannot be reconstructed, or when a value is not finite.
+    """
+    watch = Stopwatch()
+    began = time.perf_counter()
+    if options.method == "posterior" and prior is None:
+        raise ReconError("posterior sampling needs a prior; give --prior, or choose another --method")
+    with watch.stage("calibration"):
+        receiver = calibrated_receiver(scan, coils=options.coils, noise_sigma=options.noise_sigma, device=device)
+    warnings = data_warnings(scan, scan.shape[1])
+    contrast = options.contrast or scan.contrast
+    slot = UNKNOWN_SLOT
+    if prior is not None and options.method == "posterior":
+        known = prior.slot(contrast)
+        if known is None and options.contrast is not None:
+            raise ReconError(
+                f"contrast '{contrast}' is unknown to the prior, which knows {', '.join(sorted(prior.facts.slots))}"
+            )
+        if known is None or contrast == "unknown":
+            warnings.append(f"contrast '{contrast}' is unknown to the prior: its general slot is used")
+        slot = UNKNOWN_SLOT if known is None else known
+    slices = scan.shape[0]
+    batch = options.batch or _batch(scan, options)
+    audits: list[SliceAudit] = []
+    calls = 0
+    plan: Plan | None = None
+    configuration = {**dataclasses.asdict(options), "contrast": contrast, "version": __version__, "device": str(device)}
+    shape = _image_shape(scan)
+    attributes: dict[str, Any] = {
+        "method": options.method,
+        "sampler": options.sampler if options.method == "posterior" else "none",
+        "seed": options.seed,
+        "scan_digest": scan.digest,
+        "scan_name": scan.path.stem,
+        "acceleration": scan.acceleration,
+        "prior_hash": prior.facts.weights_sha256 if prior is not None and options.method == "posterior" else "none",
+        "noise_source": receiver.noise.source,
+    }
+    with write_result(
+        output,
+        slices=slices,
+        shape=shape,
+        contrast=contrast,
+        voxel_size=scan.voxel_size,
+        affine=scan.affine,
+        configuration=configuration,
+        attributes=attributes,
+    ) as writer:
+        for first in range(0, slices, batch):
+            chosen = range(first, min(first + batch, slices))
+            with watch.stage("calibration"):
+                problem = calibrate(scan, receiver, chosen, map_sets=options.map_sets, device=device)
+            with watch.stage("solver set-up"):
+                system = system_of(problem) if options.method in ("posterior", "sense") else None
+                inflation = torch.ones_like(problem.sigma)
+                if system is not None:
+                    inflation = noise_inflation(system)
+                    system = system.with_sigma(system.sigma * inflation)
+            if options.method == "posterior" and prior is not None and system is not None:
+                plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
+                total = slices * plan.schedule.steps
+                done = first * plan.schedule.steps
+
+                def step(width: int = len(chosen), total: int = total) -> None:
+                    nonlocal done
+                    done += width
+                    report(done, total)
+
+                noise = Noise(options.seed, scan.digest, chosen, range(plan.samples), device)
+                network = prior_denoise(prior, slot, watch, gradient=options.sampler == "dps")
+                with watch.stage("sampling"):
+                    draws = _sample(options, plan, problem, system, network, prior, noise, step)
+                calls = draws.network_calls
+                mean = draws.means.mean(1)
+                with watch.stage("audit"):
+                    audits += _audit(problem, system, draws, mean, inflation)
+            else:
+                with watch.stage(options.method):
+                    mean = _classical(options, scan, problem, system)
+                draws = None
+                report(min(first + batch, slices), slices)
+            with watch.stage("writing"):
+                _write(writer, problem, mean, draws, options)
+        audit: dict[str, Any] = {}
+        if audits:
+            figures = summarise(audits)
+            warnings += result_warnings(figures)
+            audit = {"figures": figures, "slices": [dataclasses.asdict(entry) for entry in audits]}
+        audit["warnings"] = warnings
+        audit["noise_source"] = receiver.noise.source
+        if plan is not None:
+            audit["plan"] = dataclasses.asdict(plan)
+        writer.close_with(audit)
+    inside = watch.seconds.get("network", 0.0)
+    if "sampling" in watch.seconds:
+        watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
+    watch.seconds["total"] = time.perf_counter() - began
+    return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
+
+
+def noise_inflation(system: System) -> Tensor:
+    """Factor ``[slice]`` by which the noise must be raised for the data to be explained by any image at all.
+
+    What the least-squares image leaves over has an expectation of 2 sigma^2 a degree of freedom; imperfect coil maps
+    and motion leave more. Never below one; one where too few degrees of freedom are left to tell.
+    """
+    ratio = system.misfit / (2 * system.freedom.clamp_min(1) * system.sigma**2)
+    enough = system.freedom > 200
+    return torch.where(enough, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
+
+
+def prior_denoise(
+    prior: Prior, slot: int, watch: Stopwatch, *, gradient: bool = False, pixels: int = 1_700_000
+) -> Denoise:
+    """The prior for samplers: images ``[slice, sample, set, readout, phase]``, at most ``pixels`` pixels at a time."""
+
+    def denoise(image: Tensor, sigma: float) -> Tensor:
+        with watch.stage("network"), torch.set_grad_enabled(gradient), low_precision(image.device):
+            flat = image.flatten(0, 2)
+            width = max(1, pixels // (flat.shape[-1] * flat.shape[-2]))
+            parts = []
+            for part in flat.split(width):
+                level = torch.full((part.shape[0],), sigma, device=part.device)
+                slots = torch.full((part.shape[0],), slot, dtype=torch.long, device=part.device)
+                parts.append(prior.denoiser(part, level, slots))
+            return torch.cat(parts).unflatten(0, image.shape[:3])
+
+    return denoise
+
+
+def _sample(
+    options: ReconstructionOptions,
+    plan: Plan,
+    problem: Problem,
+    system: System,
+    network: Denoise,
+    prior: Prior,
+    noise: Noise,
+    step: Callable[[], None],
+) -> Draws:
+    sigma_data = prior.facts.sigma_data
+    if options.sampler == "dps":
+        weight = 1.0 if options.weight is None else options.weight
+        return dps(problem, network, plan.schedule, noise, weight=weight, report=step)
+    with torch.no_grad():
+        if options.sampler == "pula":
+            return pula(system, network, plan.schedule, sigma_data, noise, gamma=1.0, report=step)
+        adapt = options.r2 == "scan"
+        return noisy_dds(system, network, plan.schedule, prior.r2, sigma_data, noise, adapt=adapt, report=step)
+
+
+def _classical(options: ReconstructionOptions, scan: Scan, problem: Problem, system: System | None) -> Tensor:
+    if options.method == "sense" and system is not None:
+        return baselines.cg_sense(system, options.weight)
+    if options.method == "l1-wavelet":
+        return baselines.l1_wavelet(problem, options.weight)
+    if options.method == "grappa":
+        return baselines.grappa(problem, scan.calibration)
+    return baselines.zero_filled(problem)
+
+
+def _audit(problem: Problem, system: System, draws: Draws, mean: Tensor, inflation: Tensor) -> list[SliceAudit]:
+    samples = draws.samples.shape[1]
+    count = problem.maps.shape[2] * (problem.kspace[0, 0] != 0).sum()
+    expected = 2 * count * system.sigma**2
+    chi2 = system.residual(draws.samples) / expected.unsqueeze(-1)
+    average = draws.samples.mean(1, keepdim=True)
+    mean_chi2 = system.residual(average)[:, 0] / expected
+    spread = (chi2.mean(1) - mean_chi2) / (1 - 1 / samples) if samples > 1 else torch.full_like(mean_chi2, torch.nan)
+    brightness = mean.abs().flatten(1).quantile(0.99, dim=1)
+    return [
+        SliceAudit(
+            index=problem.slices[i],
+            chi2=tuple(float(value) for value in chi2[i]),
+            mean_chi2=float(mean_chi2[i]),
+            spread=float(spread[i]),
+            sigma=float(system.sigma[i]),
+            noise_inflation=float(inflation[i]),
+            denoising_inflation=float(draws.inflation[i].max()),
+            brightness=float(brightness[i]),
+        )
+        for i in range(len(problem.slices))
+    ]
+
+
+def _write(writer: Any, problem: Problem, mean: Tensor, draws: Draws | None, options: ReconstructionOptions) -> None:
+    shown = problem.magnitude(mean).cpu().numpy()
+    zero = problem.magnitude(baselines.zero_filled(problem)).cpu().numpy()
+    magnitudes = None if draws is None else problem.magnitude(draws.samples)
+    for position, index in enumerate(problem.slices):
+        images: dict[str, np.ndarray] = {"reconstruction": shown[position], "zero_filled": zero[position]}
+        if magnitudes is not None and draws is not None:
+            if magnitudes.shape[1] > 1:
+                images["std"] = magnitudes[position].std(0).cpu().numpy()
+            if options.keep_samples:
+                phase = draws.samples[position, :, 0][..., problem.crop[0], problem.crop[1]].angle()
+                images["samples"] = torch.polar(magnitudes[position], phase).cpu().numpy()
+        writer.put(index, **images)
+
+
+def _image_shape(scan: Scan) -> tuple[int, int]:
+    return min(scan.image_shape[0], scan.shape[2]), min(scan.image_shape[1], scan.shape[3])
+
+
+def _batch(scan: Scan, options: ReconstructionOptions) -> int:
+    """Slices at a time, so that memory does not grow with the slices of a scan."""
+    readout, phase = min(scan.shape[2], scan.image_shape[0]), scan.shape[3]
+    bytes_each = 8 * readout * (options.map_sets * phase) ** 2 if scan.mask.ndim == 1 else 8 * readout * phase * 200
+    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), 8))
+
+
+def default_device() -> str:
+    """cuda where there is one, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def physical_threads() -> int:
+    """Threads that this process may use."""
+    return len(os.sched_getaffinity(0))
