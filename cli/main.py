@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import encode, evaluation, priors, reconstruction, scans, simulation
+from cli import encode, encoder_pretraining, evaluation, priors, probe, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (scans, simulation, priors, reconstruction, evaluation, encode):
+for group in (scans, simulation, priors, reconstruction, evaluation, encode, encoder_pretraining, probe):
     group.register(app)
 
 

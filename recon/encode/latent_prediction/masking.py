@@ -14,15 +14,11 @@ class Split:
     hidden: NDArray[np.int64]
 
 
-def nearest_piece(
-    positions: NDArray[np.float32], count: int, generator: np.random.Generator
-) -> NDArray[np.int64] | None:
-    """Indices of ``count`` neighbouring tokens around one drawn at random; None when there are not that many.
+def nearest_piece(positions: NDArray[np.float32], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of ``count`` neighbouring tokens around one drawn at random, of at least as many.
 
     ``positions`` [token, 3] in mm. A fixed count lets samples of different heads share a batch.
     """
-    if len(positions) < count:
-        return None
     centre = positions[generator.integers(len(positions))]
     distance = np.linalg.norm(positions - centre, axis=1)
     return np.sort(np.argpartition(distance, count - 1)[:count])

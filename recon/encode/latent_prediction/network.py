@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FAINT_PLACE = 0.2  # of the usual size of the position code's weights, before training
 WAVELENGTHS = (400.0, 10.0)  # mm, longest and shortest of the position code
 
 
@@ -14,9 +15,9 @@ WAVELENGTHS = (400.0, 10.0)  # mm, longest and shortest of the position code
 class NetworkOptions:
     """Shape of the encoder network."""
 
-    width: int = 192
-    depth: int = 4
-    heads: int = 6
+    width: int = 128
+    depth: int = 3
+    heads: int = 4
     patch: int = 8  # voxels of 1 mm along each edge in plane; one slice thick
     frequencies: int = 8  # of the position code along each axis
 
@@ -99,4 +100,7 @@ def random_network(options: NetworkOptions, generator: torch.Generator) -> Slice
     """The network as it is before any training: the start of pre-training, and the random-init control."""
     network = SliceTransformer(options)
     draw_weights(network, generator)
+    with torch.no_grad():
+        # Tokens that are mostly place could be predicted from place alone, and nothing would be learned of content.
+        network.place.weight.mul_(FAINT_PLACE)
     return network

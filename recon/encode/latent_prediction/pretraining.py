@@ -29,15 +29,16 @@ from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
 from recon.encode.latent_prediction.network import (
     Block,
     NetworkOptions,
-    SliceTransformer,
     draw_weights,
     position_code,
     random_network,
 )
 from recon.encode.latent_prediction.preparation import LEAST_SHARE, NAME
-from recon.encode.latent_prediction.volumes import TrainingVolume, cut_at
+from recon.encode.latent_prediction.volumes import Tokens, TrainingVolume, cut_at
 from recon.errors import ReconError
 from recon.seeding import numpy_generator, torch_generator
+
+PIECES = 4  # samples from one volume cut at one offset
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class PretrainingOptions:
     """One pre-training run. ``samples`` is its length; fractions are of that length."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
-    samples: int = 16_000
+    samples: int = 20_000
     batch: int = 16
-    tokens: int = 160  # of the piece of head that makes a sample
+    tokens: int = 96  # of the piece of head that makes a sample
     hidden_fraction: float = 0.85
     block: float = 22.0  # mm, mean radius of a hidden ball
-    predictor_width: int = 96
+    predictor_width: int = 64
     predictor_depth: int = 2
     target_layers: int = 2  # last layers of the teacher that are averaged
     learning_rate: float = 1e-3
@@ -64,7 +65,7 @@ class PretrainingOptions:
     held_out_fraction: float = 0.3  # of the persons, never trained on
     least_rank: float = 4.0  # effective rank of the teacher's tokens below which the run is stopped as collapsed
     least_deviation: float = 0.05
-    monitor_samples: int = 800
+    monitor_samples: int = 1600
     checkpoint_samples: int = 1600
     seed: int = 0
 
@@ -133,29 +134,36 @@ def draw_batch(volumes: Sequence[TrainingVolume], options: PretrainingOptions, f
 
     Raises ReconError when the volumes are too small for the piece.
     """
-    rows = [_draw_sample(volumes, options, number) for number in range(first, first + options.batch)]
+    numbers = range(first, first + options.batch)
+    rows = [row for number in numbers[::PIECES] for row in _draw_samples(volumes, options, number)][: options.batch]
     return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
 
 
-def _draw_sample(
+def _draw_samples(
     volumes: Sequence[TrainingVolume], options: PretrainingOptions, number: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """``PIECES`` samples of one volume cut at one offset, which is what takes the time."""
     generator = numpy_generator(options.seed, "sample", number)
     patch = options.network.patch
     for _ in range(50):
         volume = volumes[generator.integers(len(volumes))]
         offset = (int(generator.integers(patch)), int(generator.integers(patch)))
         tokens = cut_at(volume, patch, offset, bool(generator.integers(2)), LEAST_SHARE)
-        piece = nearest_piece(tokens.positions, options.tokens, generator)
-        if piece is None:
-            continue
-        patches = tokens.patches[piece] * np.float32(np.exp(options.gain * generator.standard_normal()))
-        level = np.float32(options.noise * generator.uniform())
-        patches = patches + level * generator.standard_normal(patches.shape, dtype=np.float32)
-        positions = tokens.positions[piece]
-        split = hide_blocks(positions, options.hidden_fraction, options.block, generator)
-        return patches, positions, split.visible, split.hidden
+        if len(tokens.positions) >= options.tokens:
+            return [_draw_piece(tokens, options, generator) for _ in range(PIECES)]
     raise ReconError(f"no volume has {options.tokens} tokens in the head; lower 'tokens' or give larger volumes")
+
+
+def _draw_piece(
+    tokens: Tokens, options: PretrainingOptions, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    piece = nearest_piece(tokens.positions, options.tokens, generator)
+    patches = tokens.patches[piece] * np.float32(np.exp(options.gain * generator.standard_normal()))
+    level = np.float32(options.noise * generator.uniform())
+    patches = patches + level * generator.standard_normal(patches.shape, dtype=np.float32)
+    positions = tokens.positions[piece]
+    split = hide_blocks(positions, options.hidden_fraction, options.block, generator)
+    return patches, positions, split.visible, split.hidden
 
 
 def gather(tokens: Tensor, indices: Tensor) -> Tensor:
@@ -305,7 +313,7 @@ def pretrain(
         value = run.step(batch)
         if not math.isfinite(value):
             raise ReconError(
-                f"pre-training diverged at sample {run.samples} (loss {value}); lower learning_rate and use another --out"
+                f"pre-training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
             )
         run.loss = value if math.isnan(run.loss) else 0.95 * run.loss + 0.05 * value
         spread, event = None, ""

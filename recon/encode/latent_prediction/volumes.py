@@ -14,8 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
-from recon.encode.geometry import header_slice_axis, lattice_affine
-from recon.encode.latent_prediction.preparation import encoder_grid, head_mask, intensity_map, standardise
+from recon.encode.geometry import cut, foreground_share, header_slice_axis, lattice_affine
+from recon.encode.latent_prediction.preparation import (
+    encoder_grid,
+    head_mask,
+    intensity_map,
+    standardise,
+    token_positions,
+)
 from recon.encode.volumes import read_series
 from recon.errors import ReconError, ReconWarning
 from recon.seeding import stream_seed
@@ -136,9 +142,7 @@ def cached_volumes(
 def _read(path: Path, source: Source) -> TrainingVolume:
     try:
         with safe_open(path, "np") as file:
-            return TrainingVolume(
-                source, file.get_tensor("values"), file.get_tensor("head"), file.get_tensor("affine")
-            )
+            return TrainingVolume(source, file.get_tensor("values"), file.get_tensor("head"), file.get_tensor("affine"))
     except Exception as error:
         raise ReconError(f"{path}: damaged cache ({type(error).__name__}); delete it, it is made again") from error
 
@@ -153,11 +157,8 @@ class Tokens:
 
 def cut_at(volume: TrainingVolume, patch: int, offset: tuple[int, int], mirror: bool, least_share: float) -> Tokens:
     """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked."""
-    from recon.encode.geometry import cut, foreground_share
-    from recon.encode.latent_prediction.preparation import token_positions
-
     down, across = offset
-    depth, height, width = volume.values.shape
+    _, height, width = volume.values.shape
     size = ((height - down) // patch * patch, (width - across) // patch * patch)
     window = (slice(None), slice(down, down + size[0]), slice(across, across + size[1]))
     values, head = volume.values[window], volume.head[window]
