@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recon.acquisition.rss import centred_fft2, centred_ifft2, reference_image, root_sum_of_squares
-from recon.errors import ReconError
+from recon.errors import ReconError, ReconWarning
 from recon.formats.fastmri import write_fastmri
 from recon.scan import open_scan
 
@@ -137,6 +137,15 @@ def test_encoding_limits_are_not_sampled_lines(public_file: Callable[..., Path])
     assert scan.phase_limits == (6, 46)
     assert scan.mask.sum() == 40
     assert scan.acceleration == 1
+
+
+def test_encoding_limits_that_contradict_the_data_are_ignored(public_file: Callable[..., Path]) -> None:
+    """A header whose centre was left at 0 must not cost half of the data."""
+    path = public_file(random_kspace(2, 4, 32, 48), {"center": 0})
+    with pytest.warns(ReconWarning, match="encoding limits are ignored"):
+        scan = open_scan(path)
+    assert scan.phase_limits is None
+    assert scan.mask.all()
 
 
 def test_volume_narrower_than_the_header_says(public_file: Callable[..., Path]) -> None:

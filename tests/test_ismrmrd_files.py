@@ -235,7 +235,7 @@ def test_partial_fourier_and_limits(recorder: Callable[..., Recorder]) -> None:
     np.testing.assert_array_equal(scan.read_kspace(0), kspace[0])
 
 
-def test_asymmetric_echo_and_discarded_samples(recorder: Callable[..., Recorder]) -> None:
+def test_asymmetric_echo_and_discarded_samples(recorder: Callable[..., Recorder], tmp_path: Path, run_cli: Any) -> None:
     """24 of 32 samples with the echo at sample 8, after 2 to throw away at the start and 1 at the end."""
     kspace = random_kspace(1, COILS, READOUT, PHASE)
     file = recorder()
@@ -249,6 +249,23 @@ def test_asymmetric_echo_and_discarded_samples(recorder: Callable[..., Recorder]
     assert scan.mask[8:].all()
     kspace[:, :, :8] = 0
     np.testing.assert_array_equal(scan.read_kspace(0), kspace[0])
+    out = tmp_path / "out.h5"
+    command = (
+        "undersample",
+        scan.path,
+        "--acceleration",
+        2,
+        "--calibration-lines",
+        8,
+        "--keep-reference",
+        "--out",
+        out,
+    )
+    assert run_cli(*command).code == 0
+    fewer = open_scan(out)
+    np.testing.assert_array_equal(fewer.mask.any(axis=1), scan.mask.any(axis=1))
+    assert fewer.mask.sum() < 0.8 * scan.mask.sum()
+    np.testing.assert_array_equal(fewer.read_reference(0), reference_image(scan, 0))
 
 
 def test_reversed_readouts_are_turned(recorder: Callable[..., Recorder]) -> None:

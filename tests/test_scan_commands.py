@@ -24,6 +24,8 @@ def write_scan(path: Path, shape: tuple[int, int, int, int] = (2, 4, 64, 60), **
     with write_fastmri(path, shape=shape, contrast=options.pop("contrast", "FLAIR"), **options) as writer:
         for index in range(shape[0]):
             kspace = generator.normal(size=shape[1:]) + 1j * generator.normal(size=shape[1:])
+            first, last = options.get("phase_limits", (0, shape[3]))
+            kspace[..., :first] = kspace[..., last:] = 0
             writer.put(index, kspace.astype(np.complex64))
     return path
 

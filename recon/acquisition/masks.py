@@ -270,6 +270,13 @@ def net_acceleration(mask: NDArray[np.bool_], limits: Limits = None) -> float:
     return float(mask.size / max(int(mask.sum()), 1))
 
 
+def every_line_sampled(mask: NDArray[np.bool_], limits: Limits = None) -> bool:
+    """Whether all encoded phase lines were acquired; readouts may lack an end (asymmetric echo)."""
+    first, last = limits or (0, mask.shape[-1])
+    inside = mask[..., first:last]
+    return bool((inside == inside.any(axis=-1, keepdims=True)).all() and inside.any())
+
+
 def describe_mask(mask: NDArray[np.bool_], limits: Limits = None) -> str:
     """What a mask is, in words: fully sampled, equispaced, irregular lines, or 2-D."""
     first, last = limits or (0, mask.shape[-1])

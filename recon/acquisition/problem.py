@@ -32,6 +32,10 @@ from recon.scan import Scan
 
 SCALE_STATISTIC = "half the 99th percentile of the root-sum-of-squares image of the calibration lines"
 
+# ESPIRiT eigenvalue above which a pixel belongs to the object. Noise in the calibration lowers the eigenvalues of true
+# signal: the customary 0.95 cuts away parts of the head at an image SNR of 20.
+SUPPORT = 0.8
+
 
 @dataclass(frozen=True)
 class Receiver:
@@ -170,7 +174,7 @@ def calibrate(
         calibration = _crop_field_of_view(calibration, scan.shape[2], scan.image_shape[0])
         readout_crop = slice(0, scan.image_shape[0])
     shape = (kspace.shape[-2], kspace.shape[-1])
-    maps, _ = espirit_maps(calibration, shape, EspiritOptions(sets=map_sets, noise=1.0))
+    maps, _ = espirit_maps(calibration, shape, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
     maps = maps * low_resolution_phase(calibration, maps)
     return Problem(

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.masks import every_line_sampled
 from recon.errors import ReconError
 from recon.scan import Scan
 
@@ -36,14 +37,15 @@ def root_sum_of_squares(kspace: NDArray, image_shape: tuple[int, int]) -> NDArra
 
 
 def reference_image(scan: Scan, index: int) -> NDArray[np.float32]:
-    """The reference of one slice: as stored in the file, or the root sum of squares of fully sampled k-space.
+    """The reference of one slice: as stored in the file, or the root sum of squares of fully sampled k-space (with
+    zeros for the missing readout end of an asymmetric echo).
 
     Returns magnitude ``[readout, phase]`` float32 of ``scan.image_shape``. Raises ReconError when the scan is
     undersampled and stores none.
     """
     if scan.read_reference is not None:
         return scan.read_reference(index)
-    if scan.acceleration > 1:
+    if not every_line_sampled(scan.mask, scan.phase_limits):
         raise ReconError(
             f"{scan.path}: undersampled {scan.acceleration:.1f}x and without a stored reference; "
             "give the fully sampled scan as the reference"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.masks import calibration_extent, describe_mask, draw_mask, net_acceleration
+from recon.acquisition.masks import calibration_extent, describe_mask, draw_mask, every_line_sampled, net_acceleration
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
 from recon.formats.fastmri import write_fastmri
@@ -53,7 +53,7 @@ def undersample(
     """
     if Path(output).resolve() == scan.path.resolve():
         raise ReconError(f"{output}: is the scan itself; choose another --out, the fully sampled data is the reference")
-    if scan.acceleration > 1:
+    if not every_line_sampled(scan.mask, scan.phase_limits):
         raise ReconError(
             f"{scan.path}: already undersampled {scan.acceleration:.2f}x ({describe_mask(scan.mask)}); "
             "retrospective undersampling needs a fully sampled scan"
@@ -63,6 +63,8 @@ def undersample(
     lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
     generator = numpy_generator(seed, scan.digest, "mask")
     mask = draw_mask(kind, shape, acceleration, lines, generator, scan.phase_limits)
+    if scan.mask.ndim == 2:  # an asymmetric echo stays one
+        mask = mask & scan.mask
     with write_fastmri(
         output,
         shape=scan.shape,

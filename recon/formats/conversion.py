@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.masks import detect_mask
+from recon.acquisition.masks import detect_mask, every_line_sampled
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError, ReconWarning
 from recon.formats.arrays import NamedArray
@@ -37,7 +37,7 @@ def convert_scan(
     slices = range(scan.shape[0])
     if output.suffix in (".cfl", ".hdr"):
         return write_bart(output, scan.shape, (scan.read_kspace(index) for index in slices))
-    sampled = scan.acceleration <= 1
+    sampled = every_line_sampled(scan.mask, scan.phase_limits)
     with write_fastmri(
         output,
         shape=scan.shape,
@@ -45,7 +45,7 @@ def convert_scan(
         image_shape=scan.image_shape,
         voxel_size=voxel_size or scan.voxel_size,
         affine=scan.affine if voxel_size is None else None,
-        mask=None if sampled else scan.mask,
+        mask=None if scan.acceleration <= 1 else scan.mask,
         phase_limits=scan.phase_limits,
         noise=scan.noise,
         noise_covariance=scan.noise_covariance,

@@ -7,6 +7,7 @@ hold (contrast, affine, noise, 2-D masks, separate calibration) lies in a group 
 """
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent, detect_mask
-from recon.errors import ReconError
+from recon.errors import ReconError, ReconWarning
 from recon.formats.fastmri_writer import CONTRASTS, OWN, PROVENANCE, FastmriWriter, write_fastmri
 from recon.formats.header import Header, parse_headers
 from recon.formats.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
@@ -48,10 +49,10 @@ def open_file(path: Path) -> Scan:
         has_calibration = "calibration_kspace" in file.get(OWN, {})
         reference = file.get("reconstruction_rss")
         reference_shape = _reference_shape(path, reference, shape) if reference is not None else None
-        limits = _phase_limits(path, own, header, shape[3])
+        limits = _trusted(path, file["kspace"], _phase_limits(path, own, header, shape[3]))
         mask = _mask(path, file, shape, limits)
-        acquisition = str(file.attrs.get("acquisition", ""))
-        patient = str(file.attrs.get("patient_id", ""))
+        acquisition = _text(file.attrs.get("acquisition", ""))
+        patient = _text(file.attrs.get("patient_id", ""))
     facts: dict[str, str | float | int] = {"format": "fastMRI HDF5"}
     if acquisition:
         facts["acquisition"] = acquisition
@@ -128,6 +129,26 @@ def _phase_limits(path: Path, own: Mapping[str, Any], header: Header | None, pha
     if first >= last:
         raise ReconError(f"{path}: the header's encoding limits leave none of the {phase} phase lines")
     return (first, last)
+
+
+def _trusted(path: Path, kspace: h5py.Dataset, limits: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The limits, unless the central slice has data outside them: then the header is wrong, not the data."""
+    if limits is None:
+        return None
+    central = kspace[kspace.shape[0] // 2]
+    if (central[..., : limits[0]] != 0).any() or (central[..., limits[1] :] != 0).any():
+        warnings.warn(
+            f"{path}: the header says that lines {limits[0]} to {limits[1] - 1} were encoded, but others hold data; "
+            "its encoding limits are ignored",
+            ReconWarning,
+            stacklevel=3,
+        )
+        return None
+    return limits
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _mask(
