@@ -31,7 +31,7 @@ from tests.encode.conftest import AFFINE, make_head, save_nifti
 def make_embeddings(
     persons: int = 60, signal: float = 3.0, split: bool = True, seed: int = 0, lost: float = 0.0
 ) -> Embeddings:
-    """Two volumes a person, one with a lesion: one token in twelve moves by ``signal``. At 4x, ``lost`` of it is gone."""
+    """Two volumes a person, one with a lesion: a token in twelve moves by ``signal``; 4x loses ``lost``."""
     generator = np.random.default_rng(seed)
     tokens, pooled, subjects, cases, accelerations, splits, labels = [], [], [], [], [], [], []
     for person in range(persons):
@@ -142,7 +142,7 @@ def test_every_probe_finds_the_signal_in_unseen_persons(kind: str, tmp_path: Pat
     assert (reference.acceleration, fourfold.acceleration) == (1, 4)
     assert reference.cases == 60
     assert reference.persons == 30
-    assert reference.auc.value > (0.9 if kind == "linear" else 0.97)
+    assert reference.auc.value > (0.75 if kind == "linear" else 0.95)  # pooled, the ideal is Phi(6 / sqrt(24)) = 0.89
     assert reference.auc.low <= reference.auc.value <= reference.auc.high
     assert fourfold.auc_difference is not None
     assert fourfold.auc_difference.value == 0  # nothing was lost
@@ -186,7 +186,7 @@ def test_rejection_by_a_probe_that_knows_when_it_does_not_know() -> None:
 def test_leakage_is_an_error_and_unseen_leaves_it_out() -> None:
     embeddings = make_embeddings(split=False)
     probe = fit_probe("linear", embeddings, "lesion", hold_out=0.4)
-    with pytest.raises(ReconError, match="leakage: .* person"):
+    with pytest.raises(ReconError, match=r"leakage: \d+ person"):
         evaluate_probe(probe, embeddings, repeats=50)
     reference = evaluate_probe(probe, embeddings, unseen_only=True, repeats=50)[0]
     assert reference.persons == 60 - len(probe.persons)
@@ -272,7 +272,8 @@ def test_commands_from_images_to_auc(run_cli, tmp_path: Path) -> None:
                 save_nifti(tmp_path / file, head + (acceleration > 1) * noise.astype(np.float32), AFFINE)
                 rows.append(
                     {
-                        "file": file, "subject": f"Mr {person}", "case": f"{person}-{sick}", "acceleration": acceleration,
+                        "file": file, "subject": f"Mr {person}", "case": f"{person}-{sick}",
+                        "acceleration": acceleration,
                         "split": "fit" if person < 7 else "eval", "lesion": sick,
                     }
                 )  # fmt: skip

@@ -32,6 +32,7 @@ batch: 8
 tokens: 40
 predictor_width: 8
 predictor_depth: 1
+target_layers: 2
 checkpoint_samples: 16
 monitor_samples: 16
 held_out_fraction: 0.0

@@ -46,19 +46,19 @@ class PretrainingOptions:
     """One pre-training run. ``samples`` is its length; fractions are of that length."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
-    samples: int = 20_000
+    samples: int = 8_000
     batch: int = 16
     tokens: int = 96  # of the piece of head that makes a sample
     hidden_fraction: float = 0.85
     block: float = 22.0  # mm, mean radius of a hidden ball
     predictor_width: int = 64
     predictor_depth: int = 2
-    target_layers: int = 2  # last layers of the teacher that are averaged
+    target_layers: int = 3  # last layers of the teacher that are averaged
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.1
     weight_decay: float = 0.05
     gradient_norm: float = 1.0
-    average_start: float = 0.99  # of the teacher's moving average, a step; rises linearly to average_end
+    average_start: float = 0.98  # of the teacher's moving average, a step; rises linearly to average_end
     average_end: float = 0.998
     gain: float = 0.15  # random factor of a sample's intensities: exp(gain * normal)
     noise: float = 0.05  # largest standard deviation of noise added to a sample, in standardised units
