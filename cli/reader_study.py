@@ -1,6 +1,5 @@
 """Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import reader_analysis
 from cli.output import emit, note
 
 reader_study = typer.Typer(
@@ -27,8 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add this group to the application."""
     for command in (plan, export, check, unseal):
         reader_study.command()(command)
-    if importlib.util.find_spec("cli.reader_analysis") is not None:
-        importlib.import_module("cli.reader_analysis").register(reader_study)
+    reader_analysis.register(reader_study)
     app.add_typer(reader_study)
 
 
@@ -204,27 +203,37 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
 
 def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
-    from reader_study.sheet import check_sheet, missing
+    from reader_study.scores import collect
+    from reader_study.sheet import missing
     from reader_study.study import log_sheet, open_study
 
+    collected = collect(open_study(folder), places)
     found = []
     lines = []
-    for sheet in read_sheets(folder, places):
+    for sheet in collected.sheets:
         study = open_study(folder)
-        package = check_sheet(sheet, study.protocol, study.packages)
+        package = next(entry for entry in study.packages if entry.id == sheet.package)
         new = log_sheet(study, sheet) is not None
         left = missing([sheet], study.protocol, [package])
+        signed = sheet.path is None or sheet.path.name not in collected.unsigned
         found.append({"reader": sheet.reader, "session": sheet.session, "logged": new, "missing": left})
+        signature = "signature valid" if signed else "not signed"
         state = f"{len(left)} readings incomplete" if left else "complete"
         kept = "logged" if new else "logged before"
-        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, signature valid, {state}, {kept}")
+        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
     result["sheets"] = found
     return lines
 
 
 def unseal(
     study: Annotated[Path, typer.Argument(help="The study folder.")],
-    sheets: Annotated[list[Path] | None, typer.Option(help="Score sheets, or folders of them; repeatable.")] = None,
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
+        ),
+    ] = None,
+    columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the opened key (JSON).")] = None,
     reason: Annotated[str, typer.Option(help="Why the key is opened; goes into the log.")] = "",
     deviation: Annotated[
@@ -237,14 +246,15 @@ def unseal(
 ) -> None:
     """Open the sealed key, once all readings are in or their absence is logged as a deviation.
 
-    Sheets are checked first: study, signature, scale. Every attempt stands in the log. With --deviation and no --out
-    the deviation is logged and nothing is opened.
+    Sheets are checked first: study, signature, scale; unsigned tables need a logged deviation. Every attempt stands
+    in the log. With --deviation and no --out the deviation is logged and nothing is opened.
     """
     import json
 
-    from reader_study.sheet import check_sheet
+    from reader_study.scores import collect
     from reader_study.study import log_deviation, open_study
     from reader_study.study import unseal as open_sealed
+    from reader_study.tables import load_column_map
     from recon.atomic import atomic_path
     from recon.errors import ReconError
 
@@ -262,13 +272,8 @@ def unseal(
     if out.exists():
         raise ReconError(f"{out}: exists already; choose another name")
     opened = open_study(study)
-    read = read_sheets(study, sheets)
-    packages: dict[str, str] = {}
-    for sheet in read:
-        package = check_sheet(sheet, opened.protocol, opened.packages)
-        if package.id in packages:
-            raise ReconError(f"{sheet.path}: a second sheet of {package.reader}, session {package.session}; keep one")
-        packages[package.id] = str(sheet.path)
+    mapping = load_column_map(columns) if columns is not None else None
+    read = collect(opened, sheets or [study / "sheets"], mapping).sheets
     key = open_sealed(opened, _passphrase(passphrase_file), reason, read)
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps(key.as_mapping(), indent=1) + "\n", encoding="utf-8")
@@ -278,21 +283,6 @@ def unseal(
         [f"{out}: the opened key, {len(key.presentations)} presentations", f"last line of the log {head}"],
         as_json,
     )
-
-
-def read_sheets(study: Path, places: list[Path] | None) -> list[Any]:
-    """The score sheets among files and folders; a CSV beside a JSON of the same name is the same sheet once."""
-    from reader_study.sheet import read_sheet
-    from recon.errors import ReconError
-
-    files: dict[Path, Path] = {}
-    for place in places or [study / "sheets"]:
-        if not place.exists():
-            raise ReconError(f"{place}: no such score sheet or folder; name them with --sheets")
-        found = sorted(place.glob("*.json")) + sorted(place.glob("*.csv")) if place.is_dir() else [place]
-        for path in found:
-            files.setdefault(path.with_suffix(""), path)
-    return [read_sheet(path) for path in files.values()]
 
 
 def _passphrase(file: Path | None, new: bool = False) -> str:

@@ -238,6 +238,28 @@ def reconstruct(
     return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
 
 
+def posterior_mean(
+    scan: Scan,
+    problem: Problem,
+    system: System,
+    options: ReconstructionOptions,
+    prior: Prior,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The complex posterior mean ``[slice, set, readout, phase]`` of a calibrated problem, in units of its scale: what
+    ``reconstruct`` turns into a magnitude. ``report`` is called after each network call."""
+    system = system.with_sigma(system.sigma * noise_inflation(system))
+    plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
+    noise = Noise(options.seed, scan.digest, problem.slices, range(plan.samples), device)
+    slot = prior.slot(options.contrast or scan.contrast)
+    network = prior_denoise(
+        prior, UNKNOWN_SLOT if slot is None else slot, Stopwatch(), gradient=options.sampler == "dps"
+    )
+    return _sample(options, plan, problem, system, network, prior, noise, report).means.mean(1)
+
+
 def noise_inflation(system: System) -> Tensor:
     """Factor ``[slice]`` by which the noise must be raised for the data to be explained by any image at all.
 
