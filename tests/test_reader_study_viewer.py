@@ -63,6 +63,9 @@ class Browser:
     def save(self, kind: str) -> Path:
         for old in self.downloads.iterdir():
             old.unlink()
+        # Belongs to the window, not to the browser: set anew for the window that is open now.
+        behaviour = {"behavior": "allow", "downloadPath": str(self.downloads)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         self.click(f"[data-save={kind}]")
         for _ in range(1200):
             found = list(self.downloads.glob(f"*.{kind}"))
@@ -91,8 +94,6 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
     driver = webdriver.Chrome(options=options, service=Service(programs[1]))
     try:
         downloads = tmp_path_factory.mktemp("downloads")
-        behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
-        driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         yield Browser(driver, downloads)
     finally:
         driver.quit()
