@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import evaluation, priors, reconstruction, scans, simulation
+from cli import benchmark, demonstration, encode, evaluation, priors, reader_study, reconstruction, scans, simulation
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (scans, simulation, priors, reconstruction, evaluation):
+for group in (demonstration, scans, simulation, priors, reconstruction, evaluation, benchmark, encode, reader_study):
     group.register(app)
 
 

@@ -141,7 +141,7 @@ def row_system(problem: Problem) -> RowSystem:
         # [readout, coil, set * phase]: the coil Gram matrix of a row, times the point-spread function entry by entry.
         rows = problem.maps[index].permute(2, 1, 0, 3).flatten(2)
         matrix = (rows.mH @ rows) * spread.tile(sets, sets)
-        found, basis = torch.linalg.eigh(matrix)
+        found, basis = _eigensystem(matrix)
         vectors[index], values[index] = basis, found.clamp_min(0)
     backprojected = adjoint(problem.kspace, problem.maps, problem.mask)
     rows = backprojected.permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
@@ -150,9 +150,45 @@ def row_system(problem: Problem) -> RowSystem:
     fit = vectors @ (data / values.clamp_min(1e-3) * ranged).unsqueeze(-1)
     fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
     misfit = ((problem.kspace - forward(fit, problem.maps, problem.mask)).abs() ** 2).sum((1, 2, 3))
-    samples = coils * readout * int(problem.mask.sum())
+    samples = coils * readout * problem.mask.sum()
     freedom = (samples - ranged.sum((1, 2))).clamp_min(0)
     return RowSystem(vectors, values, data, problem.sigma, misfit, freedom, sets)
+
+
+def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[row, mode]`` and eigenvectors ``[row, unknown, mode]`` of Hermitian ``matrices``.
+
+    Pixels outside the object have zero rows and columns. On a processor they are left out row by row: that saves most
+    of the work where the object is narrow, and the many equal eigenvalues on which single-precision LAPACK can fail.
+    """
+    if matrices.device.type != "cpu":
+        found, basis = torch.linalg.eigh(matrices)
+        return found, basis
+    rows, size, _ = matrices.shape
+    values = torch.zeros((rows, size))
+    vectors = torch.eye(size, dtype=matrices.dtype).repeat(rows, 1, 1)
+    inside = matrices.diagonal(dim1=1, dim2=2).real > 1e-9
+    for row in range(rows):
+        kept = inside[row].nonzero().flatten()
+        if not kept.numel():
+            continue
+        block = matrices[row][kept][:, kept]
+        found, basis = _hermitian(block)
+        values[row, kept] = found
+        vectors[row, kept.unsqueeze(-1), kept] = basis
+    return values, vectors
+
+
+def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """``eigh``, in double precision where single precision does not converge."""
+    try:
+        found, basis = torch.linalg.eigh(matrix)
+        if bool(torch.isfinite(found).all()) and bool(torch.isfinite(basis.abs()).all()):
+            return found, basis
+    except RuntimeError:  # torch.linalg.LinAlgError
+        pass
+    found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
+    return found.to(torch.float32), basis.to(matrix.dtype)
 
 
 def _point_spread(problem: Problem) -> Tensor:

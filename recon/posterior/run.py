@@ -1,6 +1,7 @@
 """Reconstruct a scan: calibrate, sample or solve, audit and write, a bounded number of slices at a time."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -89,13 +90,14 @@ def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) 
         schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
         return Plan(schedule, options.samples or 4)
     if acceleration <= 2.5:
-        start, steps, samples = 0.5, 8, 4
+        usual, steps, samples = 0.5, 8, 4
     elif acceleration <= 5:
-        start, steps, samples = 1.0, 16, 4
+        usual, steps, samples = 1.0, 16, 4
     else:
-        start, steps, samples = 5.0, 24, 8
-    start = max(start, 10 * sigma)
-    schedule = Schedule(options.start or start, options.steps or steps, options.last or 0.01)
+        usual, steps, samples = 5.0, 24, 8
+    start = options.start or max(usual, 20 * sigma)
+    extra = round(6 * math.log10(max(1.0, start / usual)))  # the same density of levels over the longer way
+    schedule = Schedule(start, options.steps or steps + extra, min(options.last or 0.03, start))
     return Plan(schedule, options.samples or samples)
 
 
@@ -236,6 +238,28 @@ def reconstruct(
         watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
     watch.seconds["total"] = time.perf_counter() - began
     return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
+
+
+def posterior_mean(
+    scan: Scan,
+    problem: Problem,
+    system: System,
+    options: ReconstructionOptions,
+    prior: Prior,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The complex posterior mean ``[slice, set, readout, phase]`` of a calibrated problem, in units of its scale: what
+    ``reconstruct`` turns into a magnitude. ``report`` is called after each network call."""
+    system = system.with_sigma(system.sigma * noise_inflation(system))
+    plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
+    noise = Noise(options.seed, scan.digest, problem.slices, range(plan.samples), device)
+    slot = prior.slot(options.contrast or scan.contrast)
+    network = prior_denoise(
+        prior, UNKNOWN_SLOT if slot is None else slot, Stopwatch(), gradient=options.sampler == "dps"
+    )
+    return _sample(options, plan, problem, system, network, prior, noise, report).means.mean(1)
 
 
 def noise_inflation(system: System) -> Tensor:
