@@ -290,6 +290,8 @@ def _passphrase(file: Path | None, new: bool = False) -> str:
     from recon.errors import ReconError
 
     if file is None:
+        if not sys.stdin.isatty():
+            raise ReconError("the passphrase cannot be asked for here; give it with --passphrase-file FILE")
         return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

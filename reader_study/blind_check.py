@@ -26,7 +26,11 @@ from reader_study.series_facts import FileFacts, SeriesFacts, read_series
 from recon.errors import ReconError
 
 LEVEL = 0.05
-_EXCHANGES = 1999
+_EXCHANGES = 999
+_PERSONAL = (
+    *("Patient", "Person", "Physician", "Operator", "Name", "Institution", "Station", "Address", "Telephone"),
+    *("Birth", "Date", "Accession", "Requesting", "Performing", "Comments", "History", "UserContent", "("),
+)
 _CONTAINER_LIMITS = {
     "zero background share": 0.01,
     "constant border rows": 0.5,
@@ -127,30 +131,31 @@ def predict(signs: Sequence[Mapping[str, int]]) -> tuple[int, float, float, str]
     """Leave one pair out, learn the best one-rule classifier on the others, guess; repeat for every pair.
 
     ``signs``: per pair, aspect -> -1, 0, 1. Gives the number of right guesses, the one-sided exact binomial p-value,
-    the p-value under 1999 random exchanges of labels within pairs, and the aspect used most. Fewer than five pairs
+    the p-value under 999 random exchanges of labels within pairs, and the aspect used most. Fewer than five pairs
     cannot tell anything (p = 1).
     """
     names = sorted({name for pair in signs for name in pair})
     table = np.array([[pair.get(name, 0) for name in names] for pair in signs], np.int8).reshape(len(signs), -1)
     if len(signs) < 5 or not table.any():
         return 0, 1.0, 1.0, ""
-    correct, used = _left_out(table, np.ones((1, len(table)), np.int8))
     rng = np.random.default_rng(20_000_101)  # fixed: the same package always gets the same verdict
+    correct, used = _left_out(table, np.ones((1, len(table)), np.int8))
+    count = int(correct[0])
     reached = 0
     batch = max(1, 4_000_000 // table.size)
     for start in range(0, _EXCHANGES, batch):
         size = min(batch, _EXCHANGES - start)
         flips = rng.choice(np.array([-1, 1], np.int8), (size, len(table)))
-        reached += int((_left_out(table, flips)[0] >= correct).sum())
+        reached += int((_left_out(table, flips)[0] >= count).sum())
     rule = names[Counter(used[0].tolist()).most_common(1)[0][0]]
-    count = int(correct[0])
     return count, float(binom.sf(count - 1, len(signs), 0.5)), (reached + 1) / (_EXCHANGES + 1), rule
 
 
 def _left_out(table: NDArray[np.int8], flips: NDArray[np.int8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """For each row of ``flips`` [exchange, pair]: the count of right guesses, and the aspect used for each pair."""
     turned = flips[:, :, None] * table[None]
-    others = turned.sum(axis=1, dtype=np.int32)[:, None, :] - turned
+    totals = np.rint(flips.astype(np.float32) @ table.astype(np.float32)).astype(np.int16)
+    others = totals[:, None, :] - turned
     best = np.argmax(np.abs(others), axis=2)[..., None]
     guesses = np.sign(np.take_along_axis(others, best, axis=2)) * np.take_along_axis(turned, best, axis=2)
     return (guesses[..., 0] > 0).sum(axis=1), best[..., 0]
@@ -166,10 +171,16 @@ def _differences(first: SeriesFacts, second: SeriesFacts) -> dict[str, str]:
         for attribute in {**one.attributes, **other.attributes}:
             a, b = one.attributes.get(attribute, "absent"), other.attributes.get(attribute, "absent")
             if a != b:
-                found.setdefault(attribute, f"{a[:60]} and {b[:60]} in {one.name}")
+                found.setdefault(attribute, f"{_shown(attribute, a)} and {_shown(attribute, b)} in {one.name}")
     if len(found) > 1:  # it only repeats that an attribute is present in one arm
         found.pop("order of attributes", None)
     return found
+
+
+def _shown(attribute: str, value: str) -> str:
+    """A value for a message; what can identify a person, a place or a day is never repeated."""
+    personal = any(word in attribute for word in _PERSONAL) and value != "absent" and "(form)" not in attribute
+    return "a value (not shown)" if personal else value[:80]
 
 
 def _container_differences(first: SeriesFacts, second: SeriesFacts) -> dict[str, str]:
@@ -279,6 +290,6 @@ def uniform_attributes(series: Iterable[tuple[str, Sequence[FileFacts]]]) -> lis
             if fixed != expected:
                 for key in {**expected, **fixed}:
                     if expected.get(key) != fixed.get(key):
-                        text = f"{name}/{facts.name}: {fixed.get(key, 'absent')[:60]}, elsewhere "
-                        found.setdefault(key, []).append(text + expected.get(key, "absent")[:60])
+                        text = f"{name}/{facts.name}: {_shown(key, fixed.get(key, 'absent'))}, elsewhere "
+                        found.setdefault(key, []).append(text + _shown(key, expected.get(key, "absent")))
     return [Finding("equality", key, len(cases), cases[0], True) for key, cases in found.items()]

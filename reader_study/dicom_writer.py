@@ -20,6 +20,25 @@ _GEOMETRY = {
     "coronal": ((1, 0, 0), (0, 0, -1), (0, -1, 0)),
     "sagittal": ((0, 1, 0), (0, 0, -1), (1, 0, 0)),
 }
+# Body parts on two sides need the attribute Laterality, which we leave empty; the others may not have it.
+_PAIRED_PARTS = {
+    *("ANKLE", "ARM", "BREAST", "CLAVICLE", "ELBOW", "EXTREMITY", "EYE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND"),
+    *(
+        "HIP",
+        "HUMERUS",
+        "KNEE",
+        "LEG",
+        "RADIUS",
+        "SCAPULA",
+        "SHOULDER",
+        "THIGH",
+        "THUMB",
+        "TIBIA",
+        "TOE",
+        "ULNA",
+        "WRIST",
+    ),
+}
 IMPLEMENTATION = "2.25.193437013465170929148193853310327283471"  # constant, names this writer
 TIMESTAMP = 946_684_800  # 2000-01-01, the modification time of everything that is exported
 
@@ -77,6 +96,8 @@ def series_datasets(
     method.CodeMeaning = "Basic Application Confidentiality Profile"
     dataset.DeidentificationMethodCodeSequence = Sequence([method])
     dataset.BodyPartExamined = body_part
+    if body_part in _PAIRED_PARTS:
+        dataset.Laterality = ""
     dataset.ScanningSequence = "RM"
     dataset.SequenceVariant = "NONE"
     dataset.ScanOptions = ""

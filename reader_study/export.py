@@ -86,6 +86,8 @@ def export_study(
     seed = seed or new_seed()
     rows = allocate(study.protocol, seed)
     names = draw_names(study.protocol, rows, {case: source.images for case, source in sources.items()}, seed)
+    for left_over in study.folder.glob(".export-*"):  # of an export that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     try:
         building = Path(tempfile.mkdtemp(prefix=".export-", dir=study.folder))
     except OSError as error:

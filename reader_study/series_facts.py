@@ -4,6 +4,7 @@ Header attributes, file system facts, names, and how the pixels are stored. Read
 viewer's image scripts.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,7 +109,8 @@ def _collect(dataset: Any, prefix: str, attributes: dict[str, str], identifiers:
             identifiers[name] = text
             attributes[f"{name} (form)"] = uid_form(text) if element.VR == "UI" else form(text)
         else:
-            attributes[name] = f"{element.VR} {text[:200]!r}"
+            whole = "" if len(text) <= 60 else f" ... {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            attributes[name] = f"{element.VR} {text[:60]!r}{whole}"
 
 
 def form(text: str) -> str:

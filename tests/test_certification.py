@@ -116,9 +116,7 @@ def test_the_denoiser_of_the_mixture_is_the_posterior_mean() -> None:
     total = (prior.case.spectrum + sigma**2).double()
 
     def log_density(x: Tensor) -> Tensor:
-        terms = [
-            -((to_kspace(x - sign * prior.mode)).abs() ** 2 / total).sum() / 2 for sign in (1, -1)
-        ]
+        terms = [-((to_kspace(x - sign * prior.mode)).abs() ** 2 / total).sum() / 2 for sign in (1, -1)]
         return torch.logsumexp(torch.stack(terms), 0)
 
     (gradient,) = torch.autograd.grad(log_density(torch.view_as_complex(real)), real)

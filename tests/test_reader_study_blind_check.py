@@ -110,6 +110,20 @@ def test_private_nested_and_preamble_leaks_are_named(tmp_path):
         assert expected in {finding.attribute for finding in verdict.findings if finding.leaks}, name
 
 
+def test_long_values_differ_at_their_end_and_personal_values_are_not_repeated(tmp_path):
+    (pair,) = make_pairs(tmp_path, change=set_value("ImageComments", "x" * 900))
+    for files, ending in ((pair.first, "a"), (pair.second, "b")):
+        for path in files:
+            dataset = pydicom.dcmread(path)
+            dataset.ImageComments = "x" * 900 + ending
+            dataset.PatientBirthDate = f"1961020{ord(ending) % 10}"
+            dataset.save_as(path)
+            stamp(path)
+    leaks = {finding.attribute: finding.example for finding in check_pairs([pair]).findings if finding.leaks}
+    assert set(leaks) == {"ImageComments", "PatientBirthDate"}
+    assert "1961" not in str(leaks)
+
+
 def test_file_size_time_stamp_permissions_and_count_are_leaks(tmp_path):
     def leaks(pairs: list[Pair]) -> set[str]:
         return {finding.attribute for finding in check_pairs(pairs).findings if finding.leaks}

@@ -21,7 +21,7 @@ from study_maker import PASSPHRASE, export_small, make_study, protocol_mapping, 
 from reader_study import audit_log, export, study
 from reader_study.allocation import allocate, secret_bytes
 from reader_study.blind_check import check_pairs
-from reader_study.dicom_writer import random_uid
+from reader_study.dicom_writer import random_uid, series_datasets
 from reader_study.export import dicom_pairs, export_study
 from reader_study.integrity import uniform_series, verify_files
 from reader_study.naming import draw_names
@@ -61,6 +61,37 @@ def test_every_instance_is_valid_dicom(exported):
         outcome = subprocess.run([program, "-new", file], capture_output=True, text=True, check=False)
         assert outcome.returncode == 0
         assert outcome.stderr.split() == ["MRImage"], outcome.stderr
+
+
+@pytest.mark.parametrize("plane", ["coronal", "sagittal", "unknown"])
+def test_other_planes_are_valid_dicom_and_keep_their_plane(tmp_path, plane):
+    uids = [random_uid(os.urandom(16)) for _ in range(6)]
+    datasets = series_datasets(
+        np.arange(1, 61, dtype=np.uint16).reshape(3, 4, 5),
+        spacing=(4.5, 1.25, 0.75),
+        plane=plane,
+        window=(30, 60),
+        body_part="KNEE" if plane == "sagittal" else "HEAD",
+        patient_id="ab",
+        study_uid=uids[0],
+        series_uid=uids[1],
+        frame_uid=uids[2],
+        instance_uids=uids[3:],
+    )
+    for index, dataset in enumerate(datasets):
+        dataset.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
+    read = read_volume(tmp_path, "C1")
+    assert read.plane == ("axial" if plane == "unknown" else plane)
+    assert read.spacing == pytest.approx((4.5, 1.25, 0.75))
+    assert np.array_equal(read.pixels.ravel(), np.arange(1, 61))
+    program = shutil.which("dciodvfy")
+    if program is not None:
+        outcome = subprocess.run([program, "-new", tmp_path / "2.dcm"], capture_output=True, text=True, check=False)
+        if plane == "sagittal":  # a knee whose side is unknown: allowed, with a warning
+            assert "Error" not in outcome.stderr
+            assert outcome.stderr.count("Warning") == 1
+        else:
+            assert outcome.stderr.split() == ["MRImage"], outcome.stderr
 
 
 def test_series_read_back_as_the_images_they_were(exported):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from study_maker import export_small
 
+from reader_study.blind_check import Pair, check_pairs
 from reader_study.push import parse_destination
 from recon.errors import ReconError
 
@@ -71,8 +72,8 @@ def orthanc(tmp_path_factory) -> Iterator[tuple[int, int]]:
         log.close()
 
 
-def fetch(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+def fetch(port: int, path: str, content: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=content, timeout=10) as answer:
         return bytes(answer.read())
 
 
@@ -97,6 +98,31 @@ def test_orthanc_receives_and_serves_every_instance(exported, orthanc, run_cli):
     assert len(json.loads(fetch(web, "/series"))) == 6
     again = run_cli("reader-study", "export", exported, "--push", f"ORTHANC@127.0.0.1:{dicom}", "--json")
     assert again.json["instances_confirmed"] == 12
+
+
+def test_de_identification_by_a_server_is_not_blinding(tmp_path, orthanc):
+    """What Orthanc's default anonymisation leaves of a leaky pair still tells the arm, and the check says so."""
+    import pydicom
+    from test_reader_study_blind_check import make_pairs
+
+    _, web = orthanc
+
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.Manufacturer, dataset.SoftwareVersions = "RECON", "2.1"
+        dataset.AcquisitionDuration, dataset.EchoTrainLength = 61.0, 12
+        dataset.ParallelReductionFactorInPlane, dataset.PercentSampling = 2.0, "50"
+
+    (pair,) = make_pairs(tmp_path, change=change)
+    series: list[tuple[Path, ...]] = []
+    for number, files in enumerate((pair.first, pair.second)):
+        (tmp_path / f"out{number}").mkdir()
+        for path in files:
+            stored = json.loads(fetch(web, "/instances", path.read_bytes()))
+            anonymous = fetch(web, f"/instances/{stored['ID']}/anonymize", b"{}")
+            (tmp_path / f"out{number}" / path.name).write_bytes(anonymous)
+        series.append(tuple(sorted((tmp_path / f"out{number}").iterdir())))
+    leaks = {finding.attribute for finding in check_pairs([Pair("C1", *series)]).findings if finding.leaks}
+    assert {"ParallelReductionFactorInPlane", "EchoTrainLength", "AcquisitionDuration"} <= leaks
 
 
 def test_refusal_in_the_middle_names_the_instance(exported, run_cli):

@@ -5,6 +5,7 @@ const ReconStore = (() => {
   let setup = null;
   let state = null;
   let durable = true;
+  let left = false; // another window has taken over; nothing is written from here any more
 
   const key = () => `recon-reader-study/${setup.package}`;
 
@@ -28,6 +29,7 @@ const ReconStore = (() => {
         const read = JSON.parse(kept);
         if (read.package === setup.package) state = { ...state, ...read };
       }
+      state.window = crypto.randomUUID(); // a change that other windows of this page notice
       save();
     } catch (error) {
       durable = false;
@@ -35,7 +37,11 @@ const ReconStore = (() => {
     return state;
   }
 
+  // Another window of this browser wrote the same package's answers.
+  const concerns = (event) => !left && event.key === key() && event.newValue !== null;
+
   function save() {
+    if (left) return durable;
     try {
       localStorage.setItem(key(), JSON.stringify(state));
       durable = true;
@@ -143,6 +149,10 @@ const ReconStore = (() => {
   return {
     open,
     save,
+    concerns,
+    leave: () => {
+      left = true;
+    },
     download,
     wellFormed,
     signedSheet,

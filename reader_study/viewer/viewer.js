@@ -31,6 +31,7 @@ const ReconViewer = (() => {
     }
     state = ReconStore.open(setup);
     document.addEventListener("keydown", keyboard);
+    window.addEventListener("storage", (event) => ReconStore.concerns(event) && elsewhere());
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) stopClock();
       else if (screen === "reading") startClock();
@@ -46,6 +47,16 @@ const ReconViewer = (() => {
 
   function notice(title, text) {
     return element("div", { class: "sheet narrow" }, element("h1", {}, title), element("p", {}, text));
+  }
+
+  // Two windows would overwrite each other's answers: the one that was opened first steps back.
+  function elsewhere() {
+    stopClock();
+    screen = "elsewhere";
+    ReconPanes.clear();
+    ReconStore.leave();
+    page.replaceChildren(notice("This study is open in another window.",
+      "Your answers are kept. Please go on there, or close the other window and reload this page."));
   }
 
   // ---- instructions ------------------------------------------------------------------------------------------
