@@ -27,6 +27,8 @@ from recon.errors import ReconError
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
+INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"
+
 app = typer.Typer(
     name="recon",
     help="Accelerated MRI reconstruction with diffusion models.",
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         note(f"recon: {' '.join(message.split())}")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        note("recon: interrupted; nothing half-written is left, run the same command again to continue")
+        note(INTERRUPTED)
         sys.exit(130)
     except Exception as error:
         if debug:
@@ -85,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
         text = " ".join(str(error).split())
         note(f"recon: unexpected {type(error).__name__}: {text}; run again with --debug and report the traceback")
         sys.exit(2)
+    if outcome == 130:  # some typer releases turn the interruption into its exit code themselves
+        note(INTERRUPTED)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 

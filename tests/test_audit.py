@@ -97,6 +97,6 @@ def test_chi2_and_the_averaging_gain_of_exact_samples() -> None:
 
 
 def test_a_single_sample_has_no_averaging_gain() -> None:
-    audit = SliceAudit(0, (1.0,), 1.0, math.nan, 0.1, 1.0, 1.0, 2.0)
+    audit = SliceAudit(0, (1.0,), 1.0, None, 0.1, 1.0, 1.0, 2.0)
     assert all(math.isnan(value) for value in averaging_gain(audit))
     assert "averaging_gain_db" not in summarise([audit])

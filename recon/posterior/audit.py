@@ -25,7 +25,7 @@ class SliceAudit:
     index: int
     chi2: tuple[float, ...]
     mean_chi2: float  # residual of the mean image
-    spread: float  # mean |A (x_j - mean)|^2 over 2 m sigma^2, unbiased
+    spread: float | None  # mean |A (x_j - mean)|^2 over 2 m sigma^2, unbiased; None for one sample
     sigma: float  # noise used, in units of the image scale
     noise_inflation: float  # noise used over noise estimated
     denoising_inflation: float  # largest ratio of the scan's own denoising error to the tabulated one
@@ -35,7 +35,7 @@ class SliceAudit:
 def averaging_gain(audit: SliceAudit) -> tuple[float, float]:
     """The fall of the residual by averaging in dB, measured and as the averaging law expects it; NaN for one sample."""
     samples = len(audit.chi2)
-    if samples < 2:
+    if samples < 2 or audit.spread is None:
         return math.nan, math.nan
     mean = sum(audit.chi2) / samples
     expected = max(1.0 - (1 - 1 / samples) * audit.spread, 1e-6)

@@ -333,7 +333,7 @@ def _audit(problem: Problem, system: System, draws: Draws, mean: Tensor, inflati
             index=problem.slices[i],
             chi2=tuple(float(value) for value in chi2[i]),
             mean_chi2=float(mean_chi2[i]),
-            spread=float(spread[i]),
+            spread=float(spread[i]) if samples > 1 else None,
             sigma=float(system.sigma[i]),
             noise_inflation=float(inflation[i]),
             denoising_inflation=float(draws.inflation[i].max()),

@@ -108,6 +108,7 @@ def build_network(options: NetworkOptions) -> nn.Module:
         num_class_embeds=options.slots,
         dropout=0.0,
     )
+    nn.init.zeros_(network.conv_out.bias)
     nn.init.zeros_(network.conv_out.weight)  # an untrained denoiser then starts at c_skip x, its best linear guess
     nn.init.zeros_(network.class_embedding.weight)
     return network.to(memory_format=torch.channels_last)
