@@ -1,6 +1,7 @@
 """The prior: denoiser, contrast slots, training and its resumption, storage, the recipes."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -122,7 +123,7 @@ def test_an_interrupted_training_ends_bit_for_bit_where_an_uninterrupted_one_doe
     assert prior.facts.slots.keys() == {"T1", "T2", "unknown"}
     # The r2 table: no denoiser errs more with less noise, beyond its own Monte Carlo error; at most all noise is left.
     table = prior.facts.r2_values
-    assert all(later > 0.8 * earlier for earlier, later in zip(table[:-1], table[1:], strict=True))
+    assert all(later > 0.8 * earlier for earlier, later in itertools.pairwise(table))
     assert all(value < 2 * sigma**2 for sigma, value in zip(prior.facts.r2_sigmas, table, strict=True) if sigma < 0.05)
 
 
@@ -236,7 +237,19 @@ checkpoint_images: 8
 
 
 def pretrain_command(prepared: Path, config: Path, out: Path) -> list[str]:
-    return ["-m", "cli", "pretrain", "--data", str(prepared), "--out", str(out), "--config", str(config), "--device", "cpu"]
+    return [
+        "-m",
+        "cli",
+        "pretrain",
+        "--data",
+        str(prepared),
+        "--out",
+        str(out),
+        "--config",
+        str(config),
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.mark.slow
@@ -267,7 +280,16 @@ def test_two_processes_train_the_same_prior(prepared: Path, tmp_path: Path) -> N
     config.write_text(CONFIG.replace("400", "40"))
     one = [sys.executable, *pretrain_command(prepared, config, tmp_path / "one")]
     subprocess.run(one, cwd=ROOT, check=True, capture_output=True, timeout=600)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
     two = [*launch, *pretrain_command(prepared, config, tmp_path / "two")]
     done = subprocess.run(two, cwd=ROOT, capture_output=True, text=True, timeout=900)

@@ -47,7 +47,9 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_scan(path: Path, *, scale: float = 1.0, slices: int = 3, dimensions: int = 1, contrast: str = "AXT2") -> Path:
     """A small undersampled scan in the fastMRI form."""
     # A power of two scales floating-point numbers without rounding.
-    kspace = torch.cat([head_kspace(0.05 * (1 + i), rows=48, columns=40, coils=4, seed=i) for i in range(slices)]) * scale
+    kspace = (
+        torch.cat([head_kspace(0.05 * (1 + i), rows=48, columns=40, coils=4, seed=i) for i in range(slices)]) * scale
+    )
     mask = torch.arange(40) % 3 == 0
     mask[centre_slice(40, 16)] = True
     if dimensions == 2:
@@ -82,7 +84,9 @@ def test_a_scaled_scan_gives_the_scaled_image(dimensions: int, tiny_prior: Path,
     for scan, name in ((first, "ra.h5"), (second, "rb.h5")):
         reconstruct(scan, options, tmp_path / name, prior)
     one, other = read_result(tmp_path / "ra.h5"), read_result(tmp_path / "rb.h5")
-    assert np.allclose(other.reconstruction, 1024 * one.reconstruction, rtol=1e-3, atol=1e-3 * other.reconstruction.max())
+    assert np.allclose(
+        other.reconstruction, 1024 * one.reconstruction, rtol=1e-3, atol=1e-3 * other.reconstruction.max()
+    )
     assert one.std is not None
     assert other.std is not None
     assert np.allclose(other.std, 1024 * one.std, rtol=1e-3, atol=1e-3 * other.std.max())
@@ -183,7 +187,8 @@ def test_a_scan_that_cannot_be_reconstructed_is_one_clear_line(
     assert re.search(said, line), line
     assert "scan.h5" in line or "coil" in line
     assert "Traceback" not in found.err
-    assert not list((tmp_path / "out").glob("*")) and not list((tmp_path / "out").glob(".*"))
+    assert not list((tmp_path / "out").glob("*"))
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_an_unknown_contrast_is_named_or_warned_about(
@@ -265,7 +270,15 @@ def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: P
     for name in ("a", "b"):
         write_scan(tmp_path / f"{name}.h5", slices=1)
     out = tmp_path / "out"
-    words = ["reconstruct", str(tmp_path / "a.h5"), str(tmp_path / "b.h5"), "--prior", str(tiny_prior), "--out", str(out)]
+    words = [
+        "reconstruct",
+        str(tmp_path / "a.h5"),
+        str(tmp_path / "b.h5"),
+        "--prior",
+        str(tiny_prior),
+        "--out",
+        str(out),
+    ]
     command = [sys.executable, "-m", "cli", *words, "--samples", "1"]
     slow = subprocess.Popen(
         [*command, "--steps", "40000"], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -276,7 +276,9 @@ def prior_denoise(
         with watch.stage("network"), torch.set_grad_enabled(gradient), low_precision(image.device):
             flat = image.flatten(0, 2)
             width = max(1, pixels // (flat.shape[-1] * flat.shape[-2]))
-            if flat.device.type == "cpu":  # larger batches are not faster there, and how convolutions round depends on them
+            if (
+                flat.device.type == "cpu"
+            ):  # larger batches are not faster there, and how convolutions round depends on them
                 width = min(width, image.shape[1] * image.shape[2])
             parts = []
             for part in flat.split(width):
