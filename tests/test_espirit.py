@@ -23,8 +23,8 @@ def centre(kspace: Tensor, lines: int = 24) -> Tensor:
 
 
 def disagreement(ours: Tensor, theirs: Tensor) -> float:
-    """Norm of the part of ``theirs [coil, readout, phase]`` orthogonal to ours over the norm of theirs, where both have a
-    map: 0 when they agree up to a phase in each pixel."""
+    """Norm of the part of ``theirs [coil, readout, phase]`` orthogonal to ours over that of theirs, where both have
+    a map: 0 when they agree up to a phase in each pixel."""
     both = (ours.abs().sum(0) > 0) & (theirs.abs().sum(0) > 0)
     inner = torch.nn.functional.avg_pool2d(both.float()[None, None], 5, 1, 2)[0, 0] > 0.999  # inside, not at the rim
     one, other = ours[:, inner], theirs[:, inner]

@@ -31,7 +31,7 @@ def seconds(work: Callable[[], object], repetitions: int) -> float:
 
 
 def head(size: int, coils: int) -> torch.Tensor:
-    """Fully sampled kspace ``[slice, coil, readout, phase]`` of a textured ellipse that fills 3/4 of the field of view."""
+    """Fully sampled kspace ``[slice, coil, readout, phase]`` of a textured ellipse in smooth coils."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     inside = (y / 0.85) ** 2 + (x / 0.7) ** 2 < 1
     texture = 1 + 0.3 * torch.sin(9 * y) * torch.cos(11 * x) + 0.2 * torch.sin(23 * x * y)

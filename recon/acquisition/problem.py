@@ -42,8 +42,8 @@ SUPPORT = 0.8
 class Receiver:
     """What is estimated once a scan: noise, whitening and coil compression.
 
-    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it. ``sigma`` is the
-    noise relative to the image scale, the median over the slices looked at: what a scan's sampling schedule follows.
+    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it. ``sigma`` is
+    the noise relative to the image scale, the median over the slices looked at: what a scan's schedule follows.
     """
 
     noise: Noise
