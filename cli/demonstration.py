@@ -25,7 +25,7 @@ def demo(
     prior: Annotated[
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One slice instead of three.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One small slice: seconds instead of minutes.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sampling masks and of the posterior samples.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

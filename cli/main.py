@@ -7,7 +7,32 @@ from typing import Any
 
 import typer
 
-from cli import benchmark, demonstration, encode, evaluation, priors, reader_study, reconstruction, scans, simulation
+from cli import (
+    benchmark,
+    demonstration,
+    encode,
+    encoder_pretraining,
+    evaluation,
+    finetuning,
+    priors,
+    probe,
+    reader_study,
+    reconstruction,
+    scans,
+    simulation,
+)
+    benchmark,
+    demonstration,
+    encode,
+    evaluation,
+    finetuning,
+    priors,
+    probe,
+    reader_study,
+    reconstruction,
+    scans,
+    simulation,
+)
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +47,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (demonstration, scans, simulation, priors, reconstruction, evaluation, benchmark, encode, reader_study):
+GROUPS = (
+    demonstration,
+    scans,
+    simulation,
+    priors,
+    finetuning,
+    reconstruction,
+    evaluation,
+    benchmark,
+    encode,
+    encoder_pretraining,
+    probe,
+    reader_study,
+)
+for group in GROUPS:
     group.register(app)
 
 

@@ -75,10 +75,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """``rows``: one a case and method, with the keys axis, acceleration, net_acceleration, method, tuning (none,
-    "oracle", "best of 3"), weight, nrmse, psnr, ssim, hfen, seconds, network_calls, chi2. ``images``: the magnitudes
-    ``[slice, readout, phase]`` by axis, acceleration and label. ``time_ratio``: DPS over the first sampler, the median
-    of the cases; None without either."""
+    """What ``benchmark`` returns.
+
+    ``rows``: one a case and method, with the keys axis, acceleration, net_acceleration, method, oracle, weight, nrmse,
+    psnr, ssim, hfen, seconds, network_calls, chi2. ``images``: the magnitudes ``[slice, readout, phase]`` by axis,
+    acceleration and label. ``time_ratio``: DPS over the first sampler, the median of the cases; None without either."""
 
     rows: tuple[dict[str, Any], ...]
     images: dict[Axis, dict[float, dict[str, NDArray[np.float32]]]]
@@ -153,7 +154,8 @@ def benchmark(
                 if sampler == "dps":
                     choice = _tuned_dps(run, choice)
                 row, shown[sampler] = run(sampler, choice)
-                row["tuning"] = f"best of {len(options.dps_weights)}" if sampler == "dps" else None
+                if sampler == "dps":
+                    row["weights_tried"] = list(options.dps_weights)
                 rows.append(row)
                 seconds[sampler] = row["seconds"]
             if "dps" in seconds and options.samplers[0] != "dps":
@@ -172,7 +174,7 @@ class _Runner:
     device: torch.device | str
 
     def __call__(
-        self, label: str, choice: ReconstructionOptions, tuning: str | None = None
+        self, label: str, choice: ReconstructionOptions, *, oracle: bool = False
     ) -> tuple[dict[str, Any], NDArray[np.float32]]:
         choice = replace(choice, coils=self.options.coils, seed=self.options.seed)
         output = self.place / f"{self.case.axis}-R{self.case.acceleration:g}" / f"{label}.h5"
@@ -185,16 +187,18 @@ class _Runner:
             "chi2": outcome.figures.get("chi2"),
             "warnings": list(outcome.warnings),
         }
-        return {**self.measured(label, image, tuning), **facts}, image
+        method = choice.sampler if choice.method == "posterior" else choice.method
+        return {**self.measured(method, image, oracle), **facts}, image
 
-    def measured(self, method: str, image: NDArray[np.float32], tuning: str | None) -> dict[str, Any]:
+    def measured(self, method: str, image: NDArray[np.float32], oracle: bool) -> dict[str, Any]:
+        """What tells the case and the method apart, and the figures of merit."""
         found = evaluate(image, self.case.reference).volume
         return {
             "axis": self.case.axis,
             "acceleration": self.case.acceleration,
             "net_acceleration": self.case.scan.acceleration,
             "method": method,
-            "tuning": tuning,
+            "oracle": oracle,
             "nrmse": found.nrmse,
             "psnr": found.psnr,
             "ssim": found.ssim,
@@ -222,7 +226,7 @@ def _oracle(run: _Runner, method: Method) -> tuple[dict[str, Any], NDArray[np.fl
             return problem.magnitude(baselines.l1_wavelet(problem, weight)).cpu().numpy()
 
     best = best_over_weights(solve, run.case.reference, weights)
-    row, image = run(f"{method} (oracle)", ReconstructionOptions(method=method, weight=best.weight), "oracle")
+    row, image = run(f"{method} (oracle)", ReconstructionOptions(method=method, weight=best.weight), oracle=True)
     return {**row, "at_the_edge": best.at_the_edge}, image
 
 

@@ -7,7 +7,7 @@ to expect in kind, not how well it does on patients.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,12 @@ METHODS: tuple[Method, ...] = ("zero-filled", "grappa", "sense", "l1-wavelet", "
 FIGURES = ("nrmse", "psnr", "ssim", "hfen", "lesion_contrast_error", "lesion_nrmse")
 SUBJECT = Settings(size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3)
 
+SMALL_SUBJECT = replace(SUBJECT, size=(96, 80), slices=1)
+
 
 @dataclass(frozen=True)
 class DemonstrationOptions:
-    """``quick`` takes one slice instead of three; ``seed`` is that of the masks and of the samples."""
+    """``quick`` takes one slice of 96 x 80 instead of three of 192 x 160; ``seed`` is that of masks and samples."""
 
     accelerations: tuple[int, ...] = (2, 4)
     quick: bool = False
@@ -63,7 +65,7 @@ def demonstrate(
     from recon.quality.drawing import save
 
     report("simulating a stroke FLAIR scan", 0.0)
-    subject = SUBJECT if not options.quick else _one_slice(SUBJECT)
+    subject = SMALL_SUBJECT if options.quick else SUBJECT
     folder = out / "scan"
     manifest = simulate_cohort(folder, builtin_sources(), 1, ["FLAIR"], subject)
     entry = manifest["scans"][0]
@@ -121,12 +123,6 @@ def demonstrate(
     with atomic_path(table) as temporary:
         temporary.write_text(json.dumps(described, indent=1, allow_nan=False), encoding="utf-8")
     return Demonstration(rows, figure, table)
-
-
-def _one_slice(settings: Settings) -> Settings:
-    from dataclasses import replace
-
-    return replace(settings, slices=1)
 
 
 def _cost(method: Method, rate: int) -> float:

@@ -8,6 +8,9 @@ scan.h5 -> scan.nii.gz, scan_std.nii.gz          posterior mean and standard dev
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recon.errors import ReconError
 from recon.formats.result import Reconstruction, read_result
 from recon.scan import Scan
@@ -37,7 +40,7 @@ def export(result: str | Path, scan: Scan, formats: Collection[str], reference: 
     if "dicom" in formats:
         written += _dicom(loaded, scan)
     if "png" in formats:
-        written.append(_png(loaded, reference))
+        written.append(_png(loaded, scan, reference))
     return written
 
 
@@ -97,14 +100,33 @@ def _dicom(result: Reconstruction, scan: Scan) -> list[Path]:
     return written
 
 
-def _png(result: Reconstruction, reference: str | Path | None) -> Path:
+def _png(result: Reconstruction, scan: Scan, reference: str | Path | None) -> Path:
     from recon.quality.drawing import save
+    from recon.quality.figures import slice_to_show
     from recon.quality.panels import panel_of_result
     from recon.quality.references import on_grid, read_reference
 
     truth = None
     if reference is not None:
         truth = on_grid(read_reference(reference), result.reconstruction.shape, result.affine, "reference")
+    index = slice_to_show(result.reconstruction)
+    baselines = {}
+    if result.attributes.get("method") == "posterior":
+        volume = np.zeros_like(result.reconstruction)
+        volume[index] = _sense(result, scan, index)
+        baselines["CG-SENSE"] = volume
     path = result.path.with_suffix(".png")
-    save(panel_of_result(result, reference=truth), path)
+    save(panel_of_result(result, baselines=baselines, reference=truth, index=index), path)
     return path
+
+
+def _sense(result: Reconstruction, scan: Scan, index: int) -> NDArray[np.float32]:
+    """CG-SENSE of one slice, for comparison, with the coils and noise of the result."""
+    from recon.acquisition.problem import calibrate, calibrated_receiver
+    from recon.posterior.baselines import cg_sense
+    from recon.posterior.system import system_of
+
+    used = result.configuration
+    receiver = calibrated_receiver(scan, coils=used.get("coils"), noise_sigma=used.get("noise_sigma"))
+    problem = calibrate(scan, receiver, [index], map_sets=int(used.get("map_sets", 1)))
+    return problem.magnitude(cg_sense(system_of(problem)))[0].cpu().numpy()

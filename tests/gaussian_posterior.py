@@ -105,7 +105,12 @@ class GaussianCase:
 
 
 def gaussian_case(
-    size: int = 24, coils: int = 4, acceleration: int = 4, calibration: int = 6, sigma: float = 0.05, dimensions: int = 1
+    size: int = 24,
+    coils: int = 4,
+    acceleration: int = 4,
+    calibration: int = 6,
+    sigma: float = 0.05,
+    dimensions: int = 1,
 ) -> GaussianCase:
     """The usual case: a smooth prior of standard deviation 0.5 per real component."""
     index = torch.arange(size) - size // 2

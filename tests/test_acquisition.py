@@ -81,7 +81,10 @@ def test_the_sense_operator_and_its_adjoint(
     image, data = complex_normal(seed + 1, 2, sets, *size), complex_normal(seed + 2, 2, coils, *size)
     check_adjoint(lambda x: sense.forward(x, maps, mask), lambda y: sense.adjoint(y, maps, mask), image, data)
     check_adjoint(
-        lambda x: sense.normal(x, maps, mask), lambda x: sense.normal(x, maps, mask), image, complex_normal(9, *image.shape)
+        lambda x: sense.normal(x, maps, mask),
+        lambda x: sense.normal(x, maps, mask),
+        image,
+        complex_normal(9, *image.shape),
     )
     energy = sense.inner(image, sense.normal(image, maps, mask))
     assert torch.allclose(energy.real, sense.forward(image, maps, mask).abs().pow(2).sum((1, 2, 3)))
@@ -120,8 +123,10 @@ def test_compression_is_unitary_and_keeps_the_signal(coils: int, kept: int, seed
 def correlated_covariance(coils: int, seed: int = 0) -> Tensor:
     """A Hermitian positive definite ``E[n n^H]`` with unequal, correlated channels."""
     mixing = torch.eye(coils, dtype=torch.complex128) + 0.3 * complex_normal(seed, coils, coils)
-    return mixing @ mixing.mH * torch.linspace(0.5, 2, coils, dtype=torch.float64).outer(
-        torch.linspace(0.5, 2, coils, dtype=torch.float64)
+    return (
+        mixing
+        @ mixing.mH
+        * torch.linspace(0.5, 2, coils, dtype=torch.float64).outer(torch.linspace(0.5, 2, coils, dtype=torch.float64))
     )
 
 
@@ -237,7 +242,9 @@ def test_a_noise_scan_and_a_given_level_are_taken_as_they_are() -> None:
     assert receiver.noise.source == "noise scan"
     white = receiver.mixing.to(torch.complex128) @ correlated_noise(covariance, 2, 20_000)
     assert torch.allclose(white @ white.mH / 20_000, 2 * torch.eye(6, dtype=white.dtype), atol=0.1)
-    stored = calibrated_receiver(scan_of(kspace, mask, (96, 24), noise_covariance=covariance.to(torch.complex64).numpy()))
+    stored = calibrated_receiver(
+        scan_of(kspace, mask, (96, 24), noise_covariance=covariance.to(torch.complex64).numpy())
+    )
     assert stored.noise.source == "stored covariance"
     assert torch.allclose(stored.noise.covariance.to(torch.complex128), covariance, rtol=1e-5)
     given_level = calibrated_receiver(scan, noise_sigma=0.5)

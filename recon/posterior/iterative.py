@@ -33,8 +33,8 @@ def conjugate_gradients(
     """Solve ``operator(x) = right`` for a Hermitian positive definite operator, from ``start``.
 
     The last three axes are one unknown, those before are a batch. Each batch entry stops for itself when its true
-    relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at the
-    latest after ``longest`` steps. Returns the solution and the steps taken.
+    relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at
+    the latest after ``longest`` steps. Returns the solution and the steps taken.
     """
 
     def product(left: Tensor, other: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from recon.acquisition.problem import Problem, Receiver, calibrate, calibrated_r
 from recon.acquisition.sense import forward
 from recon.errors import ReconError
 from recon.posterior import baselines
+from recon.posterior.model_error import explained_system
 from recon.posterior.run import ReconstructionOptions, posterior_mean
 from recon.posterior.system import system_of
 from recon.posterior.wavelet import default_weight
@@ -154,7 +155,7 @@ def score_held_out(
         tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4, 6))
         add("l1-wavelet", tuned[0], tuned[1], True)
     report("posterior", 0.6)
-    add("posterior", posterior_mean(part.scan, problem, system, options, prior, device=device))
+    add("posterior", posterior_mean(part.scan, problem, explained_system(problem)[0], options, prior, device=device))
     return rows
 
 
