@@ -21,18 +21,6 @@ from cli import (
     scans,
     simulation,
 )
-    benchmark,
-    demonstration,
-    encode,
-    evaluation,
-    finetuning,
-    priors,
-    probe,
-    reader_study,
-    reconstruction,
-    scans,
-    simulation,
-)
 from cli.output import note
 from recon.errors import ReconError
 
