@@ -26,7 +26,7 @@ from recon.acquisition.sense import forward
 from recon.errors import ReconError
 from recon.posterior import baselines
 from recon.posterior.model_error import explained_system
-from recon.posterior.run import ReconstructionOptions, posterior_mean
+from recon.posterior.run import ReconstructionOptions, plan_for, posterior_mean
 from recon.posterior.system import system_of
 from recon.posterior.wavelet import default_weight
 from recon.prior.store import Prior
