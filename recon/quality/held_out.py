@@ -154,8 +154,17 @@ def score_held_out(
         centre = default_weight(float(problem.sigma.median()))
         tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4, 6))
         add("l1-wavelet", tuned[0], tuned[1], True)
-    report("posterior", 0.6)
-    add("posterior", posterior_mean(part.scan, problem, explained_system(problem)[0], options, prior, device=device))
+    report("posterior", 0.5)
+    explained = explained_system(problem)[0]
+    steps = plan_for(options, part.scan.acceleration, float(explained.sigma.median())).schedule.steps
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        report("posterior", 0.5 + 0.5 * min(done / steps, 1))
+
+    add("posterior", posterior_mean(part.scan, problem, explained, options, prior, device=device, report=step))
     return rows
 
 
