@@ -73,7 +73,7 @@ def test_added_noise_reaches_the_stated_image_snr(scan):
     assert np.percentile(rss, 99) / total == pytest.approx(12.0, rel=0.02)
     assert added.real.std() == pytest.approx(added.imag.std(), rel=0.05)
     np.testing.assert_array_equal(noisy.read_kspace(1), noisy.read_kspace(1))
-    assert np.cov(noisy.noise).real[0, 0] == pytest.approx(np.cov(scan.noise).real[0, 0] * total**2, rel=1e-3)
+    assert np.cov(noisy.noise).real[0, 0] == pytest.approx(np.cov(scan.noise).real[0, 0] * total**2, rel=1e-2)
     with pytest.raises(ReconError, match="image SNR is only"):
         with_noise(scan, 1e6, 0, whitening)
 

@@ -96,8 +96,8 @@ def test_interrupted_leaves_nothing_half_written_and_continues(fast, tmp_path):
         if line.startswith("fast"):
             break
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    errors = process.stderr.read()
+    assert process.wait(timeout=120) == 130, errors
     assert "interrupted" in errors
     assert not out.exists() or list(out.iterdir()) == []
     again = subprocess.run(

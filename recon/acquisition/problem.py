@@ -239,5 +239,5 @@ def calibration_scale(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def low_resolution_phase(calibration: Tensor, maps: Tensor) -> Tensor:
     """``[slice, set, 1, readout, phase]`` unit phasors: the phase of the coil-combined calibration image."""
-    combined = (maps.conj() * _smooth_images(calibration, tuple(maps.shape[-2:])).unsqueeze(1)).sum(2, keepdim=True)
+    combined = (maps.conj() * _smooth_images(calibration, (maps.shape[-2], maps.shape[-1])).unsqueeze(1)).sum(2, True)
     return torch.polar(torch.ones_like(combined.real), combined.angle())

@@ -1,6 +1,7 @@
 """The result file: one HDF5 a scan, written slice by slice and renamed into place when complete."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ class ResultWriter:
         self._file.check()
 
     def close_with(self, audit: Mapping[str, Any]) -> None:
-        """Store what is known only at the end."""
-        self._file.attrs["audit"] = json.dumps(audit, allow_nan=False)
+        """Store what is known only at the end; undefined numbers (NaN: the spread of one sample) become null."""
+        self._file.attrs["audit"] = json.dumps(_defined(audit), allow_nan=False)
 
     def check_complete(self) -> None:
         """Raise ReconError when a slice of what was stored is missing: zeros must not pass for a reconstruction."""
@@ -73,6 +74,14 @@ class ResultWriter:
         for name, written in self._written.items():
             if missing := sorted(set(range(self._slices)) - written):
                 raise ReconError(f"slice {missing[0]} of {name} was not written; nothing is kept")
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _defined(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from recon.acquisition.sense import forward
 from recon.errors import ReconError
 from recon.posterior import baselines
 from recon.posterior.model_error import explained_system
-from recon.posterior.run import ReconstructionOptions, posterior_mean
+from recon.posterior.run import ReconstructionOptions, plan_for, posterior_mean
 from recon.posterior.system import system_of
 from recon.posterior.wavelet import default_weight
 from recon.prior.store import Prior
@@ -154,8 +154,17 @@ def score_held_out(
         centre = default_weight(float(problem.sigma.median()))
         tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4, 6))
         add("l1-wavelet", tuned[0], tuned[1], True)
-    report("posterior", 0.6)
-    add("posterior", posterior_mean(part.scan, problem, explained_system(problem)[0], options, prior, device=device))
+    report("posterior", 0.5)
+    explained = explained_system(problem)[0]
+    steps = plan_for(options, part.scan.acceleration, float(explained.sigma.median())).schedule.steps
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        report("posterior", 0.5 + 0.5 * min(done / steps, 1))
+
+    add("posterior", posterior_mean(part.scan, problem, explained, options, prior, device=device, report=step))
     return rows
 
 
