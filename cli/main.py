@@ -7,7 +7,19 @@ from typing import Any
 
 import typer
 
-from cli import evaluation, finetuning, priors, reconstruction, scans, simulation
+from cli import (
+    benchmark,
+    demonstration,
+    encode,
+    evaluation,
+    finetuning,
+    priors,
+    probe,
+    reader_study,
+    reconstruction,
+    scans,
+    simulation,
+)
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +34,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (scans, simulation, priors, finetuning, reconstruction, evaluation):
+for group in (
+    demonstration,
+    scans,
+    simulation,
+    priors,
+    finetuning,
+    reconstruction,
+    evaluation,
+    benchmark,
+    encode,
+    probe,
+    reader_study,
+):
     group.register(app)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 def emit(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """Print ``result`` as one JSON object, or ``lines`` for people. NaN and infinity become null in JSON."""
     if as_json:
-        json.dump(_finite(result), sys.stdout, allow_nan=False)
+        json.dump(finite(result), sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     else:
         for line in lines:
@@ -24,13 +24,14 @@ def note(message: str) -> None:
     sys.stderr.flush()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """``value`` as JSON can hold it: NaN and infinity become null, arrays lists, paths and the rest text."""
     if isinstance(value, dict):
-        return {str(key): _finite(entry) for key, entry in value.items()}
+        return {str(key): finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     if hasattr(value, "tolist"):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, (str, int, float, bool)) or value is None:

@@ -1,0 +1,185 @@
+"""Commands on probes: probe embed, fit, eval."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli.output import emit, note
+
+if TYPE_CHECKING:
+    from recon.encode.probes.evaluation import GroupResult
+
+probe_app = typer.Typer(
+    name="probe",
+    help="Small classifiers on an encoder's embeddings: what does acceleration cost a diagnostic task? Exploratory.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Embedded = Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="File of 'recon probe embed'.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.add_typer(probe_app)
+
+
+@probe_app.command()
+def embed(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS.csv",
+            help="Columns file, subject, one a label (0/1); optional: case, acceleration (1 = reference), "
+            "split (fit or eval).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Embeddings to write (.h5).")],
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="See 'recon encode list'; default: the shipped one.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Weights of the encoder.")] = None,
+    random_init: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Random weights from this seed: the control.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Embed every volume of a table. Reconstructions are prepared with the geometry, mask and intensity map of their
+    reference. Persons are stored as hashes.
+    """
+    import sys
+
+    from recon.encode.encoders import choose_encoder, load_encoder
+    from recon.encode.probes.labels import read_labels
+    from recon.encode.probes.store import embed_table, write_embeddings
+
+    table = read_labels(labels)
+    network = load_encoder(choose_encoder(encoder), weights, device=device, random_seed=random_init)
+    embeddings = embed_table(network, table, note if sys.stderr.isatty() else lambda _: None)
+    write_embeddings(out, embeddings)
+    result = {
+        "output": out,
+        "encoder": network.name,
+        "weights_hash": network.weights_hash,
+        "volumes": len(embeddings.pooled),
+        "subjects": len(set(embeddings.subjects)),
+        "labels": list(table.names),
+        "accelerations": sorted({float(value) for value in embeddings.accelerations}),
+    }
+    line = f"{out}: {result['volumes']} volumes of {result['subjects']} persons, labels {', '.join(table.names)}"
+    emit(result, [line], as_json)
+
+
+@probe_app.command()
+def fit(
+    embeddings: Embedded,
+    label: Annotated[str, typer.Option(help="Column of the labels table.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Probe to write (.safetensors).")],
+    kind: Annotated[
+        Literal["linear", "attention", "evidential"],
+        typer.Option(
+            "--probe",
+            help="linear: logistic regression on pooled features; attention: over tokens; evidential: over tokens, "
+            "with a Dirichlet head that says how sure it is.",
+        ),
+    ] = "linear",
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of persons left out, where the table has no split column.")
+    ] = 0.3,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out persons and of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit a probe on references. Splits are by person: those held out are for 'recon probe eval --unseen'."""
+    from recon.encode.probes.probe import fit_probe, write_probe
+    from recon.encode.probes.store import read_embeddings
+
+    probe = fit_probe(kind, read_embeddings(embeddings), label, hold_out=hold_out, seed=seed)
+    write_probe(out, probe)
+    result = {
+        "output": out,
+        "probe": kind,
+        "label": label,
+        "classes": probe.classes,
+        "subjects": len(probe.persons),
+        "encoder": probe.encoder,
+        "weights_hash": probe.weights_hash,
+    }
+    emit(result, [f"{out}: {kind} probe of '{label}', fitted on {len(probe.persons)} persons"], as_json)
+
+
+@probe_app.command("eval")
+def evaluate(
+    embeddings: Embedded,
+    probe: Annotated[Path, typer.Option(metavar="FILE", help="Probe of 'recon probe fit'.")],
+    by: Annotated[
+        Literal["acceleration"] | None,
+        typer.Option(help="acceleration: also compare reconstructions with their references, paired by case."),
+    ] = None,
+    reject: Annotated[
+        str | None,
+        typer.Option(metavar="START:STOP:STEP", help="AUC when the most uncertain are rejected, e.g. 0:0.5:0.05."),
+    ] = None,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="Leave out persons that were in the fit instead of refusing.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=50, help="Bootstrap resamples of persons.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """AUC, accuracy and calibration error on persons the probe never saw, with intervals over persons.
+
+    A person in both fit and evaluation is an error. The probabilities are the probe's, not a diagnosis.
+    """
+    from dataclasses import asdict
+
+    from recon.encode.probes.evaluation import evaluate_probe, parse_rates
+    from recon.encode.probes.probe import read_probe
+    from recon.encode.probes.store import read_embeddings
+
+    rates = () if reject is None else parse_rates(reject)
+    fitted, stored = read_probe(probe), read_embeddings(embeddings)
+    if by is None:
+        stored = stored.select([row for row, value in enumerate(stored.accelerations) if value == 1])
+    groups = evaluate_probe(fitted, stored, rates=rates, unseen_only=unseen, repeats=repeats, seed=seed)
+    entries: list[dict[str, Any]] = [{**asdict(group), "rises_to_quarter": group.rises} for group in groups]
+    result = {
+        "probe": fitted.kind,
+        "label": fitted.label,
+        "encoder": fitted.encoder,
+        "weights_hash": fitted.weights_hash,
+        "bootstrap": repeats,
+        "groups": entries,
+        "exploratory": True,
+    }
+    emit(result, _lines(fitted.kind, fitted.label, groups), as_json)
+
+
+def _lines(kind: str, label: str, groups: "list[GroupResult]") -> list[str]:
+    lines = [f"{kind} probe of '{label}'; intervals: 95 %, over persons"]
+    lines.append(f"{'':<12}{'cases':>6}{'AUC':>8}{'95 %':>16}{'- reference':>13}{'95 %':>18}{'accuracy':>10}{'ECE':>7}")
+    for group in groups:
+        name = "reference" if group.acceleration == 1 else f"{group.acceleration:g}x"
+        change = f"{'':>31}"
+        if group.auc_difference is not None:
+            difference = group.auc_difference
+            change = f"{difference.value:>+13.3f}{f'{difference.low:+.3f} to {difference.high:+.3f}':>18}"
+        lines.append(
+            f"{name:<12}{group.cases:>6}{group.auc.value:>8.3f}{f'{group.auc.low:.3f} to {group.auc.high:.3f}':>16}"
+            f"{change}{group.accuracy.value:>10.3f}{group.calibration_error.value:>7.3f}"
+        )
+    for group in groups:
+        if not group.rejection:
+            continue
+        name = "reference" if group.acceleration == 1 else f"{group.acceleration:g}x"
+        lines.append(f"{name}: AUC when the most uncertain are rejected")
+        for point in group.rejection:
+            lines.append(
+                f"  {point.rate:>5.0%}  {point.kept:>5} cases  {point.auc.value:.3f} "
+                f"({point.auc.low:.3f} to {point.auc.high:.3f})"
+            )
+        verdict = {True: "rises", False: "does not rise", None: "cannot be judged"}[group.rises]
+        lines.append(f"  up to 25 %: AUC {verdict} within its interval")
+    return lines

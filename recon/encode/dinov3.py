@@ -1,0 +1,147 @@
+"""DINOv3 on slices, through transformers (optional extra ``encoders``): 16 x 16 patches of natural-image features.
+
+Each slice is an image of 1 mm pixels with three equal channels, mapped to [0, 1] and standardised as DINOv3's training
+images were (Siméoni et al. 2025). Class and register tokens are left out of ``tokens``; ``pooled`` is their class
+token's mean over slices.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
+from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.placement import place_volume
+from recon.encode.weights import built_with_seed, file_digest, read_json, read_tensors, weight_file
+from recon.errors import ReconError
+
+PATCH = (1, 16, 16)
+THINNEST = 4.0  # mm: thinner slices are resampled to it, 155 slices of 1 mm would be 155 images of almost the same
+SLICES_AT_ONCE = 4
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's channel statistics
+LICENCE = "DINOv3 License (Meta)"
+
+
+@dataclass(frozen=True, eq=False)
+class DINOv3:
+    """DINOv3 applied slice by slice; see ``recon.encode.interface.Encoder``."""
+
+    network: Any  # transformers.DINOv3ViTModel
+    weights_hash: str
+    device: str = "cpu"
+    licence: str = LICENCE
+    name: str = "dinov3"
+
+    def prepare(
+        self,
+        volume: NDArray[np.floating],
+        affine: NDArray[np.float64] | None,
+        lock: Lock | None = None,
+        *,
+        slice_axis: int | None = None,
+    ) -> Prepared:
+        """See ``Encoder.prepare``; inputs are ``[slice, 3, height, width]``; half a patch in the head keeps it."""
+        place = place_volume(self.name, volume, affine, lock, slice_axis)
+        thickness = max(voxel_spacing(place.affine)[place.slice_axis], THINNEST)
+        grid = to_encoder_grid(volume, place.affine, place.slice_axis, (thickness, 1.0, 1.0), PATCH)
+        if lock is None:
+            low, high = (float(value) for value in np.percentile(grid.values, (0.5, 99.5)))
+            if high <= low:
+                raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
+            shape = grid.values.shape
+            lock = Lock(
+                encoder=self.name,
+                shape=place.shape,
+                affine=place.affine,
+                slice_axis=place.slice_axis,
+                grid_shape=(shape[0], shape[1], shape[2]),
+                grid_affine=grid.affine,
+                foreground=grid.values > low + 0.1 * (high - low),
+                intensity=(low, high),
+            )
+        low, high = lock.intensity
+        values = (np.clip(grid.values, low, high) - low) / (high - low)
+        images = torch.from_numpy(values.astype(np.float32))[:, None]
+        mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
+        kept = foreground_share(lock.foreground, PATCH) >= 0.5
+        return Prepared(
+            inputs=(images - mean[:, None, None]) / deviation[:, None, None],
+            coords=torch.from_numpy(np.argwhere(kept)),
+            token_to_world=lattice_affine(lock.grid_affine, PATCH),
+            mask=kept,
+            lock=lock,
+        )
+
+    def encode(self, prepared: Prepared) -> Embedding:
+        """See ``Encoder.encode``; tokens ``[token, hidden]`` of patches in the head."""
+        if len(prepared.coords) == 0:
+            raise ReconError("no token left: every patch lies in the background; check the field of view")
+        with torch.inference_mode():
+            hidden = torch.cat(
+                [
+                    self.network(pixel_values=part.to(self.device)).last_hidden_state.float().cpu()
+                    for part in prepared.inputs.split(SLICES_AT_ONCE)
+                ]
+            )
+        patches = int(np.prod(prepared.mask.shape[1:]))
+        lattice = hidden[:, -patches:].reshape(*prepared.mask.shape, -1)
+        return Embedding(lattice[tuple(prepared.coords.T)].clone(), prepared.coords, hidden[:, 0].mean(dim=0))
+
+
+def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> DINOv3:
+    """Load a folder in transformers' layout strictly, or draw random weights of the small model's shape.
+
+    Nothing is downloaded. Raises ReconError for missing, unknown or misshapen tensors, or another model type.
+    """
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    if random_seed is not None:
+        small = DINOv3ViTConfig(num_register_tokens=4)
+        network: Any = built_with_seed(lambda: DINOv3ViTModel(small), random_seed, "dinov3")
+        return DINOv3(network.to(device), f"random-init seed {random_seed}", device, licence="none (random)")
+    file = weight_file(weights)
+    config = read_json(file.parent / "config.json")
+    if config.get("model_type") != "dinov3_vit":
+        raise ReconError(f"{file.parent / 'config.json'}: model_type {config.get('model_type')!r}, not 'dinov3_vit'")
+    if config.get("patch_size", 16) != PATCH[1]:
+        raise ReconError(f"{file.parent / 'config.json'}: patch_size {config['patch_size']}, only 16 is offered")
+    if file.suffix != ".safetensors":
+        raise ReconError(f"{file}: DINOv3 is loaded from safetensors only; obtain model.safetensors")
+    read_tensors(file)  # refuses a truncated file and values that are not finite
+    loaded: Any = _from_folder(DINOv3ViTModel, file)
+    return DINOv3(loaded.to(device), file_digest(file), device)
+
+
+def _from_folder(model: Any, file: Path) -> Any:
+    """transformers' own loading (it renames tensors between versions), made strict: nothing missing, nothing extra."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        network, report = model.from_pretrained(
+            file.parent, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ReconError(f"{file}: does not fit its configuration ({text}); nothing was loaded") from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
+    faults = [
+        f"{len(names)} {what} ({', '.join(sorted(map(str, names))[:3])})"
+        for what, names in (
+            ("missing", report["missing_keys"]),
+            ("unknown", report["unexpected_keys"]),
+            ("of another shape", report["mismatched_keys"]),
+        )
+        if names
+    ]
+    if faults:
+        raise ReconError(f"{file}: does not fit this encoder's tensors: {'; '.join(faults)}; nothing was loaded")
+    return network.requires_grad_(False).eval()

@@ -1,0 +1,117 @@
+"""Whether an encoder can be used on a volume here: everything found, and every reason to refuse, at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recon.encode.encoders import find_row, load_encoder, missing_packages
+from recon.encode.geometry import (
+    SliceAxis,
+    axis_codes,
+    header_slice_axis,
+    upstream_slice_axis,
+    volume_faults,
+    voxel_spacing,
+)
+from recon.encode.interface import Encoder
+from recon.encode.volumes import Series, onto_reference, read_series
+from recon.errors import ReconError
+
+
+@dataclass
+class Examination:
+    """What was found, key by key in the order of checking, and why the job cannot be done."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+
+
+def examine(
+    encoder_name: str,
+    weights: Path | None = None,
+    *,
+    random_seed: int | None = None,
+    head: Path | None = None,
+    volume: Path | None = None,
+    reference: Path | None = None,
+    slice_axis: int | None = None,
+    voxel_size: tuple[float, float, float] | None = None,
+    device: str = "cpu",
+) -> Examination:
+    """Check encoder, head and volumes one after the other; a failed check does not stop the next.
+
+    Raises ReconError only for an encoder name that does not exist.
+    """
+    row = find_row(encoder_name)
+    found = Examination()
+    facts = found.facts
+    facts.update(encoder=row.name, architecture=row.architecture, token=row.token, licence=row.licence)
+    facts["missing_packages"] = missing_packages(row)
+    encoder = _attempt(found, load_encoder, encoder_name, weights, device=device, random_seed=random_seed)
+    if encoder is not None:
+        facts["licence"] = encoder.licence
+        facts["weights_hash"] = encoder.weights_hash
+        facts["parameters"], facts["tensors"] = _count(encoder)
+    if head is not None:
+        from recon.encode.neurovfm_head import load_head
+
+        loaded = _attempt(found, load_head, head)
+        if loaded is not None:
+            facts["head"] = {"labels": len(loaded.labels), "weights_hash": loaded.weights_hash}
+    series = None if volume is None else _attempt(found, read_series, volume, voxel_size)
+    if series is not None:
+        _examine_series(found, series, encoder, slice_axis)
+    base = None if reference is None else _attempt(found, read_series, reference, voxel_size)
+    if series is not None and base is not None:
+        _attempt(found, onto_reference, series, base)
+    return found
+
+
+def _examine_series(found: Examination, series: Series, encoder: Encoder | None, slice_axis: int | None) -> None:
+    facts = found.facts
+    facts["volume"] = str(series.path)
+    facts["volume_kind"] = series.kind
+    facts["shape"] = series.values.shape
+    faults = volume_faults(series.values, series.affine)
+    found.refusals += [f"{series.path}: {fault}" for fault in faults]
+    if series.affine is None or faults:
+        return
+    facts["voxel_size_mm"] = voxel_spacing(series.affine)
+    facts["orientation"] = axis_codes(series.affine)
+    chosen = header_slice_axis(series.affine) if slice_axis is None else SliceAxis(slice_axis, "as given")
+    facts["slice_axis"], facts["slice_axis_reason"] = chosen.axis, chosen.reason
+    try:
+        upstream = upstream_slice_axis(series.values.shape, series.affine)
+        facts["slice_axis_upstream"] = upstream.axis
+    except ReconError:
+        facts["slice_axis_upstream"] = None  # its rule fails here; ours does not
+    if encoder is None:
+        return
+    prepared = _attempt(found, encoder.prepare, series.values, series.affine, slice_axis=slice_axis)
+    if prepared is None:
+        return
+    facts["grid_shape"] = prepared.lock.grid_shape
+    facts["token_size_mm"] = prepared.token_size
+    facts["tokens_kept"] = len(prepared.coords)
+    facts["tokens_dropped"] = int(prepared.mask.size - np.count_nonzero(prepared.mask))
+    facts["intensity_window"] = prepared.lock.intensity
+    if len(prepared.coords) == 0:
+        found.refusals.append(f"{series.path}: no token left, every patch touches the background")
+
+
+def _attempt(found: Examination, call: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return call(*arguments, **options)
+    except ReconError as error:
+        found.refusals.append(" ".join(str(error).split()))
+        return None
+
+
+def _count(encoder: Encoder) -> tuple[int | None, int | None]:
+    network = getattr(encoder, "network", None)
+    if network is None:
+        return None, None
+    tensors = network.state_dict().values()
+    return sum(tensor.numel() for tensor in tensors), len(tensors)

@@ -1,0 +1,203 @@
+"""How far a reconstruction moves an encoder's tokens from its reference's, and whether that is more than noise would.
+
+Exploratory: no study has validated the drift of a brain encoder against radiologists. It is therefore reported beside
+a noise floor, the spread over posterior samples, a random-init control, HFEN, SSIM, and DISTS where installed.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recon.encode.distance import Drift, common_tokens, cosine_distance
+from recon.encode.dists import DistsResult, dists
+from recon.encode.interface import Embedding, Encoder, Prepared
+from recon.encode.noise import add_noise, noise_level
+from recon.encode.volumes import Series
+from recon.errors import ReconError, ReconWarning
+from recon.seeding import numpy_generator
+
+LockMode = Literal["reference", "none"]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Drift of the reference with one more draw of the scan's own noise, several times."""
+
+    replicas: tuple[Drift, ...]
+    noise_std: float  # per real component, in the reference's units
+    snr: float  # mean foreground signal over ``noise_std``
+    source: str  # where the noise level comes from
+
+    @property
+    def limit(self) -> float:
+        """Largest token distance that noise alone reached."""
+        return max(replica.token_distance for replica in self.replicas)
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceView:
+    """The reference as one encoder sees it, with its noise floor: computed once for many reconstructions."""
+
+    encoder: Encoder
+    series: Series
+    prepared: Prepared
+    embedding: Embedding
+    noise_floor: NoiseFloor
+
+
+@dataclass(frozen=True, eq=False)
+class DriftReport:
+    """Everything that is reported of one reconstruction."""
+
+    drift: Drift
+    noise_floor: NoiseFloor
+    samples: tuple[Drift, ...]  # posterior samples against the reference; empty when none are stored
+    sample_spread: tuple[Drift, ...]  # the same samples against the reconstruction: how much the data left open
+    control: Drift  # random-init encoder of the same shape
+    control_noise_floor: NoiseFloor
+    token_distances: Tensor  # [token] 1 - cosine of the reconstruction, in the order of ``coords``
+    coords: Tensor  # [token, 3]
+    hfen: float
+    ssim: float
+    dists: DistsResult
+    intensity_scale: float  # least-squares factor that would bring the reconstruction to the reference
+
+    @property
+    def inside(self) -> bool:
+        """Whether the drift is no larger than the largest drift that noise alone made."""
+        return self.drift.token_distance <= self.noise_floor.limit
+
+    @property
+    def verdict(self) -> str:
+        """One line: inside or outside the noise floor, with the figures."""
+        replicas = [replica.token_distance for replica in self.noise_floor.replicas]
+        return (
+            f"{'inside' if self.inside else 'OUTSIDE'} the noise floor: mean token distance "
+            f"{self.drift.token_distance:.3g}, noise alone {min(replicas):.3g} to {max(replicas):.3g} "
+            f"({len(replicas)} replicas, SNR {self.noise_floor.snr:.3g}, {self.noise_floor.source})"
+        )
+
+
+def view_reference(
+    encoder: Encoder,
+    series: Series,
+    *,
+    seed: int,
+    replicas: int = 8,
+    snr: float | None = None,
+    lock: LockMode = "reference",
+    slice_axis: int | None = None,
+    say: Progress = lambda _: None,
+) -> ReferenceView:
+    """Embed a reference and draw its noise floor.
+
+    A replica is ``|reference + n|`` with complex white noise n of the scan's own level added once more, so the floor is
+    what one repetition's noise does, not two. Draws come from ``(seed, replica)``.
+
+    Raises ReconError when the reference cannot be prepared or ``replicas`` is below 2.
+    """
+    if replicas < 2:
+        raise ReconError(f"{replicas} noise replicas: at least 2 are needed for a floor")
+    prepared = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
+    embedding = encoder.encode(prepared)
+    noise_std, level, source = noise_level(series, prepared.lock.slice_axis, snr)
+    drifts = []
+    for index in range(replicas):
+        say(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
+        generator = numpy_generator(seed, "drift-noise", index)
+        noisy = add_noise(series.values, noise_std, generator)
+        drifts.append(Drift.between(embedding, _embed(encoder, noisy, series, prepared, lock)))
+    return ReferenceView(encoder, series, prepared, embedding, NoiseFloor(tuple(drifts), noise_std, level, source))
+
+
+def measure_drift(
+    series: Series,
+    reference: ReferenceView,
+    control: ReferenceView,
+    *,
+    lock: LockMode = "reference",
+    max_samples: int = 8,
+    say: Progress = lambda _: None,
+) -> DriftReport:
+    """Drift of one reconstruction, already on the reference's grid, with everything that must stand beside it.
+
+    Raises ReconError when it cannot be prepared or encoded.
+    """
+    from recon.quality.metrics import hfen, scale, ssim
+
+    if lock == "none":
+        warnings.warn(
+            "--lock none: mask and intensity map are taken from each volume anew, as upstream does; the figures then "
+            "measure mostly how the mask changed, not what the encoder sees in the tissue",
+            ReconWarning,
+            stacklevel=2,
+        )
+    say("reconstruction")
+    view = reference.encoder
+    embedding = _embed(view, series.values, reference.series, reference.prepared, lock)
+    samples, sample_spread = [], []
+    chosen: Sequence[NDArray[np.float32]] = () if series.samples is None else list(series.samples[:max_samples])
+    for index, sample in enumerate(chosen):
+        say(f"posterior sample {index + 1} of {len(chosen)}")
+        sampled = _embed(view, sample, reference.series, reference.prepared, lock)
+        samples.append(Drift.between(reference.embedding, sampled))
+        sample_spread.append(Drift.between(embedding, sampled))
+    say("random-init control")
+    controlled = _embed(control.encoder, series.values, control.series, control.prepared, lock)
+    common = common_tokens(reference.embedding, embedding)
+    axis = reference.prepared.lock.slice_axis
+    pair = (np.moveaxis(series.values, axis, 0), np.moveaxis(reference.series.values, axis, 0))
+    factor = scale(*pair)
+    if not 0.8 < factor < 1.25:
+        warnings.warn(
+            f"{series.path}: its intensities are off by a factor {1 / factor:.3g} against the reference; under a "
+            "locked intensity map that is most of the drift. Bring both to the same units first",
+            ReconWarning,
+            stacklevel=2,
+        )
+    return DriftReport(
+        drift=Drift.between(reference.embedding, embedding),
+        noise_floor=reference.noise_floor,
+        samples=tuple(samples),
+        sample_spread=tuple(sample_spread),
+        control=Drift.between(control.embedding, controlled),
+        control_noise_floor=control.noise_floor,
+        token_distances=cosine_distance(common.reference, common.other),
+        coords=common.coords,
+        hfen=hfen(*pair),
+        ssim=ssim(*pair),
+        dists=dists(*pair),
+        intensity_scale=factor,
+    )
+
+
+def _embed(
+    encoder: Encoder, values: NDArray[np.float32], reference: Series, prepared: Prepared, lock: LockMode
+) -> Embedding:
+    locked = prepared.lock if lock == "reference" else None
+    axis = None if locked is not None else prepared.lock.slice_axis
+    return encoder.encode(encoder.prepare(values, reference.affine, locked, slice_axis=axis))
+
+
+def spread(drifts: Sequence[Drift]) -> dict[str, float]:
+    """Mean, smallest and largest token distance of several drifts."""
+    values = [drift.token_distance for drift in drifts]
+    return {"mean": float(np.mean(values)), "min": min(values), "max": max(values), "count": len(values)}
+
+
+def iterate_rows(report: DriftReport) -> Iterator[tuple[str, Drift]]:
+    """Named drifts of a report in the order of its table."""
+    yield "reconstruction", report.drift
+    for index, replica in enumerate(report.noise_floor.replicas):
+        yield f"noise replica {index}", replica
+    for index, sample in enumerate(report.samples):
+        yield f"posterior sample {index}", sample
+    yield "random-init control", report.control
+    for index, replica in enumerate(report.control_noise_floor.replicas):
+        yield f"random-init noise replica {index}", replica

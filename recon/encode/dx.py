@@ -1,0 +1,147 @@
+"""Study-level scores of the diagnostic head before and after reconstruction: changes and threshold flips.
+
+Scores are logits and are never turned into probabilities: the public head's calibration is known to be off.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recon.encode.interface import Embedding, Encoder, Prepared
+from recon.encode.neurovfm_head import STROKE_FAMILY, DiagnosticHead, ordered_labels
+from recon.encode.noise import add_noise, noise_level
+from recon.encode.volumes import Series
+from recon.errors import ReconError
+from recon.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What happened to one label's score."""
+
+    label: str
+    stroke: bool
+    score_reference: float  # logit
+    score_reconstruction: float  # logit
+    delta: float
+    noise_delta: float | None  # largest |change| that noise alone made; None without replicas
+    threshold: float  # logit
+    flip: str  # "appears", "disappears" or ""
+    delta_by_series: Mapping[str, float]  # sums to ``delta``
+
+
+@dataclass(frozen=True)
+class StudyChange:
+    """All labels of one study, the stroke family first."""
+
+    labels: tuple[LabelChange, ...]
+    series: tuple[str, ...]
+    tokens: Mapping[str, int]  # per series
+    replicas: int
+
+    @property
+    def flips(self) -> tuple[LabelChange, ...]:
+        """Labels whose score crossed its threshold."""
+        return tuple(change for change in self.labels if change.flip)
+
+
+def compare_study(
+    encoder: Encoder,
+    head: DiagnosticHead,
+    references: Mapping[str, Series],
+    reconstructions: Mapping[str, Series],
+    *,
+    seed: int,
+    replicas: int = 4,
+    snr: float | None = None,
+    slice_axis: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> StudyChange:
+    """Score one study from its references and again with the reconstructions in their place.
+
+    ``references`` maps the name of a series (FLAIR, DWI, ADC, T1 ...) to its image; ``reconstructions`` has the same
+    names, already on the references' grids, and is prepared with the references' locks. A series that was not
+    accelerated may stand in both. ``replicas`` draws of the scan's own noise give the change that noise alone makes.
+
+    Raises ReconError when the names differ, or the encoder is not the head's.
+    """
+    if set(references) != set(reconstructions) or not references:
+        raise ReconError(
+            f"series of the reference ({', '.join(sorted(references)) or 'none'}) and of the reconstruction "
+            f"({', '.join(sorted(reconstructions)) or 'none'}) must have the same names"
+        )
+    if encoder.name != "neurovfm":
+        raise ReconError(f"the diagnostic head reads tokens of 'neurovfm', not of '{encoder.name}'")
+    names = tuple(references)
+    prepared: dict[str, Prepared] = {}
+    before: list[Embedding] = []
+    after: list[Embedding] = []
+    for name in names:
+        say(f"series {name}")
+        series = references[name]
+        prepared[name] = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
+        before.append(encoder.encode(prepared[name]))
+        rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].lock)
+        after.append(encoder.encode(rebuilt))
+    reference, reconstruction = head.score(before), head.score(after)
+    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), seed, replicas, snr, say)
+    rows = []
+    for column in ordered_labels(head.labels):
+        first, second = float(reference.logits[column]), float(reconstruction.logits[column])
+        threshold = head.thresholds[column]
+        rows.append(
+            LabelChange(
+                label=head.labels[column],
+                stroke=head.labels[column] in STROKE_FAMILY,
+                score_reference=first,
+                score_reconstruction=second,
+                delta=second - first,
+                noise_delta=None if noise is None else float(noise[column]),
+                threshold=threshold,
+                flip=_flip(first, second, threshold),
+                delta_by_series={
+                    name: float((new[:, column] - old[:, column]).sum())
+                    for name, old, new in zip(names, reference.contributions, reconstruction.contributions, strict=True)
+                },
+            )
+        )
+    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas)
+
+
+def _noise_changes(
+    encoder: Encoder,
+    head: DiagnosticHead,
+    references: Mapping[str, Series],
+    prepared: Mapping[str, Prepared],
+    logits: np.ndarray,
+    seed: int,
+    replicas: int,
+    snr: float | None,
+    say: Callable[[str], None],
+) -> np.ndarray | None:
+    """Largest |change| of every logit over studies whose every series got one more draw of its own noise."""
+    if replicas < 1:
+        return None
+    levels = {name: noise_level(s, prepared[name].lock.slice_axis, snr)[0] for name, s in references.items()}
+    largest = np.zeros(len(logits))
+    for index in range(replicas):
+        say(f"noise replica {index + 1} of {replicas}")
+        noisy: Sequence[Embedding] = [
+            encoder.encode(
+                encoder.prepare(
+                    add_noise(series.values, levels[name], numpy_generator(seed, "dx-noise", name, index)),
+                    series.affine,
+                    prepared[name].lock,
+                )
+            )
+            for name, series in references.items()
+        ]
+        largest = np.maximum(largest, np.abs(head.score(noisy).logits.numpy() - logits))
+    return largest
+
+
+def _flip(first: float, second: float, threshold: float) -> str:
+    if (first > threshold) == (second > threshold):
+        return ""
+    return "appears" if second > threshold else "disappears"

@@ -1,0 +1,102 @@
+"""Preparation of a volume for the small encoder: 1 mm in plane, slices as measured (at least 4 mm apart), 8 mm patches.
+
+Unlike a fixed 4 mm grid, slices that lie further apart are not interpolated: clinical and simulated stacks with gaps
+keep what was measured, and the position code knows the millimetres between them.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
+from recon.encode.interface import Lock, Prepared
+from recon.encode.placement import place_volume
+from recon.errors import ReconError
+
+NAME = "recon-small"
+IN_PLANE = 1.0  # mm
+LEAST_SLICE_STEP = 4.0  # mm: thinner slices are sampled every 4 mm, as NeuroVFM does
+FOREGROUND = 0.15  # of the 99th percentile of the smoothed volume
+SMOOTHING = 2.0  # mm
+LEAST_SHARE = 0.5  # of a patch that must be head
+MEDIAN_AT = 0.5  # where the intensity map puts the median of the head
+BRIGHTEST = 3.0  # values are clipped there
+MEAN, STANDARD_DEVIATION = 0.5, 0.35
+
+
+def encoder_grid(
+    volume: NDArray[np.floating], affine: NDArray[np.float64], slice_axis: int, patch: int, what: str = "volume"
+) -> Grid:
+    """The volume at 1 mm in plane and max(4 mm, its own step) along the slices, cropped to whole patches.
+
+    Raises ReconError when less than one patch is left.
+    """
+    step = max(LEAST_SLICE_STEP, voxel_spacing(affine)[slice_axis])
+    return to_encoder_grid(volume, affine, slice_axis, (step, IN_PLANE, IN_PLANE), (1, patch, patch), what)
+
+
+def head_mask(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The head on the encoder's grid ``[depth, height, width]``: smoothed signal above air, holes filled by slice."""
+    smooth = ndimage.gaussian_filter(values, (0, SMOOTHING, SMOOTHING))
+    above = smooth > FOREGROUND * np.percentile(smooth, 99)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in above])
+
+
+def intensity_map(values: NDArray[np.float32], head: NDArray[np.bool_]) -> tuple[float, float]:
+    """The values that become 0 and 1. Raises ReconError when there is no head to take them from."""
+    median = float(np.median(values[head])) if head.any() else 0.0
+    if not median > 0:
+        raise ReconError("volume: no head found in it, it is nearly empty; is it a magnitude image?")
+    return (0.0, median / MEDIAN_AT)
+
+
+def standardise(values: NDArray[np.floating], intensity: tuple[float, float]) -> NDArray[np.float32]:
+    """Grid values as the network takes them, float32."""
+    low, high = intensity
+    mapped = np.clip((values.astype(np.float64) - low) / (high - low), 0, BRIGHTEST)
+    return ((mapped - MEAN) / STANDARD_DEVIATION).astype(np.float32)
+
+
+def prepare_small(
+    volume: NDArray[np.floating],
+    affine: NDArray[np.float64] | None,
+    lock: Lock | None = None,
+    *,
+    slice_axis: int | None = None,
+    patch: int = 8,
+) -> Prepared:
+    """Patches ``[token, patch^2]`` of a volume; see ``Encoder.prepare``. Raises ReconError as described there."""
+    place = place_volume(NAME, volume, affine, lock, slice_axis)
+    grid = encoder_grid(volume, place.affine, place.slice_axis, patch)
+    if lock is None:
+        head = head_mask(grid.values)
+        lock = Lock(
+            encoder=NAME,
+            shape=place.shape,
+            affine=place.affine,
+            slice_axis=place.slice_axis,
+            grid_shape=(grid.values.shape[0], grid.values.shape[1], grid.values.shape[2]),
+            grid_affine=grid.affine,
+            foreground=head,
+            intensity=intensity_map(grid.values, head),
+        )
+    size = (1, patch, patch)
+    kept = foreground_share(lock.foreground, size) >= LEAST_SHARE
+    patches = cut(standardise(grid.values, lock.intensity), size)[kept]
+    return Prepared(
+        inputs=torch.from_numpy(np.ascontiguousarray(patches)),
+        coords=torch.from_numpy(np.argwhere(kept).astype(np.int64)),
+        token_to_world=lattice_affine(lock.grid_affine, size),
+        mask=kept,
+        lock=lock,
+    )
+
+
+def token_positions(coords: NDArray[np.int64], token_to_world: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Centres of tokens ``[token, 3]`` in RAS mm, from the middle of all kept tokens.
+
+    The middle of the head is where atlases put their origin, within a centimetre; a scanner's isocentre is not.
+    """
+    world = coords @ token_to_world[:3, :3].T + token_to_world[:3, 3]
+    return (world - world.mean(axis=0)).astype(np.float32)

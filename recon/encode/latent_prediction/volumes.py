@@ -1,0 +1,174 @@
+"""Training volumes of the small encoder: brought onto its grid once, kept on disk, split by person."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from recon.atomic import atomic_path
+from recon.encode.geometry import cut, foreground_share, header_slice_axis, lattice_affine
+from recon.encode.latent_prediction.preparation import (
+    encoder_grid,
+    head_mask,
+    intensity_map,
+    standardise,
+    token_positions,
+)
+from recon.encode.volumes import read_series
+from recon.errors import ReconError, ReconWarning
+from recon.seeding import stream_seed
+
+MANIFEST = "manifest.json"  # of ``recon simulate``
+VERSION = "recon-encoder-volume-1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One volume to train on, and the person it shows."""
+
+    path: Path
+    person: str
+    origin: str
+    licence: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingVolume:
+    """One volume on the encoder's grid."""
+
+    source: Source
+    values: NDArray[np.float16]  # [depth, height, width], standardised
+    head: NDArray[np.bool_]  # [depth, height, width]
+    affine: NDArray[np.float64]  # (depth, height, width) index -> RAS+ mm
+
+
+def find_sources(folders: Sequence[str | Path]) -> list[Source]:
+    """Volumes below the folders: scans of ``recon simulate`` by its manifest, other scans and NIfTI files by name.
+
+    Without a manifest each file counts as a person of its own, with a warning. Raises ReconError when a folder holds
+    nothing.
+    """
+    sources: list[Source] = []
+    for folder in map(Path, folders):
+        if (folder / MANIFEST).is_file():
+            sources += _from_manifest(folder)
+            continue
+        files = [
+            path
+            for path in sorted(folder.iterdir() if folder.is_dir() else [])
+            if path.name.endswith((".h5", ".nii", ".nii.gz")) and not path.stem.endswith("_lesion")
+        ]
+        if not files:
+            raise ReconError(f"{folder}: no scans or NIfTI volumes there; give folders that hold some")
+        warnings.warn(
+            f"{folder}: no {MANIFEST}, so each of its {len(files)} files counts as a person of its own",
+            ReconWarning,
+            stacklevel=2,
+        )
+        sources += [Source(path, path.name, "not stated", "not stated") for path in files]
+    return sources
+
+
+def _from_manifest(folder: Path) -> list[Source]:
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["scans"]
+        return [
+            Source(
+                folder / Path(str(entry["file"])).name,
+                str(entry["group"]),
+                f"{entry['kind']}: {entry['source']}",
+                str(entry["licence"]),
+            )
+            for entry in entries
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReconError(f"{folder / MANIFEST}: not a manifest of recon simulate ({error})") from error
+
+
+def is_held_out(person: str, fraction: float, seed: int) -> bool:
+    """Whether a person is kept out of pre-training: decided by a hash of the name, so that it needs no list."""
+    return stream_seed(seed, "held-out", person) / 2.0**63 < fraction
+
+
+def prepare_volume(source: Source, patch: int) -> TrainingVolume:
+    """Read one volume and bring it onto the encoder's grid. Raises ReconError when it cannot be placed."""
+    series = read_series(source.path)
+    if series.affine is None:
+        raise ReconError(f"{source.path}: no affine, so it has no size in mm; store one in the file")
+    grid = encoder_grid(
+        np.abs(series.values), series.affine, header_slice_axis(series.affine).axis, patch, str(source.path)
+    )
+    head = head_mask(grid.values)
+    values = standardise(grid.values, intensity_map(grid.values, head))
+    return TrainingVolume(source, values.astype(np.float16), head, grid.affine)
+
+
+def cached_volumes(
+    sources: Sequence[Source], cache: Path, patch: int, say: Callable[[str], None] = lambda _: None
+) -> list[TrainingVolume]:
+    """All volumes, each prepared once and kept below ``cache``. Raises ReconError for one that cannot be used."""
+    volumes = []
+    for index, source in enumerate(sources):
+        stamp = source.path.stat() if source.path.is_file() else None
+        if stamp is None:
+            raise ReconError(f"{source.path}: no such file, though the manifest names it")
+        key = f"{VERSION}|{source.path.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{patch}"
+        path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+        if path.is_file():
+            volumes.append(_read(path, source))
+            continue
+        volume = prepare_volume(source, patch)
+        tensors = {
+            "values": torch.from_numpy(volume.values),
+            "head": torch.from_numpy(volume.head),
+            "affine": torch.from_numpy(np.ascontiguousarray(volume.affine)),
+        }
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary)
+        volumes.append(volume)
+        if (index + 1) % 50 == 0:
+            say(f"{index + 1} of {len(sources)} volumes prepared")
+    return volumes
+
+
+def _read(path: Path, source: Source) -> TrainingVolume:
+    try:
+        with safe_open(path, "np") as file:
+            return TrainingVolume(source, file.get_tensor("values"), file.get_tensor("head"), file.get_tensor("affine"))
+    except Exception as error:
+        raise ReconError(f"{path}: damaged cache ({type(error).__name__}); delete it, it is made again") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Tokens of a volume cut at one offset."""
+
+    patches: NDArray[np.float32]  # [token, patch values]
+    positions: NDArray[np.float32]  # [token, 3] RAS mm from the middle of the tokens
+
+
+def cut_at(volume: TrainingVolume, patch: int, offset: tuple[int, int], mirror: bool, least_share: float) -> Tokens:
+    """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked."""
+    down, across = offset
+    _, height, width = volume.values.shape
+    size = ((height - down) // patch * patch, (width - across) // patch * patch)
+    window = (slice(None), slice(down, down + size[0]), slice(across, across + size[1]))
+    values, head = volume.values[window], volume.head[window]
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array([0.0, down, across])
+    kept = foreground_share(head, (1, patch, patch)) >= least_share
+    patches = cut(values, (1, patch, patch))[kept].astype(np.float32)
+    positions = token_positions(np.argwhere(kept), lattice_affine(affine, (1, patch, patch)))
+    if mirror:  # the width axis is the one nearest left-right in an axial stack
+        patches = patches.reshape(-1, patch, patch)[:, :, ::-1].reshape(len(patches), -1)
+        axis = int(np.argmax(np.abs(affine[:3, 2])))
+        positions = positions * np.where(np.arange(3) == axis, -1, 1).astype(np.float32)
+    return Tokens(np.ascontiguousarray(patches), positions)

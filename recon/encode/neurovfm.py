@@ -1,0 +1,97 @@
+"""NeuroVFM behind the encoder interface: weights loaded strictly, one series at a time, fp32 or bf16."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
+from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
+from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
+from recon.errors import ReconError
+from recon.seeding import torch_generator
+
+LICENCE = "CC-BY-NC-SA-4.0 (non-commercial)"
+ARCHITECTURE = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}  # keys that a configuration may state
+
+
+@dataclass(frozen=True, eq=False)
+class NeuroVFM:
+    """The NeuroVFM encoder (arXiv 2511.18640) with weights in place; see ``recon.encode.interface.Encoder``."""
+
+    network: NeuroVFMNetwork
+    weights_hash: str
+    device: str = "cpu"
+    precision: str = "fp32"  # or bf16 (autocast)
+    statistics: tuple[float, float] = (MEAN, STANDARD_DEVIATION)
+    licence: str = LICENCE
+    name: str = "neurovfm"
+
+    def prepare(
+        self,
+        volume: NDArray[np.floating],
+        affine: NDArray[np.float64] | None,
+        lock: Lock | None = None,
+        *,
+        slice_axis: int | None = None,
+    ) -> Prepared:
+        """See ``Encoder.prepare``; inputs are patches ``[token, 1024]``."""
+        return prepare_neurovfm(volume, affine, lock, slice_axis=slice_axis, statistics=self.statistics)
+
+    def encode(self, prepared: Prepared, *, chunk: int = ATTENTION_CHUNK) -> Embedding:
+        """See ``Encoder.encode``; tokens ``[token, 768]``. ``chunk`` is the number of queries attended at once."""
+        if len(prepared.inputs) == 0:
+            raise ReconError("no token left: every patch touches the background; check the mask and the field of view")
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            tokens = self.network(prepared.inputs.to(self.device), prepared.coords.to(self.device), chunk)
+        tokens = tokens.float().cpu().clone()
+        if not torch.isfinite(tokens).all():
+            raise ReconError("the encoder gave features that are not finite; its weights are damaged")
+        return Embedding(tokens, prepared.coords, tokens.mean(dim=0))
+
+
+def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> NeuroVFM:
+    """Load from a folder with ``config.json`` and weights, strictly; or draw random weights from a seed.
+
+    Raises ReconError for a missing file, missing, unknown or misshapen tensors, or a configuration of another network.
+    """
+    if random_seed is not None:
+        network = random_network(torch_generator(random_seed, "neurovfm"))
+        return NeuroVFM(network.to(device).eval(), f"random-init seed {random_seed}", device, licence="none (random)")
+    if weights is None:
+        raise ReconError("encoder 'neurovfm': no weights given; --weights FOLDER with config.json and the weights")
+    if not weights.is_dir():
+        raise ReconError(f"{weights}: not a folder; give the one that holds config.json and the weights")
+    config = read_json(weights / "config.json")
+    stated = config["model"] if isinstance(config.get("model"), dict) else config
+    for key, value in ARCHITECTURE.items():
+        if stated.get(key, value) != value:
+            raise ReconError(f"{weights / 'config.json'}: {key} {stated[key]}, this encoder has {value}")
+    weight_file = find_weight_file(weights)
+    tensors = read_tensors(weight_file)
+    with torch.device("meta"):
+        network = NeuroVFMNetwork()
+    check_tensors(network, tensors, weight_file)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+    network.requires_grad_(False).to(device).eval()
+    return NeuroVFM(network, file_digest(weight_file), device, statistics=_statistics(config, weights))
+
+
+def _statistics(config: dict[str, object], folder: Path) -> tuple[float, float]:
+    """Mean and standard deviation of MR, the first column of ``normalization_stats``."""
+    stated = config.get("normalization_stats")
+    if stated is None:
+        return (MEAN, STANDARD_DEVIATION)
+    try:
+        mean, deviation = float(stated[0][0]), float(stated[1][0])  # type: ignore[index]
+    except (TypeError, IndexError, KeyError, ValueError) as error:
+        raise ReconError(f"{folder / 'config.json'}: 'normalization_stats' must be [[means], [deviations]]") from error
+    if not deviation > 0:
+        raise ReconError(f"{folder / 'config.json'}: 'normalization_stats' has a deviation of {deviation}")
+    return (mean, deviation)

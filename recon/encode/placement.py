@@ -1,0 +1,51 @@
+"""The first step of every encoder's preparation: check the volume, and take its slice direction from lock or header."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.encode.geometry import check_volume, header_slice_axis, same_grid
+from recon.encode.interface import Lock
+from recon.errors import ReconError
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A volume that an encoder can take: its grid and the axis taken as its slice direction."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    slice_axis: int
+
+
+def place_volume(
+    encoder: str,
+    volume: NDArray[np.floating],
+    affine: NDArray[np.float64] | None,
+    lock: Lock | None,
+    slice_axis: int | None,
+) -> Placement:
+    """Check a volume and settle its slice axis: the lock's, else ``slice_axis``, else the header's.
+
+    Raises ReconError for a volume that no encoder can take, and for a lock of another encoder or another grid.
+    """
+    check_volume(volume, affine)
+    affine = np.asarray(affine, np.float64)
+    shape = (int(volume.shape[0]), int(volume.shape[1]), int(volume.shape[2]))
+    if lock is not None:
+        if lock.encoder != encoder:
+            raise ReconError(
+                f"the lock was made by encoder '{lock.encoder}', not '{encoder}'; make one with this encoder"
+            )
+        if not same_grid(lock.shape, lock.affine, shape, affine):
+            raise ReconError(
+                f"reference of shape {lock.shape} and reconstruction of shape {shape} lie on different grids; "
+                "give --resample to bring the reconstruction onto the reference's grid"
+            )
+        return Placement(shape, affine, lock.slice_axis)
+    if slice_axis is None:
+        return Placement(shape, affine, header_slice_axis(affine).axis)
+    if slice_axis not in (0, 1, 2):
+        raise ReconError(f"slice axis {slice_axis}: give 0, 1 or 2, an axis of the volume")
+    return Placement(shape, affine, slice_axis)

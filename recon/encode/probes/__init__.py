@@ -1,0 +1,1 @@
+"""Probes: small classifiers on stored embeddings, and what acceleration does to them."""

@@ -1,0 +1,194 @@
+"""What a probe is worth on persons it never saw, and what acceleration and rejection do to it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.encode.probes.prediction import Prediction
+from recon.encode.probes.probe import Probe
+from recon.encode.probes.statistics import (
+    Interval,
+    accuracy,
+    auc,
+    bootstrap,
+    calibration_error,
+    kept_after_rejection,
+)
+from recon.encode.probes.store import MISSING, Embeddings
+from recon.errors import ReconError
+from recon.seeding import numpy_generator
+
+WATCHED_REJECTION = 0.25  # up to here AUC is expected to rise
+
+
+@dataclass(frozen=True)
+class RejectionPoint:
+    """AUC of the cases that are left."""
+
+    rate: float
+    kept: int
+    auc: Interval
+    step: Interval | None  # AUC minus that of the rate before; None for the first
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """One group of cases: the references, or the reconstructions at one acceleration."""
+
+    acceleration: float
+    cases: int
+    persons: int
+    auc: Interval
+    accuracy: Interval
+    calibration_error: Interval
+    auc_reference: float | None  # of the same cases' references, for reconstructions
+    auc_difference: Interval | None  # reconstruction minus reference, paired by case
+    rejection: tuple[RejectionPoint, ...]
+    gain_at_quarter: Interval | None  # AUC at the last rate up to 25 % minus AUC without rejection
+
+    @property
+    def rises(self) -> bool | None:
+        """Whether AUC rises to 25 % rejection within its interval: no step is a fall beyond chance (the interval of
+        the paired step reaches 0), and the whole gain is positive. None when rejection was not asked for."""
+        watched = [point for point in self.rejection if point.rate <= WATCHED_REJECTION + 1e-9 and point.step]
+        if not watched or self.gain_at_quarter is None:
+            return None
+        steps = [point.step for point in watched if point.step is not None]
+        if any(math.isnan(step.high) for step in steps) or math.isnan(self.gain_at_quarter.value):
+            return None
+        return all(step.high >= 0 for step in steps) and self.gain_at_quarter.value > 0
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """``0:0.5:0.05`` as rates 0, 0.05 ... 0.5. Raises ReconError for anything else."""
+    try:
+        start, stop, step = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise ReconError(f"--reject {text}: give START:STOP:STEP, e.g. 0:0.5:0.05") from error
+    if not (0 <= start < stop < 1 and 0 < step <= stop - start):
+        raise ReconError(f"--reject {text}: rates lie between 0 and 1, the step is positive")
+    return tuple(round(start + index * step, 10) for index in range(int((stop - start) / step + 1e-6) + 1))
+
+
+def evaluation_rows(embeddings: Embeddings, probe: Probe, *, unseen_only: bool) -> NDArray[np.int64]:
+    """Volumes to judge the probe on: labelled, of split ``eval`` where there are splits.
+
+    Raises ReconError when a person that the probe was fitted on is among them (unless ``unseen_only`` leaves those
+    out), a label value that the probe does not know occurs, or nothing is left.
+    """
+    values = embeddings.label(probe.label)
+    usable = values != MISSING
+    if any(embeddings.splits):
+        usable &= np.array([split == "eval" for split in embeddings.splits])
+    seen = set(probe.persons)
+    fitted = np.array([person in seen for person in embeddings.subjects])
+    if unseen_only:
+        usable &= ~fitted
+    leaked = {person for person, flag in zip(embeddings.subjects, usable & fitted, strict=True) if flag}
+    if leaked:
+        raise ReconError(
+            f"leakage: {len(leaked)} person(s) of the evaluation were in the fit; give --unseen to judge on the others "
+            "only, or embeddings of other persons"
+        )
+    unknown = sorted({int(value) for value in values[usable]} - set(probe.classes))
+    if unknown:
+        raise ReconError(f"label '{probe.label}' has the value {unknown[0]}, which the probe was not fitted on")
+    rows = np.flatnonzero(usable)
+    if not len(rows):
+        raise ReconError(f"no volume left to evaluate '{probe.label}' on; all persons were in the fit, or no label")
+    return rows
+
+
+def evaluate_probe(
+    probe: Probe,
+    embeddings: Embeddings,
+    *,
+    rates: Sequence[float] = (),
+    unseen_only: bool = False,
+    repeats: int = 1000,
+    seed: int = 0,
+) -> list[GroupResult]:
+    """Results for the references and for every acceleration, in ascending order; intervals resample persons.
+
+    Raises ReconError as ``evaluation_rows`` does, and when the cases of the references show one class only.
+    """
+    chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=unseen_only))
+    labels = np.searchsorted(np.array(probe.classes), chosen.label(probe.label))
+    prediction = probe.predict(chosen)
+    references = {chosen.cases[row]: int(row) for row in np.flatnonzero(chosen.accelerations == 1)}
+    results = []
+    for acceleration in np.unique(chosen.accelerations):
+        rows = np.flatnonzero(chosen.accelerations == acceleration)
+        partners = None
+        if acceleration != 1:
+            rows = np.array([row for row in rows if chosen.cases[row] in references], np.int64)
+            partners = np.array([references[chosen.cases[row]] for row in rows], np.int64)
+        if not len(rows):
+            continue
+        if len(np.unique(labels[rows])) < len(probe.classes):
+            raise ReconError(
+                f"label '{probe.label}': not every class occurs among the {len(rows)} cases at acceleration "
+                f"{acceleration:g}; an AUC needs all of them"
+            )
+        generator = numpy_generator(seed, "probe-evaluation", str(float(acceleration)))
+        results.append(_group(chosen, labels, prediction, rows, partners, rates, repeats, generator))
+    return results
+
+
+def _group(
+    chosen: Embeddings,
+    labels: NDArray[np.int64],
+    prediction: Prediction,
+    rows: NDArray[np.int64],
+    partners: NDArray[np.int64] | None,
+    rates: Sequence[float],
+    repeats: int,
+    generator: np.random.Generator,
+) -> GroupResult:
+    truth, probabilities, uncertainty = labels[rows], prediction.probabilities[rows], prediction.uncertainty[rows]
+    paired = None if partners is None else prediction.probabilities[partners]
+    ordered = sorted(set(rates))
+    watched = [rate for rate in ordered if rate <= WATCHED_REJECTION + 1e-9]
+
+    def figures(index: NDArray[np.int64]) -> NDArray[np.float64]:
+        whole = auc(truth[index], probabilities[index])
+        found = [whole, accuracy(truth[index], probabilities[index])]
+        found.append(calibration_error(truth[index], probabilities[index]))
+        found.append(float("nan") if paired is None else whole - auc(truth[index], paired[index]))
+        curve = []
+        for rate in ordered:
+            kept = index[kept_after_rejection(uncertainty[index], rate)]
+            curve.append(auc(truth[kept], probabilities[kept]))
+        found += curve
+        found += [after - before for before, after in pairwise(curve)]
+        found.append(curve[len(watched) - 1] - curve[0] if len(watched) > 1 else float("nan"))
+        return np.array(found)
+
+    persons = tuple(chosen.subjects[row] for row in rows)
+    intervals = bootstrap(figures, persons, repeats, generator)
+    curve, steps = intervals[4 : 4 + len(ordered)], intervals[4 + len(ordered) : -1]
+    points = tuple(
+        RejectionPoint(
+            rate,
+            len(kept_after_rejection(uncertainty, rate)),
+            curve[number],
+            steps[number - 1] if number else None,
+        )
+        for number, rate in enumerate(ordered)
+    )
+    return GroupResult(
+        acceleration=float(chosen.accelerations[rows[0]]),
+        cases=len(rows),
+        persons=len(set(persons)),
+        auc=intervals[0],
+        accuracy=intervals[1],
+        calibration_error=intervals[2],
+        auc_reference=None if paired is None else auc(truth, paired),
+        auc_difference=None if paired is None else intervals[3],
+        rejection=points,
+        gain_at_quarter=intervals[-1] if len(watched) > 1 else None,
+    )

@@ -1,0 +1,106 @@
+"""The table that says which file shows whom, at which acceleration, with which labels."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.errors import ReconError
+
+RESERVED = ("file", "subject", "case", "acceleration", "reference", "split")
+SPLITS = ("fit", "eval", "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One volume of the table."""
+
+    file: Path
+    subject: str  # the person; splits are by it
+    case: str  # pairs a reconstruction with its reference
+    acceleration: float  # 1 for a reference
+    split: str  # fit, eval, or empty
+    labels: dict[str, int]  # by label name: 1, 0, or another whole number; absent when the cell is empty
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A labels CSV, references first."""
+
+    entries: tuple[Entry, ...]
+    names: tuple[str, ...]  # of the labels
+
+
+def read_labels(path: str | Path) -> LabelTable:
+    """Read a CSV with columns ``file``, ``subject``, any of ``case``, ``acceleration``, ``split``, and labels.
+
+    Every other column is a label of whole numbers (0 and 1 for the probes). ``file`` is relative to the CSV; ``case``
+    defaults to the file's stem, ``acceleration`` to 1.
+
+    Raises ReconError, naming the line, for a missing column or file, a value that cannot be read, two references of
+    one case, a reconstruction without its reference, a case of two persons, and a person in both splits.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            rows = [{(key or "").strip(): (value or "").strip() for key, value in row.items()} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReconError(f"{path}: not readable as CSV ({error})") from error
+    for name in ("file", "subject"):
+        if name not in columns:
+            raise ReconError(f"{path}: no column '{name}'; it needs file, subject and one column a label")
+    names = tuple(name for name in columns if name and name not in RESERVED)
+    if not names:
+        raise ReconError(f"{path}: no label column; add one, e.g. 'lesion' with 0 and 1")
+    if not rows:
+        raise ReconError(f"{path}: no rows below the header")
+    entries = [_entry(path, number, row, names) for number, row in enumerate(rows, start=2)]
+    _check(path, entries)
+    ordered = sorted(entries, key=lambda entry: entry.acceleration != 1)
+    return LabelTable(tuple(ordered), names)
+
+
+def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -> Entry:
+    where = f"{path}, line {number}"
+    file = path.parent / row["file"]
+    if not row["file"] or not file.is_file():
+        raise ReconError(f"{where}: no such file '{row['file']}'")
+    if not row["subject"]:
+        raise ReconError(f"{where}: no subject; splits are by person, so every row needs one")
+    labels = {}
+    try:
+        acceleration = float(row.get("acceleration") or 1)
+        for name in names:
+            if row.get(name):
+                labels[name] = int(row[name])
+    except ValueError as error:
+        raise ReconError(f"{where}: {error}; acceleration is a number, labels are whole numbers") from error
+    if not (math.isfinite(acceleration) and acceleration >= 1):
+        raise ReconError(f"{where}: acceleration {acceleration}; give 1 for a reference, more for a reconstruction")
+    split = row.get("split", "").lower()
+    if split not in SPLITS:
+        raise ReconError(f"{where}: split '{split}'; give fit, eval, or leave it empty")
+    return Entry(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels)
+
+
+def _check(path: Path, entries: Sequence[Entry]) -> None:
+    references: dict[str, Entry] = {}
+    splits: dict[str, set[str]] = {}
+    for entry in entries:
+        splits.setdefault(entry.subject, set()).add(entry.split)
+        if entry.acceleration == 1:
+            if entry.case in references:
+                raise ReconError(f"{path}: case '{entry.case}' has two references; name cases apart")
+            references[entry.case] = entry
+    both = [person for person, found in splits.items() if {"fit", "eval"} <= found]
+    if both:
+        raise ReconError(f"{path}: {len(both)} person(s) in both splits; fit and eval must not share a person")
+    for entry in entries:
+        reference = references.get(entry.case)
+        if reference is None:
+            raise ReconError(f"{path}: case '{entry.case}' has a reconstruction but no reference (acceleration 1)")
+        if reference.subject != entry.subject:
+            raise ReconError(f"{path}: case '{entry.case}' belongs to two persons; a case is one examination")

@@ -1,0 +1,154 @@
+"""Embeddings on disk: one HDF5 with tokens, pooled features, labels and persons of every volume.
+
+A person is stored as a short hash of the name in the table, so that the file carries no identifier.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.atomic import atomic_path
+from recon.encode.geometry import check_volume
+from recon.encode.interface import Encoder, Prepared
+from recon.encode.probes.labels import LabelTable
+from recon.encode.volumes import onto_reference, read_series
+from recon.errors import ReconError
+from recon.formats.writing import hdf5_for_writing
+
+FORMAT = "recon-embeddings-1"
+MISSING = -(2**31)  # a label that the table leaves empty
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Embeddings of N volumes."""
+
+    encoder: str
+    weights_hash: str
+    pooled: NDArray[np.float32]  # [volume, feature]
+    tokens: tuple[NDArray[np.float16], ...]  # each [token, feature]
+    subjects: tuple[str, ...]  # hashes of the persons
+    cases: tuple[str, ...]  # hashes of the cases
+    accelerations: NDArray[np.float64]  # [volume]
+    splits: tuple[str, ...]
+    labels: dict[str, NDArray[np.int64]]  # by name [volume]; MISSING where not given
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Embeddings":
+        """The volumes at ``rows``, in that order."""
+        index = [int(row) for row in rows]
+        return Embeddings(
+            self.encoder,
+            self.weights_hash,
+            self.pooled[index],
+            tuple(self.tokens[row] for row in index),
+            tuple(self.subjects[row] for row in index),
+            tuple(self.cases[row] for row in index),
+            self.accelerations[index],
+            tuple(self.splits[row] for row in index),
+            {name: values[index] for name, values in self.labels.items()},
+        )
+
+    def label(self, name: str) -> NDArray[np.int64]:
+        """Labels ``[volume]``. Raises ReconError for an unknown name, naming those that exist."""
+        if name not in self.labels:
+            raise ReconError(f"no label '{name}' in the embeddings; there are {', '.join(self.labels) or 'none'}")
+        return self.labels[name]
+
+
+def pseudonym(name: str) -> str:
+    """A short hash that stands for a person or a case."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def embed_table(encoder: Encoder, table: LabelTable, say: Callable[[str], None] = lambda _: None) -> Embeddings:
+    """Embed every volume of a table; a reconstruction is prepared with the lock of its reference.
+
+    Raises ReconError, naming the file, when one cannot be read, placed or encoded.
+    """
+    references = {}
+    pooled, tokens = [], []
+    for index, entry in enumerate(table.entries):
+        series = read_series(entry.file)
+        if entry.acceleration == 1:
+            check_volume(series.values, series.affine, str(entry.file))
+            prepared: Prepared = encoder.prepare(series.values, series.affine)
+            references[entry.case] = (series, prepared.lock)
+        else:
+            base, lock = references[entry.case]
+            turned = onto_reference(series, base)
+            prepared = encoder.prepare(turned.values, base.affine, lock)
+        embedding = encoder.encode(prepared)
+        pooled.append(embedding.pooled.numpy())
+        tokens.append(embedding.tokens.numpy().astype(np.float16))
+        say(f"{index + 1} of {len(table.entries)} volumes embedded")
+    return Embeddings(
+        encoder.name,
+        encoder.weights_hash,
+        np.stack(pooled).astype(np.float32),
+        tuple(tokens),
+        tuple(pseudonym(entry.subject) for entry in table.entries),
+        tuple(pseudonym(entry.case) for entry in table.entries),
+        np.array([entry.acceleration for entry in table.entries]),
+        tuple(entry.split for entry in table.entries),
+        {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names},
+    )
+
+
+def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
+    """Write an embeddings file; it appears only when complete. Raises ReconError when it cannot be written."""
+    with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["encoder"] = embeddings.encoder
+        file.attrs["weights_hash"] = embeddings.weights_hash
+        volumes = {
+            "subjects": embeddings.subjects,
+            "cases": embeddings.cases,
+            "splits": embeddings.splits,
+            "labels": {name: values.tolist() for name, values in embeddings.labels.items()},
+        }
+        file.create_dataset("volumes", data=json.dumps(volumes))  # an attribute could not hold thousands
+        file.create_dataset("pooled", data=embeddings.pooled)
+        file.create_dataset("accelerations", data=embeddings.accelerations)
+        counts = np.array([len(tokens) for tokens in embeddings.tokens])
+        file.create_dataset("token_counts", data=counts)
+        file.create_dataset("tokens", data=np.concatenate(embeddings.tokens), compression="gzip", compression_opts=1)
+        file.check()
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Read an embeddings file. Raises ReconError for a missing, truncated or foreign file, or one with NaN."""
+    path = Path(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file; make it with 'recon probe embed'")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise ReconError(f"{path}: not an embeddings file of 'recon probe embed'")
+            volumes = json.loads(file["volumes"].asstr()[()])
+            counts = np.asarray(file["token_counts"], int)
+            tokens = np.asarray(file["tokens"], np.float16)
+            found = Embeddings(
+                str(file.attrs["encoder"]),
+                str(file.attrs["weights_hash"]),
+                np.asarray(file["pooled"], np.float32),
+                tuple(np.split(tokens, np.cumsum(counts)[:-1])),
+                tuple(map(str, volumes["subjects"])),
+                tuple(map(str, volumes["cases"])),
+                np.asarray(file["accelerations"], np.float64),
+                tuple(map(str, volumes["splits"])),
+                {str(name): np.asarray(values, np.int64) for name, values in volumes["labels"].items()},
+            )
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ReconError(f"{path}: truncated or not an embeddings file ({error})") from error
+    sizes = {len(found.pooled), len(found.tokens), len(found.subjects), len(found.cases), len(found.accelerations)}
+    if len(sizes) > 1 or any(len(values) != len(found.pooled) for values in found.labels.values()):
+        raise ReconError(f"{path}: its parts have different lengths; make it again with 'recon probe embed'")
+    if not np.isfinite(found.pooled).all() or not np.isfinite(tokens).all():
+        raise ReconError(f"{path}: NaN or infinite features; make it again with 'recon probe embed'")
+    return found

@@ -1,0 +1,149 @@
+"""Reading weight files safely and strictly: safetensors, or pickles restricted to tensors; every key accounted for."""
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from recon.errors import ReconError
+from recon.seeding import stream_seed
+
+Network = TypeVar("Network", bound=nn.Module)
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ReconError when the file is missing, too large or not one."""
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file; the folder needs {path.name} and the weights beside it")
+    if path.stat().st_size > 10_000_000:
+        raise ReconError(f"{path}: larger than 10 MB; not a configuration")
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ReconError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(loaded, dict):
+        raise ReconError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
+    return loaded
+
+
+def find_weight_file(folder: Path) -> Path:
+    """The weight file in a folder, safetensors first. Raises ReconError when there is none."""
+    for name in WEIGHT_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ReconError(f"{folder}: no weights here; looked for {', '.join(WEIGHT_NAMES)}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weight file, on the CPU. Nothing but tensors is ever unpickled.
+
+    Raises ReconError when the file is missing, truncated, holds objects other than tensors, or a value is not finite.
+    """
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice on odd pickles; what is odd is refused below
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ReconError(
+            f"{path}: holds more than tensors, or is no weight file; refused, because unpickling could run code"
+        ) from error
+    except Exception as error:  # safetensors, zipfile and torch each have their own for a truncated file
+        raise ReconError(f"{path}: truncated or not a weight file ({type(error).__name__}); obtain it again") from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise ReconError(f"{path}: expected a mapping of tensors, found {type(loaded).__name__}")
+    tensors: dict[str, Tensor] = {}
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ReconError(f"{path}: entry {str(name)[:60]!r} is no tensor; give the weights of the encoder alone")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ReconError(f"{path}: tensor '{name}' has NaN or infinite values; obtain the weights again")
+        tensors[name] = value
+    return tensors
+
+
+def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Every tensor of the network is in the file with its shape, and nothing else is. Raises ReconError in one line.
+
+    A partial load would leave random weights in place and still give plausible numbers.
+    """
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    extra = [name for name in tensors if name not in expected]
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
+    faults = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", misshapen))
+        if names
+    ]
+    if faults:
+        raise ReconError(
+            f"{path}: does not fit the {len(expected)} tensors of this encoder: {'; '.join(faults)}; nothing was loaded"
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weight_file(weights: Path | None) -> Path:
+    """The file that ``--weights`` names: itself, or the one in its folder. Raises ReconError when there is none."""
+    if weights is None:
+        raise ReconError("no weights given; name the checkpoint or its folder with --weights")
+    return find_weight_file(weights) if weights.is_dir() else weights
+
+
+def read_part(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors of a file below the first of ``prefixes`` that occurs, without it; all of them when none occurs.
+
+    Checkpoints of a whole training or a segmentation network hold the encoder as one part. Raises ReconError.
+    """
+    tensors = read_tensors(path)
+    for prefix in prefixes:
+        part = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+        if part:
+            return part
+    return tensors
+
+
+def load_strictly(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: Path) -> tuple[Network, str]:
+    """A network in evaluation mode with every tensor from the file, and the file's SHA-256. Raises ReconError."""
+    network = built_with_seed(build, 0, "replaced by the file")
+    check_tensors(network, tensors, path)
+    network.load_state_dict(dict(tensors), strict=True)
+    return network, file_digest(path)
+
+
+def built_with_seed(build: Callable[[], Network], seed: int, name: str) -> Network:
+    """A network of another package, its random weights drawn from ``(seed, name)``, in fp32 evaluation mode.
+
+    Those packages draw from torch's global generator, which is left as it was found.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, name))
+        network = build()
+    return network.float().requires_grad_(False).eval()
