@@ -11,6 +11,7 @@ from cli import (
     benchmark,
     demonstration,
     encode,
+    encoder_pretraining,
     evaluation,
     finetuning,
     priors,
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (
+GROUPS = (
     demonstration,
     scans,
     simulation,
@@ -44,9 +45,11 @@ for group in (
     evaluation,
     benchmark,
     encode,
+    encoder_pretraining,
     probe,
     reader_study,
-):
+)
+for group in GROUPS:
     group.register(app)
 
 

@@ -243,7 +243,7 @@ def test_side_by_side_panes_are_linked_and_answers_may_be_changed_where_allowed(
     browser.click("button.primary")
     browser.ready()
     assert browser.count(".pane") == 2
-    assert [browser.text(f".pane:nth-child({index}) figcaption") for index in (1, 2)] == ["A", "B"]
+    assert [browser.text(f".pane:nth-child({index}) figcaption") for index in (1, 2)] == ["Image A", "Image B"]
     browser.press(Keys.ARROW_UP)
     browser.wait("[...document.querySelectorAll('.pane output')].every((e) => e.textContent.startsWith('1 / 2'))")
     # The two panes show different pixels at one window.

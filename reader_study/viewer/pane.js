@@ -34,7 +34,7 @@ const ReconPanes = (() => {
       figure.append(canvas, label, readout);
       [...(directions[image.plane] || "")].forEach((letter, edge) => {
         const mark = document.createElement("span");
-        mark.className = `mark ${["top", "bottom", "left", "right"][edge]}`;
+        mark.className = `mark at-${["top", "bottom", "left", "right"][edge]}`;
         mark.textContent = letter;
         figure.append(mark);
       });

@@ -191,7 +191,7 @@ const ReconViewer = (() => {
       const images = await Promise.all(presentation.images.map(ReconImages.load));
       if (mine !== turn) return;
       slider.max = images[0].slices - 1;
-      ReconPanes.show(parts.stage, images, paired() ? ["A", "B"] : [""], {
+      ReconPanes.show(parts.stage, images, paired() ? ["Image A", "Image B"] : [""], {
         flags,
         place: ReconForm.place,
         flagging: () => (screen === "reading" ? ReconForm.flagging : ""),

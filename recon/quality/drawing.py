@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,11 +67,11 @@ def place(figure: Figure, box: Box) -> Axes:
 
 
 def write(
-    figure: Figure, left: float, top: float, text: str, *, size: float = 8, colour: str = INK, **style: object
+    figure: Figure, left: float, top: float, text: str, *, size: float = 8, colour: str = INK, **style: Any
 ) -> None:
     """Text at inches from the upper left corner, its upper edge at ``top``."""
     width, height = figure.get_size_inches()
-    placing = {"ha": "center", "va": "top", **style}
+    placing: dict[str, Any] = {"ha": "center", "va": "top", **style}
     figure.text(left / width, 1 - top / height, text, fontsize=size, color=colour, **placing)
 
 
@@ -79,7 +80,7 @@ def show(
 ) -> Axes:
     """``image`` ``[row, column]`` filling ``box``, black at 0 and brightest at ``top``, with the inset where given."""
     axes = place(figure, box)
-    options = {"cmap": colours, "vmin": 0.0, "vmax": top, "aspect": "auto"}
+    options: dict[str, Any] = {"cmap": colours, "vmin": 0.0, "vmax": top, "aspect": "auto"}
     axes.imshow(image, interpolation="lanczos" if colours == IMAGE_COLOURS else "nearest", **options)
     if zoom is not None:
         side = _inset_side(box.width, box.height)
