@@ -164,11 +164,13 @@ def drift(
     from recon.encode.drift import measure_drift, view_reference
     from recon.encode.drift_report import as_values, write_figure, write_rows
     from recon.encode.encoders import load_encoder
+    from recon.encode.volumes import with_noise_of
 
     edges = _edges(voxel_size)
     axis = _axis(slice_axis, reference, edges)
     base = _read(reference, edges)
     rebuilt = [_onto(path, base, edges, resample) for path in reconstructions]
+    base = with_noise_of(base, rebuilt)
     network = _load(encoder, weights, random_init, device, precision)
     control_seed = seed if random_init is None else random_init + 1
     say = _progress()
@@ -452,9 +454,11 @@ def _write_json(path: Path, result: dict[str, Any]) -> None:
 
 
 def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
+    from recon.encode.drift_report import NO_SAMPLES
+
     size = result["token_size_mm"]
     lines = [
-        f"{result['encoder']} ({result['weights_hash'][:16]}), licence {result['licence']}; exploratory",
+        f"{result['encoder']} ({result['weights_hash'][:24]}), licence {result['licence']}; exploratory",
         f"{result['tokens_kept']} tokens of {size[1]:.3g} x {size[2]:.3g} x {size[0]:.3g} mm, "
         f"{result['tokens_dropped']} dropped; slice axis {result['slice_axis']}; lock: {result['lock']}",
         f"{'':<28}{'cosine':>9}{'5th pct':>9}{'rel. L2':>9}{'pooled':>9}{'HFEN':>8}{'SSIM':>8}{'DISTS':>8}",
@@ -462,13 +466,15 @@ def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
     for series, report in reports:
         drift_, control = report.drift, report.control
         lines.append(
-            f"{series.path.name[:27]:<28}{drift_.token_cosine:>9.5f}{drift_.token_cosine_p5:>9.5f}{drift_.relative_l2:>9.4f}"
+            f"{_short_name(series):<28}{drift_.token_cosine:>9.5f}{drift_.token_cosine_p5:>9.5f}{drift_.relative_l2:>9.4f}"
             f"{drift_.pooled_cosine:>9.5f}{report.hfen:>8.3f}{report.ssim:>8.4f}"
             + (f"{'-':>8}" if report.dists.value is None else f"{report.dists.value:>8.4f}")
         )
         if report.samples:
             values = [sample.token_cosine for sample in report.samples]
             lines.append(f"  {len(values)} posterior samples: cosine {min(values):.5f} to {max(values):.5f}")
+        elif series.samples is None and series.kind == "result of posterior":
+            lines.append(f"  {NO_SAMPLES}")
         floor = [replica.token_cosine for replica in report.control_noise_floor.replicas]
         lines.append(
             f"  random-init control: {control.token_cosine:.5f}, its noise alone {min(floor):.5f} to {max(floor):.5f}"
@@ -477,6 +483,12 @@ def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
     missing = {report.dists.missing for _, report in reports if report.dists.missing}
     lines += [f"DISTS left out: {reason}" for reason in sorted(missing)]
     return lines
+
+
+def _short_name(series: "Series") -> str:
+    """File name and what made it, within a column of 27 letters."""
+    method = series.kind.removeprefix("result of ")
+    return (f"{series.path.name} {method}" if method != series.kind else series.path.name)[:27]
 
 
 def _words(value: Any) -> str:

@@ -7,7 +7,20 @@ from typing import Any
 
 import typer
 
-from cli import encode, encoder_pretraining, evaluation, priors, probe, reconstruction, scans, simulation
+from cli import (
+    benchmark,
+    demonstration,
+    encode,
+    encoder_pretraining,
+    evaluation,
+    finetuning,
+    priors,
+    probe,
+    reader_study,
+    reconstruction,
+    scans,
+    simulation,
+)
 from cli.output import note
 from recon.errors import ReconError
 
@@ -22,7 +35,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (scans, simulation, priors, reconstruction, evaluation, encode, encoder_pretraining, probe):
+GROUPS = (
+    demonstration,
+    scans,
+    simulation,
+    priors,
+    finetuning,
+    reconstruction,
+    evaluation,
+    benchmark,
+    encode,
+    encoder_pretraining,
+    probe,
+    reader_study,
+)
+for group in GROUPS:
     group.register(app)
 
 

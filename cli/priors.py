@@ -93,6 +93,7 @@ def pretrain(
 
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
+    import os
     import time
 
     from recon.configuration import load_config
@@ -104,10 +105,12 @@ def pretrain(
     options = load_config(TrainingOptions, config, overrides)
     scans = open_folder(data)
     started = time.monotonic()
-    with _TrainingBar(options.images) as bar:
+    with TrainingBar(options.images) as bar:
         stop = dry_run * options.batch if dry_run else None
         facts = run(options, scans, Path(out), bar.show, device=device, stop_after=stop)
     seconds = time.monotonic() - started
+    if int(os.environ.get("RANK", "0")) != 0:
+        return  # under accelerate launch one process speaks
     if facts is None:
         result = {"output": out, "images": bar.seen, "seconds": seconds, "finished": False}
         lines = [f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
@@ -117,7 +120,7 @@ def pretrain(
     emit(result, lines, as_json)
 
 
-class _TrainingBar:
+class TrainingBar:
     """A tqdm bar in images; events as lines. Off a terminal, one line a minute."""
 
     def __init__(self, total: int) -> None:
@@ -129,7 +132,7 @@ class _TrainingBar:
         self._bar = tqdm(total=total, unit="image", desc="training", mininterval=interval, dynamic_ncols=True)
         self.seen = 0
 
-    def __enter__(self) -> "_TrainingBar":
+    def __enter__(self) -> "TrainingBar":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -141,3 +144,11 @@ class _TrainingBar:
         self.seen = progress.images
         if progress.event and progress.event != "state saved":
             note(f"{progress.event} at {progress.images} images")
+
+    def show_stage(self, progress: "Progress") -> None:
+        """Progress of a run of many stages, whose length and stage's name may change on the way."""
+        self._bar.total = progress.total
+        self._bar.update(progress.images - self._bar.n)
+        text = f"{progress.event}, epoch {progress.epochs:.1f}, loss {progress.loss:.4f}"
+        self._bar.set_postfix_str(text, refresh=False)
+        self.seen = progress.images

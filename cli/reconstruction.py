@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import emit, note
+from cli.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +39,17 @@ def reconstruct(
     map_sets: Annotated[int | None, typer.Option(help="2 when the field of view is smaller than the head.")] = None,
     keep_samples: Annotated[bool | None, typer.Option("--keep-samples", help="Store every sample.")] = None,
     batch: Annotated[int | None, typer.Option(help="Slices at a time.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="Comma-separated: h5, nifti, dicom, png.")] = "h5",
-    reference: Annotated[str | None, typer.Option(help="Fully sampled scan, for the error in the PNG.")] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", help="What to write beside the HDF5 file, comma-separated: h5, nifti, dicom, png."),
+    ] = "h5",
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fully sampled scan, for the error in the PNG. Repeat for several: matched by name.",
+        ),
+    ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same samples.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
@@ -49,7 +59,8 @@ def reconstruct(
     """Reconstruct undersampled scans.
 
     Writes one result file a scan: posterior mean, standard deviation, zero-filled image and the audit. Scans that have
-    a result already are kept, so an interrupted cohort continues.
+    a result already are kept, so an interrupted cohort continues. Under 'accelerate launch -m cli reconstruct ...' each
+    process takes its share of the scans; the results are the same to the bit.
     """
     from cli.priors import find_scans
     from recon.configuration import load_config
@@ -64,6 +75,8 @@ def reconstruct(
     unknown = set(wanted) - {"h5", "nifti", "dicom", "png"}
     if unknown or not wanted:
         raise ReconError(f"--format {formats}: choose from h5, nifti, dicom, png")
+    if reference and "png" not in wanted:
+        raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
     paths = find_scans(scans)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -71,10 +84,12 @@ def reconstruct(
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch
-    from tqdm import tqdm
 
+    from recon.cohort import check_kept, own_share, rank_and_world
+    from recon.export import check_exportable, export, exported
     from recon.posterior.run import ReconstructionOptions, default_device, physical_threads
     from recon.posterior.run import reconstruct as run
+    from recon.quality.pairing import pair
     from recon.scan import open_scan
 
     options = load_config(ReconstructionOptions, config, given)
@@ -82,33 +97,42 @@ def reconstruct(
     chosen = device or default_device()
     if chosen.startswith("cuda") and not torch.cuda.is_available():
         raise ReconError(f"--device {chosen}: no CUDA device here; leave --device away to use the processor")
-    loaded = _load_prior(prior, chosen) if options.method == "posterior" else None
+    if chosen == "cuda" and rank_and_world()[1] > 1:
+        chosen = f"cuda:{rank_and_world()[0] % torch.cuda.device_count()}"
+    references: list[Path | None] = [*pair(names, reference, "reference")] if reference else [None] * len(paths)
+    work = own_share(list(zip(paths, references, strict=True)))
     results: list[dict[str, Any]] = []
-    for path in paths:
-        output = Path(out) / f"{path.stem}.h5"
-        if output.is_file():
-            note(f"{output}: kept, it is there already")
-            results.append({"scan": str(path), "output": str(output), "kept": True})
-            continue
-        scan = open_scan(path)
-        with tqdm(
-            total=1, desc=path.stem, dynamic_ncols=True, leave=False, bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
-        ) as bar:
+    with Progress() as progress:
+        progress.show("loading the prior" if options.method == "posterior" else "opening scans", 0.0)
+        loaded = _load_prior(prior, chosen) if options.method == "posterior" else None
+        prior_hash = None if loaded is None else loaded.facts.weights_sha256
+        for position, (path, truth) in enumerate(work):
+            output = Path(out) / f"{path.stem}.h5"
+            entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
+            if entry["kept"]:
+                check_kept(output, options, prior_hash)
+                note(f"{output}: kept, it is there already")
+                results.append(entry)
+                if exported(output, wanted):
+                    continue
+            scan = open_scan(path)
+            check_exportable(scan, wanted)
+            if not entry["kept"]:
 
-            def show(done: int, total: int, bar: Any = bar) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+                def show(done: int, total: int, name: str = path.stem, position: int = position) -> None:
+                    progress.show(name, (position + done / total) / len(work))
 
-            outcome = run(scan, options, output, loaded, device=chosen, report=show)
-        for warning in outcome.warnings:
-            note(f"{path.stem}: warning: {warning}")
-        results.append(
-            {
-                "scan": str(path), "output": str(output), "kept": False, "acceleration": scan.acceleration,
-                "network_calls": outcome.network_calls, "seconds": outcome.seconds["total"], "stages": outcome.seconds,
-                **outcome.figures, "warnings": list(outcome.warnings),
-            }
-        )  # fmt: skip
+                show(0, 1)
+                outcome = run(scan, options, output, loaded, device=chosen, report=show)
+                for warning in outcome.warnings:
+                    note(f"{path.stem}: warning: {warning}")
+                entry |= {
+                    "acceleration": scan.acceleration, "network_calls": outcome.network_calls,
+                    "seconds": outcome.seconds["total"], "stages": outcome.seconds, **outcome.figures,
+                    "warnings": list(outcome.warnings),
+                }  # fmt: skip
+                results.append(entry)
+            entry["files"] = [str(file) for file in export(output, scan, wanted, truth)]
     lines = [_line(entry) for entry in results]
     emit({"output": out, "scans": results}, lines, as_json)
 

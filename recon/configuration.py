@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from importlib import resources
@@ -13,6 +14,17 @@ import yaml
 from recon.errors import ReconError
 
 Config = TypeVar("Config")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, which would silently keep the last of two equal keys, made to refuse them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(problem=f"key '{key}' is there twice")
+        return super().construct_mapping(node, deep)
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
@@ -46,7 +58,7 @@ def load_config(kind: type[Config], source: str | Path | None, overrides: dict[s
         path = find_recipe(source)
         where = str(path)
         try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+            loaded = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ReconError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
         if loaded is not None and not isinstance(loaded, dict):
@@ -111,13 +123,15 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if origin is dict and isinstance(value, dict):
         inner = typing.get_args(hint)[1]
         return {str(k): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError:
+            number = float(value)  # YAML 1.1 reads 1e-4 as text
+        except (ValueError, OverflowError):
             pass
+        else:
+            if math.isfinite(number):
+                return number
+            raise ReconError(f"{where}: key '{key}' is {value!r}, expected a finite float")
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is bool and isinstance(value, bool):

@@ -49,13 +49,17 @@ def espirit_maps(
             f"calibration of {calibration.shape[-2]}x{calibration.shape[-1]} samples is smaller than the "
             f"{options.kernel}x{options.kernel} ESPIRiT kernel; acquire or keep more calibration lines"
         )
+    _check_signal(calibration)
     maps, values = zip(*(_one_slice(entry, shape, options) for entry in calibration), strict=True)
     return torch.stack(maps), torch.stack(values)
 
 
-def _one_slice(calibration: Tensor, shape: tuple[int, int], options: EspiritOptions) -> tuple[Tensor, Tensor]:
-    if not bool(calibration.abs().sum() > 0):
+def _check_signal(calibration: Tensor) -> None:
+    if not bool((calibration.abs().amax((1, 2, 3)) > 0).all()):
         raise ReconError("the calibration region holds only zeros; coil maps cannot be estimated from it")
+
+
+def _one_slice(calibration: Tensor, shape: tuple[int, int], options: EspiritOptions) -> tuple[Tensor, Tensor]:
     coils = calibration.shape[0]
     coefficients = _gram_coefficients(_kernels(calibration, options), options.kernel)
     reference = _principal_coil(calibration)
@@ -85,14 +89,15 @@ def _one_slice(calibration: Tensor, shape: tuple[int, int], options: EspiritOpti
 
 
 def _kernels(calibration: Tensor, options: EspiritOptions) -> Tensor:
-    """The row space of the calibration matrix: ``[kernel, coil, k, k]``."""
+    """The row space of the calibration matrix: ``[kernel, coil, k, k]``, zero for kernels of noise."""
     k, coils = options.kernel, calibration.shape[0]
     patches = calibration.unfold(1, k, 1).unfold(2, k, 1).permute(1, 2, 0, 3, 4).reshape(-1, coils * k * k)
     values, vectors = torch.linalg.eigh(patches.mH @ patches)
     # Upper edge of the Marchenko-Pastur law: what patches of pure noise would reach.
     edge = 2 * options.noise**2 * (patches.shape[0] ** 0.5 + patches.shape[1] ** 0.5) ** 2
-    keep = values > max(options.threshold**2 * float(values[-1]), min(edge, 0.25 * float(values[-1])))
-    return vectors[:, keep].mT.reshape(-1, coils, k, k)
+    largest = values[-1]
+    keep = values > torch.maximum(options.threshold**2 * largest, (0.25 * largest).clamp_max(edge))
+    return (vectors * keep).mT.reshape(-1, coils, k, k)  # zeros for what is dropped: no count to wait for on a GPU
 
 
 def _gram_coefficients(kernels: Tensor, k: int) -> Tensor:

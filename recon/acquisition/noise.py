@@ -12,7 +12,9 @@ from torch import Tensor
 from recon.acquisition.fourier import to_image
 from recon.errors import ReconError
 
-NoiseSource = Literal["noise scan", "stored covariance", "empty edges", "outer kspace", "given"]
+NoiseSource = Literal[
+    "noise scan", "stored covariance", "empty edges", "outer kspace", "calibration null space", "given"
+]
 
 
 @dataclass(frozen=True)

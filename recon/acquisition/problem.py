@@ -30,6 +30,7 @@ from recon.acquisition.noise import (
 from recon.errors import ReconError
 from recon.scan import Scan
 
+CONTAMINATED = 0.8  # noise in the calibration's null space over that of a noise estimate which holds signal
 SCALE_STATISTIC = "half the 99th percentile of the root-sum-of-squares image of the calibration lines"
 
 # ESPIRiT eigenvalue above which a pixel belongs to the object. Noise in the calibration lowers the eigenvalues of true
@@ -137,8 +138,12 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     else:
         noise = noise_from_outer_kspace(kspace, mask)
     # Both still see the tails of the object in scans of high SNR; the calibration's null space does not.
-    whitened = apply_coil_matrix(noise.whitening().to(kspace.device), calibration_kspace(scan, kspace, chosen))
-    level = calibration_noise_level(whitened)
+    calibration = calibration_kspace(scan, kspace, chosen)
+    level = calibration_noise_level(apply_coil_matrix(noise.whitening().to(kspace.device), calibration))
+    if level < CONTAMINATED:
+        # Most of that estimate was signal, and so are its correlations: only a white level can be had.
+        white = calibration_noise_level(calibration)
+        return Noise(2 * white**2 * torch.eye(coils, dtype=torch.complex128), "calibration null space", 0)
     return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
 
 

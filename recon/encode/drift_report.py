@@ -17,6 +17,7 @@ COLUMNS = (
     *("name", "what", "token_distance", "token_cosine", "token_cosine_p5", "relative_l2", "pooled_cosine", "tokens"),
     *("hfen", "ssim", "dists"),
 )
+NO_SAMPLES = "no posterior samples stored in this file; reconstruct with --keep-samples to see their spread"
 
 
 def as_values(series: Series, report: DriftReport) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def as_values(series: Series, report: DriftReport) -> dict[str, Any]:
             "source": report.noise_floor.source,
             "replicas": [asdict(replica) for replica in report.noise_floor.replicas],
         },
+        "posterior_samples_missing": None if report.samples else NO_SAMPLES,
         "posterior_samples": None
         if not report.samples
         else {
@@ -98,7 +100,9 @@ def write_figure(path: str | Path, reference: ReferenceView, series: Series, rep
     for axis in axes[:3]:
         axis.set_axis_off()
     _plot_distances(axes[3], report)
-    figure.suptitle(f"{reference.encoder.name}, exploratory: {report.verdict}", fontsize=9)
+    encoder = reference.encoder
+    weights = encoder.weights_hash if encoder.weights_hash.startswith("random") else encoder.weights_hash[:12]
+    figure.suptitle(f"{encoder.name} ({weights}), exploratory: {report.verdict}", fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 

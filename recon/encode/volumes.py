@@ -1,6 +1,7 @@
 """Volumes that go into encoders: read from result, scan or NIfTI files and brought onto the reference's grid."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Series:
     contrast: str = "unknown"
     samples: NDArray[np.float32] | None = None  # posterior samples, magnitude [sample, readout, phase, slice]
     noise_std: float | None = None  # per real component, in the units of ``values``
+    measured: bool = False  # ``path`` is a scan with k-space, so its noise can be had from there
 
 
 def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None = None) -> Series:
@@ -60,8 +62,9 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
         volume = read_reference(path)
         values = np.moveaxis(volume.values, 0, -1)
         values = values if np.iscomplexobj(values) else values.astype(np.float32)
-        series = Series(path, values, volume.affine, volume.kind)
-        if path.name.endswith((".nii", ".nii.gz")) and not _nifti_is_placed(path):
+        nifti = path.name.endswith((".nii", ".nii.gz"))
+        series = Series(path, values, volume.affine, volume.kind, measured=not nifti)
+        if nifti and not _nifti_is_placed(path):
             series = replace(series, affine=None)
     if series.affine is None and voxel_size is not None:
         if min(voxel_size) <= 0:
@@ -123,6 +126,17 @@ def onto_reference(series: Series, reference: Series, *, resample: bool = False)
         affine=reference.affine,
         samples=None if series.samples is None else np.stack(turned[1:]),
     )
+
+
+def with_noise_of(reference: Series, reconstructions: Sequence[Series]) -> Series:
+    """The reference with the noise level that a reconstruction's file stores, where it knows none of its own.
+
+    Both show the same acquisition in the same units, and undersampling does not change the noise of a sample.
+    """
+    known = [series.noise_std for series in reconstructions if series.noise_std is not None]
+    if reference.noise_std is not None or reference.measured or not known:
+        return reference
+    return replace(reference, noise_std=known[0])
 
 
 def _nifti_is_placed(path: Path) -> bool:

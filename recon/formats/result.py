@@ -40,11 +40,18 @@ class ResultWriter:
 
     def __init__(self, file: HDF5Writer, slices: int, shape: tuple[int, int]) -> None:
         self._file, self._slices, self._shape = file, slices, shape
+        self._written: dict[str, set[int]] = {}
 
     def put(self, index: int, **images: NDArray[Any]) -> None:
         """Store slice ``index`` of ``reconstruction``, ``std``, ``zero_filled`` (``[readout, phase]``), ``samples``
-        (``[sample, readout, phase]`` complex64). Raises ReconError when a value is not finite."""
+        (``[sample, readout, phase]`` complex64). Raises ReconError when a value is not finite, a size is wrong or
+        there is no such slice."""
+        if not 0 <= index < self._slices:
+            raise ReconError(f"no slice {index}: the result was opened for {self._slices} slices")
         for name, image in images.items():
+            stored = self._file[name].shape[1:] if name in self._file else image.shape
+            if image.shape[-2:] != tuple(self._shape) or image.shape != stored:
+                raise ReconError(f"slice {index}: {name} is {image.shape}, the result is laid out for {self._shape}")
             if not np.isfinite(image).all():
                 raise ReconError(f"slice {index}: {name} has NaN or infinite values; the reconstruction diverged")
             if name not in self._file:
@@ -52,11 +59,20 @@ class ResultWriter:
                 shape = (self._slices, *image.shape)
                 self._file.create_dataset(name, shape, kind, chunks=(1, *image.shape))
             self._file[name][index] = image
+            self._written.setdefault(name, set()).add(index)
         self._file.check()
 
     def close_with(self, audit: Mapping[str, Any]) -> None:
         """Store what is known only at the end."""
         self._file.attrs["audit"] = json.dumps(audit, allow_nan=False)
+
+    def check_complete(self) -> None:
+        """Raise ReconError when a slice of what was stored is missing: zeros must not pass for a reconstruction."""
+        if "reconstruction" not in self._written:
+            raise ReconError("nothing was reconstructed")
+        for name, written in self._written.items():
+            if missing := sorted(set(range(self._slices)) - written):
+                raise ReconError(f"slice {missing[0]} of {name} was not written; nothing is kept")
 
 
 @contextmanager
@@ -85,8 +101,10 @@ def write_result(
             file.attrs[name] = value
         writer = ResultWriter(file, slices, shape)
         yield writer
-        if "reconstruction" not in file:
-            raise ReconError(f"{path}: nothing was reconstructed")
+        try:
+            writer.check_complete()
+        except ReconError as error:
+            raise ReconError(f"{path}: {error}") from error
 
 
 def read_result(path: str | Path) -> Reconstruction:

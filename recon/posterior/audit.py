@@ -8,6 +8,7 @@ by A (the averaging law in kspace); the gain is reported beside what the law exp
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from recon.scan import Scan
 
@@ -78,7 +79,7 @@ def data_warnings(scan: Scan, coils: int) -> list[str]:
     if scan.mask.ndim == 1:
         lines = scan.mask.nonzero()[0]
         first, last = scan.phase_limits or (0, scan.mask.size)
-        gaps = [int(b - a) for a, b in zip(lines[:-1], lines[1:], strict=True)]
+        gaps = [int(b - a) for a, b in pairwise(lines)]
         if gaps and max(gaps) > 2 * scan.acceleration + 4:
             found.append(f"a gap of {max(gaps)} lines in the mask is far wider than the acceleration suggests")
         missing = max(int(lines[0]) - first, last - 1 - int(lines[-1]))
@@ -109,8 +110,8 @@ def result_warnings(figures: dict[str, float]) -> list[str]:
     denoising = figures.get("denoising_inflation", 1.0)
     if denoising > TRUSTED_DENOISING:
         found.append(
-            f"the prior errs {denoising:.1f} times more on this scan than on its validation data: the scan differs from "
-            "what the prior was trained on"
+            f"the prior errs {denoising:.1f} times more on this scan than on its validation data: the scan differs "
+            "from what the prior was trained on"
         )
     brightness = figures.get("brightness", 1.0)
     if not TRUSTED_BRIGHTNESS[0] <= brightness <= TRUSTED_BRIGHTNESS[1]:

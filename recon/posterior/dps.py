@@ -44,4 +44,4 @@ def dps(
         with torch.no_grad():
             image = image + (following - sigma) * (image - guess) / sigma - weight * gradient
         report()
-    return Draws(image.detach(), guess.detach(), len(sigmas), torch.ones((slices, 1)))
+    return Draws(image.detach(), guess.detach(), len(sigmas), problem.sigma.new_ones((slices, 1)))

@@ -20,6 +20,7 @@ from recon.posterior.noise import Noise
 
 TOLERANCE = 1e-4
 LONGEST = 200
+RESTART = 10  # steps after which the residual is recomputed
 
 
 def conjugate_gradients(
@@ -31,34 +32,42 @@ def conjugate_gradients(
 ) -> tuple[Tensor, int]:
     """Solve ``operator(x) = right`` for a Hermitian positive definite operator, from ``start``.
 
-    The last three axes are one unknown, those before are a batch. Stops when the true relative residual of every batch
-    entry is below ``tolerance``, at the latest after ``longest`` steps; returns the solution and the steps taken.
+    The last three axes are one unknown, those before are a batch. Each batch entry stops for itself when its true
+    relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at
+    the latest after ``longest`` steps. Returns the solution and the steps taken.
     """
 
     def product(left: Tensor, other: Tensor) -> Tensor:
         return inner(left, other).real[..., None, None, None]
 
-    scale = product(right, right).clamp_min(1e-30)
+    goal = tolerance**2 * product(right, right).clamp_min(1e-30)
     solution = start
     steps = 0
     while steps < longest:
         residual = right - operator(solution)
         power = product(residual, residual)
-        if bool((power <= tolerance**2 * scale).all()):
+        done = power <= goal
+        if _all(done):
             break
         direction = residual
-        for _ in range(min(10, longest - steps)):
+        for _ in range(min(RESTART, longest - steps)):
             image = operator(direction)
             step = power / product(direction, image).clamp_min(1e-30)
-            solution = solution + step * direction
+            solution = solution + torch.where(done, 0.0, step) * direction
             residual = residual - step * image
             following = product(residual, residual)
             direction = residual + following / power.clamp_min(1e-30) * direction
             power = following
             steps += 1
-            if bool((power <= 0.25 * tolerance**2 * scale).all()):
+            done = done | (power <= 0.25 * goal)
+            if _all(done):
                 break
     return solution, steps
+
+
+def _all(done: Tensor) -> bool:
+    """The one place where the processor waits for the device: a true stopping rule cannot do without."""
+    return bool(done.all())
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class IterativeSystem:
         return torch.zeros_like(self.data)
 
     def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
-        """The conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
+        """Conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
         weight = self._weight(r2)
         return self._solve(self.data + weight * guess, weight, guess)
 
@@ -139,8 +148,7 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     """Set up conjugate gradients for a problem with any mask."""
     kspace, maps = problem.kspace.unsqueeze(1), problem.maps.unsqueeze(1)
     data = adjoint(kspace, maps, problem.mask)
-    sampled = float(problem.mask.float().mean())
-    trace = sampled * (problem.maps.abs() ** 2).sum((1, 2, 3, 4))
+    trace = problem.mask.float().mean() * (problem.maps.abs() ** 2).sum((1, 2, 3, 4))
 
     # A lightly damped least-squares fit tells what no image explains; one random probe tells its degrees of freedom.
     damping = 1e-3
@@ -150,11 +158,12 @@ def iterative_system(problem: Problem) -> IterativeSystem:
 
     fit, _ = conjugate_gradients(damped, data, torch.zeros_like(data), 1e-3, 60)
     misfit = ((kspace - forward(fit, maps, problem.mask)).abs() ** 2).sum((1, 2, 3, 4))
-    signs = torch.randint(0, 2, kspace.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    # The same probe for every slice, so that none depends on the others of its batch.
+    signs = torch.randint(0, 2, kspace.shape[2:], generator=torch.Generator().manual_seed(0)) * 2.0 - 1
     probe = signs.to(kspace.device) * problem.mask
-    back = adjoint(probe.to(kspace.dtype), maps, problem.mask)
+    back = adjoint(probe.to(kspace.dtype).expand_as(kspace), maps, problem.mask)
     explained, _ = conjugate_gradients(damped, back, torch.zeros_like(back), 1e-3, 60)
     rank = inner(back, explained).real.sum(1)
-    samples = probe.abs().sum((1, 2, 3, 4))
+    samples = probe.abs().sum()
     freedom = (samples - rank).clamp_min(0)
     return IterativeSystem(kspace, maps, problem.mask, data, problem.sigma, misfit, freedom, trace)

@@ -66,5 +66,5 @@ def noisy_dds(
         mean, drawn = system.condition(guess, r2, noise)
         image = drawn if following == 0 else drawn + following * noise(*image.shape[2:])
         report()
-    inflation = torch.stack(inflations, -1) if inflations else torch.ones((system.batch, 1))
+    inflation = torch.stack(inflations, -1) if inflations else system.sigma.new_ones((system.batch, 1))
     return Draws(image, mean, len(sigmas), inflation)

@@ -44,4 +44,4 @@ def pula(
             image = drawn + (1 - gamma) * (image - mean)
             calls += 1
             report()
-    return Draws(image, mean, calls, torch.ones((system.batch, 1)))
+    return Draws(image, mean, calls, system.sigma.new_ones((system.batch, 1)))

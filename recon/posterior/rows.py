@@ -21,6 +21,8 @@ from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward
 from recon.posterior.noise import Noise
 
+SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
+
 
 @dataclass(frozen=True)
 class RowSystem:
@@ -35,7 +37,9 @@ class RowSystem:
     data: Tensor
     sigma: Tensor  # [slice]: noise standard deviation per real component
     misfit: Tensor  # [slice]: |y - A x|^2 of the least-squares x, what no image explains
-    freedom: Tensor  # [slice]: complex degrees of freedom of the misfit, samples - rank
+    freedom: Tensor  # [slice]: complex degrees of freedom of the misfit
+    line_misfit: Tensor  # [slice, phase]: the misfit of each phase-encoding line
+    line_freedom: Tensor  # [slice, phase]: its degrees of freedom
     sets: int
 
     @property
@@ -46,6 +50,17 @@ class RowSystem:
     def with_sigma(self, sigma: Tensor) -> "RowSystem":
         """The same system under another noise level; the eigensystem does not depend on it."""
         return replace(self, sigma=sigma)
+
+    def line_noise(self) -> Tensor:
+        """By how much the noise of each line is exceeded, ``[slice, phase]``, at least one.
+
+        What no image explains is more than noise where coil maps are imperfect or the patient moved, and it is that
+        mostly in the strong central lines. The ratio of a line's misfit to what noise leaves over in it is the square
+        of the factor; one where a line has too few degrees of freedom to tell.
+        """
+        expected = 2 * self.line_freedom * (self.sigma**2).unsqueeze(-1)
+        ratio = self.line_misfit / expected.clamp_min(1e-30)
+        return torch.where(self.line_freedom > 50, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
 
     def coefficients(self, image: Tensor) -> Tensor:
         """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
@@ -91,8 +106,8 @@ class RowSystem:
         variance r2 + sigma^2 / e_k; r2 follows by Fisher scoring, in which modes that were hardly measured weigh
         nothing. This estimates the error where something was measured and never trusts the rest less than that.
         """
-        measured = self.values > 1e-3
-        values = self.values.clamp_min(1e-3).unsqueeze(-1)
+        measured = self.values > SMALLEST
+        values = self.values.clamp_min(SMALLEST).unsqueeze(-1)
         difference = (self.data.unsqueeze(-1) / values - self.coefficients(guess)).abs() ** 2 / 2
         floor = (self.sigma**2).reshape(-1, 1, 1, 1) / values
         keep = measured.unsqueeze(-1)
@@ -105,10 +120,15 @@ class RowSystem:
         return r2
 
     def residual(self, image: Tensor) -> Tensor:
-        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel."""
-        values = self.values.unsqueeze(-1)
-        gap = values * self.coefficients(image) - self.data.unsqueeze(-1)
-        return self.misfit.unsqueeze(-1) + (gap.abs() ** 2 / values.clamp_min(1e-6)).sum((1, 2))
+        """``|y - A x|^2``: ``[slice, sample]``, as misfit + sum_k e_k |x_k - data_k / e_k|^2, which does not cancel.
+
+        The misfit holds the term |data_k|^2 / e_k of the hardly measured modes, which its fit left out.
+        """
+        values, data = self.values.unsqueeze(-1), self.data.unsqueeze(-1)
+        coefficients = self.coefficients(image)
+        measured = (values * coefficients - data).abs() ** 2 / values.clamp_min(SMALLEST)
+        hardly = values * coefficients.abs() ** 2 - 2 * (coefficients.conj() * data).real
+        return self.misfit.unsqueeze(-1) + torch.where(values > SMALLEST, measured, hardly).sum((1, 2))
 
     def _mean(self, guess: Tensor, r2: Tensor) -> Tensor:
         variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
@@ -131,28 +151,51 @@ class RowSystem:
         return (self.sigma**2).reshape(-1, 1, 1, 1)
 
 
-def row_system(problem: Problem) -> RowSystem:
-    """Set up the exact solver. ``problem.mask`` must be ``[phase]``."""
+def row_system(problem: Problem, line_noise: Tensor | None = None) -> RowSystem:
+    """Set up the exact solver. ``problem.mask`` must be ``[phase]``.
+
+    ``line_noise [slice, phase]`` multiplies the noise level of each phase-encoding line; such a weight keeps the rows
+    apart, so the solution stays exact. The residuals of the system are then those of the weighted lines.
+    """
     slices, sets, coils, readout, phase = problem.maps.shape
-    spread = _point_spread(problem)
+    weight = problem.mask.to(problem.scale.dtype).expand(slices, phase)
+    if line_noise is not None:
+        weight = weight / line_noise
     vectors = problem.maps.new_empty((slices, readout, sets * phase, sets * phase))
     values = problem.scale.new_empty((slices, readout, sets * phase))
+    transform = fourier_matrix(phase, like=problem.maps)
     for index in range(slices):
         # [readout, coil, set * phase]: the coil Gram matrix of a row, times the point-spread function entry by entry.
         rows = problem.maps[index].permute(2, 1, 0, 3).flatten(2)
-        matrix = (rows.mH @ rows) * spread.tile(sets, sets)
-        found, basis = _eigensystem(matrix)
+        spread = transform.mH @ ((weight[index] ** 2).to(transform.dtype).unsqueeze(-1) * transform)
+        found, basis = _eigensystem((rows.mH @ rows) * spread.tile(sets, sets))
         vectors[index], values[index] = basis, found.clamp_min(0)
-    backprojected = adjoint(problem.kspace, problem.maps, problem.mask)
-    rows = backprojected.permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
-    data = (vectors.mH @ rows).squeeze(-1)
-    ranged = values > 1e-3
-    fit = vectors @ (data / values.clamp_min(1e-3) * ranged).unsqueeze(-1)
-    fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
-    misfit = ((problem.kspace - forward(fit, problem.maps, problem.mask)).abs() ** 2).sum((1, 2, 3))
-    samples = coils * readout * int(problem.mask.sum())
-    freedom = (samples - ranged.sum((1, 2))).clamp_min(0)
-    return RowSystem(vectors, values, data, problem.sigma, misfit, freedom, sets)
+    lines = weight[:, None, None, :]
+
+    def explain(kspace: Tensor) -> tuple[Tensor, Tensor]:
+        """``U^H A^H y`` and what is left of each line by the least-squares image."""
+        rows = adjoint(kspace, problem.maps, lines).permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
+        data = (vectors.mH @ rows).squeeze(-1)
+        fit = vectors @ (data / values.clamp_min(SMALLEST) * (values > SMALLEST)).unsqueeze(-1)
+        fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
+        return data, ((kspace - forward(fit, problem.maps, lines)).abs() ** 2).sum((1, 2))
+
+    data, line_misfit = explain(problem.kspace * lines)
+    # One probe of random signs finds how many degrees of freedom the fit leaves in each line.
+    signs = torch.randint(0, 2, (coils, readout, phase), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    probe = signs.to(problem.kspace.device, problem.kspace.dtype) * problem.mask
+    _, line_freedom = explain(probe.expand_as(problem.kspace))
+    return RowSystem(
+        vectors,
+        values,
+        data,
+        problem.sigma,
+        line_misfit.sum(-1),
+        line_freedom.sum(-1),
+        line_misfit,
+        line_freedom,
+        sets,
+    )
 
 
 def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,7 +208,7 @@ def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
         found, basis = torch.linalg.eigh(matrices)
         return found, basis
     rows, size, _ = matrices.shape
-    values = torch.zeros((rows, size))
+    values = matrices.real.new_zeros((rows, size))
     vectors = torch.eye(size, dtype=matrices.dtype).repeat(rows, 1, 1)
     inside = matrices.diagonal(dim1=1, dim2=2).real > 1e-9
     for row in range(rows):
@@ -188,10 +231,4 @@ def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
     except RuntimeError:  # torch.linalg.LinAlgError
         pass
     found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
-    return found.to(torch.float32), basis.to(matrix.dtype)
-
-
-def _point_spread(problem: Problem) -> Tensor:
-    """``F^H M F`` ``[phase, phase]`` of the mask along phase."""
-    transform = fourier_matrix(problem.maps.shape[-1], like=problem.maps)
-    return transform.mH @ (problem.mask.to(transform.dtype).unsqueeze(-1) * transform)
+    return found.to(matrix.real.dtype), basis.to(matrix.dtype)

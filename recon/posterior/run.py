@@ -1,6 +1,7 @@
 """Reconstruct a scan: calibrate, sample or solve, audit and write, a bounded number of slices at a time."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from recon.formats.result import write_result
 from recon.posterior import baselines
 from recon.posterior.audit import SliceAudit, data_warnings, result_warnings, summarise
 from recon.posterior.dps import dps
+from recon.posterior.model_error import explained_system, noise_inflation
 from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import Denoise, Draws, noisy_dds
 from recon.posterior.pula import pula
@@ -89,13 +91,14 @@ def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) 
         schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
         return Plan(schedule, options.samples or 4)
     if acceleration <= 2.5:
-        start, steps, samples = 0.5, 8, 4
+        usual, steps, samples = 0.5, 8, 4
     elif acceleration <= 5:
-        start, steps, samples = 1.0, 16, 4
+        usual, steps, samples = 1.0, 16, 4
     else:
-        start, steps, samples = 5.0, 24, 8
-    start = max(start, 10 * sigma)
-    schedule = Schedule(options.start or start, options.steps or steps, options.last or 0.01)
+        usual, steps, samples = 5.0, 24, 8
+    start = options.start or max(usual, 20 * sigma)
+    extra = round(6 * math.log10(max(1.0, start / usual)))  # the same density of levels over the longer way
+    schedule = Schedule(start, options.steps or steps + extra, min(options.last or 0.03, start))
     return Plan(schedule, options.samples or samples)
 
 
@@ -162,6 +165,7 @@ def reconstruct(
     slices = scan.shape[0]
     batch = options.batch or _batch(scan, options)
     audits: list[SliceAudit] = []
+    levels: list[float] = []
     calls = 0
     plan: Plan | None = None
     configuration = {**dataclasses.asdict(options), "contrast": contrast, "version": __version__, "device": str(device)}
@@ -191,11 +195,12 @@ def reconstruct(
             with watch.stage("calibration"):
                 problem = calibrate(scan, receiver, chosen, map_sets=options.map_sets, device=device)
             with watch.stage("solver set-up"):
-                system = system_of(problem) if options.method in ("posterior", "sense") else None
-                inflation = torch.ones_like(problem.sigma)
-                if system is not None:
-                    inflation = noise_inflation(system)
-                    system = system.with_sigma(system.sigma * inflation)
+                system, inflation = None, torch.ones_like(problem.sigma)
+                if options.method == "posterior":
+                    system, inflation = explained_system(problem)
+                elif options.method == "sense":
+                    system = system_of(problem)
+                    system = system.with_sigma(system.sigma * noise_inflation(system))
             if options.method == "posterior" and prior is not None and system is not None:
                 plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
                 total = slices * plan.schedule.steps
@@ -219,6 +224,7 @@ def reconstruct(
                     mean = _classical(options, scan, problem, system)
                 draws = None
                 report(min(first + batch, slices), slices)
+            levels.append(_shown_noise(problem))
             with watch.stage("writing"):
                 _write(writer, problem, mean, draws, options)
         audit: dict[str, Any] = {}
@@ -226,6 +232,7 @@ def reconstruct(
             figures = summarise(audits)
             warnings += result_warnings(figures)
             audit = {"figures": figures, "slices": [dataclasses.asdict(entry) for entry in audits]}
+        audit["noise_std"] = sorted(levels)[len(levels) // 2]
         audit["warnings"] = warnings
         audit["noise_source"] = receiver.noise.source
         if plan is not None:
@@ -238,15 +245,26 @@ def reconstruct(
     return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
 
 
-def noise_inflation(system: System) -> Tensor:
-    """Factor ``[slice]`` by which the noise must be raised for the data to be explained by any image at all.
-
-    What the least-squares image leaves over has an expectation of 2 sigma^2 a degree of freedom; imperfect coil maps
-    and motion leave more. Never below one; one where too few degrees of freedom are left to tell.
-    """
-    ratio = system.misfit / (2 * system.freedom.clamp_min(1) * system.sigma**2)
-    enough = system.freedom > 200
-    return torch.where(enough, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
+def posterior_mean(
+    scan: Scan,
+    problem: Problem,
+    system: System,
+    options: ReconstructionOptions,
+    prior: Prior,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The complex posterior mean ``[slice, set, readout, phase]`` of a calibrated problem, in units of its scale: what
+    ``reconstruct`` turns into a magnitude. ``system`` is that of ``explained_system``; ``report`` is called after each
+    network call."""
+    plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
+    noise = Noise(options.seed, scan.digest, problem.slices, range(plan.samples), device)
+    slot = prior.slot(options.contrast or scan.contrast)
+    network = prior_denoise(
+        prior, UNKNOWN_SLOT if slot is None else slot, Stopwatch(), gradient=options.sampler == "dps"
+    )
+    return _sample(options, plan, problem, system, network, prior, noise, report).means.mean(1)
 
 
 def prior_denoise(
@@ -336,6 +354,13 @@ def _write(writer: Any, problem: Problem, mean: Tensor, draws: Draws | None, opt
                 phase = draws.samples[position, :, 0][..., problem.crop[0], problem.crop[1]].angle()
                 images["samples"] = torch.polar(magnitudes[position], phase).cpu().numpy()
         writer.put(index, **images)
+
+
+def _shown_noise(problem: Problem) -> float:
+    """Noise standard deviation per real component of a fully sampled image in the file's units, median over pixels."""
+    sets, shape = problem.maps.shape[1], problem.maps.shape[-2:]
+    level = problem.sigma.reshape(-1, 1, 1, 1).expand(-1, sets, *shape).to(problem.kspace.dtype)
+    return float(problem.magnitude(level).median())
 
 
 def _image_shape(scan: Scan) -> tuple[int, int]:

@@ -19,9 +19,9 @@ from recon.acquisition.fourier import centre_slice, to_image, to_kspace
 class AugmentationOptions:
     """How far each change may go; zero turns one off.
 
-    ``rotation`` in degrees, ``zoom``, ``shading`` and ``intensity`` as natural-log standard deviations, ``phase`` as the
-    median standard deviation in radians of a smooth phase, ``fat_phase`` as the standard deviation in radians of the
-    phase of the brightest tissue, ``resolution`` the smallest kept fraction of kspace's width.
+    ``rotation`` in degrees, ``zoom``, ``shading`` and ``intensity`` as natural-log standard deviations, ``phase`` as
+    the median standard deviation in radians of a smooth phase, ``fat_phase`` as the standard deviation in radians of
+    the phase of the brightest tissue, ``resolution`` the smallest kept fraction of kspace's width.
     """
 
     flips: bool = True

@@ -98,7 +98,7 @@ def prepare_all(
     workers = min(processes or len(os.sched_getaffinity(0)), max(1, len(jobs)))
     import multiprocessing
 
-    # One thread each, a single worker too: threads that share a core wait for each other ten times longer than they work.
+    # One thread each, a single worker too: threads that share a core mostly wait for each other.
 
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)

@@ -24,6 +24,7 @@ from recon.errors import ReconError
 from recon.prior.augmentation import AugmentationOptions
 from recon.prior.dataset import Batches, PreparedScan, TrainingImages, split_by_subject
 from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, low_precision
+from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, assign_slots, save_prior
 from recon.prior.validation import R2_SIGMAS, denoising_error
 
@@ -88,9 +89,11 @@ def edm_loss(
 
 
 def learning_rate_at(options: TrainingOptions, images: int) -> float:
-    """Linear warm-up, constant, linear decay to zero."""
+    """Linear warm-up, constant, linear decay to zero; constant to the end without ``decay_fraction``."""
     up = images / max(1.0, options.warmup_fraction * options.images)
-    down = (options.images - images) / max(1.0, options.decay_fraction * options.images)
+    down = 1.0
+    if options.decay_fraction > 0:
+        down = (options.images - images) / max(1.0, options.decay_fraction * options.images)
     return options.learning_rate * max(0.0, min(1.0, up, down))
 
 
@@ -150,6 +153,7 @@ def pretrain(
             "origins": sorted({str(scan.facts.get("origin", "not stated")) for scan in scans}),
             "licences": sorted({str(scan.facts.get("licence", "not stated")) for scan in scans}),
             "parameters": sum(p.numel() for p in denoiser.parameters()),
+            "seen": seen_by(scans),
         },
     )
     dtype = torch.bfloat16 if options.store_bf16 else torch.float32

@@ -125,7 +125,7 @@ def _read_nifti(path: Path) -> Volume:
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         values = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, np.float64)
     except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
@@ -23,7 +22,6 @@ from recon.simulate.contrast import CONTRASTS
 from recon.simulate.lesion_files import LesionFiles
 from recon.simulate.lesions import STAGES
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
-from recon.simulate.scanner import centred_ifft
 from recon.simulate.subject import Subject, simulate_subject
 from recon.simulate.territories import TERRITORY_SHARES
 
@@ -191,7 +189,10 @@ def simulate_cohort(
 
 
 def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
-    """One contrast as a fully sampled fastMRI-format file, with its root-sum-of-squares reference and a noise scan.
+    """One contrast as a fully sampled fastMRI-format file, with its reference and a noise scan.
+
+    The reference is the noise-free truth: the root sum of squares of the noisy kspace would carry the noise that a
+    reconstruction is meant to remove, and would favour those that keep it.
 
     Raises ReconError when it cannot be written; nothing is left half-written.
     """
@@ -207,7 +208,6 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
         "licence": str(subject.facts["licence"]),
         **scan.contrast.facts,
     }
-    readout = scan.image.shape[1]
     with write_fastmri(
         path,
         shape=kspace.shape,
@@ -220,14 +220,7 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
         facts=facts,
     ) as writer:
         for index, lines in enumerate(kspace):
-            writer.put(index, lines, reference=root_sum_of_squares(lines, readout))
-
-
-def root_sum_of_squares(kspace: NDArray[np.complex64], readout: int) -> NDArray[np.float32]:
-    """Magnitude ``[readout, phase]`` of fully sampled ``[coil, readout, phase]`` k-space, oversampling cropped."""
-    images = centred_ifft(kspace)
-    start = images.shape[1] // 2 - readout // 2
-    return np.sqrt(np.sum(np.abs(images[:, start : start + readout]) ** 2, axis=0)).astype(np.float32)
+            writer.put(index, lines, reference=np.abs(scan.image[index]).astype(np.float32))
 
 
 def write_lesion(path: Path, subject: Subject) -> None:

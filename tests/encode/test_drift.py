@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -19,9 +19,10 @@ from recon.encode.interface import Embedding
 from recon.encode.map import difference_map, label_map
 from recon.encode.neurovfm import NeuroVFM
 from recon.encode.neurovfm_head import load_head
-from recon.encode.noise import add_noise, noise_level
+from recon.encode.noise import add_noise, noise_level, scan_noise
 from recon.encode.volumes import Series, onto_reference
 from recon.errors import ReconError, ReconWarning
+from recon.scan import Scan
 from tests.encode.conftest import make_head
 
 BLOCKS = 2
@@ -115,11 +116,40 @@ def test_noise_level_is_given_stored_or_estimated() -> None:
         noise_level(flat, 2, None)
 
 
+@pytest.mark.parametrize("level", [0.01, 0.03])
+def test_a_scan_s_noise_is_carried_into_its_image(level: float) -> None:
+    """Coils of unequal and known noise, orthonormal transform: the level in the root-sum-of-squares image."""
+    generator = np.random.default_rng(0)
+    y, x = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64), indexing="ij")
+    disc = 1.0 * (x**2 + y**2 < 0.7)
+    maps = np.stack([np.exp(-((x - a) ** 2 + (y - b) ** 2)) * np.exp(1j * a * x) for a in (-1, 1) for b in (-1, 1)])
+    clean = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * disc, axes=(1, 2)), norm="ortho"), axes=(1, 2))
+
+    def noise(shape: tuple[int, ...]) -> np.ndarray:
+        return (level * (generator.standard_normal(shape) + 1j * generator.standard_normal(shape))).astype(np.complex64)
+
+    slices = [(clean + noise(clean.shape)).astype(np.complex64) for _ in range(4)]
+    scan = Scan(
+        path=Path("scan.h5"),
+        digest="0",
+        shape=(4, 4, 64, 64),
+        read_kspace=lambda index: slices[index],
+        mask=np.ones(64, bool),
+        calibration=(64, 64),
+        image_shape=(64, 64),
+        contrast="T1",
+        noise=noise((4, 5000)),
+    )
+    # RSS of four coils: near the disc's signal its noise is that of one real component of one coil.
+    assert scan_noise(scan) == pytest.approx(level, rel=0.1)
+
+
 def test_replicas_have_the_stated_noise() -> None:
     noisy = add_noise(np.full((80, 80, 20), 100, np.float32), 1.5, np.random.default_rng(0))
     assert noisy.std() == pytest.approx(1.5, rel=0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
 def test_cosine_distance_of_equal_and_scaled_vectors(seed: int, factor: float) -> None:
     first = torch.randn(5, 16, generator=torch.Generator().manual_seed(seed))

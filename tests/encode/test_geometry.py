@@ -108,9 +108,12 @@ def test_resampling_agrees_with_itk() -> None:
     assert np.abs(ours - sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)).max() < 1e-6
 
 
-def test_painting_puts_every_token_where_it_was_taken_from(affine: np.ndarray) -> None:
-    """A volume whose value names its 16 mm cell comes back cell by cell."""
+@pytest.mark.parametrize("degrees", [0, 17])
+def test_painting_puts_every_token_where_it_was_taken_from(affine: np.ndarray, degrees: float) -> None:
+    """A volume whose value names its 16 mm cell comes back cell by cell, in an oblique stack too."""
     shape = (64, 48, 8)
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    affine = np.array([[cosine, 0, sine, 0], [0, 1, 0, 0], [-sine, 0, cosine, 0], [0, 0, 0, 1]]) @ affine
     rng = np.random.default_rng(0)
     prepared = prepare_neurovfm(1 + rng.random(shape), affine)
     coords = np.argwhere(np.ones(prepared.mask.shape))
@@ -120,7 +123,7 @@ def test_painting_puts_every_token_where_it_was_taken_from(affine: np.ndarray) -
     inside = ((index >= 0) & (index < prepared.mask.shape)).all(axis=-1)
     expected = np.zeros(shape)
     expected[inside] = 1 + np.ravel_multi_index(tuple(index[inside].astype(int).T), prepared.mask.shape)
-    assert np.array_equal(painted, expected)
+    assert np.mean(painted != expected) < 1e-3  # a centre on the border of two tokens may fall to either
     assert len(np.unique(painted[painted > 0])) == len(coords)
     assert prepared.token_size == pytest.approx((16, 16, 16))  # 4 x 16 x 16 voxels of 4 x 1 x 1 mm
 

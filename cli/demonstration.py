@@ -1,0 +1,74 @@
+"""Command ``recon demo``: the whole chain on a simulated stroke scan."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import emit, note
+from cli.progress import Progress
+
+TITLES = {
+    "nrmse": "nrmse", "psnr": "psnr", "ssim": "ssim", "hfen": "hfen", "lesion_contrast_error": "lesion contrast error",
+    "seconds": "seconds",
+}  # fmt: skip
+DIGITS = {"psnr": 2, "seconds": 1}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command to the application."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for scans, results, figure and table.")] = "recon-demo",
+    prior: Annotated[
+        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One small slice: seconds instead of minutes.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling masks and of the posterior samples.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Simulate a stroke FLAIR scan, undersample it 2x and 4x, reconstruct it by every method and compare.
+
+    Nothing is downloaded. Everything is simulated: the figures show how the methods behave, not how well they do on
+    patients.
+    """
+    note(f"everything here is simulated; scans, results and figure go to {out}")
+
+    import torch
+
+    from recon.demonstration import DemonstrationOptions, demonstrate
+    from recon.errors import ReconError
+    from recon.posterior.run import default_device, physical_threads
+
+    torch.set_num_threads(physical_threads())
+    chosen = device or default_device()
+    if chosen.startswith("cuda") and not torch.cuda.is_available():
+        raise ReconError(f"--device {chosen}: no CUDA device here; leave --device away to use the processor")
+
+    def load() -> Any:
+        from recon.prior.store import load_prior, shipped_prior
+
+        return load_prior(prior or shipped_prior(), chosen)
+
+    options = DemonstrationOptions(quick=quick, seed=seed)
+    with Progress() as progress:
+        made = demonstrate(Path(out), load, options, device=chosen, report=progress.show)
+    lines = [*_table(made.rows), f"figure: {made.figure}", f"table: {made.table}"]
+    emit({"output": out, "figure": str(made.figure), "simulated": True, "rows": list(made.rows)}, lines, as_json)
+
+
+def _table(rows: tuple[dict[str, Any], ...]) -> list[str]:
+    """One line a method and acceleration."""
+    width = max(len(row["method"]) for row in rows)
+    lines = ["   ".join([" R", f"{'method':<{width}}", *(f"{title:>7}" for title in TITLES.values())])]
+    for row in rows:
+        cells = []
+        for key, title in TITLES.items():
+            value = row[key]
+            text = "" if value is None else f"{value:.{DIGITS.get(key, 4)}f}"
+            cells.append(f"{text:>{max(7, len(title))}}")
+        lines.append("   ".join([f"{row['acceleration']:>2}", f"{row['method']:<{width}}", *cells]))
+    return lines

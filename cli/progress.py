@@ -1,0 +1,54 @@
+"""Progress of long work: a bar with the remaining time on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from cli.output import note
+
+INTERVAL = 30.0  # seconds between plain lines of one stage
+
+
+class Progress:
+    """``with Progress() as progress: progress.show("R = 2, sense", 0.3)``: a stage in words and the fraction done.
+
+    The remaining time is extrapolated from the fraction, so it is as honest as the fraction is.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+        self._began = self._spoke = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=1.0,
+                dynamic_ncols=True,
+                leave=False,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, stage: str, done: float) -> None:
+        """Say what is being done, and which fraction of everything is behind."""
+        done = min(max(done, 0.0), 1.0)
+        if self._bar is not None:
+            self._bar.set_description_str(stage, refresh=stage != self._stage)
+            self._bar.update(done - self._bar.n)
+        else:
+            now = time.monotonic()
+            if stage != self._stage or now - self._spoke > INTERVAL:
+                left = (now - self._began) * (1 - done) / done if done > 0.02 else None
+                note(f"{stage} ({100 * done:.0f} %{'' if left is None else f', about {left:.0f} s left'})")
+                self._spoke = now
+        self._stage = stage

@@ -1,0 +1,213 @@
+"""``recon reader-study power`` and ``analyze``: parse, call, print."""
+
+import time
+import zlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import emit, note
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def register(study: typer.Typer) -> None:
+    """Add the two commands to the ``reader-study`` group."""
+    study.command("power")(power)
+    study.command("analyze")(analyze)
+
+
+def power(
+    protocol: Annotated[Path, typer.Argument(help="Protocol (YAML) or study folder.")],
+    effect: Annotated[
+        list[float] | None,
+        typer.Option(help="True difference new - reference in score points; repeat for several. Default 0."),
+    ] = None,
+    cases: Annotated[
+        list[int] | None, typer.Option(help="Number of cases; repeat for several. Default: the protocol's.")
+    ] = None,
+    replicates: Annotated[int, typer.Option(min=100, help="Simulated studies for each line.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    reference_mean: Annotated[
+        float | None,
+        typer.Option(help="Expected score of the reference, higher is better. Default: three quarters up."),
+    ] = None,
+    case_sd: Annotated[float, typer.Option(help="SD between cases, score points.")] = 0.5,
+    reader_sd: Annotated[float, typer.Option(help="SD between readers (lenient or severe).")] = 0.3,
+    reader_arm_sd: Annotated[float, typer.Option(help="SD of reader x arm (taste for one arm).")] = 0.1,
+    case_arm_sd: Annotated[float, typer.Option(help="SD of case x arm (the arm suits some cases).")] = 0.5,
+    reader_case_sd: Annotated[float, typer.Option(help="SD of reader x case.")] = 0.3,
+    residual_sd: Annotated[float, typer.Option(help="SD of one reading.")] = 0.4,
+    as_json: AsJson = False,
+) -> None:
+    """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
+
+    Scores are rounded to the planned scale. The type I error is the share of claims where the new arm is worse by
+    exactly the margin. Standard deviations are those of one cell; take them from a pilot.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from reader_study.power import Assumptions, design_of, simulate
+
+    started = time.perf_counter()
+    planned = _protocol(protocol)
+    assumptions = Assumptions(
+        reference_mean, case_sd, reader_sd, reader_arm_sd, case_arm_sd, reader_case_sd, residual_sd
+    )
+    runs = [
+        (count, difference)
+        for count in (cases or [len(planned.case_ids)])
+        for difference in (-planned.primary.margin, *(effect or [0.0 if planned.primary.margin else 0.3]))
+    ]
+    rows = []
+    with tqdm(total=len(runs) * replicates, unit=" studies", disable=None) as bar:
+        for count, difference in runs:
+            # One stream for each line, whatever other lines were asked for.
+            generator = np.random.default_rng([seed, count, zlib.crc32(repr(difference).encode())])
+            design = design_of(planned, count)
+            rows.append(simulate(design, assumptions, difference, replicates, generator, bar.update))
+    design = design_of(planned)
+    result: dict[str, Any] = {
+        "hypothesis": planned.primary.hypothesis,
+        "readers": planned.primary.readers,
+        "number_of_readers": design.readers,
+        "margin": design.margin,
+        "alpha": design.alpha,
+        "assumptions": vars(assumptions),
+        "seed": seed,
+        "replicates": replicates,
+        "rows": [
+            {**vars(row), "type_1_error" if row.effect == -design.margin else "power": row.claimed} for row in rows
+        ],
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    emit(result, _power_lines(planned, rows, replicates), as_json)
+
+
+def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
+    primary = planned.primary
+    lines = [
+        f"{primary.hypothesis} on '{primary.item}', margin {primary.margin:g}, alpha {primary.alpha:g} one-sided, "
+        f"{len(planned.readers)} {primary.readers} readers, {replicates} simulated studies a line",
+        f"{'cases':>6} {'true difference':>16} {'claimed':>9} {'+-':>6} {'formula':>8} {'random readers':>15} "
+        f"{'(pooled rows)':>14}",
+    ]
+    for row in rows:
+        random = "-" if row.random_readers is None else f"{row.random_readers:.3f}"
+        kind = "type I error" if row.effect == -primary.margin else "power"
+        lines.append(
+            f"{row.cases:>6} {row.effect:>+16.2f} {row.claimed:>9.3f} {row.monte_carlo_error:>6.3f} "
+            f"{row.analytic:>8.3f} {random:>15} {row.pooled_rows:>14.3f}   {kind}"
+        )
+    lines.append(
+        "random readers: Obuchowski-Rockette formula, were the readers a sample; pooled rows: what an analysis"
+    )
+    lines.append("of reader x case rows would claim; it is refused, because its type I error is not the nominal one")
+    return lines
+
+
+def analyze(
+    study: Annotated[
+        Path, typer.Argument(help="Study folder; or a protocol (YAML) for tables that already tell the arm.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json.")
+    ] = None,
+    columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
+    readers: Annotated[
+        str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
+    notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The planned analysis and its report (HTML, Markdown, JSON, CSV) from the score sheets and the opened key.
+
+    Signatures, completeness and scales are checked; the sheets must be those that stood when the key was opened.
+    One primary test decides; everything else is labelled as what it is.
+    """
+    from tqdm import tqdm
+
+    from reader_study.analysis import analyse
+    from reader_study.claim import claim, limits
+    from reader_study.report import summary, write_report
+    from reader_study.statistics.non_inferiority import refuse_pooled_rows
+
+    started = time.perf_counter()
+    if readers == "pooled":
+        refuse_pooled_rows()
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice)
+    with tqdm(total=len(protocol.items), unit=" items", disable=None) as bar:
+        analysis = analyse(protocol, found, seed, readers, progress=lambda: bar.update(1))
+    written = write_report(out, analysis, found, provenance)
+    decision = analysis.decision
+    head = _log(study, analysis, written["analysis.json"]) if study.is_dir() else None
+    result = {
+        "claim": claim(analysis),
+        "limits": limits(analysis),
+        **{name: decision[name] for name in ("hypothesis", "item", "claimed", "estimate", "lower_bound", "margin")},
+        **{name: decision[name] for name in ("p_value", "alpha", "cases")},
+        "readers": len(analysis.readers),
+        "readers_analysed_as": decision["readers"],
+        "unsigned": list(provenance.unsigned),
+        "deviations": list(provenance.deviations),
+        "log_head": head,
+        "output": {name: str(path) for name, path in written.items() if not name.startswith("figures/")},
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    lines = [*summary(analysis), f"report: {written['report.html']}", *([f"log ends with {head}"] if head else [])]
+    emit(result, lines, as_json)
+
+
+def _protocol(path: Path) -> Any:
+    from reader_study.protocol import load_protocol
+    from reader_study.study import open_study
+
+    return open_study(path).protocol if path.is_dir() else load_protocol(path)
+
+
+def _observations(
+    study: Path, sheets: list[Path] | None, key: Path | None, columns: Path | None, notice: str
+) -> tuple[Any, Any, Any]:
+    """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from reader_study import unblinding
+    from reader_study.tables import load_column_map
+    from recon.errors import ReconError
+
+    try:
+        release = version("recon")
+    except PackageNotFoundError:
+        release = "(run from its source)"
+    mapping = load_column_map(columns) if columns is not None else None
+    if study.is_dir():
+        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release)
+    elif not sheets:
+        raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
+    else:
+        found = unblinding.open_label(study, sheets, mapping, notice, release)
+        note("the tables tell the arm themselves: nothing was sealed, the report says so")
+    return found.protocol, found.observations, found.provenance
+
+
+def _log(study: Path, analysis: Any, report: Path) -> str:
+    """Write the analysis into the study's log; gives its new last hash."""
+    import hashlib
+
+    from reader_study import audit_log
+    from reader_study.claim import claim
+    from reader_study.study import LOG
+
+    digest = hashlib.sha256(report.read_bytes()).hexdigest()
+    details = {"claim": claim(analysis), "analysis_sha256": digest, "seed": analysis.seed}
+    return audit_log.append(study / LOG, "analysis", details).hash

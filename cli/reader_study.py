@@ -1,0 +1,328 @@
+"""Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import reader_analysis
+from cli.output import emit, note
+
+reader_study = typer.Typer(
+    name="reader-study",
+    help="Blinded reader studies: protocol, packages for the readers, blind check, analysis.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+PassphraseFile = Annotated[
+    Path | None, typer.Option(help="File whose first line is the passphrase; otherwise it is asked for.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group to the application."""
+    for command in (plan, export, check, unseal):
+        reader_study.command()(command)
+    reader_analysis.register(reader_study)
+    app.add_typer(reader_study)
+
+
+def plan(
+    protocol: Annotated[Path | None, typer.Argument(help="The protocol, a YAML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder to freeze the protocol in.")] = None,
+    template: Annotated[Path | None, typer.Option(help="Write a commented protocol to start from.")] = None,
+    reason: Annotated[str, typer.Option(help="Why a frozen protocol is changed; goes into the log.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check a study protocol and freeze it, by its hash, before anybody reads.
+
+    Without --out the protocol is only checked. The same protocol again changes nothing; a changed one needs --reason
+    and becomes the next version in the study's log.
+    """
+    from reader_study.allocation import allocate, new_seed
+    from reader_study.protocol import load_protocol
+    from reader_study.study import freeze
+    from recon.atomic import atomic_path
+    from recon.configuration import find_recipe
+    from recon.errors import ReconError
+
+    if template is not None:
+        if template.exists():
+            raise ReconError(f"{template}: exists already; choose another name")
+        with atomic_path(template) as temporary:
+            temporary.write_bytes(find_recipe("reader-study").read_bytes())
+        emit({"output": str(template)}, [f"{template}: a protocol to fill in"], as_json)
+        return
+    if protocol is None:
+        raise ReconError("reader-study plan: name a protocol, or write one to start from with --template FILE")
+    checked = load_protocol(protocol)
+    rows = allocate(checked, new_seed())
+    result: dict[str, Any] = {
+        "protocol_hash": checked.hash,
+        "mode": checked.mode,
+        "cases": len(checked.case_ids),
+        "readers": len(checked.readers),
+        "sessions": checked.sessions.count,
+        "presentations": len(rows),
+        "frozen": out is not None,
+    }
+    per_reader = len(rows) // len(checked.readers)
+    lines = [
+        f"{checked.title}",
+        f"  {checked.mode}, {len(checked.case_ids)} cases, {len(checked.readers)} readers, "
+        f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
+        f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
+        f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
+        f"  hash {checked.hash}",
+    ]
+    if out is not None:
+        study, added = freeze(protocol, out, reason)
+        result |= {"output": str(out), "version": study.version, "changed": added, "log_head": study.head}
+        lines.append(f"  frozen as version {study.version} in {out}" if added else f"  already frozen in {out}")
+        lines.append(f"  last line of the log {study.head}")
+    else:
+        lines.append("  valid, not frozen; freeze it with --out STUDY")
+    emit(result, lines, as_json)
+
+
+def export(
+    study: Annotated[Path, typer.Argument(help="The study folder that 'plan' made.")],
+    images: Annotated[
+        str | None, typer.Option(help="Pattern 'results/{arm}/{case}.h5', or a CSV table: case, arm, path, mask.")
+    ] = None,
+    masks: Annotated[str | None, typer.Option(help="Pattern of defacing masks, 'masks/{case}.nii.gz'.")] = None,
+    push: Annotated[str | None, typer.Option(help="Send the DICOM series to a server as well: AE@host:port.")] = None,
+    calling_title: Annotated[str, typer.Option(help="Our own AE title for --push.")] = "RECON",
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the blinded packages, one folder a reader and session, and seal the key.
+
+    Images: results of 'recon reconstruct' (.h5), NIfTI, or DICOM folders. Both arms are written anew by one writer; no
+    header text is carried over. The blind check runs before anything appears; when it finds a leak nothing is exported
+    and the exit code is 1. With --push and no --images, an existing export is sent again.
+    """
+    from reader_study.export import export_study
+    from reader_study.push import parse_destination
+    from reader_study.push import push as send
+    from reader_study.study import open_study
+    from recon.errors import ReconError
+
+    destination = parse_destination(push) if push is not None else None
+    result: dict[str, Any] = {"output": str(study)}
+    lines: list[str] = []
+    if images is not None:
+        passphrase = _passphrase(passphrase_file, new=True)
+        outcome = export_study(study, images, passphrase, masks=masks, progress=_bar("case"))
+        checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
+        result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
+        for verdict in (outcome.check, outcome.viewer_check):
+            lines += _verdict_lines(verdict)
+        if not outcome.passed:
+            emit(result, [*lines, "nothing was exported"], as_json)
+            raise typer.Exit(1)
+        folders = [str(study / package.folder) for package in outcome.packages]
+        result |= {"packages": folders, "images": outcome.images, "commitment": outcome.commitment}
+        lines += [f"{outcome.images} image series exported; hand out one folder a reader and session:"]
+        lines += [f"  {folder}/start.html" for folder in folders]
+        lines += [f"commitment to the key {outcome.commitment}", f"last line of the log {outcome.head}"]
+    elif destination is None:
+        raise ReconError("reader-study export: name the images with --images")
+    if destination is not None:
+        sent = send(open_study(study), destination, calling_title, _bar("instance"))
+        result["instances_confirmed"] = sent
+        lines.append(f"{sent} instances confirmed by {push}")
+    emit(result, lines, as_json)
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="A study folder, or any folder with the series of two arms.")],
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV table of any package: case, arm, path (of a series or a file).")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help="Study folder only: open the key for the check of pairs; the log will say so."),
+    ] = None,
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(help="Study folder only: check score sheets that came in and log their hashes; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
+
+    Any folder: ARM/CASE/ or CASE/ARM/ with DICOM files, or a table. A study folder: that no file, key or log line was
+    altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
+    checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
+    """
+    from reader_study.blind_check import check_pairs, find_pairs
+    from reader_study.study import LOG
+
+    if pairs is None and (folder / LOG).is_file():
+        _check_study(folder, passphrase_file, sheets, as_json)
+        return
+    verdict = check_pairs(find_pairs(folder, pairs), _bar("pair"))
+    emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] | None, as_json: bool) -> None:
+    from reader_study import audit_log
+    from reader_study.blind_check import check_pairs
+    from reader_study.export import dicom_pairs
+    from reader_study.integrity import uniform_series, verify_files
+    from reader_study.seal import open_key
+    from reader_study.study import KEY, LOG, exported, open_study
+
+    study = open_study(folder)
+    problems = verify_files(study)
+    findings = uniform_series(study)
+    problems += [f"{finding.attribute}: {finding.example}" for finding in findings]
+    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems}
+    lines = [*problems] or ["every file, the key and the log are as exported; all series have the same attributes"]
+    export_line = exported(study.entries)
+    if passphrase_file is not None and export_line is not None:
+        details = export_line.details
+        key = open_key(folder / KEY, _passphrase(passphrase_file), details["sealed_key_sha256"], details["commitment"])
+        verdict = check_pairs(dicom_pairs(folder, study.protocol, key))
+        result |= {"pairs": verdict.as_mapping(), "passed": verdict.passed and not problems}
+        lines += _verdict_lines(verdict)
+        audit_log.append(folder / LOG, "check", {"passed": verdict.passed, "key_opened": True})
+    if sheets:
+        lines += _check_sheets(folder, sheets, result)
+    emit(result, lines, as_json)
+    if not result["passed"]:
+        raise typer.Exit(1)
+
+
+def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
+    """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
+    from reader_study.scores import collect
+    from reader_study.sheet import missing
+    from reader_study.study import log_sheet, open_study
+
+    collected = collect(open_study(folder), places)
+    found = []
+    lines = []
+    for sheet in collected.sheets:
+        study = open_study(folder)
+        package = next(entry for entry in study.packages if entry.id == sheet.package)
+        new = log_sheet(study, sheet) is not None
+        left = missing([sheet], study.protocol, [package])
+        signed = sheet.path is None or sheet.path.name not in collected.unsigned
+        found.append({"reader": sheet.reader, "session": sheet.session, "logged": new, "missing": left})
+        signature = "signature valid" if signed else "not signed"
+        state = f"{len(left)} readings incomplete" if left else "complete"
+        kept = "logged" if new else "logged before"
+        lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
+    result["sheets"] = found
+    return lines
+
+
+def unseal(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
+        ),
+    ] = None,
+    columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the opened key (JSON).")] = None,
+    reason: Annotated[str, typer.Option(help="Why the key is opened; goes into the log.")] = "",
+    deviation: Annotated[
+        str | None, typer.Option(help="Log a deviation from the protocol, such as why readings are missing.")
+    ] = None,
+    reader: Annotated[str | None, typer.Option(help="The reader that --deviation concerns; otherwise all.")] = None,
+    session: Annotated[int | None, typer.Option(help="The session that --deviation concerns; otherwise all.")] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open the sealed key, once all readings are in or their absence is logged as a deviation.
+
+    Sheets are checked first: study, signature, scale; unsigned tables need a logged deviation. Every attempt stands
+    in the log. With --deviation and no --out the deviation is logged and nothing is opened.
+    """
+    import json
+
+    from reader_study.scores import collect
+    from reader_study.study import log_deviation, open_study
+    from reader_study.study import unseal as open_sealed
+    from reader_study.tables import load_column_map
+    from recon.atomic import atomic_path
+    from recon.errors import ReconError
+
+    if deviation is not None:
+        entry = log_deviation(study, deviation, reader, session)
+        if out is None:
+            emit(
+                {"output": str(study), "log_head": entry.hash},
+                [f"deviation logged; last line of the log {entry.hash}"],
+                as_json,
+            )
+            return
+    if out is None:
+        raise ReconError("reader-study unseal: name the file for the opened key with --out")
+    if out.exists():
+        raise ReconError(f"{out}: exists already; choose another name")
+    opened = open_study(study)
+    mapping = load_column_map(columns) if columns is not None else None
+    read = collect(opened, sheets or [study / "sheets"], mapping).sheets
+    key = open_sealed(opened, _passphrase(passphrase_file), reason, read)
+    with atomic_path(out) as temporary:
+        temporary.write_text(json.dumps(key.as_mapping(), indent=1) + "\n", encoding="utf-8")
+    head = open_study(study).head
+    emit(
+        {"output": str(out), "sheets": len(read), "log_head": head},
+        [f"{out}: the opened key, {len(key.presentations)} presentations", f"last line of the log {head}"],
+        as_json,
+    )
+
+
+def _passphrase(file: Path | None, new: bool = False) -> str:
+    """The passphrase from a file's first line, or asked for without echo; never from the command line or the log."""
+    from recon.errors import ReconError
+
+    if file is None:
+        if not sys.stdin.isatty():
+            raise ReconError("the passphrase cannot be asked for here; give it with --passphrase-file FILE")
+        return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReconError(f"{file}: the passphrase cannot be read ({error})") from error
+    if not lines:
+        raise ReconError(f"{file}: is empty; its first line must be the passphrase")
+    if file.stat().st_mode & 0o077:
+        note(f"warning: {file} can be read by other users; set its rights to 600")
+    return lines[0]
+
+
+def _bar(unit: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """Wraps items in a progress bar; off a terminal, one line a minute."""
+
+    def wrap(items: Sequence[Any]) -> Iterable[Any]:
+        from tqdm import tqdm
+
+        interval = 0.2 if sys.stderr.isatty() else 60.0
+        return tqdm(items, unit=unit, leave=False, mininterval=interval, delay=interval, dynamic_ncols=True)
+
+    return wrap
+
+
+def _verdict_lines(verdict: Any) -> list[str]:
+    lines = []
+    for finding in verdict.findings:
+        kind = "LEAK" if finding.leaks else "warning"
+        lines.append(
+            f"{kind}: {finding.attribute} ({finding.step}), {finding.cases} of {verdict.pairs} pairs; {finding.example}"
+        )
+    outcome = "passed" if verdict.passed else "FAILED"
+    guessed = f"{verdict.correct} of {verdict.pairs} arms guessed from names and order, p = {verdict.exchange_p:.2g}"
+    return [*lines, f"blind check {outcome}: {verdict.pairs} pairs; {guessed}"]

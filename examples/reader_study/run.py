@@ -1,0 +1,74 @@
+"""A whole reader study from plan to report, on SIMULATED images and SIMULATED readers, in one command:
+
+    python examples/reader_study/run.py
+
+It runs the commands a coordinator would type and prints each of them. About a minute on two cores; everything lands in
+``out/reader-study-example`` (or the folder given as the first argument), the report in ``report/report.html``.
+"""
+
+import secrets
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from phantoms import write_images
+from simulated_readers import read_session
+
+from cli.main import main
+from reader_study.protocol import load_protocol
+from reader_study.study import open_study
+
+HERE = Path(__file__).resolve().parent
+SEED = 20260105
+NOTICE = "SIMULATED images and SIMULATED readers: no person read these, nothing here is a finding"
+
+
+def recon(*words: object) -> None:
+    """Run one ``recon`` command as from the terminal; stop where it fails."""
+    line = [str(word) for word in words]
+    print(f"\n$ recon {' '.join(f'{word!r}' if ' ' in word else word for word in line)}", flush=True)
+    try:
+        main(line)
+    except SystemExit as finished:
+        if finished.code:
+            raise
+
+
+def run(folder: Path) -> None:
+    """Every step of the study in ``folder``, which must not exist yet."""
+    if folder.exists():
+        sys.exit(f"{folder} exists already; name another folder: python examples/reader_study/run.py FOLDER")
+    folder.mkdir(parents=True)
+    started = time.perf_counter()
+    protocol_file, study = HERE / "protocol.yaml", folder / "study"
+    protocol = load_protocol(protocol_file)
+    # In a real study the passphrase is chosen, and kept, by somebody who neither reads nor analyses.
+    passphrase = folder / "passphrase.txt"
+    passphrase.touch(mode=0o600)
+    passphrase.write_text(" ".join(secrets.token_hex(3) for _ in range(4)) + "\n")
+
+    print(f"simulated images of {len(protocol.case_ids)} cases in two arms ...", flush=True)
+    write_images(folder / "images", (*protocol.case_ids, *protocol.training_cases), SEED)
+
+    recon("reader-study", "power", protocol_file, "--replicates", 2000, "--effect", 0, "--effect", -0.1)
+    recon("reader-study", "plan", protocol_file, "--out", study)
+    images = f"{folder}/images/{{arm}}/{{case}}.nii.gz"
+    recon("reader-study", "export", study, "--images", images, "--passphrase-file", passphrase)
+    recon("reader-study", "check", study)
+
+    print("\nsimulated readers read their packages ...", flush=True)
+    for package in open_study(study).packages:
+        begins = datetime(2026, 1, 5, 9, tzinfo=timezone.utc) + timedelta(weeks=5 * (package.session - 1))
+        count = read_session(study / package.folder, study / "sheets", SEED, begins)
+        print(f"  {package.reader} (simulated), session {package.session}: {count} images", flush=True)
+
+    opened = study / "key.opened.json"
+    reason = "all simulated readings are in"
+    recon("reader-study", "unseal", study, "--out", opened, "--reason", reason, "--passphrase-file", passphrase)
+    recon("reader-study", "analyze", study, "--out", folder / "report", "--notice", NOTICE)
+    print(f"\n{time.perf_counter() - started:.0f} s; open {folder / 'report' / 'report.html'}", flush=True)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out") / "reader-study-example")

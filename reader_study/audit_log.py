@@ -1,0 +1,101 @@
+"""The study's log: append-only JSON lines, each holding the hash of the line before.
+
+One line: ``{"index", "time", "event", "details", "previous", "hash"}`` with ``hash`` the SHA-256 of the canonical
+form of the rest and ``previous`` the hash of the line before (64 zeros in the first). Changing, removing or
+inserting a line breaks the chain at that line. Cutting lines off the END cannot be seen in the file alone: the
+last hash (``head``) is printed by every command that writes a line, and stands in the packages and the report.
+
+Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
+``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
+reader, session, sha256 of the content}; ``deviation`` {text, reader, session, presentation}; ``unseal`` {reason,
+deviations, sheets}; ``unseal-failed`` {reason}; and what the analysis adds.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reader_study.canonical import canonical_json, digest
+from recon.errors import ReconError
+
+FIRST = "0" * 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One verified line of the log."""
+
+    index: int
+    time: str  # UTC, ISO 8601
+    event: str
+    details: Mapping[str, Any]
+    previous: str
+    hash: str
+
+
+def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
+    """Verify the log, add one line, flush it to disk, and give the new entry.
+
+    Raises ReconError when the log was altered (nothing is added then) or cannot be written.
+    """
+    path = Path(path)
+    entries = read(path) if path.exists() else []
+    body: dict[str, Any] = {
+        "index": len(entries) + 1,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "event": event,
+        "details": dict(details),
+        "previous": entries[-1].hash if entries else FIRST,
+    }
+    body["hash"] = digest(body)
+    try:
+        with path.open("ab") as log:
+            log.write(canonical_json(body) + b"\n")
+            log.flush()
+            os.fsync(log.fileno())
+    except OSError as error:
+        raise ReconError(
+            f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
+        ) from error
+    return Entry(**body)
+
+
+def read(path: str | Path, head: str | None = None) -> list[Entry]:
+    """Every entry, verified. With ``head`` (a hash noted earlier) the log must still contain that line.
+
+    Raises ReconError naming the first altered line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ReconError(f"{path}: the study log cannot be read ({error.strerror})") from error
+    if lines and lines[-1] == b"":
+        lines.pop()
+    entries: list[Entry] = []
+    previous = FIRST
+    for number, line in enumerate(lines, start=1):
+        try:
+            body = json.loads(line)
+            stored = body.pop("hash")
+            if canonical_json({**body, "hash": stored}) != line or digest(body) != stored:
+                raise ValueError("its hash does not match its content")
+            if body["previous"] != previous or body["index"] != number:
+                raise ValueError("it does not follow from the line before")
+            entries.append(Entry(**body, hash=stored))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if type(error) is ValueError else "it is not a log line"
+            raise ReconError(f"{path}: line {number} was altered ({reason}); restore the log from a copy") from error
+        previous = stored
+    if head is not None and head not in {entry.hash for entry in entries}:
+        raise ReconError(f"{path}: lines are missing at the end; the line with hash {head[:16]}... is gone")
+    return entries
+
+
+def last(entries: list[Entry], *events: str) -> Entry | None:
+    """The newest entry of one of these events, or None."""
+    return next((entry for entry in reversed(entries) if entry.event in events), None)

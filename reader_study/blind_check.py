@@ -1,0 +1,295 @@
+"""The blind check: can anything but the picture tell which arm an image is from? Three steps, in this order.
+
+1. Equality. Within each pair every attribute and file fact must be equal; identifiers may differ in value but not in
+   form. One difference in one pair is a leak.
+2. Prediction. From what may differ (names, identifiers, order on disk) a one-rule classifier is learnt on all pairs but
+   one and guesses the arm of the one left out. The exact binomial p-value is reported, as is usual; but predictions
+   left out in turn are not independent (with 20 pairs and 15 features the binomial test at .05 rejects about 27 % of
+   perfectly blinded packages in simulation), so the verdict uses the same count under random exchanges of the arm
+   labels within pairs, which is exact.
+3. Pixel container. Zero background, constant border rows, empty grey levels, bits in use, saturation. Warnings only:
+   appearance is what the study measures.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from reader_study.series_facts import FileFacts, SeriesFacts, read_series
+from recon.errors import ReconError
+
+LEVEL = 0.05
+_EXCHANGES = 999
+_PERSONAL = (
+    *("Patient", "Person", "Physician", "Operator", "Name", "Institution", "Station", "Address", "Telephone"),
+    *("Birth", "Date", "Accession", "Requesting", "Performing", "Comments", "History", "UserContent", "("),
+)
+_CONTAINER_LIMITS = {
+    "zero background share": 0.01,
+    "constant border rows": 0.5,
+    "histogram gaps": 0.1,
+    "bits in use": 0.5,
+    "saturated share": 0.01,
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two series of one case, always in the same order of arms."""
+
+    case: str
+    first: tuple[Path, ...]
+    second: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that differs between the arms."""
+
+    step: Literal["equality", "prediction", "pixels"]
+    attribute: str
+    cases: int  # in how many pairs
+    example: str
+    leaks: bool  # False for a warning
+
+
+@dataclass(frozen=True)
+class BlindCheck:
+    """The verdict on a set of pairs."""
+
+    pairs: int
+    findings: tuple[Finding, ...]
+    correct: int  # arms guessed right in step 2
+    binomial_p: float
+    exchange_p: float
+    rule: str  # the attribute that step 2 used most
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing leaks; warnings may remain."""
+        return not any(finding.leaks for finding in self.findings)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain JSON types, for the log and for ``--json``."""
+        return {
+            "passed": self.passed,
+            "pairs": self.pairs,
+            "correct": self.correct,
+            "binomial_p": self.binomial_p,
+            "exchange_p": self.exchange_p,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def check_pairs(
+    pairs: Sequence[Pair], progress: Callable[[Sequence[Pair]], Iterable[Pair]] = lambda pairs: pairs
+) -> BlindCheck:
+    """Run the three steps. ``progress`` may wrap the pairs in a bar. Raises ReconError when a file cannot be read."""
+    if not pairs:
+        raise ReconError("the blind check found no pairs of series")
+    differing: dict[str, list[str]] = {}
+    container: dict[str, list[str]] = {}
+    signs: list[dict[str, int]] = []
+    for pair in progress(pairs):
+        first = read_series(pair.first, pair.case)
+        second = read_series(pair.second, pair.case)
+        for attribute, example in _differences(first, second).items():
+            differing.setdefault(attribute, []).append(f"{pair.case}: {example}")
+        for attribute, example in _container_differences(first, second).items():
+            container.setdefault(attribute, []).append(f"{pair.case}: {example}")
+        signs.append(_signs(pair, first, second))
+    findings = [Finding("equality", name, len(cases), cases[0], True) for name, cases in differing.items()]
+    correct, binomial_p, exchange_p, rule = predict(signs)
+    if exchange_p <= LEVEL:
+        text = f"{correct} of {len(pairs)} arms guessed from it, p = {exchange_p:.2g}"
+        findings.append(Finding("prediction", rule, len(pairs), text, True))
+    findings += [Finding("pixels", name, len(cases), cases[0], False) for name, cases in container.items()]
+    return BlindCheck(len(pairs), tuple(findings), correct, binomial_p, exchange_p, rule)
+
+
+def name_signs(attribute: str, first: str, second: str) -> dict[str, int]:
+    """How two identifiers of a pair compare, as -1, 0 or 1 per aspect: order, length, last digit's parity."""
+
+    def sign(a: Any, b: Any) -> int:
+        return int(a > b) - int(a < b)
+
+    return {
+        f"{attribute} (order)": sign((len(first), first), (len(second), second)),
+        f"{attribute} (length)": sign(len(first), len(second)),
+        f"{attribute} (last character)": sign(ord(first[-1:] or " ") % 2, ord(second[-1:] or " ") % 2),
+    }
+
+
+def predict(signs: Sequence[Mapping[str, int]]) -> tuple[int, float, float, str]:
+    """Leave one pair out, learn the best one-rule classifier on the others, guess; repeat for every pair.
+
+    ``signs``: per pair, aspect -> -1, 0, 1. Gives the number of right guesses, the one-sided exact binomial p-value,
+    the p-value under 999 random exchanges of labels within pairs, and the aspect used most. Fewer than five pairs
+    cannot tell anything (p = 1).
+    """
+    names = sorted({name for pair in signs for name in pair})
+    table = np.array([[pair.get(name, 0) for name in names] for pair in signs], np.int8).reshape(len(signs), -1)
+    if len(signs) < 5 or not table.any():
+        return 0, 1.0, 1.0, ""
+    rng = np.random.default_rng(20_000_101)  # fixed: the same package always gets the same verdict
+    correct, used = _left_out(table, np.ones((1, len(table)), np.int8))
+    count = int(correct[0])
+    reached = 0
+    batch = max(1, 4_000_000 // table.size)
+    for start in range(0, _EXCHANGES, batch):
+        size = min(batch, _EXCHANGES - start)
+        flips = rng.choice(np.array([-1, 1], np.int8), (size, len(table)))
+        reached += int((_left_out(table, flips)[0] >= count).sum())
+    rule = names[Counter(used[0].tolist()).most_common(1)[0][0]]
+    return count, float(binom.sf(count - 1, len(signs), 0.5)), (reached + 1) / (_EXCHANGES + 1), rule
+
+
+def _left_out(table: NDArray[np.int8], flips: NDArray[np.int8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each row of ``flips`` [exchange, pair]: the count of right guesses, and the aspect used for each pair."""
+    turned = flips[:, :, None] * table[None]
+    totals = np.rint(flips.astype(np.float32) @ table.astype(np.float32)).astype(np.int16)
+    others = totals[:, None, :] - turned
+    best = np.argmax(np.abs(others), axis=2)[..., None]
+    guesses = np.sign(np.take_along_axis(others, best, axis=2)) * np.take_along_axis(turned, best, axis=2)
+    return (guesses[..., 0] > 0).sum(axis=1), best[..., 0]
+
+
+def _differences(first: SeriesFacts, second: SeriesFacts) -> dict[str, str]:
+    if len(first.files) != len(second.files):
+        return {"number of files": f"{len(first.files)} and {len(second.files)}"}
+    found: dict[str, str] = {}
+    for one, other in zip(first.files, second.files, strict=True):
+        if one.attributes == other.attributes:
+            continue
+        for attribute in {**one.attributes, **other.attributes}:
+            a, b = one.attributes.get(attribute, "absent"), other.attributes.get(attribute, "absent")
+            if a != b:
+                found.setdefault(attribute, f"{_shown(attribute, a)} and {_shown(attribute, b)} in {one.name}")
+    if len(found) > 1:  # it only repeats that an attribute is present in one arm
+        found.pop("order of attributes", None)
+    return found
+
+
+def _shown(attribute: str, value: str) -> str:
+    """A value for a message; what can identify a person, a place or a day is never repeated."""
+    personal = any(word in attribute for word in _PERSONAL) and value != "absent" and "(form)" not in attribute
+    return "a value (not shown)" if personal else value[:80]
+
+
+def _container_differences(first: SeriesFacts, second: SeriesFacts) -> dict[str, str]:
+    return {
+        name: f"{first.container[name]:.3g} and {second.container[name]:.3g}"
+        for name, limit in _CONTAINER_LIMITS.items()
+        if name in first.container
+        and name in second.container
+        and abs(first.container[name] - second.container[name]) > limit
+    }
+
+
+def _signs(pair: Pair, first: SeriesFacts, second: SeriesFacts) -> dict[str, int]:
+    signs = dict(name_signs("series name", *_names(pair)))
+    for name in first.orders:
+        a, b = first.orders[name], second.orders[name]
+        signs[name] = int(a > b) - int(a < b)
+    one, other = first.files[0], second.files[0]
+    for name in one.identifiers:
+        if name in other.identifiers:
+            signs.update(name_signs(name, one.identifiers[name], other.identifiers[name]))
+    return signs
+
+
+def _names(pair: Pair) -> tuple[str, str]:
+    """The parts of the two paths that differ, without what the arms' own folders are called."""
+    a, b = pair.first[0], pair.second[0]
+    return (a.parent.name, b.parent.name) if a.name == b.name else (a.name, b.name)
+
+
+def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair]:
+    """The pairs in any folder: from a CSV table (case, arm, path), or from ARM/CASE/* or CASE/ARM/* folders.
+
+    Raises ReconError saying which layouts are understood, or naming the case without a partner.
+    """
+    folder = Path(folder)
+    if table is not None:
+        return _pairs_from_table(Path(table))
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: no such folder")
+    tops = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    inside = [
+        {entry.name: entry for entry in top.iterdir() if not entry.name.startswith(".")} if top.is_dir() else {}
+        for top in tops
+    ]
+    alike = bool(tops) and bool(inside[0]) and all(set(names) == set(inside[0]) for names in inside)
+    by_arm = alike and len(tops) == 2
+    by_case = alike and len(inside[0]) == 2
+    if len(tops) == 2 and not alike and set(inside[0]) & set(inside[1]):
+        alone = sorted(set(inside[0]) ^ set(inside[1]))[0]
+        raise ReconError(f"{folder}: case {alone} is only in one of {tops[0].name} and {tops[1].name}")
+    if by_arm and not by_case:
+        return [Pair(name, _files(inside[0][name]), _files(inside[1][name])) for name in sorted(inside[0])]
+    if by_case and not by_arm:
+        first, second = sorted(inside[0])
+        return [Pair(top.name, _files(top / first), _files(top / second)) for top in tops]
+    reason = "two cases of two arms could be either layout" if by_arm else "cannot see which series form pairs"
+    raise ReconError(
+        f"{folder}: {reason}; lay them out as ARM/CASE/ or CASE/ARM/, or give --pairs a CSV table with the columns "
+        "case, arm, path"
+    )
+
+
+def _pairs_from_table(table: Path) -> list[Pair]:
+    cases: dict[str, dict[str, Path]] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"case", "arm", "path"} <= set(rows.fieldnames or ()):
+                raise ReconError(f"{table}: the columns must be case, arm and path")
+            for row in rows:
+                arms = cases.setdefault(row["case"], {})
+                if row["arm"] in arms:
+                    raise ReconError(f"{table}: case {row['case']}, arm '{row['arm']}' stands twice")
+                arms[row["arm"]] = table.parent / row["path"]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReconError(f"{table}: the table of pairs cannot be read ({error})") from error
+    names = sorted({arm for arms in cases.values() for arm in arms})
+    if len(names) != 2:
+        raise ReconError(f"{table}: expected two arms, found {', '.join(names) or 'none'}")
+    for case, arms in cases.items():
+        if len(arms) != 2:
+            raise ReconError(f"{table}: case {case} has no series in arm '{next(n for n in names if n not in arms)}'")
+    return [Pair(case, _files(arms[names[0]]), _files(arms[names[1]])) for case, arms in cases.items()]
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    files = (path,) if path.is_file() else tuple(sorted(entry for entry in path.rglob("*") if entry.is_file()))
+    if not files:
+        raise ReconError(f"{path}: no files of a series")
+    return files
+
+
+def uniform_attributes(series: Iterable[tuple[str, Sequence[FileFacts]]]) -> list[Finding]:
+    """The gate without a key: over a whole package every file must have the same attributes with the same values,
+    apart from geometry, window, instance number and identifiers, which belong to a case and not to an arm."""
+    varying = ("Rows", "Columns", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient")
+    allowed = {*varying, "ImageOrientationPatient", "WindowCenter", "WindowWidth", "InstanceNumber", "PixelData"}
+    allowed |= {"file name", "file size", "viewer image header"}
+    expected: dict[str, str] | None = None
+    found: dict[str, list[str]] = {}
+    for name, files in series:
+        for facts in files:
+            fixed = {key: "present" if key in allowed else value for key, value in facts.attributes.items()}
+            if expected is None:
+                expected = fixed
+            if fixed != expected:
+                for key in {**expected, **fixed}:
+                    if expected.get(key) != fixed.get(key):
+                        text = f"{name}/{facts.name}: {_shown(key, fixed.get(key, 'absent'))}, elsewhere "
+                        found.setdefault(key, []).append(text + _shown(key, expected.get(key, "absent")))
+    return [Finding("equality", key, len(cases), cases[0], True) for key, cases in found.items()]

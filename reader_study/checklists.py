@@ -1,0 +1,166 @@
+"""CLAIM 2024 and GRRAS: what this study can answer is filled in, the rest is named as the authors' task.
+
+Item numbers follow CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 2024) and GRRAS (Kottner et al.,
+J Clin Epidemiol 2011); the wording here is our own short form.
+"""
+
+from reader_study.analysis import Analysis
+from reader_study.claim import claim, number, points
+
+AUTHORS = "Authors: to be written."
+
+
+def _design(analysis: Analysis) -> str:
+    protocol = analysis.protocol
+    sessions = protocol.sessions
+    shown = {
+        "independent": "one image at a time",
+        "side-by-side": "both images side by side, sides A/B balanced",
+        "preference": "both images side by side, sides A/B balanced, answered by preference",
+    }[protocol.mode]
+    washout = f", at least {sessions.washout_weeks:g} weeks apart" if sessions.count > 1 else ""
+    return f"{shown}; {sessions.count} session{'s' if sessions.count > 1 else ''}{washout}"
+
+
+def _blinding(sealed: bool) -> str:
+    if not sealed:
+        return "the arm came with the scores. Authors: how readers were blinded and orders chosen."
+    return "arm and identity hidden, key sealed until the scores were in; orders balanced for each reader."
+
+
+def _repeats(analysis: Analysis) -> str:
+    return f"{analysis.protocol.repeats} cases read twice by every reader"
+
+
+def _statistics(analysis: Analysis) -> str:
+    d = analysis.decision
+    limits = f"margin {number(d['margin'])} {points(analysis)}, alpha {d['alpha']:g} one-sided"
+    return f"{d['method']}; {limits}, stated in the protocol"
+
+
+def _readers(analysis: Analysis) -> str:
+    return "; ".join(f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers)
+
+
+def _cases(analysis: Analysis) -> str:
+    cohorts = ", ".join(f"{name} {len(cases)}" for name, cases in analysis.protocol.cases.items())
+    return f"{len(analysis.protocol.case_ids)} cases ({cohorts})"
+
+
+def _missing(analysis: Analysis) -> str:
+    found = analysis.primary.missing
+    if not found.missing_scores:
+        return "no score of the primary item is missing"
+    return (
+        f"{found.missing_scores} scores of the primary item missing in {found.incomplete_cases} cases; complete cases "
+        "analysed, worst and best case, multiple imputation and tipping point reported"
+    )
+
+
+def grras(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for GRRAS; ``sealed``: did the study run through the sealed export?"""
+    protocol = analysis.protocol
+    arms = " and ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms)
+    return [
+        ("1", "Title or abstract names reliability or agreement", AUTHORS),
+        ("2", "Device or measurement", f"{len(protocol.items)} items scored on images of {arms}"),
+        ("3", "Population of subjects", f"{_cases(analysis)}. Authors: say which patients they stand for."),
+        ("4", "Population of raters", f"{_readers(analysis)}. Authors: say whom they stand for."),
+        ("5", "What is known, and why this study", f"Question: {protocol.question} Authors: background."),
+        ("6", "Sample size, raters, subjects, repeats", f"{_cases(analysis)}, {len(analysis.readers)} readers, "
+         f"{_repeats(analysis)}. Planning: 'recon reader-study power' on the frozen protocol."),
+        ("7", "How subjects and raters were sampled", AUTHORS),
+        ("8", "Rating process, intervals, blinding", f"{_design(analysis)}; {_blinding(sealed)}"),
+        ("9", "Were ratings independent", "Every reader had an own package with an own order." if sealed else AUTHORS),
+        ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, all "
+         "six intraclass correlations; see Methods."),
+        ("11", "Raters, subjects and repeats that were included", f"{len(analysis.readers)} readers, "
+         f"{analysis.decision['cases']} complete cases; {_missing(analysis)}."),
+        ("12", "Characteristics of raters and subjects", f"{_readers(analysis)}. Authors: patients' characteristics."),
+        ("13", "Estimates with their uncertainty", "Section Reliability, with standard errors and intervals."),
+        ("14", "Practical relevance", AUTHORS),
+        ("15", "Detailed results", "scores.csv and analysis.json beside this report."),
+    ]  # fmt: skip
+
+
+def claim_2024(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for CLAIM 2024; ``sealed`` as in ``grras``."""
+    protocol = analysis.protocol
+    new = next(arm for arm in protocol.arms if arm.role == "new")
+    reference = next(arm for arm in protocol.arms if arm.role == "reference")
+    filled = {
+        4: f"{protocol.question} Primary hypothesis: {protocol.primary.hypothesis} on '{protocol.primary.item}'.",
+        5: "Readings: planned and frozen before any score. Authors: imaging data." if sealed else AUTHORS,
+        6: f"Reader study of image quality, {protocol.primary.hypothesis}.",
+        7: f"{_cases(analysis)}. Authors: sources and dates.",
+        9: "One writer for both arms: same matrix, spacing, depth and grey scale." if sealed else AUTHORS,
+        11: "Images written anew with a whitelist of attributes and random identifiers." if sealed else AUTHORS,
+        12: f"{_missing(analysis).capitalize()}.",
+        14: f"Reference arm: {reference.name} ({reference.description}).",
+        15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
+        16: f"Scores by {len(analysis.readers)} readers. {_readers(analysis)}.",
+        17: f"Anchored scales; {_design(analysis)}.",
+        18: "Section Reliability: between readers for every item and arm"
+        + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
+        21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
+        22: f"New arm: {new.name} ({new.description}). Authors: the model.",
+        28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference.",
+        29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
+        30: "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
+        35: f"{len(protocol.case_ids)} cases planned, {analysis.decision['cases']} complete in the primary analysis.",
+        37: claim(analysis),
+        38: "Every estimate stands with its interval; see Results.",
+        39: "Flagged hallucinations and artifacts by arm; comments in scores.csv.",
+        40: "Limits stand under the claim. Authors: further limits.",
+        42: f"Frozen protocol, SHA-256 {protocol.hash}.",
+        43: "recon (Apache-2.0). Authors: availability of the data.",
+    }  # fmt: skip
+    return [(str(number), text, filled.get(number, AUTHORS)) for number, text in enumerate(_CLAIM, start=1)]
+
+
+_CLAIM = (
+    "Title says that AI is used and which kind",
+    "Structured abstract",
+    "Background and intended clinical role",
+    "Aims and hypotheses",
+    "Prospective or retrospective",
+    "Goal of the study",
+    "Data sources",
+    "Inclusion and exclusion",
+    "Preprocessing",
+    "Selection of subsets of the data",
+    "De-identification",
+    "Missing data",
+    "Imaging protocol",
+    "Definition of the reference standard",
+    "Why this reference standard",
+    "Who annotated",
+    "How was annotated",
+    "Variability within and between annotators",
+    "Partitions of the data",
+    "Level at which partitions are disjoint",
+    "Sample size",
+    "Model",
+    "Software and hardware",
+    "Initial parameters",
+    "Training",
+    "Choice of the final model",
+    "Ensembles",
+    "Measures of performance",
+    "Significance and uncertainty",
+    "Robustness",
+    "Explainability",
+    "Evaluation on internal data",
+    "Evaluation on external data",
+    "Registration",
+    "Flow of cases",
+    "Characteristics of the cases",
+    "Performance of the model",
+    "Precision of the estimates",
+    "Failures",
+    "Limitations",
+    "Implications for practice",
+    "Access to the full protocol",
+    "Access to software and data",
+    "Funding",
+)

@@ -1,0 +1,96 @@
+"""The claim in one sentence, and the sentences about what was not shown."""
+
+from reader_study.analysis import Analysis
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number for people: true minus sign, an en dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def p_text(value: float) -> str:
+    """A p value for people: "p < .001", "p = .042"."""
+    if value != value:
+        return "p –"
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)
+
+
+def points(analysis: Analysis) -> str:
+    """The unit of the primary item."""
+    return "net preference" if analysis.protocol.mode == "preference" else "points"
+
+
+def readers_text(analysis: Analysis) -> str:
+    """Whom the claim covers."""
+    count = len(analysis.readers)
+    if analysis.decision["readers"] == "random":
+        return f"readers like these {count}"
+    return "this one reader" if count == 1 else f"these {count} readers"
+
+
+def claim(analysis: Analysis) -> str:
+    """The primary result in one sentence: what was shown or not, for whom, with the bound that decided it."""
+    d, protocol = analysis.decision, analysis.protocol
+    confidence = f"{100 * (1 - d['alpha']):g} %"
+    # Two digits, more where the bound and the margin would otherwise print alike.
+    digits = 2 if abs(d["lower_bound"] + d["margin"]) >= 0.01 else 4
+    facts = (
+        f"mean difference {number(d['estimate'])} {points(analysis)}, one-sided {confidence} lower bound "
+        f"{number(d['lower_bound'], digits)}"
+    )
+    item = f"“{protocol.item(d['item']).question.rstrip('?.')}”"
+    scope = f"for {readers_text(analysis)} and {d['cases']} cases"
+    if d["hypothesis"] == "superiority":
+        if d["claimed"]:
+            return f"On {item}, {protocol.new} was superior to {protocol.reference} {scope} ({facts})."
+        return f"Superiority of {protocol.new} over {protocol.reference} on {item} was not shown {scope} ({facts})."
+    facts += f", margin −{number(d['margin'])}"
+    if d["claimed"]:
+        return f"On {item}, {protocol.new} was non-inferior to {protocol.reference} {scope} ({facts})."
+    return f"Non-inferiority of {protocol.new} to {protocol.reference} on {item} was not shown {scope} ({facts})."
+
+
+def limits(analysis: Analysis) -> list[str]:
+    """What the primary result does not say."""
+    d, protocol, planned = analysis.decision, analysis.protocol, analysis.primary.planned
+    lines = []
+    if d["readers"] == "fixed":
+        lines.append(
+            f"The claim covers {readers_text(analysis)} only; it is not a statement about readers in general "
+            "(the readers were analysed as fixed)."
+        )
+    elif len(analysis.readers) < 5:
+        lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
+    if d["hypothesis"] == "non-inferiority":
+        interval = f"{number(planned.low)} to {number(planned.high)}"
+        if planned.low > 0:
+            lines.append(
+                f"Superiority is a different test: the test against zero gives {_p(analysis)} in favour of "
+                f"{protocol.new}; it was not the primary hypothesis."
+            )
+        elif planned.high < 0:
+            lines.append(
+                f"{protocol.new} scored lower than {protocol.reference} beyond chance, by less than the margin "
+                f"({_p(analysis)}, two-sided interval {interval}): non-inferior is not equal."
+                if d["claimed"]
+                else f"{protocol.new} scored lower than {protocol.reference} beyond chance ({_p(analysis)}, "
+                f"two-sided interval {interval})."
+            )
+        else:
+            lead = (
+                "Non-inferior does not mean better or equal:" if d["claimed"] else "Not shown does not mean inferior;"
+            )
+            lines.append(f"{lead} superiority, a different test, was not shown ({_p(analysis)}).")
+    lines.append(
+        "Scores are opinions about image quality; nothing here measures diagnostic accuracy or patient outcome."
+    )
+    return lines
+
+
+def _p(analysis: Analysis) -> str:
+    return f"two-sided {p_text(analysis.primary.planned.p_difference)}"

@@ -1,0 +1,57 @@
+"""Has anything in an exported study changed? Every file against its manifest, every manifest against the log."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from reader_study.blind_check import Finding, uniform_attributes
+from reader_study.packages import MANIFEST
+from reader_study.series_facts import read_series
+from reader_study.study import KEY, Study, exported
+from recon.errors import ReconError
+
+
+def verify_files(study: Study) -> list[str]:
+    """What is altered, missing or added in the packages, the DICOM series and the sealed key; empty when nothing is.
+
+    Raises ReconError when the study was not exported.
+    """
+    export = exported(study.entries)
+    if export is None:
+        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    problems = []
+    if _sha256(study.folder / KEY) != export.details["sealed_key_sha256"]:
+        problems.append(f"{study.folder / KEY}: the sealed key is missing or was altered since the export")
+    folders = {package.folder: package.manifest_sha256 for package in study.packages}
+    folders["dicom"] = export.details["dicom_manifest_sha256"]
+    for name, expected in folders.items():
+        folder = study.folder / name
+        if not folder.is_dir():
+            continue  # handed out, or not kept
+        if _sha256(folder / MANIFEST) != expected:
+            problems.append(f"{folder / MANIFEST}: missing or altered since the export")
+            continue
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {entry.removeprefix("dicom/"): mark for entry, mark in listed.items()}
+        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        for entry in sorted(present - set(listed) - {MANIFEST}):
+            problems.append(f"{folder / entry}: was added after the export")
+        for entry, mark in sorted(listed.items()):
+            if _sha256(folder / entry) != mark:
+                problems.append(f"{folder / entry}: missing or altered since the export")
+    return problems
+
+
+def uniform_series(study: Study) -> list[Finding]:
+    """Attributes in which the exported DICOM series differ beyond what belongs to a case; needs no key."""
+    folders = sorted(path for path in (study.folder / "dicom").glob("*") if path.is_dir())
+    return uniform_attributes(
+        (folder.name, read_series(sorted(folder.glob("*.dcm")), folder.name).files) for folder in folders
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

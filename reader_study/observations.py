@@ -1,0 +1,240 @@
+"""Scores with the arms known: arrays `[arm, reader, case]` for the statistics, made from sheets and the opened key."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reader_study.allocation import Presentation
+from reader_study.canonical import digest
+from reader_study.protocol import Item, Protocol
+from reader_study.seal import Key
+from reader_study.sheet import Sheet
+from reader_study.study import Study, exported
+from reader_study.tables import TableScore
+from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+ARMS = ("reference", "new")
+
+
+@dataclass(frozen=True)
+class FlagMark:
+    """A spot that a reader marked, with the arm it was in."""
+
+    kind: str
+    arm: int
+    reader: str
+    case: str
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """End-of-study guesses of one reader and arm (paired modes: about the pair, arm "pair")."""
+
+    reader: str
+    arm: str
+    correct: int
+    wrong: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Unblinded scores. Arrays are `[arm, reader, case]`, arm 0 the reference; NaN is missing.
+
+    ``raw`` holds each item's scores as given, ``scores`` oriented so that higher is better; ``repeats`` the second
+    readings, raw. A preference is 0 for the reference and +1, 0 or -1 for the new arm. ``order`` counts all main
+    presentations of a reader over the sessions, from 1.
+    """
+
+    readers: tuple[str, ...]
+    cases: tuple[str, ...]
+    raw: Mapping[str, Floats]
+    scores: Mapping[str, Floats]
+    repeats: Mapping[str, Floats]
+    order: Floats
+    seconds: Floats
+    flags: tuple[FlagMark, ...]
+    guesses: tuple[Guesses, ...]
+    comments: int
+
+
+def check_opened_key(study: Study, key: Key) -> None:
+    """Is this the key that the export committed to, and was it opened through ``unseal``?
+
+    Raises ReconError when the key was changed after it was opened, or the log has no unsealing.
+    """
+    export = exported(study.entries)
+    if export is None:
+        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    if key.commitment != export.details["commitment"]:
+        raise ReconError(f"{study.folder}: this key is not the one committed to at the export; unseal again")
+    if not any(entry.event == "unseal" and entry.index > export.index for entry in study.entries):
+        raise ReconError(f"{study.folder}: the key was never unsealed; run 'recon reader-study unseal' first")
+
+
+def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:
+    """Are these the sheets that stood when the key was opened?
+
+    Raises ReconError naming the first sheet that came, changed or went since, unless a deviation logged after the
+    unsealing names its session.
+    """
+    opened = next(entry for entry in study.entries if entry.event == "unseal")
+    given = {sheet.package: digest(sheet.payload()) for sheet in sheets}
+    excused = [entry.details for entry in study.deviations if entry.index > opened.index]
+    for package in study.packages:
+        before, now = opened.details["sheets"].get(package.id), given.get(package.id)
+        if before == now or any(
+            details["reader"] in (None, package.reader) and details["session"] in (None, package.session)
+            for details in excused
+        ):
+            continue
+        what = "is missing now" if now is None else ("was not there" if before is None else "differs from the one")
+        raise ReconError(
+            f"{study.folder}: the sheet of reader {package.reader}, session {package.session} {what} when the key was "
+            "opened; analyse the same sheets, or log why not with --deviation"
+        )
+
+
+def from_sheets(
+    protocol: Protocol, key: Sequence[Presentation], sheets: Sequence[Sheet], excluded: Sequence[Mapping[str, Any]] = ()
+) -> Observations:
+    """Unblind checked ``sheets`` with the key's presentations.
+
+    ``excluded`` are deviations (reader, session, presentation, any of them None) whose readings a per-protocol
+    analysis leaves out; one without any of the three excludes nothing.
+    """
+    empty = _Arrays(protocol)
+    planned = {row.id: row for row in key}
+    ranks = _ranks(key)
+    guesses: dict[tuple[str, str], list[int]] = {}
+    flags: list[FlagMark] = []
+    comments = 0
+    for sheet in sheets:
+        for response in sheet.responses:
+            row = planned[response.presentation]
+            if row.kind == "training":
+                continue
+            comments += bool(response.comment.strip())
+            for flag in response.flags:
+                arm = row.arms[0 if flag.side == "A" else 1]
+                flags.append(FlagMark(flag.kind, _arm(protocol, arm), row.reader, row.case))
+            if any(_excludes(details, row) for details in excluded):
+                continue
+            for name, score in response.scores.items():
+                empty.put(row, name, score)
+            if row.kind == "main":
+                for arm in row.arms:
+                    at = (_arm(protocol, arm), empty.reader[row.reader], empty.case[row.case])
+                    empty.order[at] = ranks[row.id]
+                    empty.seconds[at] = response.seconds if response.started else np.nan
+        for guess in sheet.guesses:
+            row = planned[guess.presentation]
+            counts = guesses.setdefault((row.reader, "pair" if protocol.paired else row.arms[0]), [0, 0, 0])
+            counts[_guessed(protocol, row, guess.guess)] += 1
+    tallied = tuple(Guesses(reader, arm, *counts) for (reader, arm), counts in sorted(guesses.items()))
+    return empty.observations(tuple(flags), tallied, comments)
+
+
+def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
+    """Observations from a table that tells case and arm itself; nothing about it was sealed.
+
+    Raises ReconError for rows with presentation ids or a preference, which need the key.
+    """
+    empty = _Arrays(protocol)
+    seen: dict[tuple[str, str, str, int, str], str] = {}
+    for row in rows:
+        if not row.case or protocol.paired:
+            raise ReconError(f"{row.where}: only independent readings with case and arm can be analysed without a key")
+        first = seen.setdefault((row.reader, row.case, row.arm, row.reading, row.key), row.where)
+        if first != row.where:
+            raise ReconError(f"{row.where}: {row.key} of case {row.case}, {row.arm} stands twice (first in {first})")
+        kind: Any = "main" if row.reading == 1 else "repeat"
+        empty.put(Presentation("", row.reader, 1, 0, row.case, kind, (row.arm,)), row.key, row.score)
+    return empty.observations((), (), 0)
+
+
+class _Arrays:
+    """Arrays being filled, with the positions of readers and cases in them."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.reader = {reader.id: index for index, reader in enumerate(protocol.readers)}
+        self.case = {case: index for index, case in enumerate(protocol.case_ids)}
+        shape = (2, len(self.reader), len(self.case))
+        self.raw = {item.id: np.full(shape, np.nan) for item in protocol.items}
+        self.repeats = {item.id: np.full(shape, np.nan) for item in protocol.items}
+        self.order = np.full(shape, np.nan)
+        self.seconds = np.full(shape, np.nan)
+
+    def put(self, row: Presentation, key: str, score: int | str) -> None:
+        """Store one answer under its arm; a preference as the new arm's -1, 0 or +1."""
+        name, _, side = key.partition("@")
+        target = (self.raw if row.kind == "main" else self.repeats)[name]
+        reader, case = self.reader[row.reader], self.case[row.case]
+        if self.protocol.mode == "preference":
+            target[0, reader, case] = 0.0
+            chosen = {"A": 0, "B": 1}.get(str(score))
+            won = 0.0 if chosen is None else (1.0 if row.arms[chosen] == self.protocol.new else -1.0)
+            target[1, reader, case] = won
+            return
+        arm = row.arms["AB".index(side)] if side else row.arms[0]
+        target[_arm(self.protocol, arm), reader, case] = float(score)
+
+    def observations(self, flags: tuple[FlagMark, ...], guesses: tuple[Guesses, ...], comments: int) -> Observations:
+        """The filled arrays with the oriented scores."""
+        oriented = {item.id: orient(item, self.raw[item.id]) for item in self.protocol.items}
+        return Observations(
+            tuple(self.reader),
+            tuple(self.case),
+            self.raw,
+            oriented,
+            self.repeats,
+            self.order,
+            self.seconds,
+            flags,
+            guesses,
+            comments,
+        )
+
+
+def orient(item: Item, scores: Floats) -> Floats:
+    """Scores turned so that higher is better; NaN stays NaN."""
+    if item.direction == "lower-is-better":
+        return np.asarray(item.scale[0] + item.scale[-1] - scores)
+    return scores
+
+
+def _arm(protocol: Protocol, name: str) -> int:
+    return int(name == protocol.new)
+
+
+def _excludes(details: Mapping[str, Any], row: Presentation) -> bool:
+    named = [details.get(name) for name in ("reader", "session", "presentation")]
+    actual = [row.reader, row.session, row.id]
+    return any(value is not None for value in named) and all(
+        value in (None, found) for value, found in zip(named, actual, strict=True)
+    )
+
+
+def _ranks(key: Sequence[Presentation]) -> dict[str, int]:
+    """Presentation id -> place in its reader's whole reading, training left out, from 1."""
+    ranks: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for row in sorted(key, key=lambda row: (row.reader, row.session, row.order)):
+        if row.kind != "training":
+            counts[row.reader] = counts.get(row.reader, 0) + 1
+            ranks[row.id] = counts[row.reader]
+    return ranks
+
+
+def _guessed(protocol: Protocol, row: Presentation, guess: str) -> int:
+    """0 correct, 1 wrong, 2 do not know."""
+    if guess == "unknown":
+        return 2
+    if protocol.paired:
+        return int(row.arms["AB".index(guess)] != protocol.new)
+    return int((guess == "new") != (row.arms[0] == protocol.new))

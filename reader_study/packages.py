@@ -1,0 +1,188 @@
+"""The folders that readers get: the viewer, its images, the questions and a signing key; and worklists for PACS.
+
+A package knows its presentations only by random names. It holds no case, arm, hypothesis or seed.
+"""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader_study.allocation import Presentation, secret_bytes
+from reader_study.blind_check import Pair
+from reader_study.pixels import Prepared
+from reader_study.protocol import Protocol
+from reader_study.seal import Key
+from reader_study.sheet import Expected, Package
+from reader_study.signing import new_signing_key
+from reader_study.study import Study
+
+PACKAGE_FORMAT = "recon-reader-package-1"
+MANIFEST = "manifest.json"
+_VIEWER_FILES = ("start.html", "viewer.css", "image.js", "pane.js", "form.js", "store.js", "viewer.js")
+
+
+class ImageFiles:
+    """Where the image script of each presentation and side lies inside the folder ``building``.
+
+    File names are random, drawn from the seed by a counter.
+    """
+
+    def __init__(self, building: Path, rows: list[Presentation], seed: str) -> None:
+        self.building, self.rows = building, rows
+        sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
+        self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
+
+    def of(self, case: str, arm: str) -> list[Path]:
+        """Every place where the image of one case and arm is shown."""
+        return [
+            self.building / "packages" / package_name(row) / "images" / f"{self.names[row.id, side]}.js"
+            for row in self.rows
+            for side, shown in enumerate(row.arms)
+            if (row.case, shown) == (case, arm)
+        ]
+
+    def pairs(self, protocol: Protocol) -> list[Pair]:
+        """For the blind check: one image script of each arm, case by case, reference first."""
+        cases = [*protocol.case_ids, *protocol.training_cases]
+        return [
+            Pair(f"case {case}", (self.of(case, protocol.reference)[0],), (self.of(case, protocol.new)[0],))
+            for case in cases
+        ]
+
+
+def write_viewer_image(
+    targets: list[Path], arm: str, prepared: Prepared, building: Path, hashes: dict[str, str]
+) -> None:
+    """One script for one image; every further presentation of it is a hard link, or a copy where links do not work.
+
+    The script does not hold its own name, so that all its presentations share one content.
+    """
+    pixels: NDArray[np.uint16] = prepared.pixels[arm]
+    facts = {
+        "shape": list(pixels.shape),
+        "spacing": list(prepared.spacing),
+        "window": list(prepared.window),
+        "plane": prepared.plane,
+    }
+    head = f"reconImage({json.dumps(facts)},\n".encode()
+    content = head + b'"' + base64.b64encode(pixels.astype("<u2").tobytes()) + b'");\n'
+    mark = hashlib.sha256(content).hexdigest()
+    targets[0].write_bytes(content)
+    for target in targets[1:]:
+        try:
+            os.link(targets[0], target)
+        except OSError:
+            target.write_bytes(content)
+    for target in targets:
+        hashes[target.relative_to(building).as_posix()] = mark
+
+
+def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dict[str, str]) -> list[Package]:
+    """Add the viewer, the questions, a fresh signing key and the manifest to every package.
+
+    ``hashes`` has the SHA-256 of the image scripts under their names relative to ``files.building``.
+    """
+    packages = []
+    viewer = resources.files("reader_study") / "viewer"
+    sittings = dict.fromkeys((row.reader, row.session) for row in files.rows)
+    for reader, session in sittings:
+        mine = [row for row in files.rows if (row.reader, row.session) == (reader, session)]
+        name = package_name(mine[0])
+        folder = files.building / "packages" / name
+        identifier = secrets.token_hex(8)
+        private, public = new_signing_key()
+        shown = [
+            {
+                "id": row.id,
+                "order": row.order,
+                "training": row.kind == "training",
+                "guess": row.guess,
+                "images": [files.names[row.id, side] for side in range(len(row.arms))],
+            }
+            for row in mine
+        ]
+        content = {
+            "format": PACKAGE_FORMAT,
+            "study": study.protocol.hash,
+            "package": identifier,
+            "reader": reader,
+            "session": session,
+            "signing_key": private,
+            "commitment": commitment,
+            "log_head": study.head,
+            **_public_protocol(study.protocol),
+            "presentations": shown,
+        }
+        write_text(folder / "package.js", f"reconPackage({json.dumps(content, ensure_ascii=True)});\n")
+        for file in _VIEWER_FILES:
+            write_text(folder / file, (viewer / file).read_text(encoding="utf-8"))
+        prefix = f"packages/{name}/"
+        manifest = {key[len(prefix) :]: value for key, value in hashes.items() if key.startswith(prefix)}
+        for file in ("package.js", *_VIEWER_FILES):
+            manifest[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
+        packages.append(
+            Package(
+                id=identifier,
+                reader=reader,
+                session=session,
+                folder=f"packages/{name}",
+                public_key=public,
+                manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+                presentations=tuple(Expected(row.id, row.order, row.kind == "training", row.guess) for row in mine),
+            )
+        )
+    return packages
+
+
+def _public_protocol(protocol: Protocol) -> dict[str, Any]:
+    """What the viewer may know: no arms, no cases, no hypothesis."""
+    return {
+        "title": protocol.title,
+        "mode": protocol.mode,
+        "sessions": protocol.sessions.count,
+        "washout_weeks": protocol.sessions.washout_weeks,
+        "items": [
+            {**asdict(item), "scores": list(protocol.allowed(item.id)) if not item.scale else list(item.scale)}
+            for item in protocol.items
+        ],
+        "viewing": asdict(protocol.viewing),
+        "guess": asdict(protocol.guess),
+        "instructions": protocol.instructions,
+    }
+
+
+def write_worklists(folder: Path, key: Key) -> None:
+    """Reading orders for a DICOM viewer: which patient ID to open as A (and B), presentation by presentation."""
+    patients = {(image.case, image.arm, image.copy): image.patient_id for image in key.images}
+    folder.mkdir()
+    tables: dict[str, list[list[Any]]] = {}
+    for row in key.presentations:
+        shown = [patients[row.case, arm, 2 if row.kind == "repeat" else 1] for arm in row.arms]
+        line = [row.order, row.id, str(row.kind == "training").lower(), *shown, *[""] * (2 - len(shown))]
+        tables.setdefault(package_name(row), []).append(line)
+    for name, lines in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["order", "presentation", "training", "patient_id_a", "patient_id_b"])
+            table.writerows(lines)
+
+
+def package_name(row: Presentation) -> str:
+    """Folder name of the package that shows a presentation."""
+    return f"{row.reader}-session-{row.session}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 with plain line ends on every system, so that hashes agree."""
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,151 @@
+"""Both arms of a case on one grey scale, without traces of the container they came from.
+
+Appearance is what the study measures; how pixels were stored is not. So both arms share one linear mapping to 12 bits
+and one display window, both from the pooled pair; a border or background that is exactly zero in one arm is zero in
+both; and where only one arm was stored in coarse grey levels, uniform noise of half a level closes the gaps in its
+histogram.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from reader_study.volumes import Volume
+from recon.errors import ReconError, ReconWarning
+
+LARGEST = 4095  # 12 bits stored
+_BRIGHTNESS_RATIO = 1.25  # of the arms' median foregrounds, beyond which brightness alone gives the arm away
+_MASKED_ENERGY = 0.02  # share of one arm's energy under the other's zero background that calls for a warning
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The images of one case as they go out; the same facts for both arms."""
+
+    pixels: dict[str, NDArray[np.uint16]]  # arm -> [slice, row, column]; 0 is background in both arms
+    spacing: tuple[float, float, float]  # mm along slice, row, column
+    plane: str
+    window: tuple[int, int]  # centre, width
+
+
+def prepare(
+    volumes: dict[str, Volume],
+    where: str,
+    intensity: Literal["as-is", "median-matched"],
+    rng: np.random.Generator,
+    removed: NDArray[np.bool_] | None = None,
+) -> Prepared:
+    """Map both arms of one case to the same 12-bit scale. ``removed`` marks the voxels of the defacing mask.
+
+    ``rng`` draws the noise that fills quantisation gaps. Raises ReconError when the arms do not share matrix, spacing
+    and orientation; warns (ReconWarning) when brightness or masking differs so much that a reader could tell.
+    """
+    _check_pair(volumes, where)
+    names = sorted(volumes)
+    images = {name: volumes[name].pixels for name in names}
+    steps = {name: volumes[name].step for name in names}
+    if removed is not None:
+        images = {name: np.where(removed, np.float32(0), image) for name, image in images.items()}
+    medians = {name: _foreground_median(image) for name, image in images.items()}
+    brightness = medians[names[0]] / medians[names[1]]
+    if intensity == "median-matched":
+        factor = {names[0]: 1.0, names[1]: brightness}
+        images = {name: image * np.float32(factor[name]) for name, image in images.items()}
+        steps = {name: steps[name] * factor[name] for name in names}
+    elif not 1 / _BRIGHTNESS_RATIO < brightness < _BRIGHTNESS_RATIO:
+        warnings.warn(
+            f"{where}: the arms differ in brightness by a factor of {max(brightness, 1 / brightness):.2g}; a reader "
+            "will see it. Bring them to one scale, or set viewing.intensity to median-matched",
+            ReconWarning,
+            stacklevel=2,
+        )
+    background = _shared_background(images, where)
+    pooled = np.concatenate([_sample(image) for image in images.values()])
+    top = float(np.quantile(pooled, 0.9999))
+    bottom = min(0.0, float(np.quantile(pooled, 0.0001)))
+    if not top > bottom:
+        raise ReconError(f"{where}: the images have no contrast")
+    unit = max((top - bottom) / LARGEST, *steps.values())
+    unequal = abs(steps[names[0]] - steps[names[1]]) > 1e-3 * max(steps.values())
+    pixels: dict[str, NDArray[np.uint16]] = {}
+    for name in names:
+        image = images[name]
+        if unequal and steps[name] > 0:
+            image = image + rng.uniform(-steps[name] / 2, steps[name] / 2, image.shape).astype(np.float32)
+        levels = np.rint((image - np.float32(bottom)) * np.float32(1 / unit))
+        # 0 is kept for the background that both arms share, so its extent cannot differ.
+        mapped = np.clip(levels, 1, LARGEST).astype(np.uint16)
+        mapped[background] = 0
+        pixels[name] = mapped
+    spacing = volumes[names[0]].spacing or (1.0, 1.0, 1.0)
+    return Prepared(pixels, spacing, volumes[names[0]].plane, _window(pixels))
+
+
+def _check_pair(volumes: dict[str, Volume], where: str) -> None:
+    (first, a), (second, b) = sorted(volumes.items())
+    if a.pixels.shape[0] != b.pixels.shape[0]:
+        raise ReconError(
+            f"{where}: unequal series, {len(a.pixels)} slices in arm '{first}' and {len(b.pixels)} in '{second}'"
+        )
+    if a.pixels.shape != b.pixels.shape:
+        raise ReconError(
+            f"{where}: matrix {a.pixels.shape[1]}x{a.pixels.shape[2]} in arm '{first}' and "
+            f"{b.pixels.shape[1]}x{b.pixels.shape[2]} in '{second}'; bring both to one grid first"
+        )
+    if a.plane != b.plane:
+        raise ReconError(
+            f"{where}: arm '{first}' is {a.plane} and '{second}' {b.plane}; both need the same orientation"
+        )
+    spacings = (a.spacing or (1.0, 1.0, 1.0), b.spacing or (1.0, 1.0, 1.0))
+    if not np.allclose(*spacings, rtol=2e-3):
+        raise ReconError(f"{where}: voxel size {spacings[0]} mm in arm '{first}' and {spacings[1]} mm in '{second}'")
+    if np.array_equal(a.pixels, b.pixels):
+        raise ReconError(f"{where}: both arms hold the same pixels; the same file was given twice")
+
+
+def _foreground_median(image: NDArray[np.float32]) -> float:
+    sample = _sample(image)
+    foreground = sample[sample > 0.1 * np.quantile(sample, 0.999)]
+    return float(np.median(foreground)) if foreground.size else 1.0
+
+
+def _sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half a million voxels spread over the volume: enough for quantiles."""
+    return image.reshape(-1)[:: max(1, image.size // 500_000)]
+
+
+def _shared_background(images: dict[str, NDArray[np.float32]], where: str) -> NDArray[np.bool_]:
+    """Where either arm is exactly zero in one piece with the border of the slice: zero padding, masks, defacing."""
+    union = np.zeros(next(iter(images.values())).shape, bool)
+    for image in images.values():
+        for index in range(len(image)):
+            zero = image[index] == 0
+            edge = zero[0].any() or zero[-1].any() or zero[:, 0].any() or zero[:, -1].any()
+            if edge:
+                labels, _ = ndimage.label(zero)
+                rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+                union[index] |= np.isin(labels, rim[rim > 0])
+    for name, image in images.items():
+        total = float(np.square(image, dtype=np.float64).sum())
+        lost = float(np.square(image[union], dtype=np.float64).sum()) / total
+        if lost > _MASKED_ENERGY:
+            warnings.warn(
+                f"{where}: the other arm is zero where arm '{name}' has {lost:.0%} of its energy; that part was "
+                "removed from both. Was one arm masked and the other not?",
+                ReconWarning,
+                stacklevel=3,
+            )
+    return union
+
+
+def _window(pixels: dict[str, NDArray[np.uint16]]) -> tuple[int, int]:
+    """Centre and width from 0 to just above the brightest tissue of the pooled pair."""
+    counts = np.sum([np.bincount(image.reshape(-1), minlength=LARGEST + 1) for image in pixels.values()], axis=0)
+    cumulative = np.cumsum(counts[1:])
+    upper = int(np.searchsorted(cumulative, 0.995 * cumulative[-1])) + 1
+    width = min(max(round(1.05 * upper), 2), LARGEST)
+    return width // 2, width

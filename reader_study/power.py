@@ -1,0 +1,278 @@
+"""Power of a planned reader study: the planned analysis run on thousands of simulated studies, before anyone reads.
+
+A score is latent mean + reader + case + arm x reader + arm x case + reader x case + residual, all normal, rounded to
+the planned scale and clipped at its ends. Effects are stated in points of the ROUNDED scale: the latent means are
+solved so that the expected scores differ by exactly the effect. At the effect -margin the share of claims is the
+type I error, elsewhere the power.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+from reader_study.protocol import Protocol
+from reader_study.statistics import obuchowski_rockette_power
+from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """Standard deviations in score points, each of ONE cell (a difference of two arms carries sqrt(2) of it).
+
+    ``reference_mean`` is the expected score of the reference arm on the oriented scale; None: three quarters up.
+    """
+
+    reference_mean: float | None = None
+    case: float = 0.5
+    reader: float = 0.3
+    reader_arm: float = 0.1
+    case_arm: float = 0.5
+    reader_case: float = 0.3
+    residual: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("case", "reader", "reader_arm", "case_arm", "reader_case", "residual"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise ReconError(f"standard deviation '{name}' must be 0 or more score points, got {value}")
+        if self.case_arm == 0 and self.residual == 0:
+            raise ReconError("without any arm x case or residual deviation every study gives the same answer")
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the planned analysis needs to know. ``scale`` None: continuous scores (to check the test itself)."""
+
+    readers: int
+    cases: int
+    fixed_readers: bool
+    margin: float
+    alpha: float
+    scale: tuple[int, int] | None
+    preference: bool = False
+    ties: bool = True
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Share of simulated studies that make the claim, with its Monte Carlo standard error.
+
+    ``analytic`` is the same probability from the noncentral t (fixed) or Obuchowski-Rockette F (random readers) with
+    the variance components met in the simulation; ``random_readers`` the Obuchowski-Rockette power whatever is
+    planned; ``pooled_rows`` what a refused analysis of pooled reader x case rows would have claimed.
+    """
+
+    cases: int
+    readers: int
+    effect: float
+    claimed: float
+    monte_carlo_error: float
+    analytic: float
+    random_readers: float | None
+    pooled_rows: float
+    replicates: int
+
+
+def design_of(protocol: Protocol, cases: int | None = None) -> Design:
+    """The primary analysis of a protocol, optionally with another number of cases."""
+    item = protocol.item(protocol.primary.item)
+    preference = protocol.mode == "preference"
+    return Design(
+        readers=len(protocol.readers),
+        cases=len(protocol.case_ids) if cases is None else cases,
+        fixed_readers=protocol.primary.readers == "fixed",
+        margin=protocol.primary.margin,
+        alpha=protocol.primary.alpha,
+        scale=(-1, 1) if preference else (item.scale[0], item.scale[-1]),
+        preference=preference,
+        ties=protocol.viewing.ties,
+    )
+
+
+def simulate(
+    design: Design,
+    assumptions: Assumptions,
+    effect: float,
+    replicates: int,
+    generator: np.random.Generator,
+    progress: Callable[[int], object] | None = None,
+) -> Simulated:
+    """Simulate ``replicates`` studies whose true difference (new - reference) is ``effect`` score points.
+
+    ``progress`` is called with the number of studies done since its last call. Raises ReconError for a design of
+    fewer than two readers or cases, or an effect that the scale cannot hold.
+    """
+    if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
+        raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
+    means = latent_means(design, assumptions, effect)
+    claimed = pooled = 0
+    gathered: list[Floats] = []
+    done = 0
+    while done < replicates:
+        count = min(BATCH, replicates - done)
+        scores = draw_scores(design, assumptions, means, count, generator)
+        claims, pieces = planned_claims(design, scores)
+        claimed += int(claims.sum())
+        pooled += int(_pooled_test(design, scores).sum())
+        gathered.append(pieces)
+        done += count
+        if progress is not None:
+            progress(count)
+    share = claimed / replicates
+    analytic, random_readers = _analytic(design, effect, np.concatenate(gathered, axis=1).mean(axis=1))
+    return Simulated(
+        design.cases,
+        design.readers,
+        effect,
+        share,
+        float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates)),
+        analytic,
+        random_readers,
+        pooled / replicates,
+        replicates,
+    )
+
+
+def reader_constants(readers: int) -> Floats:
+    """Fixed readers: centred normal scores of unit standard deviation, one reader lenient, another severe."""
+    if readers == 1:
+        return np.zeros(1)
+    scores = stats.norm.ppf((np.arange(readers) + 0.5) / readers)
+    return np.asarray(scores / scores.std(ddof=1))
+
+
+def latent_means(design: Design, assumptions: Assumptions, effect: float) -> tuple[float, float]:
+    """Latent means of both arms whose expected rounded scores are the reference mean and ``effect`` above it."""
+    if design.scale is None:
+        base = assumptions.reference_mean or 0.0
+        return base, base + effect
+    low, high = design.scale
+    spread, offsets = _spread(design, assumptions)
+    shifts = reader_constants(design.readers) if design.fixed_readers else np.zeros(1)
+
+    def expected(latent: float, arm: int) -> float:
+        centre = latent + shifts * (offsets[0] + (offsets[1] if arm else 0.0))
+        if design.preference and not design.ties:
+            return float((2 * stats.norm.cdf(centre / spread) - 1).mean())
+        cuts = np.arange(low, high) + 0.5
+        return float(low + stats.norm.sf(cuts[:, None], centre, spread).sum(axis=0).mean())
+
+    def solve(target: float, arm: int) -> float:
+        if not low < target < high:
+            raise ReconError(f"an expected score of {target:g} does not fit on the scale {low} to {high}")
+        wide = 10 * (spread + high - low)
+        return float(optimize.brentq(lambda latent: expected(latent, arm) - target, low - wide, high + wide, xtol=1e-9))
+
+    if design.preference:
+        return 0.0, solve(effect, 1)
+    start = low + 0.75 * (high - low) if assumptions.reference_mean is None else assumptions.reference_mean
+    return solve(start, 0), solve(start + effect, 1)
+
+
+def _spread(design: Design, assumptions: Assumptions) -> tuple[float, tuple[float, float]]:
+    """(standard deviation of a latent score around its reader's mean, deviations of fixed reader and reader x arm)."""
+    a = assumptions
+    if design.preference:
+        variance = 2 * (a.case_arm**2 + a.residual**2)
+        variance += 0.0 if design.fixed_readers else 2 * a.reader_arm**2
+        return float(np.sqrt(variance)), (0.0, np.sqrt(2) * a.reader_arm)
+    variance = a.case**2 + a.case_arm**2 + a.reader_case**2 + a.residual**2
+    variance += 0.0 if design.fixed_readers else a.reader**2 + a.reader_arm**2
+    return float(np.sqrt(variance)), (a.reader, np.sqrt(2) * a.reader_arm)
+
+
+def draw_scores(
+    design: Design, assumptions: Assumptions, means: tuple[float, float], count: int, generator: np.random.Generator
+) -> Floats:
+    """Scores `[study, arm, reader, case]`, rounded to the scale."""
+    a, normal = assumptions, generator.standard_normal
+    readers, cases = design.readers, design.cases
+    latent = np.array(means)[None, :, None, None] + a.case_arm * normal((count, 2, 1, cases))
+    latent = latent + a.residual * normal((count, 2, readers, cases))
+    if not design.preference:
+        latent += a.case * normal((count, 1, 1, cases)) + a.reader_case * normal((count, 1, readers, cases))
+    if design.fixed_readers:
+        fixed = reader_constants(readers)
+        latent[:, 1] += (np.sqrt(2) * a.reader_arm * fixed)[None, :, None]
+        if not design.preference:
+            latent += (a.reader * fixed)[None, None, :, None]
+    else:
+        latent += a.reader_arm * normal((count, 2, readers, 1)) + a.reader * normal((count, 1, readers, 1))
+    if design.preference:
+        chosen = latent[:, 1] - latent[:, 0]
+        answer = np.clip(np.rint(chosen), -1, 1) if design.ties else np.where(chosen >= 0, 1.0, -1.0)
+        return np.stack([np.zeros_like(answer), answer], axis=1)
+    if design.scale is None:
+        return latent
+    return np.asarray(np.clip(np.floor(latent + 0.5), *design.scale))
+
+
+def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """(claims `[study]`, pieces `[4, study]`: mean square arm x reader, error of one arm-reader, shared, variance).
+
+    The jackknife covariance of means is the sample covariance over the cases, divided by their number.
+    """
+    difference = scores[:, 1] - scores[:, 0]
+    by_case = difference.mean(axis=1)
+    estimate = by_case.mean(axis=1)
+    variance = by_case.var(axis=1, ddof=1) / design.cases
+    square, own, shared = _crossed_pieces(design, difference)
+    if design.fixed_readers:
+        error, df = np.sqrt(variance), np.full(estimate.shape, float(design.cases - 1))
+    else:
+        denominator = square + design.readers * np.maximum(shared, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            df = np.where(square > 0, denominator**2 / (square**2 / (design.readers - 1)), 1e9)
+        error = np.sqrt(2 * denominator / design.readers)
+    lower = estimate - stats.t.ppf(1 - design.alpha, df) * error
+    return lower > -design.margin, np.stack([square, own, shared, variance])
+
+
+def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats, Floats]:
+    """MS(TR), Var - Cov1 and Cov2 - Cov3 of each study from its differences `[study, reader, case]`.
+
+    With two arms the covariances of the differences are twice these: cov(d_i, d_j) = 2 (Cov2 - Cov3) for two
+    readers and 2 (Var - Cov1) for one.
+    """
+    studies, readers, cases = difference.shape
+    if readers == 1:
+        nothing = np.zeros(studies)
+        return nothing, difference[:, 0].var(axis=1, ddof=1) / cases / 2, nothing
+    by_reader = difference.mean(axis=2)
+    square = by_reader.var(axis=1, ddof=1) / 2
+    centred = difference - by_reader[..., None]
+    own = (centred**2).sum(axis=(1, 2)) / readers / (cases - 1) / cases
+    total = (centred.sum(axis=1) ** 2).sum(axis=1) / (cases - 1) / cases
+    shared = (total - readers * own) / (readers * (readers - 1))
+    return square, own / 2, shared / 2
+
+
+def _pooled_test(design: Design, scores: Floats) -> npt.NDArray[np.bool_]:
+    """What pooling reader x case rows would claim. For the warning in the plan only; no analysis offers it."""
+    rows = (scores[:, 1] - scores[:, 0]).reshape(scores.shape[0], -1)
+    error = rows.std(axis=1, ddof=1) / np.sqrt(rows.shape[1])
+    return np.asarray(rows.mean(axis=1) - stats.t.ppf(1 - design.alpha, rows.shape[1] - 1) * error > -design.margin)
+
+
+def _analytic(design: Design, effect: float, pieces: Floats) -> tuple[float, float | None]:
+    """(power of the planned test, Obuchowski-Rockette power or None for one reader) at the mean variance components."""
+    square, own, shared, variance = (float(piece) for piece in pieces)
+    distance = effect + design.margin
+    if variance <= 0:
+        return float(distance > 0), None
+    critical = stats.t.ppf(1 - design.alpha, design.cases - 1)
+    fixed = float(stats.nct.sf(critical, design.cases - 1, distance / np.sqrt(variance)))
+    if design.readers < 2:
+        return fixed, None
+    pilot = obuchowski_rockette_power.Planning(design.cases, max(square - own + shared, 0.0), own, 0.0, shared, 0.0)
+    # Signed and one-sided: the usual noncentral F would count claims in the wrong direction.
+    ahead = obuchowski_rockette_power.power(pilot, design.readers, design.cases, distance, 2 * design.alpha)
+    shift = float(np.copysign(np.sqrt(ahead.noncentrality), distance))
+    random = float(stats.nct.sf(stats.t.ppf(1 - design.alpha, ahead.df), ahead.df, shift))
+    return (fixed if design.fixed_readers else random), random

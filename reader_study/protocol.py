@@ -1,0 +1,286 @@
+"""The study protocol: everything that must be decided before the first image is read.
+
+A protocol is a YAML file (a commented one: ``recon reader-study plan --template FILE``) checked into frozen
+dataclasses. Its identity is the SHA-256 of its canonical form: comments, order of keys and line breaks do not
+count, every value does, defaults included. Packages, score sheets, the sealed key and the log all carry it.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from reader_study.canonical import digest
+from recon.configuration import from_mapping, load_config
+from recon.errors import ReconError
+
+FORMAT = "recon-reader-protocol-1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+
+Mode = Literal["independent", "side-by-side", "preference"]
+Direction = Literal["higher-is-better", "lower-is-better", "preferred-is-better"]
+Role = Literal["reference", "new"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of making the images. Exactly one arm is the ``reference`` and one is ``new``."""
+
+    name: str
+    role: Role
+    description: str  # for the report; never shown to a reader
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader under a pseudonym; ``experience`` goes into the report (GRRAS item 9)."""
+
+    id: str
+    experience: str
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """How the reading is cut up. With two or more sessions the two arms of a case never share a session."""
+
+    count: int = 1
+    washout_weeks: float = 4.0  # least time between sessions
+    separation: int = 10  # least number of presentations between two of the same case within a session
+    training: Literal["first", "every"] = "every"  # sessions that start with the training cases
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= 20:
+            raise ValueError("key 'count' must be between 1 and 20 sessions")
+        if self.washout_weeks < 0 or (self.count > 1 and self.washout_weeks == 0):
+            raise ValueError("key 'washout_weeks' must be positive when there are several sessions")
+        if self.separation < 0:
+            raise ValueError("key 'separation' must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question to the reader.
+
+    In the scored modes ``anchors`` gives every score its meaning, consecutive integers from lowest to highest
+    ("1": "non-diagnostic" ... "5": "excellent"), and ``direction`` says which end is good. In preference mode the
+    answers are A, B and (if ``ties``) tie; ``direction`` is ``preferred-is-better`` and there are no anchors.
+    """
+
+    id: str
+    question: str
+    direction: Direction
+    anchors: dict[str, str] = field(default_factory=dict)
+    required: bool = True
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.id):
+            raise ValueError(f"item id {self.id!r}: use letters, digits, '-' and '_' (at most 32)")
+        if self.direction == "preferred-is-better":
+            if self.anchors:
+                raise ValueError(f"item '{self.id}': a preference has no anchors")
+            return
+        try:
+            scores = [int(score) for score in self.anchors]
+        except ValueError:
+            raise ValueError(f"item '{self.id}': anchors must be 'integer: meaning' lines") from None
+        if len(scores) < 2 or scores != list(range(scores[0], scores[0] + len(scores))):
+            raise ValueError(f"item '{self.id}': anchors must be two or more consecutive integers, lowest first")
+        if not all(meaning.strip() for meaning in self.anchors.values()):
+            raise ValueError(f"item '{self.id}': every score needs a written anchor")
+
+    @property
+    def scale(self) -> tuple[int, ...]:
+        """The allowed scores, lowest first; empty for a preference."""
+        return tuple(int(score) for score in self.anchors)
+
+    def oriented(self, score: float) -> float:
+        """``score`` turned so that higher is better (mirrored within the scale where 1 is best)."""
+        return self.scale[0] + self.scale[-1] - score if self.direction == "lower-is-better" else score
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one confirmatory comparison, d = new - reference, oriented so that higher is better.
+
+    ``margin`` is in points of the primary item's scale; in preference mode in net preference, P(new) - P(reference),
+    between 0 and 1. ``alpha`` is one-sided. ``readers: fixed`` claims for these readers only; ``random`` generalises
+    to readers (Obuchowski-Rockette) and needs at least three.
+    """
+
+    item: str
+    hypothesis: Literal["non-inferiority", "superiority"]
+    margin: float
+    margin_justification: str
+    alpha: float = 0.025
+    readers: Literal["fixed", "random"] = "fixed"
+    population: Literal["complete-pairs", "per-protocol"] = "complete-pairs"  # per-protocol drops logged deviations
+    multiplicity: Literal["primary-only", "holm"] = "primary-only"  # what happens to the other items' p-values
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ValueError("key 'alpha' must be between 0 and 0.5 (one-sided)")
+        if self.hypothesis == "non-inferiority" and not self.margin > 0:
+            raise ValueError("key 'margin' must be positive for a non-inferiority study")
+        if self.hypothesis == "superiority" and self.margin != 0:
+            raise ValueError("key 'margin' must be 0 for a superiority study")
+        if len(self.margin_justification.split()) < 5:
+            raise ValueError("key 'margin_justification' must say in a sentence why this margin is acceptable")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The end-of-study question behind Bang's blinding index; asked after the last score of the last session."""
+
+    presentations: int = 10  # images (or pairs) of the last session, half of each arm (side); 0: do not ask
+    question: str = "Which reconstruction do you think this is?"
+    reference_label: str = "standard"
+    new_label: str = "accelerated"
+
+    def __post_init__(self) -> None:
+        if self.presentations < 0:
+            raise ValueError("key 'presentations' must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """What the reader may do in the viewer."""
+
+    going_back: bool = False  # may a finished presentation be opened and changed again?
+    ties: bool = True  # preference mode: is 'no difference' an answer?
+    flags: tuple[str, ...] = ("hallucination", "artifact")  # marks with slice and position
+    comments: bool = True
+    intensity: Literal["as-is", "median-matched"] = "as-is"  # median-matched: arms scaled to one median brightness
+    body_part: str = "HEAD"  # DICOM Body Part Examined
+
+    def __post_init__(self) -> None:
+        if not all(NAME.fullmatch(flag) for flag in self.flags) or len(set(self.flags)) != len(self.flags):
+            raise ValueError("key 'flags' must be different words of letters, digits, '-' and '_'")
+        if not re.fullmatch(r"[A-Z0-9 _]{1,16}", self.body_part):
+            raise ValueError("key 'body_part' must be a DICOM term in capitals, such as HEAD or KNEE")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A validated study protocol. Read one with ``load_protocol``."""
+
+    title: str
+    question: str
+    mode: Mode
+    arms: tuple[Arm, ...]
+    cases: dict[str, tuple[str, ...]]  # cohort name -> case pseudonyms
+    readers: tuple[Reader, ...]
+    items: tuple[Item, ...]
+    primary: Primary
+    training_cases: tuple[str, ...] = ()  # shown first, both arms, never analysed
+    repeats: int = 0  # cases each reader sees a second time, for intra-reader agreement
+    sessions: Sessions = field(default_factory=Sessions)
+    viewing: Viewing = field(default_factory=Viewing)
+    guess: Guess = field(default_factory=Guess)
+    instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
+
+    def __post_init__(self) -> None:
+        _check_names("arms", [arm.name for arm in self.arms])
+        _check_names("readers", [reader.id for reader in self.readers])
+        _check_names("items", [item.id for item in self.items])
+        if sorted(arm.role for arm in self.arms) != ["new", "reference"]:
+            raise ValueError("key 'arms' must name two arms, one with role 'reference' and one with role 'new'")
+        if not self.cases:
+            raise ValueError("key 'cases' is empty")
+        _check_names("cohorts", list(self.cases))
+        _check_names("cases", [*self.case_ids, *self.training_cases])
+        if len(self.case_ids) < 2:
+            raise ValueError("key 'cases' needs at least two cases")
+        if not 0 <= self.repeats <= len(self.case_ids):
+            raise ValueError(f"key 'repeats' must be between 0 and the number of cases ({len(self.case_ids)})")
+        preference = self.mode == "preference"
+        for item in self.items:
+            if preference != (item.direction == "preferred-is-better"):
+                expected = "'preferred-is-better'" if preference else "'higher-is-better' or 'lower-is-better'"
+                raise ValueError(f"item '{item.id}': direction must be {expected} in mode '{self.mode}'")
+        if self.primary.item not in {item.id for item in self.items}:
+            raise ValueError(f"primary item '{self.primary.item}' is not one of the items")
+        primary = self.item(self.primary.item)
+        if not primary.required:
+            raise ValueError(f"item '{primary.id}' is the primary item and must be required")
+        widest = 1 if preference else primary.scale[-1] - primary.scale[0]
+        if self.primary.margin >= widest:
+            raise ValueError(f"margin {self.primary.margin:g} covers the whole scale of item '{primary.id}'")
+        if self.primary.readers == "random" and len(self.readers) < 3:
+            raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        """Every analysed case, cohort by cohort."""
+        return tuple(case for cases in self.cases.values() for case in cases)
+
+    @property
+    def reference(self) -> str:
+        """Name of the reference arm."""
+        return next(arm.name for arm in self.arms if arm.role == "reference")
+
+    @property
+    def new(self) -> str:
+        """Name of the new arm."""
+        return next(arm.name for arm in self.arms if arm.role == "new")
+
+    @property
+    def paired(self) -> bool:
+        """Does one presentation show both arms (side-by-side and preference)?"""
+        return self.mode != "independent"
+
+    def item(self, name: str) -> Item:
+        """The item with this id; KeyError when there is none."""
+        for item in self.items:
+            if item.id == name:
+                return item
+        raise KeyError(name)
+
+    def cohort_of(self, case: str) -> str:
+        """The cohort of an analysed case; 'training' for a training case; KeyError for a foreign one."""
+        if case in self.training_cases:
+            return "training"
+        return next(cohort for cohort, cases in self.cases.items() if case in cases)
+
+    @property
+    def score_keys(self) -> tuple[str, ...]:
+        """The keys of one presentation's scores: ``item``, or ``item@A`` and ``item@B`` in side-by-side mode."""
+        if self.mode == "side-by-side":
+            return tuple(f"{item.id}@{side}" for item in self.items for side in "AB")
+        return tuple(item.id for item in self.items)
+
+    def allowed(self, score_key: str) -> tuple[int | str, ...]:
+        """The answers that a score key may hold."""
+        item = self.item(score_key.split("@")[0])
+        return item.scale if item.scale else ("A", "tie", "B") if self.viewing.ties else ("A", "B")
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The protocol as plain JSON types, defaults included; ``from_mapping_checked`` reads it back."""
+        return dataclasses.asdict(self)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form: the study's identity."""
+        return digest({"format": FORMAT, "protocol": self.as_mapping()})
+
+
+def load_protocol(path: str | Path) -> Protocol:
+    """Read and check a protocol. Raises ReconError naming the file, the key and what is expected."""
+    if not Path(path).is_file():
+        raise ReconError(f"{path}: no such protocol; write one with 'recon reader-study plan --template FILE'")
+    return load_config(Protocol, path)
+
+
+def from_mapping_checked(values: dict[str, Any], where: str) -> Protocol:
+    """A protocol from the mapping that ``as_mapping`` gives. Raises ReconError."""
+    return from_mapping(Protocol, values, where)
+
+
+def _check_names(what: str, names: list[str]) -> None:
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"key '{what}': {name!r} must be letters, digits, '-' and '_' (at most 32)")
+    folded = [name.casefold() for name in names]  # file systems that ignore case
+    twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
+    if twice:
+        raise ValueError(f"key '{what}': {', '.join(twice)} stands twice")

@@ -1,0 +1,128 @@
+"""What the readers handed back, checked and gathered: signed sheets, and unsigned tables under a logged deviation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reader_study.audit_log import Entry
+from reader_study.sheet import Package, Response, Sheet, check_sheet, read_sheet
+from reader_study.study import Study
+from reader_study.tables import ColumnMap, TableScore, read_table
+from recon.errors import ReconError
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Checked sheets, one a package. ``unsigned`` names the files whose scores no signature covers."""
+
+    sheets: tuple[Sheet, ...]
+    unsigned: tuple[str, ...]
+
+
+def is_sheet(path: str | Path) -> bool:
+    """Is this file one of our score sheets (JSON, or CSV with our columns)? Other CSV and XLSX files are tables."""
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        return True
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.readline().startswith("record,study,package,reader,")
+    except OSError as error:
+        raise ReconError(f"{path}: the score sheet cannot be read ({error.strerror})") from error
+
+
+def find_sheets(paths: Sequence[str | Path]) -> list[Path]:
+    """The files meant by ``paths``: files as they are, folders by their JSON, CSV and XLSX files, sorted.
+
+    Raises ReconError for a path that does not exist or a folder without any.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in (".json", ".csv", ".xlsx"))
+            if not inside:
+                raise ReconError(f"{path}: no score sheets in this folder (JSON, CSV or XLSX)")
+            found.extend(inside)
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ReconError(f"{path}: no such file or folder")
+    return found
+
+
+def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None = None) -> Collected:
+    """Read and check every sheet and table. The JSON and the CSV form of one sheet count once.
+
+    Raises ReconError in one line naming the file and the presentation for: a sheet of another study, a broken
+    signature, a score out of scale, one session handed in twice with different answers, and unsigned scores that no
+    logged deviation of that reader covers.
+    """
+    if not study.packages:
+        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    sheets: dict[str, Sheet] = {}
+    unsigned: list[str] = []
+    for path in find_sheets(paths):
+        if is_sheet(path):
+            sheet = read_sheet(path)
+            check_sheet(sheet, study.protocol, study.packages)
+            _add(sheets, sheet)
+            continue
+        unsigned.append(path.name)
+        for sheet in _from_table(study, path, read_table(path, study.protocol, columns)):
+            _add(sheets, sheet)
+    return Collected(tuple(sheets.values()), tuple(unsigned))
+
+
+def _add(sheets: dict[str, Sheet], sheet: Sheet) -> None:
+    known = sheets.setdefault(sheet.package, sheet)
+    if known is not sheet and known.payload() != sheet.payload():
+        raise ReconError(
+            f"{sheet.path}: reader {sheet.reader}, session {sheet.session} was handed in twice with different content "
+            f"(also {known.path}); keep the one that counts and log why with --deviation"
+        )
+
+
+def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Sheet]:
+    """Unsigned sheets from a table's rows, package by package."""
+    if any(score.case for score in scores):
+        raise ReconError(f"{path}: the table tells the arm of each row; a sealed study takes presentation ids instead")
+    owners = {entry.id: (package, entry) for package in study.packages for entry in package.presentations}
+    gathered: dict[str, dict[str, dict[str, int | str]]] = {}
+    packages: dict[str, Package] = {}
+    for score in scores:
+        owner = owners.get(score.presentation)
+        if owner is None or owner[0].reader != score.reader:
+            raise ReconError(
+                f"{score.where}: presentation {score.presentation} was never given to reader {score.reader} "
+                "in this study"
+            )
+        package = owner[0]
+        if not covered(study.deviations, package):
+            raise ReconError(
+                f"{path}: the scores of reader {package.reader}, session {package.session} are not signed; "
+                "log why with --deviation before they can be used"
+            )
+        packages[package.id] = package
+        gathered.setdefault(package.id, {}).setdefault(score.presentation, {})[score.key] = score.score
+    return [_unsigned_sheet(study, packages[name], answers, path) for name, answers in gathered.items()]
+
+
+def covered(deviations: Sequence[Entry], package: Package) -> bool:
+    """Does a logged deviation speak of this whole session (or of everything this reader, or anybody, did)?"""
+    return any(
+        entry.details.get("presentation") is None
+        and entry.details.get("reader") in (None, package.reader)
+        and entry.details.get("session") in (None, package.session)
+        for entry in deviations
+    )
+
+
+def _unsigned_sheet(study: Study, package: Package, answers: dict[str, dict[str, int | str]], path: Path) -> Sheet:
+    responses = tuple(
+        Response(entry.id, entry.order, entry.training, answers[entry.id], (), "", 0.0, "", "")
+        for entry in package.presentations
+        if entry.id in answers
+    )
+    return Sheet(study.protocol.hash, package.id, package.reader, package.session, "", "", responses, (), path=path)

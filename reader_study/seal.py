@@ -1,0 +1,151 @@
+"""The sealed key: what tells which arm is which, locked with a passphrase until the scores are in.
+
+``key.sealed`` is one JSON object: format, study (protocol hash), key derivation (scrypt: n, r, p, salt), nonce and
+ciphertext (base64). The key mapping is encrypted with AES-256-GCM; everything else in the file is authenticated
+with it. The commitment that stands in every package and in the log is HMAC-SHA256 of the key mapping under a
+random 256-bit salt that itself lies inside the sealed key: without the passphrase it cannot be tested against
+guessed allocations, and afterwards nobody can exchange the key for another one.
+
+What this protects against: a reader or an analyst who looks at the key file, a changed or exchanged key, a lost
+key file that is replaced. It does not protect against a person who knows the passphrase: let somebody who neither
+reads nor analyses hold it.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from reader_study.allocation import Presentation
+from reader_study.canonical import canonical_json
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+
+FORMAT = "recon-sealed-key-1"
+WORK_FACTOR = 2**17  # scrypt n: about half a second and 128 MiB for every guess of the passphrase
+SHORTEST_PASSPHRASE = 12
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One exported image series: where it came from and under which random names it went out."""
+
+    id: str  # folder name of the DICOM series, 16 hexadecimal digits
+    case: str
+    arm: str
+    copy: int  # 1, or 2 for the second copy of a repeated case
+    source: str  # the file or folder it was read from
+    patient_id: str
+    study_uid: str
+    series_uid: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """The allocation and the names of all images. Exists in memory during export and after unsealing only."""
+
+    study: str  # protocol hash
+    seed: str
+    salt: str  # of the commitment, 64 hexadecimal digits
+    presentations: tuple[Presentation, ...]
+    images: tuple[ImageRecord, ...] = ()
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "study": self.study,
+            "seed": self.seed,
+            "salt": self.salt,
+            "presentations": [row.as_mapping() for row in self.presentations],
+            "images": [asdict(image) for image in self.images],
+        }
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Key":
+        """The inverse of ``as_mapping``."""
+        return cls(
+            study=values["study"],
+            seed=values["seed"],
+            salt=values["salt"],
+            presentations=tuple(Presentation.from_mapping(row) for row in values["presentations"]),
+            images=tuple(ImageRecord(**row) for row in values["images"]),
+        )
+
+    @property
+    def commitment(self) -> str:
+        """HMAC-SHA256 of the canonical key mapping under the salt, 64 hexadecimal digits."""
+        return hmac.new(bytes.fromhex(self.salt), canonical_json(self.as_mapping()), hashlib.sha256).hexdigest()
+
+
+def check_passphrase(passphrase: str) -> None:
+    """Raises ReconError when a new passphrase is too short to withstand guessing."""
+    if len(passphrase) < SHORTEST_PASSPHRASE:
+        raise ReconError(f"the passphrase needs at least {SHORTEST_PASSPHRASE} characters; four random words do well")
+
+
+def seal_key(path: str | Path, key: Key, passphrase: str, work_factor: int = WORK_FACTOR) -> str:
+    """Encrypt ``key`` into the file ``path``; gives the file's SHA-256.
+
+    Raises ReconError for a short passphrase or when the file cannot be written.
+    """
+    check_passphrase(passphrase)
+    salt = secrets.token_bytes(16)
+    nonce = secrets.token_bytes(12)
+    header = {
+        "format": FORMAT,
+        "study": key.study,
+        "cipher": "AES-256-GCM",
+        "kdf": {"name": "scrypt", "n": work_factor, "r": 8, "p": 1, "salt": base64.b64encode(salt).decode()},
+        "nonce": base64.b64encode(nonce).decode(),
+    }
+    plain = canonical_json(key.as_mapping())
+    secret = Scrypt(salt=salt, length=32, n=work_factor, r=8, p=1).derive(passphrase.encode())
+    ciphertext = AESGCM(secret).encrypt(nonce, plain, canonical_json(header))
+    content = canonical_json({**header, "ciphertext": base64.b64encode(ciphertext).decode()}) + b"\n"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def open_key(path: str | Path, passphrase: str, sha256: str, commitment: str) -> Key:
+    """Decrypt and check a sealed key. ``sha256`` and ``commitment`` come from the log's export line.
+
+    Raises ReconError saying which it is: file missing or altered, wrong passphrase, or a key that is not the one
+    committed to.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReconError(f"{path}: the sealed key cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ReconError(f"{path}: the sealed key was altered since the export; restore it from a copy")
+    try:
+        header = json.loads(content)
+        ciphertext = base64.b64decode(header.pop("ciphertext"), validate=True)
+        kdf = header["kdf"]
+        # Bounds keep a foreign file from asking for all of the memory or for no work at all.
+        if header["format"] != FORMAT or not 2**4 <= kdf["n"] <= 2**21 or (kdf["r"], kdf["p"]) != (8, 1):
+            raise ValueError("unknown format")
+        salt, nonce = (base64.b64decode(text, validate=True) for text in (kdf["salt"], header["nonce"]))
+        secret = Scrypt(salt=salt, length=32, n=kdf["n"], r=8, p=1).derive(passphrase.encode())
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise ReconError(f"{path}: not a sealed key of recon ({error})") from error
+    try:
+        plain = AESGCM(secret).decrypt(nonce, ciphertext, canonical_json(header))
+    except InvalidTag as error:
+        raise ReconError(f"{path}: wrong passphrase") from error
+    key = Key.from_mapping(json.loads(plain))
+    if not hmac.compare_digest(key.commitment, commitment):
+        raise ReconError(f"{path}: this key is not the one committed to in the packages and the log")
+    return key

@@ -1,0 +1,36 @@
+"""Figures of merit of one arm and reader over the cases, and their leave-one-case-out values."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+# (scores `[..., case]`, truth `[case]`) -> `[...]`
+FigureOfMerit = Callable[[Floats, npt.NDArray[np.bool_]], Floats]
+
+
+def mean_score(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+    """Mean over the cases: the figure of merit of a Likert scale, so that a difference of two is a mean difference.
+
+    ``scores`` `[..., case]`; ``truth`` `[case]` is not used (a quality score has no truth). Returns `[...]`.
+    """
+    return np.asarray(scores.mean(axis=-1), dtype=np.float64)
+
+
+def area_under_curve(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+    """Empirical area under the ROC curve (trapezoidal, equal to the Wilcoxon statistic), ties counted half.
+
+    ``scores`` `[..., case]`; ``truth`` `[case]`, True for diseased. Returns `[...]`.
+    """
+    diseased, healthy = scores[..., truth], scores[..., ~truth]
+    above = diseased[..., :, None] - healthy[..., None, :]
+    return np.asarray((above > 0).mean(axis=(-2, -1)) + 0.5 * (above == 0).mean(axis=(-2, -1)), dtype=np.float64)
+
+
+def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+    """The figure of merit with each case left out in turn: ``scores`` `[..., case]` gives `[..., case]`."""
+    cases = scores.shape[-1]
+    return np.stack(
+        [figure(np.delete(scores, case, axis=-1), np.delete(truth, case)) for case in range(cases)], axis=-1
+    )

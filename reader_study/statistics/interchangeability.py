@@ -1,0 +1,66 @@
+"""Individual interchangeability: does replacing one reader's reference image by the new one add disagreement?
+
+Obuchowski, Subhas and Schoenhagen 2014: P(reader i on new and reader j on reference disagree) minus
+P(readers i and j on reference disagree), i != j, with a bootstrap over cases.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interchangeability:
+    """Probabilities of disagreement and their difference with a percentile interval; ``tolerance`` in score points."""
+
+    cases: int
+    disagree_new_reference: float
+    disagree_reference_reference: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    tolerance: float
+    replicates: int
+
+
+def interchangeability(
+    scores: Floats,
+    generator: np.random.Generator,
+    tolerance: float = 0.0,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+) -> Interchangeability:
+    """Interchangeability of arm 1 with arm 0; ``scores`` `[arm, reader, case]`, cases with a missing score left out.
+
+    Two scores disagree where they differ by more than ``tolerance``. Raises ReconError for fewer than two readers
+    or no complete case.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    complete = np.isfinite(scores).all(axis=(0, 1))
+    reference, new = scores[0][:, complete], scores[1][:, complete]
+    readers, cases = reference.shape
+    if readers < 2 or cases < 1:
+        raise ReconError(f"interchangeability needs two readers and a complete case, got {readers} and {cases}")
+    pairs = ~np.eye(readers, dtype=bool)
+    across = (np.abs(new[:, None] - reference[None]) > tolerance)[pairs].mean(axis=0)
+    within = (np.abs(reference[:, None] - reference[None]) > tolerance)[pairs].mean(axis=0)
+    drawn = generator.integers(cases, size=(replicates, cases))
+    resampled = (across - within)[drawn].mean(axis=1)
+    low, high = np.quantile(resampled, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interchangeability(
+        cases,
+        float(across.mean()),
+        float(within.mean()),
+        float((across - within).mean()),
+        float(low),
+        float(high),
+        confidence,
+        tolerance,
+        replicates,
+    )

@@ -1,0 +1,221 @@
+"""Obuchowski-Rockette analysis of a fully crossed multi-reader multi-case study, with Hillis' degrees of freedom.
+
+Obuchowski and Rockette 1995; Hillis, Obuchowski and Berbaum 2011; Hillis 2014. The error covariances come from the
+jackknife over cases, so any figure of merit fits: the area under the ROC curve or the mean of a Likert score.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from reader_study.statistics.figure_of_merit import FigureOfMerit, leave_one_case_out, mean_score
+from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+Generalisation = Literal["readers and cases", "cases", "readers"]
+
+
+@dataclass(frozen=True)
+class Components:
+    """Mean squares and error covariances of the figures of merit `[arm, reader]` over ``cases`` cases."""
+
+    figures: Floats
+    cases: int
+    mean_square_arm: float
+    mean_square_arm_reader: float
+    variance: float
+    covariance_same_reader: float
+    covariance_same_arm: float
+    covariance_neither: float
+
+    @property
+    def arms(self) -> int:
+        return int(self.figures.shape[0])
+
+    @property
+    def readers(self) -> int:
+        return int(self.figures.shape[1])
+
+    @property
+    def arm_means(self) -> Floats:
+        return np.asarray(self.figures.mean(axis=1))
+
+
+@dataclass(frozen=True)
+class Test:
+    """Equality of the arms: ``statistic`` is F (``df_denominator`` finite) or chi-squared (infinite)."""
+
+    generalises_to: Generalisation
+    statistic: float
+    df_numerator: float
+    df_denominator: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of two arms' mean figures of merit with a two-sided confidence interval."""
+
+    generalises_to: Generalisation
+    estimate: float
+    standard_error: float
+    df: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Test of ``difference > -margin``: t = (difference + margin) / SE, one-sided."""
+
+    estimate: float
+    standard_error: float
+    df: float
+    margin: float
+    alpha: float
+    t: float
+    p_one_sided: float
+    lower_bound: float
+    non_inferior: bool
+
+
+def components(
+    scores: Floats, truth: npt.NDArray[np.bool_] | None = None, figure: FigureOfMerit = mean_score
+) -> Components:
+    """Figures of merit, mean squares and jackknife covariances.
+
+    ``scores`` `[arm, reader, case]` complete (no NaN); ``truth`` `[case]` where the figure needs it. Raises ReconError
+    for missing scores, fewer than two arms, readers or cases.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 3 or min(scores.shape) < 2:
+        raise ReconError(f"Obuchowski-Rockette analysis needs two or more arms, readers and cases, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ReconError("Obuchowski-Rockette analysis needs every reader to score every case in every arm")
+    truth = np.zeros(scores.shape[-1], dtype=bool) if truth is None else np.asarray(truth, dtype=bool)
+    figures = figure(scores, truth)
+    left_out = leave_one_case_out(figure, scores, truth)
+    arms, readers, cases = left_out.shape
+    centred = (left_out - left_out.mean(axis=-1, keepdims=True)).reshape(arms * readers, cases)
+    covariance = ((cases - 1) / cases * centred @ centred.T).reshape(arms, readers, arms, readers)
+    same_arm = np.eye(arms, dtype=bool)[:, None, :, None]
+    same_reader = np.eye(readers, dtype=bool)[None, :, None, :]
+
+    def average(where: npt.NDArray[np.bool_]) -> float:
+        return float(covariance[np.broadcast_to(where, covariance.shape)].mean())
+
+    return from_figures(
+        figures,
+        cases,
+        variance=average(same_arm & same_reader),
+        covariance_same_reader=average(~same_arm & same_reader),
+        covariance_same_arm=average(same_arm & ~same_reader),
+        covariance_neither=average(~same_arm & ~same_reader),
+    )
+
+
+def from_figures(
+    figures: Floats,
+    cases: int,
+    *,
+    variance: float,
+    covariance_same_reader: float,
+    covariance_same_arm: float,
+    covariance_neither: float,
+) -> Components:
+    """Components from figures of merit `[arm, reader]` and covariances obtained in any way (DeLong, bootstrap ...)."""
+    figures = np.asarray(figures, dtype=np.float64)
+    arms, readers = figures.shape
+    grand = figures.mean()
+    arm, reader = figures.mean(axis=1, keepdims=True), figures.mean(axis=0, keepdims=True)
+    return Components(
+        figures,
+        cases,
+        mean_square_arm=float(readers * ((arm - grand) ** 2).sum() / (arms - 1)),
+        mean_square_arm_reader=float(((figures - arm - reader + grand) ** 2).sum() / ((arms - 1) * (readers - 1))),
+        variance=variance,
+        covariance_same_reader=covariance_same_reader,
+        covariance_same_arm=covariance_same_arm,
+        covariance_neither=covariance_neither,
+    )
+
+
+def _denominator(found: Components, generalises_to: Generalisation) -> tuple[float, float]:
+    """(denominator of F on the scale of the mean squares, its degrees of freedom)."""
+    arms, readers = found.arms, found.readers
+    crossed = (arms - 1) * (readers - 1)
+    if generalises_to == "readers":
+        return found.mean_square_arm_reader, float(crossed)
+    across_readers = found.covariance_same_arm - found.covariance_neither
+    if generalises_to == "cases":
+        error = found.variance - found.covariance_same_reader + (readers - 1) * across_readers
+        return max(error, 0.0), float("inf")
+    denominator = found.mean_square_arm_reader + readers * max(across_readers, 0.0)
+    if found.mean_square_arm_reader == 0:
+        return denominator, float("inf")
+    return denominator, denominator**2 / (found.mean_square_arm_reader**2 / crossed)
+
+
+def equality(found: Components, generalises_to: Generalisation = "readers and cases") -> Test:
+    """Test that all arms have the same mean figure of merit.
+
+    ``readers and cases``: F with Hillis' degrees of freedom; ``cases`` (these readers only): chi-squared;
+    ``readers`` (these cases only): F on the arm-by-reader mean square.
+    """
+    denominator, df = _denominator(found, generalises_to)
+    numerator_df = found.arms - 1
+    if denominator > 0:
+        ratio = found.mean_square_arm / denominator
+    else:  # nothing varies but, perhaps, the arms
+        ratio = float("inf") if found.mean_square_arm > 0 else 0.0
+    if not np.isfinite(df):
+        statistic = numerator_df * ratio
+        return Test(generalises_to, statistic, numerator_df, df, float(stats.chi2.sf(statistic, numerator_df)))
+    return Test(generalises_to, ratio, numerator_df, df, float(stats.f.sf(ratio, numerator_df, df)))
+
+
+def difference(
+    found: Components,
+    new: int = 1,
+    reference: int = 0,
+    generalises_to: Generalisation = "readers and cases",
+    confidence: float = 0.95,
+) -> Difference:
+    """Difference ``new - reference`` of the arms' mean figures of merit with its confidence interval.
+
+    SE = sqrt(2 denominator / readers), t with Hillis' degrees of freedom (normal where the readers are fixed).
+    """
+    denominator, df = _denominator(found, generalises_to)
+    means = found.arm_means
+    estimate = float(means[new] - means[reference])
+    error = float(np.sqrt(2 * denominator / found.readers))
+    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
+    return Difference(generalises_to, estimate, error, df, estimate - half, estimate + half, confidence)
+
+
+def non_inferiority(
+    found: Components,
+    margin: float,
+    alpha: float = 0.025,
+    new: int = 1,
+    reference: int = 0,
+    generalises_to: Generalisation = "readers and cases",
+) -> NonInferiority:
+    """One-sided test that ``new`` is not worse than ``reference`` by ``margin`` (figure-of-merit units) or more.
+
+    Claimed where the one-sided (1 - alpha) lower bound of the difference lies above ``-margin``.
+    """
+    if not margin >= 0:
+        raise ReconError(
+            f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}"
+        )
+    found_difference = difference(found, new, reference, generalises_to, 1 - 2 * alpha)
+    estimate, error, df = found_difference.estimate, found_difference.standard_error, found_difference.df
+    t = (estimate + margin) / error if error > 0 else float(np.copysign(np.inf, estimate + margin))
+    p_value = float(stats.t.sf(t, df))
+    lower = found_difference.low
+    return NonInferiority(estimate, error, df, margin, alpha, t, p_value, lower, lower > -margin)

@@ -1,0 +1,65 @@
+"""Paired preference with ties: sign test, and Tango's interval for the difference of two paired proportions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from recon.errors import ReconError
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Counts of cases and the share preferring the new minus the share preferring the reference, Tango's interval."""
+
+    prefer_new: int
+    prefer_reference: int
+    ties: int
+    net: float
+    low: float
+    high: float
+    confidence: float
+    p_sign_test: float
+
+
+def tango_interval(b: int, c: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval of (b - c) / n, ``b`` and ``c`` the discordant counts of ``n`` pairs (Tango 1998).
+
+    Raises ReconError for counts that do not fit into ``n``.
+    """
+    if min(b, c) < 0 or n < 1 or b + c > n:
+        raise ReconError(f"discordant counts {b} and {c} do not fit into {n} pairs")
+    critical = float(stats.norm.ppf(0.5 + confidence / 2))
+
+    def excess(delta: float) -> float:
+        """Score statistic (b - c - n delta)^2 - z^2 variance at the constrained maximum of the likelihood."""
+        linear = -b - c + (2 * n - b + c) * delta
+        constant = -c * delta * (1 - delta)
+        q21 = (np.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+        variance = n * max(2 * q21 + delta * (1 - delta), 0.0)
+        return float((b - c - n * delta) ** 2 - critical**2 * variance)
+
+    estimate = (b - c) / n
+
+    def limit(end: float) -> float:
+        if estimate == end or excess(end) <= 0:
+            return end
+        return float(optimize.brentq(excess, estimate, end, xtol=1e-12))
+
+    return limit(-1.0), limit(1.0)
+
+
+def preference(prefer_new: int, prefer_reference: int, ties: int, confidence: float = 0.95) -> Preference:
+    """Preference of one reader (or of per-case majorities): each case counts once, ties stay in the denominator.
+
+    The sign test (exact binomial, two-sided) uses the untied cases.
+    """
+    total = prefer_new + prefer_reference + ties
+    if min(prefer_new, prefer_reference, ties) < 0 or total == 0:
+        raise ReconError("a preference needs at least one case and no negative count")
+    low, high = tango_interval(prefer_new, prefer_reference, total, confidence)
+    untied = prefer_new + prefer_reference
+    p_value = float(stats.binomtest(prefer_new, untied, 0.5).pvalue) if untied else 1.0
+    return Preference(
+        prefer_new, prefer_reference, ties, (prefer_new - prefer_reference) / total, low, high, confidence, p_value
+    )

@@ -1,0 +1,115 @@
+"""From checked scores and the opened key to observations with known arms, and where they came from."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reader_study.observations import Observations, check_opened_key, check_same_sheets, from_sheets, from_table
+from reader_study.protocol import Protocol, load_protocol
+from reader_study.report import Provenance
+from reader_study.scores import collect, find_sheets, is_sheet
+from reader_study.seal import Key
+from reader_study.study import Study, open_study, uncovered
+from reader_study.tables import ColumnMap, read_table
+from recon.errors import ReconError
+
+OPENED_KEY = "key.opened.json"
+
+
+@dataclass(frozen=True)
+class Unblinded:
+    """What the analysis needs."""
+
+    protocol: Protocol
+    observations: Observations
+    provenance: Provenance
+
+
+def read_opened_key(path: str | Path) -> Key:
+    """The opened key as ``unseal`` writes it. Raises ReconError when it is missing or not one."""
+    path = Path(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no opened key; run 'recon reader-study unseal' when all scores are in")
+    try:
+        return Key.from_mapping(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ReconError(f"{path}: not an opened key of recon ({error})") from error
+
+
+def sealed(
+    folder: str | Path,
+    paths: Sequence[str | Path],
+    key_path: str | Path | None = None,
+    columns: ColumnMap | None = None,
+    notice: str = "",
+    version: str = "",
+) -> Unblinded:
+    """Scores of a sealed study, unblinded with its opened key.
+
+    Raises ReconError for a bad sheet, a reading that is missing without a logged deviation, a key that is not the
+    committed one or was never unsealed, and sheets other than those that stood at the unsealing.
+    """
+    study = open_study(folder)
+    collected = collect(study, paths, columns)
+    left = uncovered(study, collected.sheets)
+    if left:
+        first = left[0]
+        place = f", presentation {first['order']} ({first['presentation']})" if first["presentation"] else ""
+        raise ReconError(
+            f"{study.folder}: {len(left)} readings are missing; first: reader {first['reader']}, session "
+            f"{first['session']}{place}: {first['what']}; collect them or log why with --deviation"
+        )
+    key = read_opened_key(key_path or study.folder / OPENED_KEY)
+    check_opened_key(study, key)
+    check_same_sheets(study, collected.sheets)
+    excluded = []
+    if study.protocol.primary.population == "per-protocol":
+        excluded = [entry.details for entry in study.deviations]
+    observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded)
+    return Unblinded(study.protocol, observations, _provenance(study, collected.unsigned, notice, version))
+
+
+def open_label(
+    protocol_path: str | Path,
+    paths: Sequence[str | Path],
+    columns: ColumnMap | None = None,
+    notice: str = "",
+    version: str = "",
+) -> Unblinded:
+    """Scores from tables with case and arm columns, for studies that were read without a sealed package.
+
+    Raises ReconError for a signed sheet (it needs its study folder) and for everything ``read_table`` refuses.
+    """
+    protocol = load_protocol(protocol_path)
+    files = find_sheets(paths)
+    for path in files:
+        if is_sheet(path):
+            raise ReconError(f"{path}: a score sheet needs its study folder; give the folder instead of the protocol")
+    rows = [row for path in files for row in read_table(path, protocol, columns or ColumnMap(case="case", arm="arm"))]
+    provenance = Provenance(
+        study=str(protocol_path),
+        protocol_version="not frozen",
+        log_head="",
+        unsigned=tuple(path.name for path in files),
+        sealed=False,
+        notice=notice,
+        version=version,
+    )
+    return Unblinded(protocol, from_table(protocol, rows), provenance)
+
+
+def _provenance(study: Study, unsigned: tuple[str, ...], notice: str, version: str) -> Provenance:
+    def text(details: dict[str, object]) -> str:
+        names = [f"{name} {details[name]}" for name in ("reader", "session", "presentation") if details.get(name)]
+        return f"{', '.join(names) or 'whole study'}: {details['text']}"
+
+    return Provenance(
+        study=study.folder.name,
+        protocol_version=f"version {study.version}",
+        log_head=study.head,
+        deviations=tuple(text(dict(entry.details)) for entry in study.deviations),
+        unsigned=unsigned,
+        notice=notice,
+        version=version,
+    )

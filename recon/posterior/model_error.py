@@ -1,0 +1,40 @@
+"""Raising the noise to what the model of coils and noise leaves unexplained.
+
+With imperfect coil maps or motion no image fits the data to the noise level. A sampler that is told the scanner's noise
+then fits the model's error as if it were anatomy. The least-squares image tells how much is left over, before any prior
+is asked: line by line for 1-D masks, since coil maps err where the signal is strong, else over the whole slice.
+"""
+
+import torch
+from torch import Tensor
+
+from recon.acquisition.problem import Problem
+from recon.posterior.rows import RowSystem, row_system
+from recon.posterior.system import System, system_of
+
+WORTHWHILE = 1.2  # below this factor the lines are alike and one level serves; setting up again would cost more
+
+
+def explained_system(problem: Problem) -> tuple[System, Tensor]:
+    """The system of a problem with its noise raised, and the factor ``[slice]`` by which it was (root mean square over
+    the acquired lines, at least one). What is done for a slice depends on that slice alone."""
+    system: System = system_of(problem)
+    raised = torch.ones_like(problem.sigma)
+    if isinstance(system, RowSystem):
+        lines = system.line_noise()
+        lines = torch.where((lines.amax(-1) > WORTHWHILE).unsqueeze(-1), lines, torch.ones_like(lines))
+        if bool((lines > 1).any()):
+            system = row_system(problem, lines)
+            raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
+    inflation = noise_inflation(system)
+    return system.with_sigma(system.sigma * inflation), raised * inflation
+
+
+def noise_inflation(system: System) -> Tensor:
+    """Factor ``[slice]`` by which the noise must be raised for the data to be explained by any image at all.
+
+    What the least-squares image leaves over has an expectation of 2 sigma^2 a degree of freedom. Never below one; one
+    where too few degrees of freedom are left to tell.
+    """
+    ratio = system.misfit / (2 * system.freedom.clamp_min(1) * system.sigma**2)
+    return torch.where(system.freedom > 200, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()

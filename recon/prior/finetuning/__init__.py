@@ -1,0 +1,1 @@
+"""Fine-tuning a prior on a small cohort. One idea a module; ``run.finetune`` ties them together."""

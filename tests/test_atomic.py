@@ -1,0 +1,97 @@
+"""A reader never sees half a file: not after an error, a full disk, Ctrl-C or a folder that cannot be written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+
+FULL_DISK = """
+import resource, signal
+import numpy as np
+from recon.errors import ReconError
+from recon.formats.result import write_result
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    with write_result({target!r}, slices=8, shape=(64, 64), contrast="T1", voxel_size=None, affine=None,
+                      configuration={{}}, attributes={{}}) as writer:
+        for index in range(8):
+            writer.put(index, reconstruction=np.random.default_rng(0).random((64, 64)).astype(np.float32))
+except ReconError as error:
+    print("refused:", error)
+"""
+
+INTERRUPTED = """
+import sys, time
+from recon.atomic import atomic_path
+with atomic_path({target!r}) as temporary:
+    temporary.write_bytes(b"half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_file_appears_whole_with_the_users_permissions(tmp_path):
+    target = tmp_path / "new" / "folder" / "image.nii.gz"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"done")
+        assert temporary.name.endswith(".nii.gz")
+        assert temporary.parent == target.parent
+        assert not target.exists()
+    assert target.read_bytes() == b"done"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert target.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert os.listdir(target.parent) == ["image.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), ReconError("x")])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    target = tmp_path / "result.h5"
+    target.write_text("old")
+    with pytest.raises(type(error)), atomic_path(target) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.h5"]
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ReconError, match="cannot write here"), atomic_path(tmp_path / "file" / "result.h5"):
+        pass
+    (tmp_path / "folder.h5").mkdir()
+    with pytest.raises(ReconError, match=r"folder\.h5: writing failed"), atomic_path(tmp_path / "folder.h5") as path:
+        path.write_text("x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.h5"]
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path):
+    """The limit on file size stands for the full disk: the same failed write, without a file system of its own."""
+    pytest.importorskip("resource")
+    target = tmp_path / "result.h5"
+    code = FULL_DISK.format(target=str(target))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"refused: {target}: writing failed")
+    assert "free some space" in done.stdout
+    assert done.stderr == ""
+    assert os.listdir(tmp_path) == []
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
+    code = INTERRUPTED.format(target=str(tmp_path / "result.h5"))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        assert len(os.listdir(tmp_path)) == 1
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert os.listdir(tmp_path) == []
