@@ -1,7 +1,10 @@
 """Pre-training by masked prediction in latent space: a student sees 15 % of a piece of head and predicts the rest.
 
     L = mean over hidden tokens of smooth_l1( predictor(student(visible), positions), layer_norm(teacher(all)) )
+        + a mean_j max(0, 1 - std_j) + b / d sum_{j != k} cov_jk^2        of the student's visible tokens
 
+The last two terms keep features from collapsing into a few directions (VICReg, Bardes et al., ICLR 2022; in latent
+prediction: Mo and Tong, NeurIPS 2024): on short runs the moving average alone does not.
 The teacher is an exponential moving average of the student and sees everything (I-JEPA, Assran et al., CVPR 2023;
 volumes: Vol-JEPA in arXiv 2511.18640; targets averaged over the last layers: data2vec, Baevski et al., ICML 2022).
 Lengths are counted in samples; every draw depends on the seed and the number of the sample, so a run that was
@@ -53,12 +56,14 @@ class PretrainingOptions:
     block: float = 22.0  # mm, mean radius of a hidden ball
     predictor_width: int = 64
     predictor_depth: int = 2
-    target_layers: int = 3  # last layers of the teacher that are averaged
+    target_layers: int = 2  # last layers of the teacher that are averaged
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.1
     weight_decay: float = 0.05
+    variance_weight: float = 1.0  # a above
+    covariance_weight: float = 0.04  # b above
     gradient_norm: float = 1.0
-    average_start: float = 0.98  # of the teacher's moving average, a step; rises linearly to average_end
+    average_start: float = 0.99  # of the teacher's moving average, a step; rises linearly to average_end
     average_end: float = 0.998
     gain: float = 0.15  # random factor of a sample's intensities: exp(gain * normal)
     noise: float = 0.05  # largest standard deviation of noise added to a sample, in standardised units
@@ -178,6 +183,15 @@ def teacher_targets(layers: Sequence[Tensor], count: int) -> Tensor:
     return functional.layer_norm(torch.stack(normed).mean(dim=0), width)
 
 
+def spread_penalties(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance and covariance terms of VICReg over ``[token, feature]``: both 0 for white features of unit variance."""
+    centred = features - features.mean(dim=0)
+    covariance = centred.T @ centred / (len(features) - 1)
+    deviation = (covariance.diagonal() + 1e-4).sqrt()
+    others = covariance.square().sum() - covariance.diagonal().square().sum()
+    return functional.relu(1 - deviation).mean(), others / features.shape[1]
+
+
 class Run:
     """The state of a run: student, predictor, teacher, optimiser, and how many samples were seen."""
 
@@ -213,6 +227,8 @@ class Run:
         features = self.student(gather(patches, visible), seen)
         predicted = self.predictor(features, seen, gather(positions, hidden))
         loss = functional.smooth_l1_loss(predicted, targets)
+        variance, covariance = spread_penalties(features.flatten(0, 1))
+        loss = loss + options.variance_weight * variance + options.covariance_weight * covariance
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
