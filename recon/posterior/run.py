@@ -384,6 +384,8 @@ def default_device() -> str:
 
 
 def physical_threads() -> int:
-    """Threads that this process may use."""
+    """Threads that this process may use: its processors, or fewer where OMP_NUM_THREADS says so."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else allowed

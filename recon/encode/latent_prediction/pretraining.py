@@ -151,7 +151,7 @@ def _draw_samples(
     generator = numpy_generator(options.seed, "sample", number)
     patch = options.network.patch
     for _ in range(50):
-        volume = volumes[generator.integers(len(volumes))]
+        volume = volumes[int(generator.integers(len(volumes)))]
         offset = (int(generator.integers(patch)), int(generator.integers(patch)))
         tokens = cut_at(volume, patch, offset, bool(generator.integers(2)), LEAST_SHARE)
         if len(tokens.positions) >= options.tokens:
