@@ -250,6 +250,7 @@ def posterior_mean(
     problem: Problem,
     system: System,
     options: ReconstructionOptions,
+    plan: Plan,
     prior: Prior,
     *,
     device: torch.device | str = "cpu",
@@ -258,7 +259,6 @@ def posterior_mean(
     """The complex posterior mean ``[slice, set, readout, phase]`` of a calibrated problem, in units of its scale: what
     ``reconstruct`` turns into a magnitude. ``system`` is that of ``explained_system``; ``report`` is called after each
     network call."""
-    plan = plan_for(options, scan.acceleration, float(system.sigma.median()))
     noise = Noise(options.seed, scan.digest, problem.slices, range(plan.samples), device)
     slot = prior.slot(options.contrast or scan.contrast)
     network = prior_denoise(

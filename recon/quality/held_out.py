@@ -156,15 +156,15 @@ def score_held_out(
         add("l1-wavelet", tuned[0], tuned[1], True)
     report("posterior", 0.5)
     explained = explained_system(problem)[0]
-    steps = plan_for(options, part.scan.acceleration, float(explained.sigma.median())).schedule.steps
+    plan = plan_for(options, part.scan.acceleration, receiver.sigma)
     done = 0
 
     def step() -> None:
         nonlocal done
         done += 1
-        report("posterior", 0.5 + 0.5 * min(done / steps, 1))
+        report("posterior", 0.5 + 0.5 * min(done / plan.schedule.steps, 1))
 
-    add("posterior", posterior_mean(part.scan, problem, explained, options, prior, device=device, report=step))
+    add("posterior", posterior_mean(part.scan, problem, explained, options, plan, prior, device=device, report=step))
     return rows
 
 
