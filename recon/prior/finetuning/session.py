@@ -89,11 +89,12 @@ def pretraining_options(facts: PriorFacts) -> TrainingOptions:
 
 def start_slots(prior: Prior, slots: dict[str, int]) -> None:
     """A new contrast starts from the general slot, which was trained on every contrast; no other row changes."""
+    network: Any = prior.denoiser.network
+    weight = network.class_embedding.weight
     with torch.no_grad():
-        weight = prior.denoiser.network.class_embedding.weight  # type: ignore[union-attr]
         for contrast, slot in slots.items():
             if contrast not in prior.facts.slots and slot != UNKNOWN_SLOT:
-                weight[slot] = weight[UNKNOWN_SLOT]  # type: ignore[index]
+                weight[slot] = weight[UNKNOWN_SLOT]
 
 
 def slices_of(patients: Sequence[Patient]) -> int:
