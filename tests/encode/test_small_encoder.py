@@ -159,6 +159,7 @@ def test_held_out_persons_are_about_the_fraction() -> None:
     assert share == pytest.approx(0.3, abs=0.04)
 
 
+@pytest.mark.filterwarnings("ignore:.*person of its own:recon.errors.ReconWarning")
 def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: Path, tmp_path: Path) -> None:
     words = ("encode", "pretrain", "--data", heads, "--config", recipe, "--cache", tmp_path / "cache", "--threads", 1)
     stopped = run_cli(*words, "--out", tmp_path / "a", "--dry-run", 3, "--json")
@@ -187,6 +188,7 @@ def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: P
     assert "damaged" in damaged.err
 
 
+@pytest.mark.filterwarnings("ignore:.*person of its own:recon.errors.ReconWarning")
 def test_what_cannot_be_trained_on(run_cli, heads: Path, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(TINY + "hiden_fraction: 0.5\n")
     wrong = run_cli("encode", "pretrain", "--data", heads, "--config", recipe, "--out", tmp_path / "x")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
-from recon.encode.geometry import cut, foreground_share, header_slice_axis, lattice_affine
+from recon.encode.geometry import check_volume, cut, foreground_share, header_slice_axis, lattice_affine
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
     head_mask,
@@ -101,14 +101,16 @@ def is_held_out(person: str, fraction: float, seed: int) -> bool:
 def prepare_volume(source: Source, patch: int) -> TrainingVolume:
     """Read one volume and bring it onto the encoder's grid. Raises ReconError when it cannot be placed."""
     series = read_series(source.path)
-    if series.affine is None:
-        raise ReconError(f"{source.path}: no affine, so it has no size in mm; store one in the file")
-    grid = encoder_grid(
-        np.abs(series.values), series.affine, header_slice_axis(series.affine).axis, patch, str(source.path)
-    )
+    values = np.abs(series.values)
+    check_volume(values, series.affine, str(source.path))
+    affine = np.asarray(series.affine, np.float64)
+    grid = encoder_grid(values, affine, header_slice_axis(affine).axis, patch, str(source.path))
     head = head_mask(grid.values)
-    values = standardise(grid.values, intensity_map(grid.values, head))
-    return TrainingVolume(source, values.astype(np.float16), head, grid.affine)
+    try:
+        mapped = standardise(grid.values, intensity_map(grid.values, head))
+    except ReconError as error:
+        raise ReconError(f"{source.path}: {error}") from error
+    return TrainingVolume(source, mapped.astype(np.float16), head, grid.affine)
 
 
 def cached_volumes(
