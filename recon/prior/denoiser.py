@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ def build_network(options: NetworkOptions) -> nn.Module:
 
     levels = len(options.channels)
     down = ["AttnDownBlock2D" if level in options.attention else "DownBlock2D" for level in range(levels)]
-    network = UNet2DModel(
+    network: Any = UNet2DModel(
         in_channels=2 * options.unshuffle**2,
         out_channels=2 * options.unshuffle**2,
         block_out_channels=options.channels,

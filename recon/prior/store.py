@@ -164,7 +164,7 @@ def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:
         ) from error
     denoiser = Denoiser(network, facts.sigma_data, facts.network.unshuffle, facts.network.stride)
     denoiser.eval().requires_grad_(False)
-    return Prior(denoiser.to(device, memory_format=torch.channels_last), facts, folder)
+    return Prior(denoiser.to(device).to(memory_format=torch.channels_last), facts, folder)
 
 
 def assign_slots(contrasts: set[str], slots: int, existing: Mapping[str, int] | None = None) -> dict[str, int]:

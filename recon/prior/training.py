@@ -264,11 +264,12 @@ def train(
     run.denoiser.train()
     next_checkpoint = run.images + options.checkpoint_images
     for image, slot, sigma, noise in loader:
-        moved = [entry.to(accelerator.device, non_blocking=True) for entry in (image, slot, sigma.float(), noise)]
+        batch = (entry.to(accelerator.device, non_blocking=True) for entry in (image, slot, sigma.float(), noise))
+        image, slot, sigma, noise = batch
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate_at(options, run.images + options.batch)
         with low_precision(accelerator.device):
-            loss = edm_loss(model, *moved, options.sigma_data)
+            loss = edm_loss(model, image, slot, sigma, noise, options.sigma_data)
         accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
         run.optimiser.step()

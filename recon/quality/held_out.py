@@ -148,11 +148,13 @@ def score_held_out(
     add("l1-wavelet", baselines.l1_wavelet(problem))
     if oracle:
         report("SENSE, tuned", 0.2)
-        tuned = _tune(data, lambda weight: baselines.cg_sense(system, weight), np.geomspace(1e-5, 1, 9))
+        tuned = _tune(
+            data, lambda weight: baselines.cg_sense(system, weight), np.geomspace(1e-5, 1, 9).astype(np.float64)
+        )
         add("sense", tuned[0], tuned[1], True)
         report("L1-wavelet, tuned", 0.3)
         centre = default_weight(float(problem.sigma.median()))
-        tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4, 6))
+        tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4.0, 6.0))
         add("l1-wavelet", tuned[0], tuned[1], True)
     report("posterior", 0.5)
     explained = explained_system(problem)[0]
