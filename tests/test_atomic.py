@@ -87,7 +87,13 @@ def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path):
 
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     code = INTERRUPTED.format(target=str(tmp_path / "result.h5"))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A test run in the background inherits an ignored SIGINT; a user's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"writing\n"
         assert len(os.listdir(tmp_path)) == 1
