@@ -281,7 +281,11 @@ def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: P
     ]
     command = [sys.executable, "-m", "cli", *words, "--samples", "1"]
     slow = subprocess.Popen(
-        [*command, "--steps", "40000"], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--steps", "40000"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         # A test run in the background inherits an ignored SIGINT; a user's terminal does not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
