@@ -198,7 +198,7 @@ def test_options_that_make_no_sense(run_cli, files: dict[str, Path], head_folder
     base = ("encode", "drift", files["blurred"], "--reference", files["reference"])
     for words, expected in (
         (("--encoder", "neurovfm"), "request access"),
-        (("--encoder", "nothing"), "choose one of neurovfm"),
+        (("--encoder", "nothing"), "choose one of recon-small, neurovfm"),
         ((*RANDOM, "--device", "cuda:77"), "choose one of cpu"),
         ((*RANDOM, "--slice-axis", "7"), "--slice-axis 7"),
         ((*RANDOM, "--voxel-size", "1,1"), "--voxel-size 1,1"),
