@@ -139,6 +139,7 @@ def _draw(results: dict[tuple[int, Method], Path], reference: Path, lesion: Path
     from recon.formats.result import read_result
     from recon.quality.figures import benchmark, slice_to_show
     from recon.quality.lesions import lesion_mask
+    from recon.quality.panels import NAMES
     from recon.quality.references import read_lesions, read_reference
 
     truth = read_reference(reference)
@@ -146,7 +147,7 @@ def _draw(results: dict[tuple[int, Method], Path], reference: Path, lesion: Path
     index = slice_to_show(truth.values, outline)
     rows: dict[float, dict[str, Any]] = {}
     for (rate, method), path in results.items():
-        rows.setdefault(float(rate), {})[method] = read_result(path).reconstruction[index]
+        rows.setdefault(float(rate), {})[NAMES.get(method, method)] = read_result(path).reconstruction[index]
     return benchmark(
         rows,
         truth.values[index],

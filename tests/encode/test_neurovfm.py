@@ -233,7 +233,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
         neurovfm.load(tmp_path)
     with pytest.raises(ReconError, match="request access"):
         load_encoder("neurovfm")
-    with pytest.raises(ReconError, match="choose one of .*neurovfm"):
+    with pytest.raises(ReconError, match=r"choose one of .*neurovfm"):
         load_encoder("neuroVFM2")
 
 
