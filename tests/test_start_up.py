@@ -97,6 +97,7 @@ def test_interrupted_leaves_nothing_half_written_and_continues(fast, tmp_path):
             break
     process.send_signal(signal.SIGINT)
     errors = process.stderr.read()
+    process.stderr.close()
     assert process.wait(timeout=120) == 130, errors
     assert "interrupted" in errors
     assert not out.exists() or list(out.iterdir()) == []
