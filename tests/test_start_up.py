@@ -92,12 +92,12 @@ def test_interrupted_leaves_nothing_half_written_and_continues(fast, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stderr is not None
-    with process.stderr as stream:
-        for line in stream:  # the scan's own line: sampling is about to start, or has
-            if line.startswith("fast"):
-                break
-        process.send_signal(signal.SIGINT)
-        errors = stream.read()
+    for line in process.stderr:  # the scan's own line: sampling is about to start, or has
+        if line.startswith("fast"):
+            break
+    process.send_signal(signal.SIGINT)
+    errors = process.stderr.read()
+    process.stderr.close()
     assert process.wait(timeout=120) == 130, errors
     assert "interrupted" in errors
     assert not out.exists() or list(out.iterdir()) == []
