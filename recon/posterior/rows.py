@@ -65,7 +65,8 @@ class RowSystem:
     def coefficients(self, image: Tensor) -> Tensor:
         """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
         rows = image.permute(0, 3, 2, 4, 1).flatten(2, 3)
-        return self.vectors.mH @ rows
+        # (x^H U)^H instead of U^H x: the small factor is conjugated, not a copy of all eigenvectors.
+        return (rows.mH @ self.vectors).mH
 
     def image(self, coefficients: Tensor) -> Tensor:
         """``U c``: the inverse of ``coefficients``."""
@@ -97,7 +98,9 @@ class RowSystem:
         """
         mean = self._mean(self.coefficients(guess), r2)
         drawn = mean + self._spread(r2, weights) * self._coefficient_noise(noise)
-        return self.image(mean), self.image(drawn)
+        both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
+        samples = guess.shape[1]
+        return both[:, :samples], both[:, samples:]
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
@@ -175,7 +178,7 @@ def row_system(problem: Problem, line_noise: Tensor | None = None) -> RowSystem:
     def explain(kspace: Tensor) -> tuple[Tensor, Tensor]:
         """``U^H A^H y`` and what is left of each line by the least-squares image."""
         rows = adjoint(kspace, problem.maps, lines).permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
-        data = (vectors.mH @ rows).squeeze(-1)
+        data = (rows.mH @ vectors).mH.squeeze(-1)
         fit = vectors @ (data / values.clamp_min(SMALLEST) * (values > SMALLEST)).unsqueeze(-1)
         fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
         return data, ((kspace - forward(fit, problem.maps, lines)).abs() ** 2).sum((1, 2))
