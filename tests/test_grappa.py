@@ -1,11 +1,17 @@
 """GRAPPA fills the missing lines of simulated multi-coil data and says clearly when it cannot."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from recon.acquisition.problem import Problem
 from recon.errors import ReconError
+from recon.posterior import baselines
 from recon.posterior.grappa import grappa, neighbour_patterns
 from recon.quality.metrics import nrmse
+from recon.scan import Scan
 
 
 def fft2(image: np.ndarray) -> np.ndarray:
@@ -144,3 +150,19 @@ def test_what_grappa_cannot_do_is_one_clear_error(change, words):
     arguments = {"kspace": head(32, 32, 4) * mask, "mask": mask, "calibration": (32, 12), **change}
     with pytest.raises(ReconError, match=words):
         grappa(**arguments)
+
+
+def test_calibration_measured_apart_is_refused():
+    """The scan's own lines hold no calibration then; filling from them would be silently wrong."""
+    kspace = np.ones((2, 16, 16), np.complex64)
+    mask = np.arange(16) % 2 == 0
+    scan = Scan(
+        Path("apart.h5"), "", (1, 2, 16, 16), lambda _: kspace, mask, (16, 16), (16, 16), "T1",
+        calibration_kspace=lambda _: kspace,
+    )  # fmt: skip
+    problem = Problem(
+        (0,), torch.from_numpy(kspace)[None], torch.from_numpy(mask), torch.ones((1, 1, 2, 16, 16)) + 0j,
+        torch.ones(1), torch.ones(1), torch.eye(2, dtype=torch.complex64), (slice(0, 16), slice(0, 16)),
+    )  # fmt: skip
+    with pytest.raises(ReconError, match=r"apart\.h5: GRAPPA needs its calibration lines within the scan"):
+        baselines.grappa(problem, scan)

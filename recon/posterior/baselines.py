@@ -11,6 +11,7 @@ from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint
 from recon.errors import ReconError
 from recon.posterior.system import System
+from recon.scan import Scan
 
 
 def zero_filled(problem: Problem) -> Tensor:
@@ -49,13 +50,17 @@ def l1_wavelet(problem: Problem, weight: float | None = None) -> Tensor:
     return torch.from_numpy(np.stack(images)).to(problem.kspace.device).unsqueeze(1)
 
 
-def grappa(problem: Problem, calibration: tuple[int, int]) -> Tensor:
-    """GRAPPA for 1-D masks, its filled kspace combined with the coil maps."""
+def grappa(problem: Problem, scan: Scan) -> Tensor:
+    """GRAPPA for 1-D masks, its filled kspace combined with the coil maps; lines that ``scan`` never encoded stay zero.
+
+    Raises ReconError for 2-D masks and for scans whose calibration was measured apart.
+    """
     from recon.posterior.grappa import grappa as fill
 
-    filled = [
-        fill(kspace.cpu().numpy(), problem.mask.cpu().numpy(), (min(calibration[0], kspace.shape[-2]), calibration[1]))
-        for kspace in problem.kspace
-    ]
+    if scan.calibration_kspace is not None:
+        raise ReconError(f"{scan.path}: GRAPPA needs its calibration lines within the scan; choose --method sense")
+    extent = (min(scan.calibration[0], problem.kspace.shape[-2]), scan.calibration[1])
+    mask = problem.mask.cpu().numpy()
+    filled = [fill(kspace.cpu().numpy(), mask, extent, phase_limits=scan.phase_limits) for kspace in problem.kspace]
     kspace = torch.from_numpy(np.stack(filled)).to(problem.kspace.device)
     return adjoint(kspace, problem.maps, torch.ones_like(problem.mask))

@@ -317,7 +317,7 @@ def _classical(options: ReconstructionOptions, scan: Scan, problem: Problem, sys
     if options.method == "l1-wavelet":
         return baselines.l1_wavelet(problem, options.weight)
     if options.method == "grappa":
-        return baselines.grappa(problem, scan.calibration)
+        return baselines.grappa(problem, scan)
     return baselines.zero_filled(problem)
 
 
