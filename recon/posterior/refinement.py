@@ -7,7 +7,8 @@ maps: with X = F x, the Fourier transform of the image, a smooth correction of t
 
 which is linear in the few coefficients a_cb, and has the same small Gram matrix for all coils. Image and maps are
 solved for in turn (Ying and Sheng, JSENSE, Magn Reson Med 57:1196 (2007)). The ridge on the coefficients is chosen by
-generalised cross-validation (Golub, Heath and Wahba, Technometrics 21:215 (1979)), so that noisy scans keep their maps.
+generalised cross-validation (Golub, Heath and Wahba, Technometrics 21:215 (1979)). Cross-validation takes X as known,
+which in noise it is not: maps are refined only where the image leaves clearly more unexplained than noise would.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from recon.scan import Scan
 
 ORDER = 8  # cycles over the field of view; the maps of head coil arrays have hardly any structure beyond
 ROUNDS = 2
+WORTHWHILE = 2.0  # power left unexplained, over that of the noise, above which errors of the maps dominate
 STEPS = 20  # conjugate gradient steps for the image of a round
 LOWEST, HIGHEST, STEP = -8.0, 2.0, 0.25  # decimal logarithms of the penalties, in units of the mean eigenvalue
 
@@ -56,6 +58,7 @@ def refined(problem: Problem, order: int = ORDER, rounds: int = ROUNDS) -> Probl
     where = problem.mask.expand(maps.shape[-2:]).flatten().nonzero().flatten()
     weight = (problem.sigma**2).reshape(-1, 1, 1, 1)
     image = torch.zeros_like(maps[:, :, 0])
+    wrong = torch.ones_like(problem.sigma, dtype=torch.bool)
     for _ in range(rounds):
         current = maps
 
@@ -65,8 +68,20 @@ def refined(problem: Problem, order: int = ORDER, rounds: int = ROUNDS) -> Probl
         image, _ = conjugate_gradients(damped, adjoint(problem.kspace, maps, problem.mask), image, 1e-3, STEPS)
         residual = problem.kspace - forward(image, maps, problem.mask)
         pairs = zip(residual, image, maps, strict=True)
-        maps = torch.stack([_corrected(left, x[0], old[0], where, order).unsqueeze(0) for left, x, old in pairs])
-    return replace(problem, maps=maps)
+        found = torch.stack([_corrected(left, x[0], old[0], where, order).unsqueeze(0) for left, x, old in pairs])
+        wrong = wrong & (_unexplained(problem, residual) > WORTHWHILE)
+        maps = torch.where(wrong.reshape(-1, 1, 1, 1, 1), found, maps)
+    turned = (problem.maps.conj() * maps).sum(2, True)
+    return replace(problem, maps=maps * torch.polar(torch.ones_like(turned.real), -turned.angle()))
+
+
+def _unexplained(problem: Problem, residual: Tensor) -> Tensor:
+    """``[slice]``: the power left over in each degree of freedom, over that of the noise; 0 where few are left."""
+    samples = problem.mask.expand(residual.shape[-2:]).sum() * residual.shape[1]
+    unknowns = (problem.maps.abs().sum((1, 2)) > 0).sum((1, 2))
+    freedom = samples - unknowns
+    ratio = residual.abs().pow(2).sum((1, 2, 3)) / (2 * freedom.clamp_min(1) * problem.sigma**2)
+    return torch.where(freedom > 0.1 * samples, ratio, torch.zeros_like(ratio))
 
 
 def _corrected(residual: Tensor, image: Tensor, maps: Tensor, where: Tensor, order: int) -> Tensor:
@@ -83,10 +98,7 @@ def _corrected(residual: Tensor, image: Tensor, maps: Tensor, where: Tensor, ord
         grid[:, a + order, b + order] = values
     rows, phases = (_waves(size, order, maps) for size in maps.shape[-2:])
     found = maps + torch.einsum("ra,cab,pb->crp", rows, grid, phases)
-    found = found / found.norm(dim=0).clamp_min(1e-6)
-    turned = (maps.conj() * found).sum(0)
-    inside = (maps.norm(dim=0) > 0).to(turned.real.dtype)
-    return found * torch.polar(inside, -turned.angle())
+    return found / found.norm(dim=0).clamp_min(1e-6) * (maps.norm(dim=0) > 0)
 
 
 def _waves(size: int, order: int, like: Tensor) -> Tensor:
