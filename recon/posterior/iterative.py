@@ -95,7 +95,7 @@ class IterativeSystem:
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         guess = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
-        return self.condition(guess, torch.full_like(self.sigma, variance), noise)[1]
+        return self.draw(guess, torch.full_like(self.sigma, variance), noise)
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
@@ -110,13 +110,16 @@ class IterativeSystem:
         self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``guess`` and a conditional draw; ``weights`` as in ``RowSystem.condition``."""
-        weight, sigma = self._weight(r2), self._wide(self.sigma)
-        of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
-        of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
-        perturbation = weights[0] ** 0.5 * of_data + weights[1] ** 0.5 * of_guess
+        perturbation = self._perturbation(guess, r2, noise, weights)
         mean = self.mean(guess, r2)
-        deviation = self._solve(perturbation, weight, torch.zeros_like(mean))
+        deviation = self._solve(perturbation, self._weight(r2), torch.zeros_like(mean))
         return mean, mean + deviation
+
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+        """The conditional draw of ``condition`` without the mean: one solution instead of two."""
+        weight = self._weight(r2)
+        right = self.data + weight * guess + self._perturbation(guess, r2, noise, (1.0, 1.0))
+        return self._solve(right, weight, guess)
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Error variance ``[slice]`` per real component of ``guess`` from the scan's own residual:
@@ -128,6 +131,13 @@ class IterativeSystem:
         """``|y - A x|^2``: ``[slice, sample]``."""
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
+
+    def _perturbation(self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float]) -> Tensor:
+        """Noise of the right-hand side: that of the data and that of the guess."""
+        weight, sigma = self._weight(r2), self._wide(self.sigma)
+        of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
+        of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
+        return weights[0] ** 0.5 * of_data + weights[1] ** 0.5 * of_guess
 
     def _expected(self) -> Tensor:
         samples = (self.kspace[0] != 0).sum()

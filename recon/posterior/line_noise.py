@@ -26,7 +26,8 @@ def line_noise(problem: Problem) -> Tensor:
     weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
     data = row_data(problem, weight)
     back = data.back()
-    flat, fit = back.reshape(-1, back.shape[-1]), torch.zeros_like(back).view(-1, back.shape[-1])
+    flat = back.reshape(-1, back.shape[-1])
+    fit = flat.new_zeros(flat.shape)
     for rows in normal_rows(problem.maps, weight):
         rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
         factor, _ = torch.linalg.cholesky_ex(rows.matrices)

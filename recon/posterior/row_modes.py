@@ -5,7 +5,6 @@ unknowns are modes by themselves, of eigenvalue zero. What is decomposed, stored
 of about the same support form a block of common width, so that products stay batched.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.fourier import fourier_matrix
+from recon.posterior.hermitian import eigensystems
 
 STEP = 16  # widths of blocks are multiples of it: few blocks, little padding
 NOTHING = 1e-9  # sum_c |S_c|^2, which is one inside the object, below which a pixel is outside
@@ -30,7 +30,7 @@ class NormalRows:
 
 @dataclass(frozen=True)
 class Block:
-    """Eigenvectors of rows of one width, transposed, in LAPACK's own order in memory: ``modes [row, mode, width]``."""
+    """U^H of rows of one width, in LAPACK's own order in memory: ``modes [row, mode, width]``."""
 
     where: Tensor
     modes: Tensor
@@ -52,11 +52,11 @@ class RowModes:
 
     def _applied(self, rows: Tensor, adjoint: bool) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1])
-        result = flat.clone()
+        result = flat.clone(memory_format=torch.contiguous_format)
         for block in self.blocks:
             picked = flat.index_select(0, block.where).unflatten(0, block.modes.shape[:2])
-            # conj(U^T conj(x)) instead of U^H x: the small factor is conjugated, not a copy of all eigenvectors.
-            product = (block.modes @ picked.conj()).conj() if adjoint else block.modes.mT @ picked
+            # conj(U^T conj(x)) for U x: the small factor is conjugated, not a copy of all eigenvectors.
+            product = block.modes @ picked if adjoint else (block.modes.mT @ picked.conj()).conj()
             result.index_copy_(0, block.where, product.flatten(0, 1))
         return result.view(rows.shape)
 
@@ -111,29 +111,9 @@ def _widths(inside: Tensor) -> list[tuple[int, list[int], list[int]]]:
 
 
 def _eigensystem(rows: NormalRows) -> tuple[Tensor, Tensor]:
-    """Eigenvalues ``[row, mode]`` and transposed eigenvectors ``[row, mode, unknown]``, which on a processor overwrite
-    the matrices."""
+    """Eigenvalues ``[row, mode]`` and U^H ``[row, mode, unknown]``, which on a processor overwrites the matrices."""
     matrices = rows.matrices
     if matrices.device.type != "cpu":
         found, basis = torch.linalg.eigh(matrices)
-        return found, basis.mT.contiguous()
-    values = matrices.real.new_zeros(matrices.shape[:2])
-    unit = torch.eye(matrices.shape[-1], dtype=matrices.dtype)
-    for row, support in enumerate(rows.supports):
-        found, basis = _hermitian(matrices[row, :support, :support])
-        values[row, :support] = found
-        matrices[row, :support, :support] = basis.mT
-        matrices[row, support:] = unit[support:]
-    return values, matrices
-
-
-def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``eigh``, in double precision where single precision does not converge."""
-    try:
-        found, basis = torch.linalg.eigh(matrix)
-        if math.isfinite(float(found.sum() + torch.view_as_real(basis).sum())):
-            return found, basis
-    except RuntimeError:  # torch.linalg.LinAlgError
-        pass
-    found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
-    return found.to(matrix.real.dtype), basis.to(matrix.dtype)
+        return found, basis.mH.resolve_conj()
+    return eigensystems(matrices, rows.supports)

@@ -87,6 +87,10 @@ class RowSystem:
         samples = guess.shape[1]
         return both[:, :samples], both[:, samples:]
 
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
+        return self.image(self._draw(self.coefficients(guess), r2, noise))
+
     def guess_error(self, guess: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
 
