@@ -60,8 +60,8 @@ class RowSystem:
 
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
-        zero = self.data.new_zeros((*self.data.shape, noise.samples))
-        return self.image(self._draw(zero, torch.full_like(self.sigma, variance), noise))
+        zero = self.zeros().expand(-1, noise.samples, -1, -1, -1)
+        return self.draw(zero, torch.full_like(self.sigma, variance), noise)
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
@@ -81,15 +81,14 @@ class RowSystem:
         ``weights`` multiply the variances that the draw owes to the noise of the data and to the error of the guess:
         (1, 1) is the exact draw, Langevin samplers need others.
         """
-        mean = self._mean(self.coefficients(guess), r2)
-        drawn = mean + self._spread(r2, weights) * self._coefficient_noise(noise)
+        mean, drawn = self._mean_and_draw(guess, r2, noise, weights)
         both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
         samples = guess.shape[1]
         return both[:, :samples], both[:, samples:]
 
     def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
         """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
-        return self.image(self._draw(self.coefficients(guess), r2, noise))
+        return self.image(self._mean_and_draw(guess, r2, noise)[1])
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
@@ -133,11 +132,15 @@ class RowSystem:
         total = measured + variance
         return (variance * r2 * (weights[0] * measured + weights[1] * variance)).sqrt() / total
 
-    def _draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
-        return self._mean(guess, r2) + self._spread(r2) * self._coefficient_noise(noise)
-
-    def _coefficient_noise(self, noise: Noise) -> Tensor:
-        return noise(*self.values.shape[1:]).movedim(1, -1)
+    def _mean_and_draw(
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[Tensor, Tensor]:
+        """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
+        alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""
+        pixels = noise(*guess.shape[2:]).to(guess.dtype)
+        seen, drawn = self.coefficients(torch.cat((guess, pixels), 1)).tensor_split((guess.shape[1],), -1)
+        mean = self._mean(seen, r2)
+        return mean, mean + self._spread(r2, weights) * drawn
 
     def _variance(self) -> Tensor:
         return (self.sigma**2).reshape(-1, 1, 1, 1)
