@@ -74,22 +74,25 @@ def run(scan: Path, prior: Path | Prior, out: Path, **options: object) -> Outcom
     return reconstruct(open_scan(scan), chosen, out, loaded)
 
 
+@pytest.mark.parametrize(("scale", "tolerance"), [(1024.0, 1e-5), (3e-5, 2e-3)])
 @pytest.mark.parametrize("dimensions", [1, 2])
-def test_a_scaled_scan_gives_the_scaled_image(dimensions: int, tiny_prior: Path, tmp_path: Path) -> None:
-    """y -> a y gives x -> a x. The random streams are named by the file's content, so both scans get one digest."""
+def test_a_scaled_scan_gives_the_scaled_image(
+    dimensions: int, scale: float, tolerance: float, tiny_prior: Path, tmp_path: Path
+) -> None:
+    """y -> a y gives x -> a x. The random streams are named by the file's content, so both scans get one digest.
+
+    A power of two scales without rounding; any other factor changes last bits, and bf16 makes 1e-3 of those."""
     first = open_scan(write_scan(tmp_path / "a.h5", dimensions=dimensions))
-    second = open_scan(write_scan(tmp_path / "b.h5", dimensions=dimensions, scale=1024.0))
+    second = open_scan(write_scan(tmp_path / "b.h5", dimensions=dimensions, scale=scale))
     second = dataclasses.replace(second, digest=first.digest)
     prior, options = load_prior(tiny_prior), ReconstructionOptions(samples=2, steps=3)
     for scan, name in ((first, "ra.h5"), (second, "rb.h5")):
         reconstruct(scan, options, tmp_path / name, prior)
     one, other = read_result(tmp_path / "ra.h5"), read_result(tmp_path / "rb.h5")
-    assert np.allclose(
-        other.reconstruction, 1024 * one.reconstruction, rtol=1e-3, atol=1e-3 * other.reconstruction.max()
-    )
     assert one.std is not None
     assert other.std is not None
-    assert np.allclose(other.std, 1024 * one.std, rtol=1e-3, atol=1e-3 * other.std.max())
+    for left, right in ((one.reconstruction, other.reconstruction), (one.std, other.std)):
+        assert np.abs(right - scale * left).max() <= tolerance * np.abs(right).max()
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
