@@ -126,11 +126,18 @@ def test_the_command_reports_and_keeps_what_is_done(
     entries = first.json["scans"]
     assert [entry["kept"] for entry in entries] == [False, False]
     assert {"chi2", "network_calls", "seconds", "stages", "warnings"} <= set(entries[0])
+    stages = entries[0]["stages"]
+    assert {"calibration", "solver set-up", "network", "data consistency", "writing", "audit"} <= set(stages)
+    assert sum(stages.values()) - stages["total"] == pytest.approx(stages["total"], rel=0.1)  # nothing is left out
+    stored = read_result(tmp_path / "one" / "a.h5").audit["seconds"]
+    assert stored["network"] == pytest.approx(stages["network"], abs=1e-3)
     second = run_cli(*words, tmp_path / "b.h5", tmp_path / "a.h5", "--out", tmp_path / "two")
     assert second.code == 0
     for name in ("a", "b"):
         assert np.array_equal(images(tmp_path / "one" / f"{name}.h5"), images(tmp_path / "two" / f"{name}.h5"))
     (tmp_path / "two" / "a.h5").unlink()
+    plain = run_cli(*words[:-1], tmp_path / "a.h5", "--out", tmp_path / "three")
+    assert re.search(r"network \d+ %, data consistency \d+ %, everything else \d+ %", plain.out)
     again = run_cli(*words, tmp_path / "b.h5", tmp_path / "a.h5", "--out", tmp_path / "two")
     assert [entry["kept"] for entry in again.json["scans"]] == [True, False]
     assert np.array_equal(images(tmp_path / "one" / "a.h5"), images(tmp_path / "two" / "a.h5"))
@@ -305,3 +312,30 @@ def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: P
     done = subprocess.run([*command, "--steps", "1"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["a.h5", "b.h5"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_slices(tiny_prior: Path, tmp_path: Path) -> None:
+    """Peak memory of a whole run of 16 slices against 2: one slice here is 17 MB of kspace and 100 MB of eigenvectors."""
+    shape = (16, 256, 256)
+    mask = torch.arange(shape[-1]) % 4 == 0
+    mask[centre_slice(shape[-1], 20)] = True
+    one = head_kspace(0.05, rows=shape[1], columns=shape[2], coils=shape[0]) * mask
+    peaks = []
+    for slices in (2, 16):
+        scan = tmp_path / f"{slices}.h5"
+        with write_fastmri(
+            scan, shape=(slices, *shape), mask=mask.numpy(), contrast="AXT2", image_shape=shape[1:]
+        ) as writer:
+            for index in range(slices):
+                writer.put(index, one[0].numpy())
+        words = ["reconstruct", str(scan), "--prior", str(tiny_prior), "--out", str(tmp_path / "out")]
+        program = (
+            "import resource\nfrom cli.main import main\n"
+            f"try:\n    main({[*words, '--samples', '1', '--steps', '1']!r})\nexcept SystemExit as stop:\n"
+            "    assert not stop.code\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] <= 1.15 * peaks[0], peaks
