@@ -226,7 +226,9 @@ def test_two_steps_of_the_recipe_of_the_paper(tmp_path: Path) -> None:
     assert found["images"] == 2
     assert 60e6 < found["parameters"] < 70e6
     assert found["seconds_per_step"] > 0
-    assert found["peak_memory_bytes"] > 18 * found["parameters"]  # weights, gradients, two moments, average: 4 bytes each
+    assert (
+        found["peak_memory_bytes"] > 18 * found["parameters"]
+    )  # weights, gradients, two moments, average: 4 bytes each
 
 
 CONFIG = """

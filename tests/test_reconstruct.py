@@ -316,7 +316,7 @@ def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: P
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_slices(tiny_prior: Path, tmp_path: Path) -> None:
-    """Peak memory of a whole run of 16 slices against 2: one slice here is 17 MB of kspace and 100 MB of eigenvectors."""
+    """Peak memory of a whole run of 16 slices against 2: a slice is 17 MB of kspace and 100 MB of eigenvectors here."""
     shape = (16, 256, 256)
     mask = torch.arange(shape[-1]) % 4 == 0
     mask[centre_slice(shape[-1], 20)] = True

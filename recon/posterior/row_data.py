@@ -1,6 +1,6 @@
 """The data of a 1-D mask row by row: after the transform along the fully sampled readout the rows stand alone.
 
-    y_c[r, k] = w_k sum_p F[k, p] sum_s S_sc[r, p] x_s[r, p],    w = 1 / relative noise of an acquired line, else 0
+y_c[r, k] = w_k sum_p F[k, p] sum_s S_sc[r, p] x_s[r, p],    w = 1 / relative noise of an acquired line, else 0
 """
 
 from dataclasses import dataclass
