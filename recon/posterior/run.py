@@ -239,10 +239,11 @@ def reconstruct(
         audit["noise_source"] = receiver.noise.source
         if plan is not None:
             audit["plan"] = dataclasses.asdict(plan)
+        inside = watch.seconds.get("network", 0.0)
+        if "sampling" in watch.seconds:
+            watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
+        audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
         writer.close_with(audit)
-    inside = watch.seconds.get("network", 0.0)
-    if "sampling" in watch.seconds:
-        watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
     watch.seconds["total"] = time.perf_counter() - began
     return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
 
