@@ -48,7 +48,7 @@ def pretrain(
     import torch
 
     from recon.configuration import load_config
-    from recon.encode.latent_prediction.pretraining import PretrainingOptions
+    from recon.encode.latent_prediction.options import PretrainingOptions
     from recon.encode.latent_prediction.recipe import pretrain_encoder
 
     overrides = {"samples": samples, "batch": batch, "learning_rate": learning_rate, "seed": seed}

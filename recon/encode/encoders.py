@@ -25,6 +25,7 @@ class EncoderRow:
     obtain: str  # what a user must get, and where
     packages: tuple[str, ...] = ()  # importable names that the optional extra brings
     ships: bool = False  # its weights come with the toolkit
+    least_slices: int = 2  # 1 where a token lies within one slice, so that a single one is a volume to it
 
 
 ENCODERS: tuple[EncoderRow, ...] = (
@@ -36,6 +37,7 @@ ENCODERS: tuple[EncoderRow, ...] = (
         licence="Apache-2.0",
         obtain="comes with recon; another of 'recon encode pretrain' with --weights FOLDER",
         ships=True,
+        least_slices=1,
     ),
     EncoderRow(
         name="neurovfm",

@@ -15,11 +15,10 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -28,65 +27,18 @@ from torch.nn import functional
 
 from recon.atomic import atomic_path
 from recon.encode.latent_prediction.collapse import Spread, feature_spread
-from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
 from recon.encode.latent_prediction.network import (
     Block,
-    NetworkOptions,
     draw_weights,
     position_code,
     random_network,
 )
-from recon.encode.latent_prediction.preparation import LEAST_SHARE, NAME
-from recon.encode.latent_prediction.volumes import Tokens, TrainingVolume, cut_at
+from recon.encode.latent_prediction.options import PretrainingOptions
+from recon.encode.latent_prediction.preparation import NAME
+from recon.encode.latent_prediction.sampling import Batch, Head, draw_batch
+from recon.encode.latent_prediction.volumes import CONTRASTS
 from recon.errors import ReconError
-from recon.seeding import numpy_generator, torch_generator
-
-PIECES = 4  # samples from one volume cut at one offset
-
-
-@dataclass(frozen=True)
-class PretrainingOptions:
-    """One pre-training run. ``samples`` is its length; fractions are of that length."""
-
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    samples: int = 8_000
-    batch: int = 16
-    tokens: int = 96  # of the piece of head that makes a sample
-    hidden_fraction: float = 0.85
-    block: float = 22.0  # mm, mean radius of a hidden ball
-    predictor_width: int = 64
-    predictor_depth: int = 2
-    target_layers: int = 2  # last layers of the teacher that are averaged
-    learning_rate: float = 1e-3
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.05
-    variance_weight: float = 1.0  # a above
-    covariance_weight: float = 0.04  # b above
-    gradient_norm: float = 1.0
-    average_start: float = 0.99  # of the teacher's moving average, a step; rises linearly to average_end
-    average_end: float = 0.998
-    gain: float = 0.15  # random factor of a sample's intensities: exp(gain * normal)
-    noise: float = 0.05  # largest standard deviation of noise added to a sample, in standardised units
-    held_out_fraction: float = 0.3  # of the persons, never trained on
-    least_rank: float = 4.0  # effective rank of the teacher's tokens below which the run is stopped as collapsed
-    least_deviation: float = 0.05
-    monitor_samples: int = 1600
-    checkpoint_samples: int = 1600
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.samples < self.batch or self.batch < 1:
-            raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
-        if not 0 < self.hidden_fraction < 1 or round(self.tokens * (1 - self.hidden_fraction)) < 1:
-            raise ValueError(f"hidden_fraction {self.hidden_fraction} of {self.tokens} tokens leaves none to see")
-        if not 0 <= self.held_out_fraction < 1:
-            raise ValueError(f"held_out_fraction {self.held_out_fraction} must lie in [0, 1)")
-        if not 1 <= self.target_layers <= self.network.depth:
-            raise ValueError(f"target_layers {self.target_layers} must lie between 1 and depth {self.network.depth}")
-        if self.predictor_width % 4:
-            raise ValueError(f"predictor_width {self.predictor_width} must be a multiple of 4")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
+from recon.seeding import torch_generator
 
 
 @dataclass(frozen=True)
@@ -109,66 +61,19 @@ class Predictor(nn.Module):
         self.frequencies = options.network.frequencies
         self.enter = nn.Linear(options.network.width, width)
         self.place = nn.Linear(6 * self.frequencies, width)
-        self.mask = nn.Parameter(torch.zeros(width))
+        self.contrast = nn.Parameter(torch.zeros(len(CONTRASTS), width))  # stands where a token is asked for
         self.blocks = nn.ModuleList(Block(width, 4) for _ in range(options.predictor_depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.leave = nn.Linear(width, options.network.width)
 
-    def forward(self, visible: Tensor, visible_positions: Tensor, hidden_positions: Tensor) -> Tensor:
-        """``[batch, visible, width]`` and positions in mm to predictions ``[batch, hidden, width]``."""
+    def forward(self, visible: Tensor, visible_positions: Tensor, asked_positions: Tensor, contrast: Tensor) -> Tensor:
+        """``[batch, visible, width]``, positions in mm, contrast asked for ``[batch]``: ``[batch, asked, width]``."""
         seen = self.enter(visible) + self.place(position_code(visible_positions, self.frequencies))
-        asked = self.mask + self.place(position_code(hidden_positions, self.frequencies))
+        asked = self.contrast[contrast][:, None] + self.place(position_code(asked_positions, self.frequencies))
         tokens = torch.cat([seen, asked], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         return self.leave(self.norm(tokens[:, visible.shape[1] :]))
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples of equal size."""
-
-    patches: Tensor  # [batch, token, patch values]
-    positions: Tensor  # [batch, token, 3] mm
-    visible: Tensor  # [batch, visible] int64
-    hidden: Tensor  # [batch, hidden] int64
-
-
-def draw_batch(volumes: Sequence[TrainingVolume], options: PretrainingOptions, first: int) -> Batch:
-    """Samples ``first`` to ``first + batch`` of the run: volume, offset, piece, mask and augmentation of each.
-
-    Raises ReconError when the volumes are too small for the piece.
-    """
-    numbers = range(first, first + options.batch)
-    rows = [row for number in numbers[::PIECES] for row in _draw_samples(volumes, options, number)][: options.batch]
-    return Batch(*(torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)))
-
-
-def _draw_samples(
-    volumes: Sequence[TrainingVolume], options: PretrainingOptions, number: int
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """``PIECES`` samples of one volume cut at one offset, which is what takes the time."""
-    generator = numpy_generator(options.seed, "sample", number)
-    patch = options.network.patch
-    for _ in range(50):
-        volume = volumes[int(generator.integers(len(volumes)))]
-        offset = (int(generator.integers(patch)), int(generator.integers(patch)))
-        tokens = cut_at(volume, patch, offset, bool(generator.integers(2)), LEAST_SHARE)
-        if len(tokens.positions) >= options.tokens:
-            return [_draw_piece(tokens, options, generator) for _ in range(PIECES)]
-    raise ReconError(f"no volume has {options.tokens} tokens in the head; lower 'tokens' or give larger volumes")
-
-
-def _draw_piece(
-    tokens: Tokens, options: PretrainingOptions, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    piece = nearest_piece(tokens.positions, options.tokens, generator)
-    patches = tokens.patches[piece] * np.float32(np.exp(options.gain * generator.standard_normal()))
-    level = np.float32(options.noise * generator.uniform())
-    patches = patches + level * generator.standard_normal(patches.shape, dtype=np.float32)
-    positions = tokens.positions[piece]
-    split = hide_blocks(positions, options.hidden_fraction, options.block, generator)
-    return patches, positions, split.visible, split.hidden
 
 
 def gather(tokens: Tensor, indices: Tensor) -> Tensor:
@@ -219,14 +124,17 @@ class Run:
         options = self.options
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(options, self.samples + options.batch)
-        patches, positions = batch.patches.to(self.device), batch.positions.to(self.device)
-        visible, hidden = batch.visible.to(self.device), batch.hidden.to(self.device)
+        batch = batch.to(self.device)
+        asked = torch.cat([batch.visible, batch.hidden], dim=1)
         with torch.no_grad():
-            targets = gather(teacher_targets(self.teacher.layers(patches, positions), options.target_layers), hidden)
-        seen = gather(positions, visible)
-        features = self.student(gather(patches, visible), seen)
-        predicted = self.predictor(features, seen, gather(positions, hidden))
-        loss = functional.smooth_l1_loss(predicted, targets)
+            layers = self.teacher.layers(batch.targets, batch.positions)
+            targets = gather(teacher_targets(layers, options.target_layers), asked)
+        seen = gather(batch.positions, batch.visible)
+        features = self.student(gather(batch.patches, batch.visible), seen)
+        predicted = self.predictor(features, seen, gather(batch.positions, asked), batch.contrast)
+        error = functional.smooth_l1_loss(predicted, targets, reduction="none").mean(dim=(0, 2))
+        count = batch.visible.shape[1]
+        loss = error[count:].mean() + options.seen_weight * error[:count].mean()
         variance, covariance = spread_penalties(features.flatten(0, 1))
         loss = loss + options.variance_weight * variance + options.covariance_weight * covariance
         self.optimiser.zero_grad()
@@ -244,7 +152,7 @@ class Run:
     def spread(self, batch: Batch) -> Spread:
         """Spread of the teacher's tokens over one batch. Raises ReconError when they have collapsed."""
         with torch.no_grad():
-            tokens = self.teacher(batch.patches.to(self.device), batch.positions.to(self.device))
+            tokens = self.teacher(batch.targets.to(self.device), batch.positions.to(self.device))
         found = feature_spread(tokens.flatten(0, 1))
         options = self.options
         if found.effective_rank < options.least_rank or found.deviation < options.least_deviation:
@@ -310,7 +218,7 @@ def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
 
 def pretrain(
     run: Run,
-    volumes: Sequence[TrainingVolume],
+    heads: Sequence[Head],
     report: Callable[[PretrainingProgress], None],
     stop_after: int | None = None,
 ) -> bool:
@@ -324,7 +232,7 @@ def pretrain(
     last = options.samples // options.batch * options.batch
     stop = last if stop_after is None else min(last, stop_after)
     while run.samples < stop:
-        batch = draw_batch(volumes, options, run.samples)
+        batch = draw_batch(heads, options, run.samples)
         before = run.samples
         value = run.step(batch)
         if not math.isfinite(value):

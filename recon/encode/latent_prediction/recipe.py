@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
-from recon.encode.latent_prediction.pretraining import PretrainingOptions, PretrainingProgress, Run, pretrain
-from recon.encode.latent_prediction.volumes import Source, cached_volumes, find_sources, is_held_out
+from recon.encode.latent_prediction.options import PretrainingOptions
+from recon.encode.latent_prediction.pretraining import PretrainingProgress, Run, pretrain
+from recon.encode.latent_prediction.sampling import draw_batch
+from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
 
 
@@ -48,10 +50,11 @@ def pretrain_encoder(
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
     volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, say)
     run = Run(options, out, device)
-    finished = pretrain(run, volumes, report, stop_after)
+    heads = by_head(volumes)
+    finished = pretrain(run, heads, report, stop_after)
     persons = len({source.person for source in chosen})
     if finished:
-        batch_spread = dataclasses.asdict(run.spread(_monitor_batch(run, volumes)))
+        batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))
         facts: dict[str, Any] = {
             "licence": "Apache-2.0",
             "pretraining": dataclasses.asdict(options),
@@ -65,12 +68,6 @@ def pretrain_encoder(
         }
         save(out, run.teacher, facts, model_card(facts))
     return Pretrained(finished, run.samples, len(chosen), persons, len(held_out), run.loss)
-
-
-def _monitor_batch(run: Run, volumes: Any) -> Any:
-    from recon.encode.latent_prediction.pretraining import draw_batch
-
-    return draw_batch(volumes, run.options, 0)
 
 
 def _origins(sources: Sequence[Source]) -> list[dict[str, Any]]:

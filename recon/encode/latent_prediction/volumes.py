@@ -14,7 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
-from recon.encode.geometry import check_volume, cut, foreground_share, header_slice_axis, lattice_affine
+from recon.encode.geometry import (
+    check_volume,
+    cut,
+    foreground_share,
+    header_slice_axis,
+    lattice_affine,
+    single_slice_axis,
+)
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
     head_mask,
@@ -28,6 +35,7 @@ from recon.seeding import stream_seed
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
 VERSION = "recon-encoder-volume-1"
+CONTRASTS = ("", "T1", "T1POST", "T2", "PD", "FLAIR", "DWI")  # those of the simulator; the first stands for any other
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Source:
     person: str
     origin: str
     licence: str
+    scan: str = ""  # volumes of one scan show one head in several contrasts; empty: this volume stands alone
+    contrast: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +96,8 @@ def _from_manifest(folder: Path) -> list[Source]:
                 str(entry["group"]),
                 f"{entry['kind']}: {entry['source']}",
                 str(entry["licence"]),
+                f"{folder}/{entry['subject']}",
+                str(entry["contrast"]),
             )
             for entry in entries
         ]
@@ -102,9 +114,10 @@ def prepare_volume(source: Source, patch: int) -> TrainingVolume:
     """Read one volume and bring it onto the encoder's grid. Raises ReconError when it cannot be placed."""
     series = read_series(source.path)
     values = np.abs(series.values)
-    check_volume(values, series.affine, str(source.path))
+    check_volume(values, series.affine, str(source.path), least_slices=1)
     affine = np.asarray(series.affine, np.float64)
-    grid = encoder_grid(values, affine, header_slice_axis(affine).axis, patch, str(source.path))
+    axis = single_slice_axis(values.shape) or header_slice_axis(affine)
+    grid = encoder_grid(values, affine, axis.axis, patch, str(source.path))
     head = head_mask(grid.values)
     try:
         mapped = standardise(grid.values, intensity_map(grid.values, head))
@@ -157,13 +170,38 @@ class Tokens:
     positions: NDArray[np.float32]  # [token, 3] RAS mm from the middle of the tokens
 
 
-def cut_at(volume: TrainingVolume, patch: int, offset: tuple[int, int], mirror: bool, least_share: float) -> Tokens:
-    """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked."""
+def contrast_index(name: str) -> int:
+    """Number of a contrast; 0 for one that the simulator does not know."""
+    return CONTRASTS.index(name) if name in CONTRASTS else 0
+
+
+def by_head(volumes: Sequence[TrainingVolume]) -> list[list[TrainingVolume]]:
+    """Volumes that show one head in several contrasts on one grid belong together; the others stand alone."""
+    heads: dict[object, list[TrainingVolume]] = {}
+    for number, volume in enumerate(volumes):
+        scan = volume.source.scan
+        grid = (volume.values.shape, np.round(volume.affine, 3).tobytes())
+        heads.setdefault((scan, grid) if scan else number, []).append(volume)
+    return list(heads.values())
+
+
+def cut_at(
+    volume: TrainingVolume,
+    patch: int,
+    offset: tuple[int, int],
+    mirror: bool,
+    least_share: float,
+    head: NDArray[np.bool_] | None = None,
+) -> Tokens:
+    """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked.
+
+    ``head`` [depth, height, width] is the volume's own unless that of another contrast is given.
+    """
     down, across = offset
     _, height, width = volume.values.shape
     size = ((height - down) // patch * patch, (width - across) // patch * patch)
     window = (slice(None), slice(down, down + size[0]), slice(across, across + size[1]))
-    values, head = volume.values[window], volume.head[window]
+    values, head = volume.values[window], (volume.head if head is None else head)[window]
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([0.0, down, across])
     kept = foreground_share(head, (1, patch, patch)) >= least_share

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
+from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
 from recon.encode.interface import Encoder, Prepared
 from recon.encode.probes.labels import LabelTable
@@ -31,7 +32,7 @@ class Embeddings:
 
     encoder: str
     weights_hash: str
-    pooled: NDArray[np.float32]  # [volume, feature]
+    pooled: NDArray[np.float32]  # [volume, pooled feature]
     tokens: tuple[NDArray[np.float16], ...]  # each [token, feature]
     subjects: tuple[str, ...]  # hashes of the persons
     cases: tuple[str, ...]  # hashes of the cases
@@ -76,7 +77,7 @@ def embed_table(encoder: Encoder, table: LabelTable, say: Callable[[str], None] 
     for index, entry in enumerate(table.entries):
         series = read_series(entry.file)
         if entry.acceleration == 1:
-            check_volume(series.values, series.affine, str(entry.file))
+            check_volume(series.values, series.affine, str(entry.file), find_row(encoder.name).least_slices)
             prepared: Prepared = encoder.prepare(series.values, series.affine)
             references[entry.case] = (series, prepared.lock)
         else:
