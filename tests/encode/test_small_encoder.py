@@ -222,6 +222,60 @@ def test_the_teacher_sees_another_contrast_of_the_same_tokens(heads: Path, tmp_p
     assert contrast_index("perfusion") == 0
 
 
+@pytest.fixture
+def simulated(heads: Path, tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A folder as ``recon simulate`` leaves it: one head in two contrasts with its lesion mask."""
+    folder = tmp_path / "simulated"
+    folder.mkdir()
+    head = make_head()
+    lesion = np.zeros(head.shape, np.float32)
+    lesion[24:40, 40:56, 5:7] = 1
+    for name, values in (("T1", head), ("FLAIR", head + 0.5 * lesion), ("lesion", lesion)):
+        save_nifti(folder / f"one_{name}.nii.gz", values.astype(np.float32))
+    common = {"subject": "one", "group": "person", "kind": "simulated", "source": "made here", "licence": "none"}
+    scans = [
+        {**common, "file": f"one_{name}.nii.gz", "contrast": name, "lesion_file": "one_lesion.nii.gz"}
+        for name in ("T1", "FLAIR")
+    ]
+    (folder / "manifest.json").write_text(json.dumps({"scans": scans}))
+    return folder, lesion
+
+
+def test_tokens_know_their_share_of_the_simulated_lesion(simulated: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    folder, lesion = simulated
+    for _ in range(2):  # prepared, then from the cache
+        volumes = cached_volumes(find_sources([folder]), tmp_path / "cache", 8)
+        tokens = cut_at(volumes[0], 8, (0, 0), False, 0.5)
+        voxels = float(tokens.lesion.sum()) * 64
+        assert voxels == pytest.approx(lesion.sum(), rel=0.02)
+        assert tokens.lesion.max() == pytest.approx(1, abs=1e-3)
+        assert len(by_head(volumes)) == 1
+    plain = cut_at(replace(volumes[0], lesion=None), 8, (0, 0), False, 0.5)
+    assert np.isnan(plain.lesion).all()
+    (folder / "manifest.json").write_text((folder / "manifest.json").read_text().replace("one_lesion", "lost"))
+    with pytest.raises(ReconError, match=r"lost.nii.gz"):
+        cached_volumes(find_sources([folder]), tmp_path / "cache", 8)
+
+
+def test_the_lesion_term_teaches_where_lesions_are(simulated: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    heads = by_head(cached_volumes(find_sources([simulated[0]]), tmp_path, 8))
+    common = {"network": NetworkOptions(width=16, depth=1, heads=2), "tokens": 60, "batch": 8, "target_layers": 1}
+    separation = {}
+    for weight in (0.0, 5.0):
+        options = PretrainingOptions(
+            **common, lesion_weight=weight, samples=400, learning_rate=1e-2, warmup_fraction=0, noise=0
+        )
+        run, batch = Run(options, tmp_path), draw_batch(heads, options, 0)
+        assert (batch.lesion > 0.5).any()
+        for _ in range(30):
+            run.step(batch)
+        with torch.no_grad():
+            found = run.lesion_head(run.student(batch.patches, batch.positions))[..., 0]
+        separation[weight] = float(found[batch.lesion > 0.5].mean() - found[batch.lesion == 0].mean())
+    assert separation[5.0] > 2
+    assert separation[5.0] > 2 * abs(separation[0.0])
+
+
 def test_held_out_persons_are_about_the_fraction() -> None:
     share = np.mean([is_held_out(f"person-{index}", 0.3, 0) for index in range(2000)])
     assert share == pytest.approx(0.3, abs=0.04)

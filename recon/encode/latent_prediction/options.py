@@ -25,6 +25,7 @@ class PretrainingOptions:
     weight_decay: float = 0.05
     variance_weight: float = 1.0  # a above
     covariance_weight: float = 0.04  # b above
+    lesion_weight: float = 0.0  # of the share of lesion in every token, where the simulator wrote it; 0: no labels
     gradient_norm: float = 1.0
     average_start: float = 0.99  # of the teacher's moving average, a step; rises linearly to average_end
     average_end: float = 0.998
@@ -42,10 +43,10 @@ class PretrainingOptions:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
         if not 0 < self.hidden_fraction < 1 or round(self.tokens * (1 - self.hidden_fraction)) < 1:
             raise ValueError(f"hidden_fraction {self.hidden_fraction} of {self.tokens} tokens leaves none to see")
-        if not 0 <= self.other_contrast <= 1 or self.seen_weight < 0:
-            raise ValueError(
-                f"other_contrast {self.other_contrast} must lie in [0, 1], seen_weight {self.seen_weight} not below 0"
-            )
+        if not 0 <= self.other_contrast <= 1:
+            raise ValueError(f"other_contrast {self.other_contrast} must lie in [0, 1]")
+        if min(self.seen_weight, self.lesion_weight) < 0:
+            raise ValueError(f"seen_weight {self.seen_weight} and lesion_weight {self.lesion_weight} are not negative")
         if not 0 <= self.held_out_fraction < 1:
             raise ValueError(f"held_out_fraction {self.held_out_fraction} must lie in [0, 1)")
         if not 1 <= self.target_layers <= self.network.depth:

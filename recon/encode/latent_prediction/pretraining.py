@@ -1,10 +1,15 @@
 """Pre-training by masked prediction in latent space: a student sees 15 % of a piece of head and predicts the rest.
 
-    L = mean over hidden tokens of smooth_l1( predictor(student(visible), positions), layer_norm(teacher(all)) )
+    L = mean over hidden tokens of smooth_l1( predictor(student(visible), positions, c), layer_norm(teacher(all of c)) )
+        + w times the same mean over the visible tokens
         + a mean_j max(0, 1 - std_j) + b / d sum_{j != k} cov_jk^2        of the student's visible tokens
+        + m mean over tokens of cross_entropy( linear(student(all)), share of simulated lesion )
 
-The last two terms keep features from collapsing into a few directions (VICReg, Bardes et al., ICLR 2022; in latent
-prediction: Mo and Tong, NeurIPS 2024): on short runs the moving average alone does not.
+c is the contrast that the teacher sees: mostly another one of the same head than the student's, so what is predicted is
+tissue rather than the grey of a patch, and noise cannot be. The last term (``lesion_weight``) uses what the simulator
+wrote; with a weight of 0 there are no labels. The two before it keep features from collapsing into a few directions
+(VICReg, Bardes et al., ICLR 2022; in latent prediction: Mo and Tong, NeurIPS 2024): on short runs the moving average
+alone does not.
 The teacher is an exponential moving average of the student and sees everything (I-JEPA, Assran et al., CVPR 2023;
 volumes: Vol-JEPA in arXiv 2511.18640; targets averaged over the last layers: data2vec, Baevski et al., ICML 2022).
 Lengths are counted in samples; every draw depends on the seed and the number of the sample, so a run that was
@@ -108,9 +113,13 @@ class Run:
         self.predictor = Predictor(options)
         draw_weights(self.predictor, torch_generator(options.seed, "predictor"))
         self.predictor.to(device)
+        self.lesion_head = nn.Linear(options.network.width, 1)
+        draw_weights(self.lesion_head, torch_generator(options.seed, "lesion-head"))
+        self.lesion_head.to(device)
         self.parameters: dict[str, nn.Parameter] = {
             **{f"student/{name}": parameter for name, parameter in self.student.named_parameters()},
             **{f"predictor/{name}": parameter for name, parameter in self.predictor.named_parameters()},
+            **{f"lesion_head/{name}": parameter for name, parameter in self.lesion_head.named_parameters()},
         }
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
@@ -137,6 +146,13 @@ class Run:
         loss = error[count:].mean() + options.seen_weight * error[:count].mean()
         variance, covariance = spread_penalties(features.flatten(0, 1))
         loss = loss + options.variance_weight * variance + options.covariance_weight * covariance
+        known = torch.isfinite(batch.lesion)
+        if options.lesion_weight and bool(known.any()):
+            whole = self.student(batch.patches, batch.positions)
+            found = self.lesion_head(whole)[..., 0][known]
+            loss = loss + options.lesion_weight * functional.binary_cross_entropy_with_logits(
+                found, batch.lesion[known]
+            )
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)

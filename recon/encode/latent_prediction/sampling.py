@@ -30,6 +30,7 @@ class Batch:
     positions: Tensor  # [batch, token, 3] mm
     visible: Tensor  # [batch, visible] int64
     hidden: Tensor  # [batch, hidden] int64
+    lesion: Tensor  # [batch, token] share of lesion in every token; NaN where it is not known
 
     def to(self, device: str) -> "Batch":
         """The same on a device."""
@@ -78,4 +79,7 @@ def _draw_piece(
     patches = patches + level * generator.standard_normal(patches.shape, dtype=np.float32)
     positions = seen.positions[piece]
     split = hide_blocks(positions, options.hidden_fraction, options.block, generator)
-    return patches, taught.patches[piece], np.asarray(contrast), positions, split.visible, split.hidden
+    return (
+        *(patches, taught.patches[piece], np.asarray(contrast), positions),
+        *(split.visible, split.hidden, seen.lesion[piece]),
+    )
