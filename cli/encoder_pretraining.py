@@ -58,7 +58,8 @@ def pretrain(
     if threads:
         torch.set_num_threads(threads)
     started = time.monotonic()
-    with _Bar(options.samples) as bar:
+    total = options.samples * options.cycles
+    with _Bar(total) as bar:
         outcome = pretrain_encoder(
             options,
             data,
@@ -84,7 +85,7 @@ def pretrain(
         f"{outcome.held_out_persons} held out; loss {outcome.loss:.4f}"
     )
     if not outcome.finished:
-        line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
+        line = f"{out}: stopped after {outcome.samples} of {total} samples; the same command continues"
     emit(result, [line], as_json)
 
 

@@ -75,9 +75,8 @@ def main() -> None:
         texts = [f"{column.value:.3f} ({column.low:.3f} to {column.high:.3f})" for column in columns]
         print(f"{path.stem:<24}" + "".join(f"{text:>26}" for text in texts))
     for name, column in zip(("AUC", "accuracy"), intervals[-2:], strict=True):
-        print(
-            f"paired difference to the mean control, {name}: {column.value:+.3f} ({column.low:+.3f} to {column.high:+.3f})"
-        )
+        interval = f"{column.value:+.3f} ({column.low:+.3f} to {column.high:+.3f})"
+        print(f"paired difference to the mean control, {name}: {interval}")
 
 
 if __name__ == "__main__":

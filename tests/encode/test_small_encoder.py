@@ -21,7 +21,7 @@ from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
 from recon.encode.latent_prediction.network import NetworkOptions, position_code, random_network
 from recon.encode.latent_prediction.options import PretrainingOptions
 from recon.encode.latent_prediction.preparation import prepare_small
-from recon.encode.latent_prediction.pretraining import Run, teacher_targets
+from recon.encode.latent_prediction.pretraining import Run, learning_rate_at, teacher_targets
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import (
     CONTRASTS,
@@ -167,6 +167,15 @@ def test_targets_are_layer_normed() -> None:
     targets = teacher_targets(layers, 2)
     assert torch.allclose(targets.mean(-1), torch.zeros(2, 5), atol=1e-5)
     assert torch.allclose(targets.var(-1, unbiased=False), torch.ones(2, 5), atol=1e-3)
+
+
+def test_every_cycle_has_its_own_learning_rates() -> None:
+    options = PretrainingOptions(samples=1000, cycles=3, learning_rate=0.1, warmup_fraction=0.1)
+    rates = [learning_rate_at(options, samples) for samples in range(1, 3001)]
+    assert rates[:1000] == rates[1000:2000] == rates[2000:]
+    assert rates[99] == pytest.approx(0.1)
+    assert rates[999] == pytest.approx(0.001)
+    assert rates[549] == pytest.approx(0.0505, rel=1e-3)
 
 
 def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:

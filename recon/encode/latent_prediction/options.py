@@ -7,10 +7,11 @@ from recon.encode.latent_prediction.network import NetworkOptions
 
 @dataclass(frozen=True)
 class PretrainingOptions:
-    """One pre-training run. ``samples`` is its length; fractions are of that length."""
+    """One pre-training run of ``cycles`` times ``samples``; fractions are of a cycle."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
-    samples: int = 8_000
+    samples: int = 8_000  # of one cycle
+    cycles: int = 1  # learning rate and average start over (Loshchilov and Hutter, ICLR 2017); more continue a run
     batch: int = 16
     tokens: int = 96  # of the piece of head that makes a sample
     hidden_fraction: float = 0.85
@@ -39,6 +40,8 @@ class PretrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.cycles < 1:
+            raise ValueError(f"cycles {self.cycles} must be at least 1")
         if self.samples < self.batch or self.batch < 1:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
         if not 0 < self.hidden_fraction < 1 or round(self.tokens * (1 - self.hidden_fraction)) < 1:

@@ -158,8 +158,8 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
         self.optimiser.step()
         self.samples += options.batch
-        done = self.samples / options.samples
-        keep = options.average_start + (options.average_end - options.average_start) * min(1.0, done)
+        done = within_cycle(options, self.samples) / options.samples
+        keep = options.average_start + (options.average_end - options.average_start) * done
         with torch.no_grad():
             for average, parameter in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 average.lerp_(parameter, 1 - keep)
@@ -223,8 +223,14 @@ class Run:
         return True
 
 
+def within_cycle(options: PretrainingOptions, samples: int) -> int:
+    """How far the cycle is, 1 to ``options.samples``, when so many samples of the run were seen."""
+    return (samples - 1) % options.samples + 1
+
+
 def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
-    """Linear warm-up, then half a cosine to a hundredth."""
+    """In every cycle: linear warm-up, then half a cosine to a hundredth."""
+    samples = within_cycle(options, samples)
     warm = options.warmup_fraction * options.samples
     if samples < warm:
         return options.learning_rate * samples / warm
@@ -243,9 +249,10 @@ def pretrain(
     Raises ReconError when the loss is not finite or the tokens collapse; the last good state stays on disk.
     """
     options = run.options
+    total = options.samples * options.cycles
     if run.load():
-        report(PretrainingProgress(run.samples, options.samples, run.loss, event="continuing"))
-    last = options.samples // options.batch * options.batch
+        report(PretrainingProgress(run.samples, total, run.loss, event="continuing"))
+    last = total // options.batch * options.batch
     stop = last if stop_after is None else min(last, stop_after)
     while run.samples < stop:
         batch = draw_batch(heads, options, run.samples)
@@ -263,13 +270,13 @@ def pretrain(
         if ended or before // options.checkpoint_samples != run.samples // options.checkpoint_samples:
             run.save()
             event = "state saved"
-        report(PretrainingProgress(run.samples, options.samples, run.loss, spread, event))
+        report(PretrainingProgress(run.samples, total, run.loss, spread, event))
     return run.samples >= last
 
 
 def _fingerprint(options: PretrainingOptions) -> str:
     """What must be equal for a run to be continued."""
     values = dataclasses.asdict(options)
-    for key in ("monitor_samples", "checkpoint_samples", "least_rank", "least_deviation"):
+    for key in ("cycles", "monitor_samples", "checkpoint_samples", "least_rank", "least_deviation"):
         values.pop(key)
     return json.dumps(values, sort_keys=True)
