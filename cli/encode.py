@@ -360,10 +360,11 @@ def dx(
 def _load(name: str | None, weights: Path | None, random_seed: int | None, device: str, precision: str) -> "Encoder":
     from recon.encode.encoders import choose_encoder, load_encoder
 
+    chosen = choose_encoder(name)
+    loaded = load_encoder(chosen, weights, device=device, random_seed=random_seed, precision=precision)
     if random_seed is not None:
         note(f"random weights (seed {random_seed}): the figures describe no trained encoder")
-    chosen = choose_encoder(name)
-    return load_encoder(chosen, weights, device=device, random_seed=random_seed, precision=precision)
+    return loaded
 
 
 def _read(path: Path, edges: tuple[float, float, float] | None, encoder: str | None) -> "Series":

@@ -58,7 +58,9 @@ class BrainIAC:
             mean, deviation = float(values[foreground].mean()), float(values[foreground].std())
             if not deviation > 0:
                 raise ReconError("volume: its nonzero voxels all have the same value; there is nothing to encode")
-            lock = place.lock(self.name, Grid(values, grid_affine), foreground, (mean, mean + deviation))
+            lock = place.lock(
+                self.name, Grid(values.astype(np.float32), grid_affine), foreground, (mean, mean + deviation)
+            )
         mean, top = lock.intensity
         standardised = np.where(lock.foreground, (values - mean) / (top - mean), 0.0)
         kept = foreground_share(lock.foreground, PATCH) > 0

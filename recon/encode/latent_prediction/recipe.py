@@ -81,6 +81,8 @@ def _origins(sources: Sequence[Source]) -> list[dict[str, Any]]:
 def model_card(facts: dict[str, Any]) -> str:
     """The README of an encoder's folder, as far as the run itself knows."""
     options = facts["pretraining"]
+    masks = f"the simulator's lesion masks, token by token (weight {options['lesion_weight']:g})"
+    labels = masks if options["lesion_weight"] else "none"
     lines = [
         "# Small MR encoder, pre-trained by masked prediction in latent space",
         "",
@@ -90,6 +92,7 @@ def model_card(facts: dict[str, Any]) -> str:
         "|---|---|",
         f"| pre-training | {facts['samples']:,} samples of {options['tokens']} tokens, "
         f"{options['hidden_fraction']:.0%} hidden |",
+        f"| labels | {labels} |",
         f"| data | {facts['volumes']} volumes of {facts['persons']} persons; "
         f"{facts['held_out_persons']} persons held out |",
         f"| effective rank of the tokens | {facts['effective_rank']:.1f} of {options['network']['width']} |",

@@ -174,8 +174,8 @@ def _read(path: Path, source: Source) -> TrainingVolume:
     try:
         with safe_open(path, "np") as file:
             lesion = None if source.lesion is None else file.get_tensor("lesion")
-            parts = (file.get_tensor(name) for name in ("values", "head", "affine"))
-            return TrainingVolume(source, *parts, lesion)
+            values, head, affine = (file.get_tensor(name) for name in ("values", "head", "affine"))
+            return TrainingVolume(source, values, head, affine, lesion)
     except Exception as error:
         raise ReconError(f"{path}: damaged cache ({type(error).__name__}); delete it, it is made again") from error
 

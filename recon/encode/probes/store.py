@@ -110,8 +110,15 @@ def embed_with_each(
     labels = {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names}
     return [
         Embeddings(
-            *(encoder.name, encoder.weights_hash, np.stack(pooled[number]).astype(np.float32), tuple(tokens[number])),
-            *(subjects, cases, accelerations, splits, labels),
+            encoder.name,
+            encoder.weights_hash,
+            np.stack(pooled[number]).astype(np.float32),
+            tuple(tokens[number]),
+            subjects,
+            cases,
+            accelerations,
+            splits,
+            labels,
         )
         for number, encoder in enumerate(encoders)
     ]
