@@ -32,7 +32,8 @@ ENCODERS: tuple[EncoderRow, ...] = (
     EncoderRow(
         name="recon-small",
         module="recon.encode.latent_prediction.encoder",
-        architecture="transformer over slices, 0.6 M parameters, pre-trained here by masked prediction in latent space",
+        architecture="transformer over slices, 0.6 M parameters, pre-trained here by masked prediction in latent space "
+        "and on simulated lesion masks",
         token="8 x 8 mm of one slice (slices at least 4 mm apart)",
         licence="Apache-2.0",
         obtain="comes with recon; another of 'recon encode pretrain' with --weights FOLDER",
