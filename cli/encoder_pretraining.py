@@ -38,7 +38,7 @@ def pretrain(
     dry_run: Annotated[int, typer.Option(min=0, help="Stop after this many steps; the same command continues.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Pre-train a small encoder by masked prediction in latent space, across contrasts of a head where there are.
+    """Pre-train a small encoder by masked prediction in latent space, across the contrasts of one head.
 
     No labels are used but the lesion masks of 'recon simulate', and those not where the recipe's lesion_weight is 0.
 
