@@ -1,7 +1,8 @@
 """Commands on priors: prepare, pretrain."""
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -85,7 +86,7 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     dry_run: Annotated[
-        int, typer.Option(min=0, help="Stop after this many steps and report the time a step takes.")
+        int, typer.Option(min=0, help="Stop after this many steps; report weights, time a step and peak memory.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -94,7 +95,6 @@ def pretrain(
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
     import os
-    import time
 
     from recon.configuration import load_config
     from recon.prior.dataset import open_folder
@@ -111,13 +111,48 @@ def pretrain(
     seconds = time.monotonic() - started
     if int(os.environ.get("RANK", "0")) != 0:
         return  # under accelerate launch one process speaks
-    if facts is None:
+    if facts is None and dry_run:
+        result, lines = _dry_run(out, options, bar, seconds)
+    elif facts is None:
         result = {"output": out, "images": bar.seen, "seconds": seconds, "finished": False}
         lines = [f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
     else:
         result = {"output": out, "images": facts.images_seen, "seconds": seconds, "finished": True}
         lines = [f"prior trained on {facts.images_seen} images: {out}"]
     emit(result, lines, as_json)
+
+
+def _dry_run(out: str, options: Any, bar: "TrainingBar", seconds: float) -> tuple[dict[str, Any], list[str]]:
+    """What a few steps tell about the whole: weights, seconds a step after the first, peak memory."""
+    import torch
+
+    from recon.prior.denoiser import parameter_count
+
+    parameters, memory = parameter_count(options.network), _peak_memory()
+    result: dict[str, Any] = {
+        "output": out, "images": bar.seen, "seconds": seconds, "finished": False, "parameters": parameters,
+        "seconds_per_step": bar.seconds_per_step, "peak_memory_bytes": memory,
+    }  # fmt: skip
+    step = "" if bar.seconds_per_step is None else f", {bar.seconds_per_step:.2f} s a step of {options.batch} images"
+    line = f"{parameters / 1e6:.1f} M parameters{step}"
+    if memory is not None:
+        line += f", {memory / 1e9:.2f} GB of memory at the peak"
+    if torch.cuda.is_available():
+        result["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        line += f", {result['peak_device_memory_bytes'] / 1e9:.2f} GB on the device"
+    return result, [line, f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
+
+
+def _peak_memory() -> int | None:
+    """Bytes of this process at their peak; None on a system that does not tell."""
+    import sys
+
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class TrainingBar:
@@ -131,6 +166,12 @@ class TrainingBar:
         interval = 0.5 if sys.stderr.isatty() else 60.0
         self._bar = tqdm(total=total, unit="image", desc="training", mininterval=interval, dynamic_ncols=True)
         self.seen = 0
+        self._times: list[float] = []
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Mean over the steps after the first, which also starts everything; None for fewer than two."""
+        return (self._times[-1] - self._times[0]) / (len(self._times) - 1) if len(self._times) > 1 else None
 
     def __enter__(self) -> "TrainingBar":
         return self
@@ -139,6 +180,8 @@ class TrainingBar:
         self._bar.close()
 
     def show(self, progress: "Progress") -> None:
+        if progress.images > self.seen:
+            self._times.append(time.monotonic())
         self._bar.update(progress.images - self._bar.n)
         self._bar.set_postfix_str(f"epoch {progress.epochs:.1f}, loss {progress.loss:.4f}", refresh=False)
         self.seen = progress.images

@@ -146,7 +146,7 @@ def _load_prior(folder: str | None, device: str) -> Any:
 def _line(entry: dict[str, Any]) -> str:
     if entry["kept"]:
         return f"{entry['output']}: kept"
-    text = f"{entry['output']}: R = {entry['acceleration']:.2f}, {entry['seconds']:.1f} s"
+    text = f"{entry['output']}: R = {entry['acceleration']:.2f}, {entry['seconds']:.1f} s{_shares(entry['stages'])}"
     if "chi2" in entry:
         text += (
             f", chi2 {entry['chi2']:.3f} (expected 1), noise raised {entry['noise_inflation']:.2f}x, "
@@ -157,3 +157,14 @@ def _line(entry: dict[str, Any]) -> str:
                 f", averaging gain {entry['averaging_gain_db']:.2f} dB (law {entry['averaging_gain_expected_db']:.2f})"
             )
     return text + (f"; {len(entry['warnings'])} warning(s)" if entry["warnings"] else "; no warnings")
+
+
+def _shares(stages: dict[str, float]) -> str:
+    """Where the time of a sampling run went, in per cent."""
+    if "network" not in stages:
+        return ""
+    consistency = stages["solver set-up"] + stages["data consistency"]
+    shares = {"network": stages["network"], "data consistency": consistency}
+    shares["everything else"] = stages["total"] - sum(shares.values())
+    percent = [f"{name} {100 * value / stages['total']:.0f} %" for name, value in shares.items()]
+    return f" ({', '.join(percent)})"

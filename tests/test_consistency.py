@@ -11,6 +11,7 @@ from torch import Tensor
 from recon.acquisition import sense
 from recon.acquisition.problem import Problem
 from recon.posterior.iterative import conjugate_gradients, iterative_system
+from recon.posterior.noise import Noise
 from recon.posterior.rows import row_system
 from recon.posterior.system import System, system_of
 
@@ -57,9 +58,9 @@ def relative(left: Tensor, right: Tensor) -> float:
 @pytest.mark.parametrize("sets", [1, 2])
 @pytest.mark.parametrize("r2", [1e-3, 0.25])
 def test_the_row_solver_agrees_with_converged_conjugate_gradients(sets: int, r2: float) -> None:
-    problem, _ = small_problem(size=20, sets=sets)
+    problem, _ = small_problem(size=24, sets=sets)
     double = in_double(problem)
-    guess = complex_normal(torch.Generator().manual_seed(3), 1, 2, sets, 20, 20).to(torch.complex128)
+    guess = complex_normal(torch.Generator().manual_seed(3), 1, 2, sets, 24, 24).to(torch.complex128)
     weight = float(double.sigma) ** 2 / r2
     maps = double.maps.unsqueeze(1)
     right = sense.adjoint(double.kspace.unsqueeze(1), maps, double.mask) + weight * guess
@@ -71,6 +72,7 @@ def test_the_row_solver_agrees_with_converged_conjugate_gradients(sets: int, r2:
     assert relative(exact, solved) < 1e-8
     single = row_system(problem).mean(guess.to(torch.complex64), torch.full((1,), r2))
     assert relative(single, solved) < 1e-5
+    assert len(row_system(problem).modes.blocks) > 1  # rows of several widths, and of none
     iterative = iterative_system(problem).mean(guess.to(torch.complex64), torch.full((1,), r2))
     assert relative(iterative, solved) < 1e-3  # its documented tolerance of 1e-4 on the residual
 
@@ -101,6 +103,16 @@ def test_conditional_draws_have_the_right_mean_and_covariance(solver: str, weigh
     assert float((found - wanted).norm() / wanted.norm()) < 0.1
     assert float(found.diagonal().real.sum() / trace) == pytest.approx(1, abs=0.02)
     assert float((gap.mT @ gap / count).norm() / (2 * wanted.norm())) < 0.1  # circular: E[z z^T] = 0
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_a_draw_alone_is_the_draw_beside_the_mean(dimensions: int) -> None:
+    """The same numbers of the same streams, from one solution instead of two."""
+    problem, image = small_problem(dimensions=dimensions, slices=2)
+    system, r2, guess = system_of(problem), torch.tensor([0.05, 0.3]), image.unsqueeze(1).expand(-1, 3, -1, -1, -1)
+    beside, alone = (Noise(0, "draw", [0, 1], [0, 1, 2]) for _ in range(2))
+    difference = relative(system.draw(guess, r2, alone), system.condition(guess, r2, beside)[1])
+    assert difference < (1e-6 if dimensions == 1 else 1e-3)  # conjugate gradients: their tolerance, twice
 
 
 @pytest.mark.parametrize(("dimensions", "sets"), [(1, 1), (1, 2), (2, 1), (2, 2)])

@@ -19,10 +19,10 @@ def test_quick_form_finishes_and_answers_every_question(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(results["answers"]) == 7
+    assert len(results["answers"]) == 8
     assert set(results["nrmse"]) == {"2", "4"}
     for by in results["nrmse"].values():
-        assert set(by) == set("0123456")
+        assert set(by) == {*"0123456", "5b"}
         assert all(entry["low"] < entry["mean"] < entry["high"] and 0 < entry["mean"] < 2 for entry in by.values())
     text = (tmp_path / "out" / "REPORT.md").read_text()
     assert all(entry["measured"] in text for entry in results["answers"])

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from recon.acquisition import espirit
 from recon.acquisition.problem import Problem, Receiver, calibrate
-from recon.posterior import iterative
+from recon.posterior import iterative, row_modes
 from recon.posterior.iterative import iterative_system
 from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import noisy_dds
@@ -88,8 +88,13 @@ def test_the_mode_finds_what_it_is_meant_to_find(fake: FakeTensorMode) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["noisy-dds", "pula"])
-def test_samplers_stay_on_the_device_and_never_wait(sampler: str, denoiser: Denoiser, fake: FakeTensorMode) -> None:
-    """Set-up and the whole loop: no copy to the host, no value read."""
+def test_samplers_stay_on_the_device_and_never_wait(
+    sampler: str, denoiser: Denoiser, fake: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set-up and the whole loop: no copy to the host, and but for the support of the rows no value read."""
+    rows = list(range(SLICES * ROWS))
+    supports = [(12, rows[:20], [10] * 20), (16, rows[20:40], [16] * 20)]
+    monkeypatch.setattr(row_modes, "_widths", lambda _: supports)
     problem, prior, noise = fake_problem(1), on_the_device(denoiser), FakeNoise(3)
     network = prior_denoise(prior, 1, Stopwatch())
     schedule = Schedule(1.0, 3)

@@ -22,7 +22,7 @@ from recon.configuration import load_config
 from recon.errors import ReconError
 from recon.prior.augmentation import AugmentationOptions, augment
 from recon.prior.dataset import PREPARED_FORMAT, Batches, open_folder, split_by_subject
-from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, build_network
+from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, parameter_count
 from recon.prior.store import WEIGHTS, assign_slots, interpolate_r2, load_prior
 from recon.prior.training import Progress, Run, TrainingOptions, learning_rate_at, pretrain
 
@@ -206,9 +206,7 @@ def test_nothing_is_ever_unpickled() -> None:
 def test_the_recipe_of_the_paper_has_its_size() -> None:
     """About 65 M parameters with attention at 10 to 20 pixels a side of a 320x320 image."""
     options = load_config(TrainingOptions, "fastmri-brain")
-    with torch.device("meta"):
-        network = build_network(options.network)
-    parameters = sum(p.numel() for p in network.parameters())
+    parameters = parameter_count(options.network)
     assert 60e6 < parameters < 70e6, f"{parameters:,}"
     sides = [320 / options.network.unshuffle / 2**level for level in options.network.attention]
     assert any(10 <= side <= 20 for side in sides), sides
@@ -224,7 +222,13 @@ def test_two_steps_of_the_recipe_of_the_paper(tmp_path: Path) -> None:
     words += ["--batch", "1", "--images", "1000", "--dry-run", "2", "--device", "cpu", "--json"]
     done = subprocess.run([sys.executable, "-m", "cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["images"] == 2
+    found = json.loads(done.stdout)
+    assert found["images"] == 2
+    assert 60e6 < found["parameters"] < 70e6
+    assert found["seconds_per_step"] > 0
+    assert (
+        found["peak_memory_bytes"] > 18 * found["parameters"]
+    )  # weights, gradients, two moments, average: 4 bytes each
 
 
 CONFIG = """

@@ -1,6 +1,5 @@
 """``recon reconstruct``: what it writes, what it keeps, what it refuses, and how a cohort is split."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,20 +148,18 @@ def test_two_processes_give_the_bits_of_one(run_cli, prior, fast, tmp_path):
         (cohort / f"{name}.h5").write_bytes(fast.read_bytes())
     words = [str(w) for w in ("reconstruct", cohort, "--prior", prior, *FAST, "--threads", 1, "--out")]
     assert run_cli(*words, tmp_path / "one").code == 0
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "cli", *words, str(tmp_path / "two")],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
-            cwd=Path(__file__).parents[1],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "-m", "cli"]
+    done = subprocess.run(
+        [sys.executable, *launch, *words, str(tmp_path / "two"), "--json"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"network_calls"') == 2  # either process made one scan
+    assert done.stdout.count('"kept"') == 2
     for name in ("a", "b"):
         one, two = read_result(tmp_path / "one" / f"{name}.h5"), read_result(tmp_path / "two" / f"{name}.h5")
         np.testing.assert_array_equal(one.reconstruction, two.reconstruction)

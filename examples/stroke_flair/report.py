@@ -93,7 +93,7 @@ def _answers(
             "met": ratio <= 0.05,
         }
     ]
-    for other in ("5", "6"):
+    for other in ("5", "5b", "6"):
         gain = _paired(scores["4"], scores[other])
         answers.append(
             {
@@ -205,6 +205,7 @@ def _text(
         if not cohorts["same_heads"]
         else "one built-in head in many shapes, in training and testing alike"
     )
+    lengths = sorted({n for _, n in points})
     lines = [
         "# Fine-tuning on few FLAIR patients, in miniature",
         "",
@@ -213,7 +214,8 @@ def _text(
         f"Pre-training: {experiment.pretraining_subjects} subjects in {', '.join(experiment.pretraining_contrasts)}; "
         f"full FLAIR: {experiment.full_subjects} scans; small cohort: {experiment.small_subjects}; "
         f"test: {experiment.test_subjects}. "
-        f"Every training from scratch saw {experiment.training.images} images.",
+        f"Every training from scratch saw {experiment.training.images} images, but 5b only as many as the longest "
+        f"fine-tuning, {max(lengths)}.",
         "",
         "## What was asked, and measured",
         "",
@@ -236,7 +238,6 @@ def _text(
             entry = _interval(np.array(list(by[name].values())))
             cells.append(f"{entry['mean']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]")
         lines.append(f"| {name}: {strategies[name]} | " + " | ".join(cells) + " |")
-    lengths = sorted({n for _, n in points})
     lines += [
         "",
         f"## Rate and length: NRMSE of test subjects at R = {experiment.search.acceleration:g}",

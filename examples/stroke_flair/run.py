@@ -6,7 +6,7 @@ Stages run in order and keep what they finished: the same command continues afte
 simulated or semi-synthetic (real heads and lesion shapes from RECON_SHARED_DATA where present).
 
     simulate   cohorts of raw scans         prepare    training images
-    pretrain   the six strategies' priors   finetune   strategies 2 and 4, chosen automatically
+    pretrain   the strategies' priors   finetune   strategies 2 and 4, chosen automatically
     grid       rate x length on TEST        evaluate   NRMSE of all strategies on TEST
     report     REPORT.md, figures
 """
@@ -37,6 +37,7 @@ STRATEGIES = {
     "3": "full FLAIR alone",
     "4": "pre-training, fine-tuned on the small FLAIR cohort (the proposal)",
     "5": "the small FLAIR cohort alone",
+    "5b": "the small FLAIR cohort alone, no longer than the longest fine-tuning",
     "6": "joint training with the small FLAIR cohort",
     "0": "pre-training without fine-tuning",
 }
@@ -190,12 +191,15 @@ def prepared(work: Work, name: str) -> list[Any]:
 
 
 def pretrain(work: Work) -> None:
-    """The pre-trained prior and strategies 1, 3, 5 and 6, all of the same length and rate."""
+    """The pre-trained prior and strategies 1, 3, 5 and 6, all of the same length and rate; 5b is as 5 but short."""
     from recon.prior.training import pretrain as train
 
+    training = work.experiment.training
+    short = dataclasses.replace(training, images=round(max(work.experiment.search.lengths) * training.images))
+
     parts = {
-        "0": ("pretraining",), "1": ("pretraining", "flair"), "3": ("flair",), "5": ("small",),
-        "6": ("pretraining", "small"),
+        "0": ("pretraining",), "5": ("small",), "5b": ("small",), "3": ("flair",), "6": ("pretraining", "small"),
+        "1": ("pretraining", "flair"),
     }  # fmt: skip
     for strategy, names in parts.items():
         out = work.path("priors", strategy)
@@ -203,7 +207,7 @@ def pretrain(work: Work) -> None:
             continue
         say(f"strategy {strategy}: {STRATEGIES[strategy]}")
         scans = [scan for name in names for scan in prepared(work, name)]
-        train(work.experiment.training, scans, out, progress(f"strategy {strategy}"), device="cpu")
+        train(short if strategy == "5b" else training, scans, out, progress(f"strategy {strategy}"), device="cpu")
 
 
 def progress(name: str) -> Callable[[Any], None]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from recon.acquisition.coils import apply_coil_matrix, compression_matrix
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
+from recon.acquisition.guard import Guard, pad, stretch, unpad
 from recon.acquisition.masks import SMALLEST_CALIBRATION
 from recon.acquisition.noise import (
     Noise,
@@ -54,7 +55,11 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Problem:
-    """A batch of slices ready to be reconstructed; see the module's docstring for shapes and units."""
+    """A batch of slices ready to be reconstructed; see the module's docstring for shapes and units.
+
+    With a ``guard`` band (samples at each end of readout and phase, see ``recon.acquisition.guard``) kspace, mask, maps
+    and images are those of the larger grid; what is shown is not.
+    """
 
     slices: tuple[int, ...]
     kspace: Tensor  # [slice, coil, readout, phase], zero where not acquired
@@ -64,19 +69,33 @@ class Problem:
     sigma: Tensor  # [slice]: noise standard deviation per real component of ``kspace``
     unmixing: Tensor  # [coil of the file, coil]
     crop: tuple[slice, slice]  # readout, phase: what of the image is shown
+    guard: Guard = (0, 0)
+
+    @property
+    def stretch(self) -> float:
+        """By what kspace and ``sigma`` were multiplied for the grid with the guard band."""
+        sizes = zip(self.kspace.shape[-2:], self.guard, strict=True)
+        return stretch([size - 2 * width for size, width in sizes], self.guard)
+
+    def without_guard(self, image: Tensor) -> Tensor:
+        """``image [..., readout, phase]`` on the grid without the guard band: its acquired band of kspace."""
+        if self.guard == (0, 0):
+            return image
+        return to_image(unpad(to_kspace(image), self.guard) / self.stretch)
 
     def magnitude(self, image: Tensor) -> Tensor:
         """Root-sum-of-squares over the file's own coils of ``image [slice, ..., set, readout, phase]``, in the
         file's units, cropped: ``[slice, ..., readout, phase]``. This is what a fully sampled scan's RSS shows."""
         extra = image.dim() - 4
         scale = self.scale.reshape(-1, *[1] * (extra + 2))
-        if self.maps.shape[1] == 1:
+        if self.maps.shape[1] == 1 and self.guard == (0, 0):
             weight = apply_coil_matrix(self.unmixing, self.maps[:, 0]).norm(dim=1)
             weight = weight.reshape(weight.shape[0], *[1] * extra, *weight.shape[1:])
             shown = image.squeeze(-3).abs() * weight
         else:
             maps = self.maps.reshape(self.maps.shape[0], *[1] * extra, *self.maps.shape[1:])
-            shown = apply_coil_matrix(self.unmixing, (maps * image.unsqueeze(-3)).sum(-4)).norm(dim=-3)
+            coils = self.without_guard((maps * image.unsqueeze(-3)).sum(-4))
+            shown = apply_coil_matrix(self.unmixing, coils).norm(dim=-3)
         return (shown * scale)[..., self.crop[0], self.crop[1]]
 
 
@@ -168,6 +187,7 @@ def calibrate(
     *,
     map_sets: int = 1,
     device: torch.device | str = "cpu",
+    guard: Guard = (0, 0),
 ) -> Problem:
     """The problem of some slices of a scan. A slice's problem does not depend on which others are in the batch."""
     mask = torch.from_numpy(scan.mask).to(device)
@@ -181,18 +201,20 @@ def calibrate(
     if shape[0] < kspace.shape[-2]:
         kspace = to_kspace(to_image(kspace, (-2,))[..., readout_crop, :], (-2,))
         readout_crop = slice(0, shape[0])
-    maps, _ = espirit_maps(calibration, shape, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
+    grid = (shape[0] + 2 * guard[0], shape[1] + 2 * guard[1])
+    maps, _ = espirit_maps(calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
     maps = maps * low_resolution_phase(calibration, maps)
     return Problem(
         slices=tuple(slices),
-        kspace=kspace / scale[:, None, None, None],
-        mask=mask,
+        kspace=pad(kspace, guard) * (stretch(shape, guard) / scale)[:, None, None, None],
+        mask=pad(mask, guard),
         maps=maps,
         scale=scale,
-        sigma=1 / scale,
+        sigma=stretch(shape, guard) / scale,
         unmixing=receiver.unmixing.to(device),
         crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
+        guard=guard,
     )
 
 

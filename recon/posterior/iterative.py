@@ -95,7 +95,7 @@ class IterativeSystem:
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         guess = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
-        return self.condition(guess, torch.full_like(self.sigma, variance), noise)[1]
+        return self.draw(guess, torch.full_like(self.sigma, variance), noise)
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
@@ -110,13 +110,16 @@ class IterativeSystem:
         self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``guess`` and a conditional draw; ``weights`` as in ``RowSystem.condition``."""
-        weight, sigma = self._weight(r2), self._wide(self.sigma)
-        of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
-        of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
-        perturbation = weights[0] ** 0.5 * of_data + weights[1] ** 0.5 * of_guess
+        perturbation = self._perturbation(guess, r2, noise, weights)
         mean = self.mean(guess, r2)
-        deviation = self._solve(perturbation, weight, torch.zeros_like(mean))
+        deviation = self._solve(perturbation, self._weight(r2), torch.zeros_like(mean))
         return mean, mean + deviation
+
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+        """The conditional draw of ``condition`` without the mean: one solution instead of two."""
+        weight = self._weight(r2)
+        right = self.data + weight * guess + self._perturbation(guess, r2, noise, (1.0, 1.0))
+        return self._solve(right, weight, guess)
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Error variance ``[slice]`` per real component of ``guess`` from the scan's own residual:
@@ -128,6 +131,13 @@ class IterativeSystem:
         """``|y - A x|^2``: ``[slice, sample]``."""
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
+
+    def _perturbation(self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float]) -> Tensor:
+        """Noise of the right-hand side: that of the data and that of the guess."""
+        weight, sigma = self._weight(r2), self._wide(self.sigma)
+        of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
+        of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
+        return weights[0] ** 0.5 * of_data + weights[1] ** 0.5 * of_guess
 
     def _expected(self) -> Tensor:
         samples = (self.kspace[0] != 0).sum()
@@ -148,7 +158,7 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     """Set up conjugate gradients for a problem with any mask."""
     kspace, maps = problem.kspace.unsqueeze(1), problem.maps.unsqueeze(1)
     data = adjoint(kspace, maps, problem.mask)
-    trace = problem.mask.float().mean() * (problem.maps.abs() ** 2).sum((1, 2, 3, 4))
+    trace = problem.mask.float().mean() * _power(problem.maps)
 
     # A lightly damped least-squares fit tells what no image explains; one random probe tells its degrees of freedom.
     damping = 1e-3
@@ -157,7 +167,7 @@ def iterative_system(problem: Problem) -> IterativeSystem:
         return normal(image, maps, problem.mask) + damping * image
 
     fit, _ = conjugate_gradients(damped, data, torch.zeros_like(data), 1e-3, 60)
-    misfit = ((kspace - forward(fit, maps, problem.mask)).abs() ** 2).sum((1, 2, 3, 4))
+    misfit = _power(kspace - forward(fit, maps, problem.mask))
     # The same probe for every slice, so that none depends on the others of its batch.
     signs = torch.randint(0, 2, kspace.shape[2:], generator=torch.Generator().manual_seed(0)) * 2.0 - 1
     probe = signs.to(kspace.device) * problem.mask
@@ -167,3 +177,9 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     samples = probe.abs().sum()
     freedom = (samples - rank).clamp_min(0)
     return IterativeSystem(kspace, maps, problem.mask, data, problem.sigma, misfit, freedom, trace)
+
+
+def _power(values: Tensor) -> Tensor:
+    """Sum of |v|^2 ``[slice]``, each slice summed by itself: otherwise its rounding depends on its batch, and bf16
+    makes 1e-3 of that."""
+    return torch.stack([(entry.abs() ** 2).sum() for entry in values])

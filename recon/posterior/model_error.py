@@ -9,23 +9,26 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.problem import Problem
-from recon.posterior.rows import RowSystem, row_system
-from recon.posterior.system import System, system_of
+from recon.posterior.iterative import iterative_system
+from recon.posterior.line_noise import line_noise
+from recon.posterior.rows import row_system
+from recon.posterior.system import System
 
-WORTHWHILE = 1.2  # below this factor the lines are alike and one level serves; setting up again would cost more
+WORTHWHILE = 1.2  # below this factor the lines are alike and one level serves, as the scanner's noise is one
 
 
 def explained_system(problem: Problem) -> tuple[System, Tensor]:
     """The system of a problem with its noise raised, and the factor ``[slice]`` by which it was (root mean square over
     the acquired lines, at least one). What is done for a slice depends on that slice alone."""
-    system: System = system_of(problem)
     raised = torch.ones_like(problem.sigma)
-    if isinstance(system, RowSystem):
-        lines = system.line_noise()
+    system: System
+    if problem.mask.dim() == 1:
+        lines = line_noise(problem)
         lines = torch.where((lines.amax(-1) > WORTHWHILE).unsqueeze(-1), lines, torch.ones_like(lines))
-        if bool((lines > 1).any()):
-            system = row_system(problem, lines)
-            raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
+        raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
+        system = row_system(problem, lines)
+    else:
+        system = iterative_system(problem)
     inflation = noise_inflation(system)
     return system.with_sigma(system.sigma * inflation), raised * inflation
 

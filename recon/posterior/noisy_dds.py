@@ -63,8 +63,10 @@ def noisy_dds(
             estimate = system.guess_error(guess)
             inflations.append((estimate / r2).clamp_min(1.0).sqrt())
             r2 = torch.maximum(r2, estimate)
-        mean, drawn = system.condition(guess, r2, noise)
-        image = drawn if following == 0 else drawn + following * noise(*image.shape[2:])
+        if following == 0:
+            mean, image = system.condition(guess, r2, noise)
+        else:
+            image = system.draw(guess, r2, noise) + following * noise(*image.shape[2:])
         report()
     inflation = torch.stack(inflations, -1) if inflations else system.sigma.new_ones((system.batch, 1))
     return Draws(image, mean, len(sigmas), inflation)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from recon.acquisition.fourier import fourier_matrix
 from recon.acquisition.problem import Problem
-from recon.acquisition.sense import adjoint, forward
 from recon.posterior.noise import Noise
+from recon.posterior.row_data import row_data
+from recon.posterior.row_modes import RowModes, row_modes
 
 SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
 
@@ -28,18 +28,16 @@ SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mo
 class RowSystem:
     """The eigensystem of A^H A for a batch of slices; see the module's docstring.
 
-    vectors [slice, readout, set*phase, mode], values [slice, readout, mode], data = U^H A^H y [slice, readout, mode].
+    values [slice, readout, mode], data = U^H A^H y [slice, readout, mode]; modes are U.
     Images are ``[slice, sample, set, readout, phase]``; their coefficients ``[slice, readout, mode, sample]``.
     """
 
-    vectors: Tensor
+    modes: RowModes
     values: Tensor
     data: Tensor
     sigma: Tensor  # [slice]: noise standard deviation per real component
     misfit: Tensor  # [slice]: |y - A x|^2 of the least-squares x, what no image explains
     freedom: Tensor  # [slice]: complex degrees of freedom of the misfit
-    line_misfit: Tensor  # [slice, phase]: the misfit of each phase-encoding line
-    line_freedom: Tensor  # [slice, phase]: its degrees of freedom
     sets: int
 
     @property
@@ -51,32 +49,19 @@ class RowSystem:
         """The same system under another noise level; the eigensystem does not depend on it."""
         return replace(self, sigma=sigma)
 
-    def line_noise(self) -> Tensor:
-        """By how much the noise of each line is exceeded, ``[slice, phase]``, at least one.
-
-        What no image explains is more than noise where coil maps are imperfect or the patient moved, and it is that
-        mostly in the strong central lines. The ratio of a line's misfit to what noise leaves over in it is the square
-        of the factor; one where a line has too few degrees of freedom to tell.
-        """
-        expected = 2 * self.line_freedom * (self.sigma**2).unsqueeze(-1)
-        ratio = self.line_misfit / expected.clamp_min(1e-30)
-        return torch.where(self.line_freedom > 50, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
-
     def coefficients(self, image: Tensor) -> Tensor:
         """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
-        rows = image.permute(0, 3, 2, 4, 1).flatten(2, 3)
-        # (x^H U)^H instead of U^H x: the small factor is conjugated, not a copy of all eigenvectors.
-        return (rows.mH @ self.vectors).mH
+        return self.modes.coefficients(image.permute(0, 3, 2, 4, 1).flatten(2, 3))
 
     def image(self, coefficients: Tensor) -> Tensor:
         """``U c``: the inverse of ``coefficients``."""
-        rows = self.vectors @ coefficients
+        rows = self.modes.rows(coefficients)
         return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
 
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
-        zero = self.data.new_zeros((*self.data.shape, noise.samples))
-        return self.image(self._draw(zero, torch.full_like(self.sigma, variance), noise))
+        zero = self.zeros().expand(-1, noise.samples, -1, -1, -1)
+        return self.draw(zero, torch.full_like(self.sigma, variance), noise)
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
@@ -96,11 +81,14 @@ class RowSystem:
         ``weights`` multiply the variances that the draw owes to the noise of the data and to the error of the guess:
         (1, 1) is the exact draw, Langevin samplers need others.
         """
-        mean = self._mean(self.coefficients(guess), r2)
-        drawn = mean + self._spread(r2, weights) * self._coefficient_noise(noise)
+        mean, drawn = self._mean_and_draw(guess, r2, noise, weights)
         both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
         samples = guess.shape[1]
         return both[:, :samples], both[:, samples:]
+
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
+        return self.image(self._mean_and_draw(guess, r2, noise)[1])
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
@@ -144,11 +132,15 @@ class RowSystem:
         total = measured + variance
         return (variance * r2 * (weights[0] * measured + weights[1] * variance)).sqrt() / total
 
-    def _draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
-        return self._mean(guess, r2) + self._spread(r2) * self._coefficient_noise(noise)
-
-    def _coefficient_noise(self, noise: Noise) -> Tensor:
-        return noise(*self.values.shape[1:]).movedim(1, -1)
+    def _mean_and_draw(
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[Tensor, Tensor]:
+        """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
+        alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""
+        pixels = noise(*guess.shape[2:]).to(guess.dtype)
+        seen, drawn = self.coefficients(torch.cat((guess, pixels), 1)).tensor_split((guess.shape[1],), -1)
+        mean = self._mean(seen, r2)
+        return mean, mean + self._spread(r2, weights) * drawn
 
     def _variance(self) -> Tensor:
         return (self.sigma**2).reshape(-1, 1, 1, 1)
@@ -160,78 +152,14 @@ def row_system(problem: Problem, line_noise: Tensor | None = None) -> RowSystem:
     ``line_noise [slice, phase]`` multiplies the noise level of each phase-encoding line; such a weight keeps the rows
     apart, so the solution stays exact. The residuals of the system are then those of the weighted lines.
     """
-    slices, sets, coils, readout, phase = problem.maps.shape
-    weight = problem.mask.to(problem.scale.dtype).expand(slices, phase)
+    weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
     if line_noise is not None:
         weight = weight / line_noise
-    vectors = problem.maps.new_empty((slices, readout, sets * phase, sets * phase))
-    values = problem.scale.new_empty((slices, readout, sets * phase))
-    transform = fourier_matrix(phase, like=problem.maps)
-    for index in range(slices):
-        # [readout, coil, set * phase]: the coil Gram matrix of a row, times the point-spread function entry by entry.
-        rows = problem.maps[index].permute(2, 1, 0, 3).flatten(2)
-        spread = transform.mH @ ((weight[index] ** 2).to(transform.dtype).unsqueeze(-1) * transform)
-        found, basis = _eigensystem((rows.mH @ rows) * spread.tile(sets, sets))
-        vectors[index], values[index] = basis, found.clamp_min(0)
-    lines = weight[:, None, None, :]
-
-    def explain(kspace: Tensor) -> tuple[Tensor, Tensor]:
-        """``U^H A^H y`` and what is left of each line by the least-squares image."""
-        rows = adjoint(kspace, problem.maps, lines).permute(0, 2, 1, 3).flatten(2).unsqueeze(-1)
-        data = (rows.mH @ vectors).mH.squeeze(-1)
-        fit = vectors @ (data / values.clamp_min(SMALLEST) * (values > SMALLEST)).unsqueeze(-1)
-        fit = fit.squeeze(-1).unflatten(2, (sets, phase)).movedim(2, 1)
-        return data, ((kspace - forward(fit, problem.maps, lines)).abs() ** 2).sum((1, 2))
-
-    data, line_misfit = explain(problem.kspace * lines)
-    # One probe of random signs finds how many degrees of freedom the fit leaves in each line.
-    signs = torch.randint(0, 2, (coils, readout, phase), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
-    probe = signs.to(problem.kspace.device, problem.kspace.dtype) * problem.mask
-    _, line_freedom = explain(probe.expand_as(problem.kspace))
+    modes, values = row_modes(problem.maps, weight)
+    data = row_data(problem, weight)
+    coefficients = modes.coefficients(data.back())
+    inverse = torch.where(values > SMALLEST, 1 / values.clamp_min(SMALLEST), 0.0)
+    left = data.left_over(modes.rows(inverse.unsqueeze(-1) * coefficients)).sum(-1)
     return RowSystem(
-        vectors,
-        values,
-        data,
-        problem.sigma,
-        line_misfit.sum(-1),
-        line_freedom.sum(-1),
-        line_misfit,
-        line_freedom,
-        sets,
+        modes, values, coefficients[..., 0].contiguous(), problem.sigma, left[:, 0], left[:, 1], problem.maps.shape[1]
     )
-
-
-def _eigensystem(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues ``[row, mode]`` and eigenvectors ``[row, unknown, mode]`` of Hermitian ``matrices``.
-
-    Pixels outside the object have zero rows and columns. On a processor they are left out row by row: that saves most
-    of the work where the object is narrow, and the many equal eigenvalues on which single-precision LAPACK can fail.
-    """
-    if matrices.device.type != "cpu":
-        found, basis = torch.linalg.eigh(matrices)
-        return found, basis
-    rows, size, _ = matrices.shape
-    values = matrices.real.new_zeros((rows, size))
-    vectors = torch.eye(size, dtype=matrices.dtype).repeat(rows, 1, 1)
-    inside = matrices.diagonal(dim1=1, dim2=2).real > 1e-9
-    for row in range(rows):
-        kept = inside[row].nonzero().flatten()
-        if not kept.numel():
-            continue
-        block = matrices[row][kept][:, kept]
-        found, basis = _hermitian(block)
-        values[row, kept] = found
-        vectors[row, kept.unsqueeze(-1), kept] = basis
-    return values, vectors
-
-
-def _hermitian(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``eigh``, in double precision where single precision does not converge."""
-    try:
-        found, basis = torch.linalg.eigh(matrix)
-        if bool(torch.isfinite(found).all()) and bool(torch.isfinite(basis.abs()).all()):
-            return found, basis
-    except RuntimeError:  # torch.linalg.LinAlgError
-        pass
-    found, basis = torch.linalg.eigh(matrix.to(torch.complex128))
-    return found.to(matrix.real.dtype), basis.to(matrix.dtype)

@@ -25,6 +25,7 @@ from recon.posterior.model_error import explained_system, noise_inflation
 from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import Denoise, Draws, noisy_dds
 from recon.posterior.pula import pula
+from recon.posterior.refinement import refined_problem
 from recon.posterior.schedule import Schedule
 from recon.posterior.system import System, system_of
 from recon.prior.denoiser import UNKNOWN_SLOT, low_precision
@@ -193,7 +194,8 @@ def reconstruct(
         for first in range(0, slices, batch):
             chosen = range(first, min(first + batch, slices))
             with watch.stage("calibration"):
-                problem = calibrate(scan, receiver, chosen, map_sets=options.map_sets, device=device)
+                problem_of = refined_problem if options.method == "posterior" else calibrate
+                problem = problem_of(scan, receiver, chosen, map_sets=options.map_sets, device=device)
             with watch.stage("solver set-up"):
                 system, inflation = None, torch.ones_like(problem.sigma)
                 if options.method == "posterior":
@@ -237,10 +239,11 @@ def reconstruct(
         audit["noise_source"] = receiver.noise.source
         if plan is not None:
             audit["plan"] = dataclasses.asdict(plan)
+        inside = watch.seconds.get("network", 0.0)
+        if "sampling" in watch.seconds:
+            watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
+        audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
         writer.close_with(audit)
-    inside = watch.seconds.get("network", 0.0)
-    if "sampling" in watch.seconds:
-        watch.seconds["data consistency"] = watch.seconds.pop("sampling") - inside
     watch.seconds["total"] = time.perf_counter() - began
     return Outcome(output, dict(audit.get("figures", {})), tuple(warnings), dict(watch.seconds), calls, configuration)
 
@@ -355,7 +358,8 @@ def _write(writer: Any, problem: Problem, mean: Tensor, draws: Draws | None, opt
             if magnitudes.shape[1] > 1:
                 images["std"] = magnitudes[position].std(0).cpu().numpy()
             if options.keep_samples:
-                phase = draws.samples[position, :, 0][..., problem.crop[0], problem.crop[1]].angle()
+                plain = problem.without_guard(draws.samples[position, :, 0])
+                phase = plain[..., problem.crop[0], problem.crop[1]].angle()
                 images["samples"] = torch.polar(magnitudes[position], phase).cpu().numpy()
         writer.put(index, **images)
 
@@ -363,7 +367,7 @@ def _write(writer: Any, problem: Problem, mean: Tensor, draws: Draws | None, opt
 def _shown_noise(problem: Problem) -> float:
     """Noise standard deviation per real component of a fully sampled image in the file's units, median over pixels."""
     sets, shape = problem.maps.shape[1], problem.maps.shape[-2:]
-    level = problem.sigma.reshape(-1, 1, 1, 1).expand(-1, sets, *shape).to(problem.kspace.dtype)
+    level = (problem.sigma / problem.stretch).reshape(-1, 1, 1, 1).expand(-1, sets, *shape).to(problem.kspace.dtype)
     return float(problem.magnitude(level).median())
 
 

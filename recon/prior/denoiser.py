@@ -122,6 +122,12 @@ def build_denoiser(options: NetworkOptions, sigma_data: float, seed: int) -> Den
         return Denoiser(build_network(options), sigma_data, options.unshuffle, options.stride)
 
 
+def parameter_count(options: NetworkOptions) -> int:
+    """Weights of the network that ``options`` describe, without allocating them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_network(options).parameters())
+
+
 def low_precision(device: torch.device | str) -> AbstractContextManager[object]:
     """bf16 arithmetic where the processor has it in hardware, else nothing."""
     kind = torch.device(device).type

@@ -8,7 +8,7 @@ import dataclasses
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,13 +95,28 @@ def prepare_all(
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
-    jobs = [(path, folder / f"{path.stem}.h5", options) for path in paths]
-    workers = min(processes or _cores(), max(1, len(jobs)))
-    # One thread each, a single worker too: threads that share a core mostly wait for each other.
+    todo = []
+    for path in paths:
+        output = folder / f"{path.stem}.h5"
+        if output.is_file():
+            yield Prepared(path, output, "kept")
+        else:
+            todo.append((path, output, options))
+    if not todo:
+        return
+    workers = min(processes or _cores(), len(todo))
+    # One thread each, a single worker too: threads that share a core mostly wait for each other. No more scans are
+    # handed out than there are workers, so that an interrupted run ends with the scans it is at.
+    running: set[Future[Prepared]] = set()
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        yield from pool.map(_prepare_one, jobs)
+        for job in todo:
+            if len(running) == workers:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+            running.add(pool.submit(_prepare_one, job))
+        yield from (future.result() for future in as_completed(running))
 
 
 def _cores() -> int:
@@ -111,8 +126,6 @@ def _cores() -> int:
 
 def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
     path, output, options = job
-    if output.is_file():
-        return Prepared(path, output, "kept")
     try:
         return Prepared(path, output, "made", slices=prepare_scan(open_scan(path), output, options))
     except ReconError as error:

@@ -20,12 +20,14 @@ from torch import Tensor
 
 from recon.acquisition.coils import apply_coil_matrix
 from recon.acquisition.derived import with_mask
+from recon.acquisition.guard import pad
 from recon.acquisition.masks import centre_block
 from recon.acquisition.problem import Problem, Receiver, calibrate, calibrated_receiver
 from recon.acquisition.sense import forward
 from recon.errors import ReconError
 from recon.posterior import baselines
 from recon.posterior.model_error import explained_system
+from recon.posterior.refinement import refined_problem
 from recon.posterior.run import ReconstructionOptions, plan_for, posterior_mean
 from recon.posterior.system import system_of
 from recon.posterior.wavelet import default_weight
@@ -90,19 +92,29 @@ class Withheld:
 
 
 def withheld_problem(
-    whole: Scan, part: HeldOut, receiver: Receiver, slices: range, device: torch.device | str = "cpu", map_sets: int = 1
+    whole: Scan,
+    part: HeldOut,
+    receiver: Receiver,
+    slices: range,
+    device: torch.device | str = "cpu",
+    map_sets: int = 1,
+    *,
+    refine: bool = False,
 ) -> Withheld:
     """Calibrate ``part`` for some slices and bring the samples that it lacks into the same channels and units.
+
+    ``refine`` gives the problem that posterior samplers solve, see ``recon.posterior.refinement``.
 
     Raises ReconError for a 1-D mask with readout oversampling, which calibration removes.
     """
     if whole.mask.ndim == 1 and whole.image_shape[0] < whole.shape[2]:
         raise ReconError(f"{whole.path}: holding out lines needs a scan without readout oversampling")
-    problem = calibrate(part.scan, receiver, slices, map_sets=map_sets, device=device)
+    problem_of = refined_problem if refine else calibrate
+    problem = problem_of(part.scan, receiver, slices, map_sets=map_sets, device=device)
     mask = torch.from_numpy(part.held).to(device)
     measured = torch.stack([torch.from_numpy(whole.read_kspace(index) * part.held) for index in slices]).to(device)
-    kspace = apply_coil_matrix(receiver.mixing.to(device), measured) / problem.scale[:, None, None, None]
-    return Withheld(problem, mask, kspace)
+    kspace = pad(apply_coil_matrix(receiver.mixing.to(device), measured), problem.guard)
+    return Withheld(problem, pad(mask, problem.guard), kspace * (problem.stretch / problem.scale)[:, None, None, None])
 
 
 def score_held_out(
@@ -157,6 +169,8 @@ def score_held_out(
         tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4.0, 6.0))
         add("l1-wavelet", tuned[0], tuned[1], True)
     report("posterior", 0.5)
+    data = withheld_problem(scan, part, receiver, slices, device, options.map_sets, refine=True)
+    problem = data.problem
     explained = explained_system(problem)[0]
     plan = plan_for(options, part.scan.acceleration, receiver.sigma)
     done = 0

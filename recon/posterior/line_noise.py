@@ -1,0 +1,38 @@
+"""By how much the noise of each phase-encoding line is exceeded by what no image explains.
+
+That is more than noise where coil maps are imperfect or the patient moved, and it is so mostly in the strong central
+lines. The fit that tells is damped lightly and solved row by row with a Cholesky factorisation, a tenth of the work of
+the eigenvectors that the sampler needs once the lines' noise is known.
+"""
+
+import torch
+from torch import Tensor
+
+from recon.acquisition.problem import Problem
+from recon.posterior.row_data import row_data
+from recon.posterior.row_modes import normal_rows
+
+DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
+FREEDOM = 50  # degrees of freedom that a line must keep to tell anything
+
+
+def line_noise(problem: Problem) -> Tensor:
+    """Factor ``[slice, phase]`` by which the noise of each line is exceeded, at least one. ``problem.mask`` must be
+    ``[phase]``.
+
+    The ratio of a line's misfit to what noise leaves over in it is the square of the factor; one where a line has too
+    few degrees of freedom to tell.
+    """
+    weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
+    data = row_data(problem, weight)
+    back = data.back()
+    flat = back.reshape(-1, back.shape[-1])
+    fit = flat.new_zeros(flat.shape)
+    for rows in normal_rows(problem.maps, weight):
+        rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
+        factor, _ = torch.linalg.cholesky_ex(rows.matrices)
+        right = flat.index_select(0, rows.where).unflatten(0, rows.matrices.shape[:2])
+        fit.index_copy_(0, rows.where, torch.cholesky_solve(right, factor).flatten(0, 1))
+    misfit, freedom = data.left_over(fit.view(back.shape)).unbind(1)
+    ratio = misfit / (2 * freedom * (problem.sigma**2).unsqueeze(-1)).clamp_min(1e-30)
+    return torch.where(freedom > FREEDOM, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
