@@ -168,15 +168,15 @@ def drift(
 
     edges = _edges(voxel_size)
     axis = _axis(slice_axis, reference, edges)
-    base = _read(reference, edges)
-    rebuilt = [_onto(path, base, edges, resample) for path in reconstructions]
+    base = _read(reference, edges, encoder)
+    rebuilt = [_onto(path, base, edges, encoder, resample) for path in reconstructions]
     base = with_noise_of(base, rebuilt)
     network = _load(encoder, weights, random_init, device, precision)
     control_seed = seed if random_init is None else random_init + 1
     say = _progress()
     options: dict[str, Any] = {"seed": seed, "replicas": replicas, "snr": snr, "lock": lock, "slice_axis": axis}
     view = view_reference(network, base, say=say, **options)
-    random_network = load_encoder(network.name, device=device, random_seed=control_seed, precision=precision)
+    random_network = load_encoder(network.name, weights, device=device, random_seed=control_seed, precision=precision)
     control = view_reference(random_network, base, say=say, **options)
     reports = [
         (series, measure_drift(series, view, control, lock=lock, max_samples=max_samples, say=say))
@@ -233,8 +233,8 @@ def map_tokens(
         raise ReconError("--label and --head belong together: give both, or neither")
     edges = _edges(voxel_size)
     axis = _axis(slice_axis, reference, edges)
-    base = _read(reference, edges)
-    series = _onto(reconstruction, base, edges, resample)
+    base = _read(reference, edges, encoder)
+    series = _onto(reconstruction, base, edges, encoder, resample)
     network = _load(encoder, weights, random_init, device, precision)
     prepared = network.prepare(base.values, base.affine, slice_axis=axis)
     before = network.encode(prepared)
@@ -313,9 +313,10 @@ def dx(
     if unknown:
         raise ReconError(f"--reconstruction {unknown[0]}: no --reference {unknown[0]}=FILE to compare it with")
     loaded_head = load_head(head)
-    bases = {name: _read(path, edges) for name, path in named.items()}
+    bases = {name: _read(path, edges, "neurovfm") for name, path in named.items()}
     series = {
-        name: _onto(rebuilt[name], bases[name], edges, resample) if name in rebuilt else bases[name] for name in named
+        name: _onto(rebuilt[name], bases[name], edges, "neurovfm", resample) if name in rebuilt else bases[name]
+        for name in named
     }
     network = _load("neurovfm", weights, random_init, device, precision)
     change = compare_study(
@@ -359,25 +360,29 @@ def dx(
 def _load(name: str | None, weights: Path | None, random_seed: int | None, device: str, precision: str) -> "Encoder":
     from recon.encode.encoders import choose_encoder, load_encoder
 
+    chosen = choose_encoder(name)
+    loaded = load_encoder(chosen, weights, device=device, random_seed=random_seed, precision=precision)
     if random_seed is not None:
         note(f"random weights (seed {random_seed}): the figures describe no trained encoder")
-    chosen = choose_encoder(name)
-    return load_encoder(chosen, weights, device=device, random_seed=random_seed, precision=precision)
+    return loaded
 
 
-def _read(path: Path, edges: tuple[float, float, float] | None) -> "Series":
+def _read(path: Path, edges: tuple[float, float, float] | None, encoder: str | None) -> "Series":
+    from recon.encode.encoders import choose_encoder, find_row
     from recon.encode.geometry import check_volume
     from recon.encode.volumes import read_series
 
     series = read_series(path, edges)
-    check_volume(series.values, series.affine, str(path))
+    check_volume(series.values, series.affine, str(path), find_row(choose_encoder(encoder)).least_slices)
     return series
 
 
-def _onto(path: Path, base: "Series", edges: tuple[float, float, float] | None, resample: bool) -> "Series":
+def _onto(
+    path: Path, base: "Series", edges: tuple[float, float, float] | None, encoder: str | None, resample: bool
+) -> "Series":
     from recon.encode.volumes import onto_reference
 
-    return onto_reference(_read(path, edges), base, resample=resample)
+    return onto_reference(_read(path, edges, encoder), base, resample=resample)
 
 
 def _edges(text: str | None) -> tuple[float, float, float] | None:
@@ -404,7 +409,7 @@ def _axis(text: str, path: Path, edges: tuple[float, float, float] | None, toler
     if text != "upstream":
         raise ReconError(f"--slice-axis {text}: give header, upstream, 0, 1 or 2")
     try:
-        series = _read(path, edges)
+        series = _read(path, edges, None)
         assert series.affine is not None
         return upstream_slice_axis(series.values.shape, series.affine).axis
     except ReconError:

@@ -38,7 +38,9 @@ def pretrain(
     dry_run: Annotated[int, typer.Option(min=0, help="Stop after this many steps; the same command continues.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Pre-train a small encoder by masked prediction in latent space, without any labels.
+    """Pre-train a small encoder by masked prediction in latent space, across the contrasts of one head.
+
+    No labels are used but the lesion masks of 'recon simulate', and those not where the recipe's lesion_weight is 0.
 
     Persons are held out by a hash of their name (held_out_fraction), so that probes can be judged on subjects that the
     encoder never saw. Variance and effective rank of the tokens are watched; a collapse is an error.
@@ -48,7 +50,7 @@ def pretrain(
     import torch
 
     from recon.configuration import load_config
-    from recon.encode.latent_prediction.pretraining import PretrainingOptions
+    from recon.encode.latent_prediction.options import PretrainingOptions
     from recon.encode.latent_prediction.recipe import pretrain_encoder
 
     overrides = {"samples": samples, "batch": batch, "learning_rate": learning_rate, "seed": seed}
@@ -56,7 +58,8 @@ def pretrain(
     if threads:
         torch.set_num_threads(threads)
     started = time.monotonic()
-    with _Bar(options.samples) as bar:
+    total = options.samples * options.cycles
+    with _Bar(total) as bar:
         outcome = pretrain_encoder(
             options,
             data,
@@ -82,7 +85,7 @@ def pretrain(
         f"{outcome.held_out_persons} held out; loss {outcome.loss:.4f}"
     )
     if not outcome.finished:
-        line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
+        line = f"{out}: stopped after {outcome.samples} of {total} samples; the same command continues"
     emit(result, [line], as_json)
 
 

@@ -25,7 +25,7 @@ from recon.scan import open_scan
 from recon.seeding import numpy_generator
 
 
-def result_of(scan_path: Path, out: Path, acceleration: float, method: str, prior: Any) -> Path:
+def result_of(scan_path: Path, out: Path, acceleration: float, method: str, samples: int, prior: Any) -> Path:
     """Undersample and reconstruct where that has not been done yet."""
     from recon.acquisition.undersample import undersample
     from recon.posterior.run import ReconstructionOptions, reconstruct
@@ -35,7 +35,7 @@ def result_of(scan_path: Path, out: Path, acceleration: float, method: str, prio
         undersample(open_scan(scan_path), faster, acceleration=acceleration)
     result = out / f"{acceleration:g}x-{method}" / scan_path.name
     if not result.is_file():
-        options = ReconstructionOptions(method=method)  # type: ignore[arg-type]
+        options = ReconstructionOptions(method=method, samples=samples)  # type: ignore[arg-type]
         reconstruct(open_scan(faster), options, result, prior if method == "posterior" else None)
     return result
 
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=6)
     parser.add_argument("--acceleration", type=float, action="append")
     parser.add_argument("--method", action="append", help="zero-filled, sense, l1-wavelet, posterior; repeat")
+    parser.add_argument("--samples", type=int, default=4, help="posterior samples averaged")
     parser.add_argument("--prior", help="folder; default the shipped one")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -83,7 +84,10 @@ def main() -> None:
         noisy = add_noise(base.values, noise, numpy_generator(0, "floor", entry["file"]))
         rebuilt = {
             (method, acceleration): onto_reference(
-                read_series(result_of(given.cohort / entry["file"], given.out, acceleration, method, prior)), base
+                read_series(
+                    result_of(given.cohort / entry["file"], given.out, acceleration, method, given.samples, prior)
+                ),
+                base,
             ).values
             for method in methods
             for acceleration in accelerations

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import foreground_share, lattice_affine, orient, resize
+from recon.encode.geometry import Grid, foreground_share, lattice_affine, orient, resize
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
-from recon.encode.weights import built_with_seed, load_strictly, read_part, weight_file
+from recon.encode.weights import load_or_draw
 from recon.errors import ReconError, ReconWarning
 
 EDGE, PATCH = 96, (16, 16, 16)
@@ -58,15 +58,8 @@ class BrainIAC:
             mean, deviation = float(values[foreground].mean()), float(values[foreground].std())
             if not deviation > 0:
                 raise ReconError("volume: its nonzero voxels all have the same value; there is nothing to encode")
-            lock = Lock(
-                encoder=self.name,
-                shape=place.shape,
-                affine=place.affine,
-                slice_axis=place.slice_axis,
-                grid_shape=(EDGE, EDGE, EDGE),
-                grid_affine=grid_affine,
-                foreground=foreground,
-                intensity=(mean, mean + deviation),
+            lock = place.lock(
+                self.name, Grid(values.astype(np.float32), grid_affine), foreground, (mean, mean + deviation)
             )
         mean, top = lock.intensity
         standardised = np.where(lock.foreground, (values - mean) / (top - mean), 0.0)
@@ -100,9 +93,5 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     def build() -> ViT:
         return ViT(in_channels=1, img_size=(EDGE, EDGE, EDGE), patch_size=PATCH, hidden_size=768, mlp_dim=3072)
 
-    if random_seed is not None:
-        network = built_with_seed(build, random_seed, "brainiac")
-        return BrainIAC(network.to(device), f"random-init seed {random_seed}", device, licence="none (random)")
-    file = weight_file(weights)
-    network, digest = load_strictly(build, read_part(file, ("backbone.",)), file)
-    return BrainIAC(network.to(device), digest, device)
+    found = load_or_draw(build, weights, random_seed, name="brainiac", prefixes=("backbone.",), licence=LICENCE)
+    return BrainIAC(found.network.to(device), found.weights_hash, device, found.licence)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, orient, pad_to_multiple, resample_bspline
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
-from recon.encode.weights import built_with_seed, load_strictly, read_part, weight_file
+from recon.encode.weights import load_or_draw
 from recon.errors import ReconError
 
 WINDOW, STRIDE, FEATURE_SIZE = 96, (32, 32, 32), 48
@@ -50,17 +50,7 @@ class BrainSegFounder:
             mean, deviation = float(grid.values[foreground].mean()), float(grid.values[foreground].std())
             if not deviation > 0:
                 raise ReconError("volume: its positive voxels all have the same value; there is nothing to encode")
-            shape = grid.values.shape
-            lock = Lock(
-                encoder=self.name,
-                shape=place.shape,
-                affine=place.affine,
-                slice_axis=place.slice_axis,
-                grid_shape=(shape[0], shape[1], shape[2]),
-                grid_affine=grid.affine,
-                foreground=foreground,
-                intensity=(mean, mean + deviation),
-            )
+            lock = place.lock(self.name, grid, foreground, (mean, mean + deviation))
         mean, top = lock.intensity
         standardised = np.where(lock.foreground, (grid.values - mean) / (top - mean), 0.0).astype(np.float32)
         kept = foreground_share(lock.foreground, STRIDE) > 0
@@ -99,9 +89,6 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     def build() -> Any:
         return SwinUNETR(in_channels=1, out_channels=1, feature_size=FEATURE_SIZE).swinViT
 
-    if random_seed is not None:
-        network = built_with_seed(build, random_seed, "brainsegfounder")
-        return BrainSegFounder(network.to(device), f"random-init seed {random_seed}", device, licence="none (random)")
-    file = weight_file(weights)
-    network, digest = load_strictly(build, read_part(file, ("swinViT.", "module.swinViT.")), file)
-    return BrainSegFounder(network.to(device), digest, device)
+    prefixes = ("swinViT.", "module.swinViT.")
+    found = load_or_draw(build, weights, random_seed, name="brainsegfounder", prefixes=prefixes, licence=LICENCE)
+    return BrainSegFounder(found.network.to(device), found.weights_hash, device, found.licence)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
 from recon.encode.interface import Embedding, Lock, Prepared
 from recon.encode.placement import place_volume
-from recon.encode.weights import built_with_seed, file_digest, read_json, read_tensors, weight_file
+from recon.encode.weights import drawn, file_digest, read_json, read_tensors, weight_file
 from recon.errors import ReconError
 
 PATCH = (1, 16, 16)
@@ -52,17 +52,7 @@ class DINOv3:
             low, high = (float(value) for value in np.percentile(grid.values, (0.5, 99.5)))
             if high <= low:
                 raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
-            shape = grid.values.shape
-            lock = Lock(
-                encoder=self.name,
-                shape=place.shape,
-                affine=place.affine,
-                slice_axis=place.slice_axis,
-                grid_shape=(shape[0], shape[1], shape[2]),
-                grid_affine=grid.affine,
-                foreground=grid.values > low + 0.1 * (high - low),
-                intensity=(low, high),
-            )
+            lock = place.lock(self.name, grid, grid.values > low + 0.1 * (high - low), (low, high))
         low, high = lock.intensity
         values = (np.clip(grid.values, low, high) - low) / (high - low)
         images = torch.from_numpy(values.astype(np.float32))[:, None]
@@ -93,27 +83,36 @@ class DINOv3:
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> DINOv3:
-    """Load a folder in transformers' layout strictly, or draw random weights of the small model's shape.
+    """Load a folder in transformers' layout strictly, or draw random weights of that folder's shape
+    (the small model's when no folder is given).
 
     Nothing is downloaded. Raises ReconError for missing, unknown or misshapen tensors, or another model type.
     """
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
+    file = None if weights is None else weight_file(weights)
+    stated = {} if file is None else _configuration(file.parent)
     if random_seed is not None:
-        small = DINOv3ViTConfig(num_register_tokens=4)
-        network: Any = built_with_seed(lambda: DINOv3ViTModel(small), random_seed, "dinov3")
-        return DINOv3(network.to(device), f"random-init seed {random_seed}", device, licence="none (random)")
-    file = weight_file(weights)
-    config = read_json(file.parent / "config.json")
-    if config.get("model_type") != "dinov3_vit":
-        raise ReconError(f"{file.parent / 'config.json'}: model_type {config.get('model_type')!r}, not 'dinov3_vit'")
-    if config.get("patch_size", 16) != PATCH[1]:
-        raise ReconError(f"{file.parent / 'config.json'}: patch_size {config['patch_size']}, only 16 is offered")
+        shape = DINOv3ViTConfig.from_dict(stated) if stated else DINOv3ViTConfig(num_register_tokens=4)
+        control: Any = drawn(lambda: DINOv3ViTModel(shape), random_seed, "dinov3")
+        return DINOv3(control.network.to(device), control.weights_hash, device, control.licence)
+    if file is None:
+        raise ReconError("no weights given; name the folder in transformers' layout with --weights")
     if file.suffix != ".safetensors":
         raise ReconError(f"{file}: DINOv3 is loaded from safetensors only; obtain model.safetensors")
     read_tensors(file)  # refuses a truncated file and values that are not finite
     loaded: Any = _from_folder(DINOv3ViTModel, file)
     return DINOv3(loaded.to(device), file_digest(file), device)
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises ReconError when it is of another model, or of patches that are not 16 wide."""
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != "dinov3_vit":
+        raise ReconError(f"{folder / 'config.json'}: model_type {config.get('model_type')!r}, not 'dinov3_vit'")
+    if config.get("patch_size", 16) != PATCH[1]:
+        raise ReconError(f"{folder / 'config.json'}: patch_size {config['patch_size']}, only 16 is offered")
+    return config
 
 
 def _from_folder(model: Any, file: Path) -> Any:

@@ -11,6 +11,7 @@ from recon.encode.geometry import (
     SliceAxis,
     axis_codes,
     header_slice_axis,
+    single_slice_axis,
     upstream_slice_axis,
     volume_faults,
     voxel_spacing,
@@ -74,13 +75,14 @@ def _examine_series(found: Examination, series: Series, encoder: Encoder | None,
     facts["volume"] = str(series.path)
     facts["volume_kind"] = series.kind
     facts["shape"] = series.values.shape
-    faults = volume_faults(series.values, series.affine)
+    faults = volume_faults(series.values, series.affine, find_row(facts["encoder"]).least_slices)
     found.refusals += [f"{series.path}: {fault}" for fault in faults]
     if series.affine is None or faults:
         return
     facts["voxel_size_mm"] = voxel_spacing(series.affine)
     facts["orientation"] = axis_codes(series.affine)
-    chosen = header_slice_axis(series.affine) if slice_axis is None else SliceAxis(slice_axis, "as given")
+    given = header_slice_axis(series.affine) if slice_axis is None else SliceAxis(slice_axis, "as given")
+    chosen = single_slice_axis(series.values.shape) or given
     facts["slice_axis"], facts["slice_axis_reason"] = chosen.axis, chosen.reason
     try:
         upstream = upstream_slice_axis(series.values.shape, series.affine)

@@ -25,17 +25,20 @@ class EncoderRow:
     obtain: str  # what a user must get, and where
     packages: tuple[str, ...] = ()  # importable names that the optional extra brings
     ships: bool = False  # its weights come with the toolkit
+    least_slices: int = 2  # 1 where a token lies within one slice, so that a single one is a volume to it
 
 
 ENCODERS: tuple[EncoderRow, ...] = (
     EncoderRow(
         name="recon-small",
         module="recon.encode.latent_prediction.encoder",
-        architecture="transformer over slices, 0.6 M parameters, pre-trained here by masked prediction in latent space",
+        architecture="transformer over slices, 0.6 M parameters, pre-trained here by masked prediction in latent space "
+        "and on simulated lesion masks",
         token="8 x 8 mm of one slice (slices at least 4 mm apart)",
         licence="Apache-2.0",
         obtain="comes with recon; another of 'recon encode pretrain' with --weights FOLDER",
         ships=True,
+        least_slices=1,
     ),
     EncoderRow(
         name="neurovfm",

@@ -34,15 +34,18 @@ class SliceAxis:
     reason: str
 
 
-def check_volume(volume: NDArray[np.floating], affine: NDArray[np.float64] | None, what: str = "volume") -> None:
-    """Refuse what no encoder can place in space, for the first of ``volume_faults``. Raises ReconError."""
-    for fault in volume_faults(volume, affine):
+def check_volume(
+    volume: NDArray[np.floating], affine: NDArray[np.float64] | None, what: str = "volume", least_slices: int = 2
+) -> None:
+    """Refuse what an encoder cannot place in space, for the first of ``volume_faults``. Raises ReconError."""
+    for fault in volume_faults(volume, affine, least_slices):
         raise ReconError(f"{what}: {fault}")
 
 
-def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | None) -> list[str]:
+def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | None, least_slices: int = 2) -> list[str]:
     """Every reason to refuse a volume: a missing, degenerate or sheared affine, an array that is not 3-D, a single
-    slice, values that are complex or not finite, no contrast at all. Empty when it can be encoded."""
+    slice (unless ``least_slices`` is 1), values that are complex or not finite, no contrast at all. Empty when it can
+    be encoded."""
     faults = []
     if affine is None:
         faults.append(
@@ -59,7 +62,7 @@ def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | No
                 faults.append("the affine is sheared (gantry tilt); resample it to orthogonal axes first")
     if volume.ndim != 3:
         faults.append(f"{volume.ndim}-D array of shape {volume.shape}; an encoder takes one 3-D volume")
-    elif min(volume.shape) < 2:
+    elif min(volume.shape) < least_slices or sorted(volume.shape)[1] < 2:
         faults.append(f"a single slice (shape {volume.shape}); an encoder of volumes needs several slices")
     if np.iscomplexobj(volume):
         faults.append("complex values; give the magnitude")
@@ -90,6 +93,11 @@ def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
     axis = int(np.argmax(vertical))
     reason = f"no axis of largest spacing in the header ({_millimetres(spacing)}); nearest to inferior-superior"
     return SliceAxis(axis, reason)
+
+
+def single_slice_axis(shape: tuple[int, ...]) -> SliceAxis | None:
+    """The axis across a stack of one slice, whatever the spacings; None when there are several."""
+    return SliceAxis(shape.index(1), "a single slice") if 1 in shape else None
 
 
 def upstream_slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:

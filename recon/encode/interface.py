@@ -49,7 +49,7 @@ class Embedding:
 
     tokens: torch.Tensor  # [token, feature]
     coords: torch.Tensor  # [token, 3] int64, as in ``Prepared``
-    pooled: torch.Tensor  # [feature]
+    pooled: torch.Tensor  # [pooled feature] of the whole volume; each encoder says what it is
 
 
 @runtime_checkable

@@ -42,16 +42,7 @@ def prepare_neurovfm(
         low, high = (float(value) for value in np.percentile(grid.values, WINDOW_PERCENTILES))
         if high <= low:
             raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
-        lock = Lock(
-            encoder="neurovfm",
-            shape=place.shape,
-            affine=place.affine,
-            slice_axis=place.slice_axis,
-            grid_shape=grid.values.shape,
-            grid_affine=grid.affine,
-            foreground=foreground,
-            intensity=(low, high),
-        )
+        lock = place.lock("neurovfm", grid, foreground, (low, high))
     low, high = lock.intensity
     values = (np.clip(grid.values.astype(np.float64), low, high) - low) / (high - low)
     kept = foreground_share(lock.foreground, PATCH) == 1

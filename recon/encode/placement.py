@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.encode.geometry import check_volume, header_slice_axis, same_grid
+from recon.encode.encoders import find_row
+from recon.encode.geometry import Grid, check_volume, header_slice_axis, same_grid, single_slice_axis
 from recon.encode.interface import Lock
 from recon.errors import ReconError
 
@@ -18,6 +19,20 @@ class Placement:
     affine: NDArray[np.float64]
     slice_axis: int
 
+    def lock(self, encoder: str, grid: Grid, foreground: NDArray[np.bool_], intensity: tuple[float, float]) -> Lock:
+        """What reconstructions of this volume are prepared with: ``foreground`` [depth, height, width] on ``grid``."""
+        depth, height, width = grid.values.shape
+        return Lock(
+            encoder=encoder,
+            shape=self.shape,
+            affine=self.affine,
+            slice_axis=self.slice_axis,
+            grid_shape=(depth, height, width),
+            grid_affine=grid.affine,
+            foreground=foreground,
+            intensity=intensity,
+        )
+
 
 def place_volume(
     encoder: str,
@@ -26,11 +41,11 @@ def place_volume(
     lock: Lock | None,
     slice_axis: int | None,
 ) -> Placement:
-    """Check a volume and settle its slice axis: the lock's, else ``slice_axis``, else the header's.
+    """Check a volume and settle its slice axis: the lock's, else across a single slice, ``slice_axis``, the header's.
 
     Raises ReconError for a volume that no encoder can take, and for a lock of another encoder or another grid.
     """
-    check_volume(volume, affine)
+    check_volume(volume, affine, least_slices=find_row(encoder).least_slices)
     affine = np.asarray(affine, np.float64)
     shape = (int(volume.shape[0]), int(volume.shape[1]), int(volume.shape[2]))
     if lock is not None:
@@ -44,6 +59,9 @@ def place_volume(
                 "give --resample to bring the reconstruction onto the reference's grid"
             )
         return Placement(shape, affine, lock.slice_axis)
+    single = single_slice_axis(shape)
+    if single is not None:
+        return Placement(shape, affine, single.axis)
     if slice_axis is None:
         return Placement(shape, affine, header_slice_axis(affine).axis)
     if slice_axis not in (0, 1, 2):

@@ -5,8 +5,9 @@ import json
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -130,12 +131,42 @@ def read_part(path: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     return tensors
 
 
-def load_strictly(build: Callable[[], Network], tensors: Mapping[str, Tensor], path: Path) -> tuple[Network, str]:
-    """A network in evaluation mode with every tensor from the file, and the file's SHA-256. Raises ReconError."""
+@dataclass(frozen=True, eq=False)
+class Loaded(Generic[Network]):
+    """A network in evaluation mode, where its weights are from, and under which licence they stand."""
+
+    network: Network
+    weights_hash: str  # SHA-256 of the file, or ``random-init seed N``
+    licence: str
+
+
+def load_or_draw(
+    build: Callable[[], Network],
+    weights: Path | None,
+    random_seed: int | None,
+    *,
+    name: str,
+    prefixes: tuple[str, ...],
+    licence: str,
+) -> Loaded[Network]:
+    """A network of another package with every tensor from a checkpoint, or its random-init control from a seed.
+
+    ``weights`` is a file or the folder that holds it; the part below the first of ``prefixes`` that occurs is taken.
+    Raises ReconError for missing, unknown or misshapen tensors.
+    """
+    if random_seed is not None:
+        return drawn(build, random_seed, name)
+    path = weight_file(weights)
+    tensors = read_part(path, prefixes)
     network = built_with_seed(build, 0, "replaced by the file")
     check_tensors(network, tensors, path)
-    network.load_state_dict(dict(tensors), strict=True)
-    return network, file_digest(path)
+    network.load_state_dict(tensors, strict=True)
+    return Loaded(network, file_digest(path), licence)
+
+
+def drawn(build: Callable[[], Network], seed: int, name: str) -> Loaded[Network]:
+    """The random-init control of a network of another package."""
+    return Loaded(built_with_seed(build, seed, name), f"random-init seed {seed}", "none (random)")
 
 
 def built_with_seed(build: Callable[[], Network], seed: int, name: str) -> Network:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torch.distributions import Dirichlet, kl_divergence
 
+from recon.encode.encoders import load_encoder
 from recon.encode.probes.evaluation import evaluate_probe, parse_rates
 from recon.encode.probes.evidential import divergence_from_uniform, evidential_loss
 from recon.encode.probes.labels import read_labels
@@ -23,7 +24,14 @@ from recon.encode.probes.statistics import (
     kept_after_rejection,
     person_resamples,
 )
-from recon.encode.probes.store import Embeddings, pseudonym, read_embeddings, write_embeddings
+from recon.encode.probes.store import (
+    Embeddings,
+    embed_table,
+    embed_with_each,
+    pseudonym,
+    read_embeddings,
+    write_embeddings,
+)
 from recon.errors import ReconError
 from tests.encode.conftest import AFFINE, make_head, save_nifti
 
@@ -285,6 +293,13 @@ def test_commands_from_images_to_auc(run_cli, tmp_path: Path) -> None:
     assert embedded.code == 0, embedded.err
     assert embedded.json["volumes"] == 48
     assert b"Mr 3" not in (tmp_path / "e.h5").read_bytes()
+    table = read_labels(tmp_path / "labels.csv")
+    some = replace(table, entries=table.entries[:3])
+    control = load_encoder("recon-small", random_seed=0)
+    both = embed_with_each([load_encoder("recon-small"), control], some)
+    assert np.array_equal(both[0].pooled, read_embeddings(tmp_path / "e.h5").pooled[:3])
+    assert np.array_equal(both[1].pooled, embed_table(control, some).pooled)
+    assert both[1].weights_hash == "random-init seed 0"
     fitted = run_cli(
         "probe", "fit", tmp_path / "e.h5", "--label", "lesion", "--out", tmp_path / "p.safetensors", "--json"
     )

@@ -1,6 +1,7 @@
 """The small encoder: preparation, masks, collapse monitor, pre-training that can be interrupted, what ships."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,23 @@ from recon.encode.latent_prediction.collapse import feature_spread
 from recon.encode.latent_prediction.encoder import SHIPPED, load
 from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
 from recon.encode.latent_prediction.network import NetworkOptions, position_code, random_network
+from recon.encode.latent_prediction.options import PretrainingOptions
 from recon.encode.latent_prediction.preparation import prepare_small
-from recon.encode.latent_prediction.pretraining import PretrainingOptions, Run, draw_batch, teacher_targets
-from recon.encode.latent_prediction.volumes import cached_volumes, cut_at, find_sources, is_held_out
+from recon.encode.latent_prediction.pretraining import Run, learning_rate_at, teacher_targets
+from recon.encode.latent_prediction.sampling import draw_batch
+from recon.encode.latent_prediction.volumes import (
+    CONTRASTS,
+    Source,
+    TrainingVolume,
+    by_head,
+    cached_volumes,
+    contrast_index,
+    cut_at,
+    find_sources,
+    is_held_out,
+)
 from recon.encode.map import difference_map
+from recon.encode.volumes import read_series
 from recon.errors import ReconError, ReconWarning
 from tests.encode.conftest import make_head, save_nifti
 
@@ -65,6 +79,31 @@ def test_slices_with_gaps_are_kept_and_thin_ones_sampled(head: np.ndarray, affin
     # The middle of the token lattice is the middle of the volume.
     corners = prepared.token_to_world @ [*((np.array(prepared.mask.shape) - 1) / 2), 1]
     assert np.abs(corners[:3] - (spaced @ [*((np.array(head.shape) - 1) / 2), 1])[:3]).max() < 8
+
+
+def test_a_single_slice_is_a_volume_to_an_encoder_of_slices(head: np.ndarray, affine: np.ndarray) -> None:
+    encoder = load_encoder("recon-small")
+    whole = encoder.prepare(head, affine)
+    spaced = affine.copy()
+    spaced[:3, 2] *= 0.3  # the largest spacing lies in plane; the axis of one slice is the slice axis all the same
+    for index, turned in ((2, head[..., 5:6]), (0, np.moveaxis(head[..., 5:6], 2, 0))):
+        order = {2: [0, 1, 2, 3], 0: [2, 0, 1, 3]}[index]
+        prepared = encoder.prepare(turned, spaced[:, order])
+        assert prepared.lock.slice_axis == index
+        assert prepared.token_size == pytest.approx((1.2, 8, 8))
+        assert prepared.mask.shape == (1, *whole.mask.shape[1:])
+        assert torch.isfinite(encoder.encode(prepared).tokens).all()
+    with pytest.raises(ReconError, match="single slice"):
+        encoder.prepare(head[:1, :, 5:6], affine)
+
+
+def test_pooled_is_mean_and_spread_of_the_tokens(head: np.ndarray, affine: np.ndarray) -> None:
+    encoder = load_encoder("recon-small")
+    found = encoder.encode(encoder.prepare(head, affine))
+    width = found.tokens.shape[1]
+    assert found.pooled.shape == (2 * width,)
+    assert torch.allclose(found.pooled[:width], found.tokens.mean(dim=0))
+    assert torch.allclose(found.pooled[width:] ** 2, found.tokens.var(dim=0, correction=0), rtol=1e-4)
 
 
 def test_tokens_hold_the_patches_of_the_image(head: np.ndarray, affine: np.ndarray) -> None:
@@ -130,6 +169,15 @@ def test_targets_are_layer_normed() -> None:
     assert torch.allclose(targets.var(-1, unbiased=False), torch.ones(2, 5), atol=1e-3)
 
 
+def test_every_cycle_has_its_own_learning_rates() -> None:
+    options = PretrainingOptions(samples=1000, cycles=3, learning_rate=0.1, warmup_fraction=0.1)
+    rates = [learning_rate_at(options, samples) for samples in range(1, 3001)]
+    assert rates[:1000] == rates[1000:2000] == rates[2000:]
+    assert rates[99] == pytest.approx(0.1)
+    assert rates[999] == pytest.approx(0.001)
+    assert rates[549] == pytest.approx(0.0505, rel=1e-3)
+
+
 def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:
     options = PretrainingOptions(
         network=NetworkOptions(width=16, depth=1, heads=2), tokens=40, batch=4, target_layers=1
@@ -137,7 +185,7 @@ def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:
     with pytest.warns(ReconWarning, match="person of its own"):
         volumes = cached_volumes(find_sources([heads]), tmp_path, 8)
     run = Run(options, tmp_path)
-    batch = draw_batch(volumes, options, 0)
+    batch = draw_batch(by_head(volumes), options, 0)
     with torch.no_grad():
         for parameter in run.teacher.parameters():
             parameter.zero_()
@@ -152,6 +200,89 @@ def test_mirrored_tokens_are_the_mirrored_head(heads: Path, tmp_path: Path) -> N
     axis = int(np.argmax(np.abs(volume.affine[:3, 2])))
     assert np.allclose(plain.positions[:, axis], -mirrored.positions[:, axis])
     assert np.array_equal(plain.patches.reshape(-1, 8, 8)[..., ::-1], mirrored.patches.reshape(-1, 8, 8))
+
+
+def in_contrasts(volume: TrainingVolume, names: tuple[str, ...]) -> list[TrainingVolume]:
+    """One head in several contrasts: the values differ by what is added, everything else is shared."""
+    found = []
+    for number, name in enumerate(names):
+        source = Source(volume.source.path, "person", "made", "none", scan="one", contrast=name)
+        values = (volume.values + np.float16(10 * number)).astype(np.float16)
+        found.append(replace(volume, source=source, values=values))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*person of its own:recon.errors.ReconWarning")
+def test_the_teacher_sees_another_contrast_of_the_same_tokens(heads: Path, tmp_path: Path) -> None:
+    alone = cached_volumes(find_sources([heads]), tmp_path, 8)
+    contrasts = in_contrasts(alone[0], ("T1", "FLAIR", "something else"))
+    moved = replace(contrasts[0], affine=contrasts[0].affine + np.eye(4))
+    assert [len(head) for head in by_head([*contrasts, moved, *alone])] == [3, 1, 1, 1, 1]
+    common = {"network": NetworkOptions(width=16, depth=2, heads=2), "tokens": 40, "batch": 8, "noise": 0, "gain": 0}
+    batch = draw_batch(by_head(contrasts), PretrainingOptions(**common, other_contrast=1), 0)
+    steps = (batch.targets - batch.patches).mean(dim=(1, 2))
+    assert not torch.isclose(steps, torch.zeros(8), atol=0.1).any()
+    # The difference is the one between two contrasts at the same places, and the number says which was asked for.
+    assert torch.allclose(batch.targets - batch.patches, steps[:, None, None].expand_as(batch.patches), atol=0.1)
+    assert set(batch.contrast.tolist()) <= {contrast_index(name) for name in ("T1", "FLAIR", "")}
+    same = draw_batch(by_head(contrasts), PretrainingOptions(**common, other_contrast=0), 0)
+    assert torch.equal(same.targets, same.patches)
+    assert contrast_index("FLAIR") == CONTRASTS.index("FLAIR")
+    assert contrast_index("perfusion") == 0
+
+
+@pytest.fixture
+def simulated(heads: Path, tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A folder as ``recon simulate`` leaves it: one head in two contrasts with its lesion mask."""
+    folder = tmp_path / "simulated"
+    folder.mkdir()
+    head = make_head()
+    lesion = np.zeros(head.shape, np.float32)
+    lesion[24:40, 40:56, 5:7] = 1
+    for name, values in (("T1", head), ("FLAIR", head + 0.5 * lesion), ("lesion", lesion)):
+        save_nifti(folder / f"one_{name}.nii.gz", values.astype(np.float32))
+    common = {"subject": "one", "group": "person", "kind": "simulated", "source": "made here", "licence": "none"}
+    scans = [
+        {**common, "file": f"one_{name}.nii.gz", "contrast": name, "lesion_file": "one_lesion.nii.gz"}
+        for name in ("T1", "FLAIR")
+    ]
+    (folder / "manifest.json").write_text(json.dumps({"scans": scans}))
+    return folder, lesion
+
+
+def test_tokens_know_their_share_of_the_simulated_lesion(simulated: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    folder, lesion = simulated
+    for _ in range(2):  # prepared, then from the cache
+        volumes = cached_volumes(find_sources([folder]), tmp_path / "cache", 8)
+        tokens = cut_at(volumes[0], 8, (0, 0), False, 0.5)
+        voxels = float(tokens.lesion.sum()) * 64
+        assert voxels == pytest.approx(lesion.sum(), rel=0.02)
+        assert tokens.lesion.max() == pytest.approx(1, abs=1e-3)
+        assert len(by_head(volumes)) == 1
+    plain = cut_at(replace(volumes[0], lesion=None), 8, (0, 0), False, 0.5)
+    assert np.isnan(plain.lesion).all()
+    (folder / "manifest.json").write_text((folder / "manifest.json").read_text().replace("one_lesion", "lost"))
+    with pytest.raises(ReconError, match=r"lost.nii.gz"):
+        cached_volumes(find_sources([folder]), tmp_path / "cache", 8)
+
+
+def test_the_lesion_term_teaches_where_lesions_are(simulated: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    heads = by_head(cached_volumes(find_sources([simulated[0]]), tmp_path, 8))
+    common = {"network": NetworkOptions(width=16, depth=1, heads=2), "tokens": 60, "batch": 8, "target_layers": 1}
+    separation = {}
+    for weight in (0.0, 5.0):
+        options = PretrainingOptions(
+            **common, lesion_weight=weight, samples=400, learning_rate=1e-2, warmup_fraction=0, noise=0
+        )
+        run, batch = Run(options, tmp_path), draw_batch(heads, options, 0)
+        assert (batch.lesion > 0.5).any()
+        for _ in range(30):
+            run.step(batch)
+        with torch.no_grad():
+            found = run.lesion_head(run.student(batch.patches, batch.positions))[..., 0]
+        separation[weight] = float(found[batch.lesion > 0.5].mean() - found[batch.lesion == 0].mean())
+    assert separation[5.0] > 2
+    assert separation[5.0] > 2 * abs(separation[0.0])
 
 
 def test_held_out_persons_are_about_the_fraction() -> None:
@@ -179,6 +310,17 @@ def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: P
     assert "no diagnostic model" in card
     encoder = load_encoder("recon-small", tmp_path / "a")
     assert encoder.encode(encoder.prepare(make_head(), np.diag([1.0, 1, 4, 1]))).tokens.shape[1] == 16
+    drift = ("encode", "drift", heads / "head1.nii.gz", "--reference", heads / "head0.nii.gz", "--json")
+    compared = run_cli(*drift, "--weights", tmp_path / "a", "--replicas", 2)
+    assert compared.code == 0, compared.err
+    # The control has the width of the weights given: drawn again here, it gives the same figure.
+    control = load_encoder("recon-small", tmp_path / "a", random_seed=0)
+    base, other = (read_series(heads / f"head{index}.nii.gz") for index in (0, 1))
+    prepared = control.prepare(base.values, base.affine)
+    moved = control.encode(control.prepare(other.values, base.affine, prepared.lock))
+    expected = Drift.between(control.encode(prepared), moved)
+    assert moved.tokens.shape[1] == 16
+    assert compared.json["reconstructions"][0]["random_init"]["token_cosine"] == pytest.approx(expected.token_cosine)
     refused = run_cli(*words, "--out", tmp_path / "a", "--seed", 5)
     assert refused.code == 2
     assert "other options" in refused.err

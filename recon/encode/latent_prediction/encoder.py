@@ -47,7 +47,11 @@ class SmallEncoder:
         return prepare_small(volume, affine, lock, slice_axis=slice_axis, patch=self.network.options.patch)
 
     def encode(self, prepared: Prepared) -> Embedding:
-        """See ``Encoder.encode``; tokens ``[token, width]``, pooled is their mean."""
+        """See ``Encoder.encode``; tokens ``[token, width]``, pooled ``[2 width]``.
+
+        ``pooled`` is the mean of every feature over the tokens and its standard deviation: a lesion that fills few
+        tokens hardly moves a mean over hundreds.
+        """
         if len(prepared.inputs) == 0:
             raise ReconError("no token left: no patch lies in the head; check the field of view")
         positions = torch.from_numpy(token_positions(prepared.coords.numpy(), prepared.token_to_world))
@@ -56,7 +60,8 @@ class SmallEncoder:
         tokens = tokens.float().cpu().clone()
         if not torch.isfinite(tokens).all():
             raise ReconError("the encoder gave features that are not finite; its weights are damaged")
-        return Embedding(tokens, prepared.coords, tokens.mean(dim=0))
+        pooled = torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)])
+        return Embedding(tokens, prepared.coords, pooled)
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> SmallEncoder:

@@ -30,9 +30,12 @@ def encoder_grid(
 ) -> Grid:
     """The volume at 1 mm in plane and max(4 mm, its own step) along the slices, cropped to whole patches.
 
+    A single slice keeps its thickness.
+
     Raises ReconError when less than one patch is left.
     """
-    step = max(LEAST_SLICE_STEP, voxel_spacing(affine)[slice_axis])
+    own = voxel_spacing(affine)[slice_axis]
+    step = own if volume.shape[slice_axis] == 1 else max(LEAST_SLICE_STEP, own)
     return to_encoder_grid(volume, affine, slice_axis, (step, IN_PLANE, IN_PLANE), (1, patch, patch), what)
 
 
@@ -71,16 +74,7 @@ def prepare_small(
     grid = encoder_grid(volume, place.affine, place.slice_axis, patch)
     if lock is None:
         head = head_mask(grid.values)
-        lock = Lock(
-            encoder=NAME,
-            shape=place.shape,
-            affine=place.affine,
-            slice_axis=place.slice_axis,
-            grid_shape=(grid.values.shape[0], grid.values.shape[1], grid.values.shape[2]),
-            grid_affine=grid.affine,
-            foreground=head,
-            intensity=intensity_map(grid.values, head),
-        )
+        lock = place.lock(NAME, grid, head, intensity_map(grid.values, head))
     size = (1, patch, patch)
     kept = foreground_share(lock.foreground, size) >= LEAST_SHARE
     patches = cut(standardise(grid.values, lock.intensity), size)[kept]

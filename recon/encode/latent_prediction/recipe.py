@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
-from recon.encode.latent_prediction.pretraining import PretrainingOptions, PretrainingProgress, Run, pretrain
-from recon.encode.latent_prediction.volumes import Source, cached_volumes, find_sources, is_held_out
+from recon.encode.latent_prediction.options import PretrainingOptions
+from recon.encode.latent_prediction.pretraining import PretrainingProgress, Run, pretrain
+from recon.encode.latent_prediction.sampling import draw_batch
+from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
 
 
@@ -48,10 +50,11 @@ def pretrain_encoder(
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
     volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, say)
     run = Run(options, out, device)
-    finished = pretrain(run, volumes, report, stop_after)
+    heads = by_head(volumes)
+    finished = pretrain(run, heads, report, stop_after)
     persons = len({source.person for source in chosen})
     if finished:
-        batch_spread = dataclasses.asdict(run.spread(_monitor_batch(run, volumes)))
+        batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))
         facts: dict[str, Any] = {
             "licence": "Apache-2.0",
             "pretraining": dataclasses.asdict(options),
@@ -67,12 +70,6 @@ def pretrain_encoder(
     return Pretrained(finished, run.samples, len(chosen), persons, len(held_out), run.loss)
 
 
-def _monitor_batch(run: Run, volumes: Any) -> Any:
-    from recon.encode.latent_prediction.pretraining import draw_batch
-
-    return draw_batch(volumes, run.options, 0)
-
-
 def _origins(sources: Sequence[Source]) -> list[dict[str, Any]]:
     counts = Counter((source.origin, source.licence) for source in sources)
     return [
@@ -84,6 +81,8 @@ def _origins(sources: Sequence[Source]) -> list[dict[str, Any]]:
 def model_card(facts: dict[str, Any]) -> str:
     """The README of an encoder's folder, as far as the run itself knows."""
     options = facts["pretraining"]
+    masks = f"the simulator's lesion masks, token by token (weight {options['lesion_weight']:g})"
+    labels = masks if options["lesion_weight"] else "none"
     lines = [
         "# Small MR encoder, pre-trained by masked prediction in latent space",
         "",
@@ -93,6 +92,7 @@ def model_card(facts: dict[str, Any]) -> str:
         "|---|---|",
         f"| pre-training | {facts['samples']:,} samples of {options['tokens']} tokens, "
         f"{options['hidden_fraction']:.0%} hidden |",
+        f"| labels | {labels} |",
         f"| data | {facts['volumes']} volumes of {facts['persons']} persons; "
         f"{facts['held_out_persons']} persons held out |",
         f"| effective rank of the tokens | {facts['effective_rank']:.1f} of {options['network']['width']} |",

@@ -14,7 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
-from recon.encode.geometry import check_volume, cut, foreground_share, header_slice_axis, lattice_affine
+from recon.encode.geometry import (
+    check_volume,
+    cut,
+    foreground_share,
+    header_slice_axis,
+    lattice_affine,
+    single_slice_axis,
+)
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
     head_mask,
@@ -22,12 +29,14 @@ from recon.encode.latent_prediction.preparation import (
     standardise,
     token_positions,
 )
-from recon.encode.volumes import read_series
+from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError, ReconWarning
+from recon.quality.references import on_grid, read_lesions
 from recon.seeding import stream_seed
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
-VERSION = "recon-encoder-volume-1"
+VERSION = "recon-encoder-volume-2"
+CONTRASTS = ("", "T1", "T1POST", "T2", "PD", "FLAIR", "DWI")  # those of the simulator; the first stands for any other
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,9 @@ class Source:
     person: str
     origin: str
     licence: str
+    scan: str = ""  # volumes of one scan show one head in several contrasts; empty: this volume stands alone
+    contrast: str = ""
+    lesion: Path | None = None  # mask on the volume's own grid, where the simulator wrote one
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +60,7 @@ class TrainingVolume:
     values: NDArray[np.float16]  # [depth, height, width], standardised
     head: NDArray[np.bool_]  # [depth, height, width]
     affine: NDArray[np.float64]  # (depth, height, width) index -> RAS+ mm
+    lesion: NDArray[np.float16] | None = None  # [depth, height, width], share of lesion; None where it is not known
 
 
 def find_sources(folders: Sequence[str | Path]) -> list[Source]:
@@ -86,6 +99,9 @@ def _from_manifest(folder: Path) -> list[Source]:
                 str(entry["group"]),
                 f"{entry['kind']}: {entry['source']}",
                 str(entry["licence"]),
+                f"{folder}/{entry['subject']}",
+                str(entry["contrast"]),
+                None if entry.get("lesion_file") is None else folder / Path(str(entry["lesion_file"])).name,
             )
             for entry in entries
         ]
@@ -102,15 +118,26 @@ def prepare_volume(source: Source, patch: int) -> TrainingVolume:
     """Read one volume and bring it onto the encoder's grid. Raises ReconError when it cannot be placed."""
     series = read_series(source.path)
     values = np.abs(series.values)
-    check_volume(values, series.affine, str(source.path))
+    check_volume(values, series.affine, str(source.path), least_slices=1)
     affine = np.asarray(series.affine, np.float64)
-    grid = encoder_grid(values, affine, header_slice_axis(affine).axis, patch, str(source.path))
+    axis = single_slice_axis(values.shape) or header_slice_axis(affine)
+    grid = encoder_grid(values, affine, axis.axis, patch, str(source.path))
     head = head_mask(grid.values)
     try:
         mapped = standardise(grid.values, intensity_map(grid.values, head))
     except ReconError as error:
         raise ReconError(f"{source.path}: {error}") from error
-    return TrainingVolume(source, mapped.astype(np.float16), head, grid.affine)
+    lesion = None if source.lesion is None else _lesion_share(source.lesion, series, axis.axis, patch)
+    return TrainingVolume(source, mapped.astype(np.float16), head, grid.affine, lesion)
+
+
+def _lesion_share(path: Path, series: Series, slice_axis: int, patch: int) -> NDArray[np.float16]:
+    """A lesion mask on the encoder's grid, in [0, 1]. Raises ReconError when it lies on another grid than its scan."""
+    shape = np.moveaxis(series.values, -1, 0).shape
+    mask = on_grid(read_lesions(path), shape, series.affine, "lesion mask")
+    assert series.affine is not None
+    grid = encoder_grid(np.moveaxis(mask > 0, 0, -1).astype(np.float32), series.affine, slice_axis, patch, str(path))
+    return np.clip(grid.values, 0, 1).astype(np.float16)
 
 
 def cached_volumes(
@@ -122,7 +149,7 @@ def cached_volumes(
         stamp = source.path.stat() if source.path.is_file() else None
         if stamp is None:
             raise ReconError(f"{source.path}: no such file, though the manifest names it")
-        key = f"{VERSION}|{source.path.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{patch}"
+        key = f"{VERSION}|{source.path.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{patch}|{source.lesion}"
         path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
         if path.is_file():
             volumes.append(_read(path, source))
@@ -133,6 +160,8 @@ def cached_volumes(
             "head": torch.from_numpy(volume.head),
             "affine": torch.from_numpy(np.ascontiguousarray(volume.affine)),
         }
+        if volume.lesion is not None:
+            tensors["lesion"] = torch.from_numpy(volume.lesion)
         with atomic_path(path) as temporary:
             save_file(tensors, temporary)
         volumes.append(volume)
@@ -144,7 +173,9 @@ def cached_volumes(
 def _read(path: Path, source: Source) -> TrainingVolume:
     try:
         with safe_open(path, "np") as file:
-            return TrainingVolume(source, file.get_tensor("values"), file.get_tensor("head"), file.get_tensor("affine"))
+            lesion = None if source.lesion is None else file.get_tensor("lesion")
+            values, head, affine = (file.get_tensor(name) for name in ("values", "head", "affine"))
+            return TrainingVolume(source, values, head, affine, lesion)
     except Exception as error:
         raise ReconError(f"{path}: damaged cache ({type(error).__name__}); delete it, it is made again") from error
 
@@ -155,15 +186,41 @@ class Tokens:
 
     patches: NDArray[np.float32]  # [token, patch values]
     positions: NDArray[np.float32]  # [token, 3] RAS mm from the middle of the tokens
+    lesion: NDArray[np.float32]  # [token] share of lesion; NaN where it is not known
 
 
-def cut_at(volume: TrainingVolume, patch: int, offset: tuple[int, int], mirror: bool, least_share: float) -> Tokens:
-    """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked."""
+def contrast_index(name: str) -> int:
+    """Number of a contrast; 0 for one that the simulator does not know."""
+    return CONTRASTS.index(name) if name in CONTRASTS else 0
+
+
+def by_head(volumes: Sequence[TrainingVolume]) -> list[list[TrainingVolume]]:
+    """Volumes that show one head in several contrasts on one grid belong together; the others stand alone."""
+    heads: dict[object, list[TrainingVolume]] = {}
+    for number, volume in enumerate(volumes):
+        scan = volume.source.scan
+        grid = (volume.values.shape, np.round(volume.affine, 3).tobytes())
+        heads.setdefault((scan, grid) if scan else number, []).append(volume)
+    return list(heads.values())
+
+
+def cut_at(
+    volume: TrainingVolume,
+    patch: int,
+    offset: tuple[int, int],
+    mirror: bool,
+    least_share: float,
+    head: NDArray[np.bool_] | None = None,
+) -> Tokens:
+    """Tokens in the head with the patch lattice moved by ``offset`` voxels; mirrored left to right when asked.
+
+    ``head`` [depth, height, width] is the volume's own unless that of another contrast is given.
+    """
     down, across = offset
     _, height, width = volume.values.shape
     size = ((height - down) // patch * patch, (width - across) // patch * patch)
     window = (slice(None), slice(down, down + size[0]), slice(across, across + size[1]))
-    values, head = volume.values[window], volume.head[window]
+    values, head = volume.values[window], (volume.head if head is None else head)[window]
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([0.0, down, across])
     kept = foreground_share(head, (1, patch, patch)) >= least_share
@@ -173,4 +230,7 @@ def cut_at(volume: TrainingVolume, patch: int, offset: tuple[int, int], mirror: 
         patches = patches.reshape(-1, patch, patch)[:, :, ::-1].reshape(len(patches), -1)
         axis = int(np.argmax(np.abs(affine[:3, 2])))
         positions = positions * np.where(np.arange(3) == axis, -1, 1).astype(np.float32)
-    return Tokens(np.ascontiguousarray(patches), positions)
+    lesion = np.full(len(patches), np.nan, np.float32)
+    if volume.lesion is not None:
+        lesion = cut(volume.lesion[window], (1, patch, patch))[kept].mean(axis=-1, dtype=np.float32)
+    return Tokens(np.ascontiguousarray(patches), positions, lesion)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
+from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
 from recon.encode.interface import Encoder, Prepared
 from recon.encode.probes.labels import LabelTable
@@ -31,7 +32,7 @@ class Embeddings:
 
     encoder: str
     weights_hash: str
-    pooled: NDArray[np.float32]  # [volume, feature]
+    pooled: NDArray[np.float32]  # [volume, pooled feature]
     tokens: tuple[NDArray[np.float16], ...]  # each [token, feature]
     subjects: tuple[str, ...]  # hashes of the persons
     cases: tuple[str, ...]  # hashes of the cases
@@ -71,33 +72,56 @@ def embed_table(encoder: Encoder, table: LabelTable, say: Callable[[str], None] 
 
     Raises ReconError, naming the file, when one cannot be read, placed or encoded.
     """
+    return embed_with_each([encoder], table, say)[0]
+
+
+def embed_with_each(
+    encoders: Sequence[Encoder], table: LabelTable, say: Callable[[str], None] = lambda _: None
+) -> list[Embeddings]:
+    """``embed_table`` for an encoder and its random-init controls, every volume being read and prepared once.
+
+    The first encoder prepares, so all must be of its shape. Raises ReconError as ``embed_table`` does.
+    """
+    first = encoders[0]
+    if any(encoder.name != first.name for encoder in encoders):
+        raise ReconError(f"encoders of other names than '{first.name}': they do not share its preparation")
     references = {}
-    pooled, tokens = [], []
+    pooled: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
+    tokens: list[list[NDArray[np.float16]]] = [[] for _ in encoders]
     for index, entry in enumerate(table.entries):
         series = read_series(entry.file)
         if entry.acceleration == 1:
-            check_volume(series.values, series.affine, str(entry.file))
-            prepared: Prepared = encoder.prepare(series.values, series.affine)
+            check_volume(series.values, series.affine, str(entry.file), find_row(first.name).least_slices)
+            prepared: Prepared = first.prepare(series.values, series.affine)
             references[entry.case] = (series, prepared.lock)
         else:
             base, lock = references[entry.case]
             turned = onto_reference(series, base)
-            prepared = encoder.prepare(turned.values, base.affine, lock)
-        embedding = encoder.encode(prepared)
-        pooled.append(embedding.pooled.numpy())
-        tokens.append(embedding.tokens.numpy().astype(np.float16))
+            prepared = first.prepare(turned.values, base.affine, lock)
+        for number, encoder in enumerate(encoders):
+            embedding = encoder.encode(prepared)
+            pooled[number].append(embedding.pooled.numpy())
+            tokens[number].append(embedding.tokens.numpy().astype(np.float16))
         say(f"{index + 1} of {len(table.entries)} volumes embedded")
-    return Embeddings(
-        encoder.name,
-        encoder.weights_hash,
-        np.stack(pooled).astype(np.float32),
-        tuple(tokens),
-        tuple(pseudonym(entry.subject) for entry in table.entries),
-        tuple(pseudonym(entry.case) for entry in table.entries),
-        np.array([entry.acceleration for entry in table.entries]),
-        tuple(entry.split for entry in table.entries),
-        {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names},
-    )
+    subjects = tuple(pseudonym(entry.subject) for entry in table.entries)
+    cases = tuple(pseudonym(entry.case) for entry in table.entries)
+    accelerations = np.array([entry.acceleration for entry in table.entries])
+    splits = tuple(entry.split for entry in table.entries)
+    labels = {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names}
+    return [
+        Embeddings(
+            encoder.name,
+            encoder.weights_hash,
+            np.stack(pooled[number]).astype(np.float32),
+            tuple(tokens[number]),
+            subjects,
+            cases,
+            accelerations,
+            splits,
+            labels,
+        )
+        for number, encoder in enumerate(encoders)
+    ]
 
 
 def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:

@@ -43,7 +43,7 @@ def train(
 ) -> dict[str, NDArray[np.float32]]:
     """Weights of the pool after AdamW on random volumes, each class drawn equally often."""
     mean, deviation = _statistics(embeddings)
-    features = embeddings.pooled.shape[1]
+    features = embeddings.tokens[0].shape[1]
     network = TokenPool(features, classes)
     generator = torch_generator(seed, "token-pool")
     with torch.no_grad():
@@ -75,7 +75,7 @@ def train(
 
 def logits(tensors: dict[str, NDArray[np.float32]], embeddings: Embeddings) -> Tensor:
     """Logits ``[volume, class]`` of a trained pool, float64."""
-    network = TokenPool(embeddings.pooled.shape[1], len(tensors["classify.bias"]))
+    network = TokenPool(embeddings.tokens[0].shape[1], len(tensors["classify.bias"]))
     own = {name: torch.from_numpy(value) for name, value in tensors.items() if name in network.state_dict()}
     network.load_state_dict(own, strict=True)
     mean, deviation = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["deviation"])
