@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from recon.acquisition import espirit
 from recon.acquisition.problem import Problem, Receiver, calibrate
-from recon.posterior import iterative, row_modes
+from recon.posterior import iterative, refinement, row_modes
 from recon.posterior.iterative import iterative_system
 from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import noisy_dds
@@ -155,3 +155,13 @@ def small_scan() -> Scan:
         image_shape=(ROWS, COLUMNS),
         contrast="T2",
     )
+
+
+def test_refined_maps_stay_on_the_device(fake: FakeTensorMode) -> None:
+    problem = fake_problem(1)
+    image = torch.empty(problem.maps.shape[-2:], dtype=torch.complex64, device="cuda:0")
+    acquired = torch.empty(ROWS * COLUMNS // 2, dtype=torch.int64, device="cuda:0")
+    maps = refinement._corrected(problem.kspace[0], image, problem.maps[0, 0], acquired, 3)
+    assert maps.device == torch.device("cuda:0")
+    assert maps.shape == problem.maps[0, 0].shape
+    assert refinement._unexplained(problem, problem.kspace).device == torch.device("cuda:0")

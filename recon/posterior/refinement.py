@@ -119,5 +119,5 @@ def _ridge(columns: Tensor, targets: Tensor) -> Tensor:
     shrunk = values + penalties
     residual = energy - (power * (values + 2 * penalties) / shrunk**2).sum(1)
     score = residual.clamp_min(0) / (columns.shape[0] - (values / shrunk).sum(1)) ** 2
-    penalty = penalties[score.argmin()]
+    penalty = penalties.index_select(0, score.argmin().reshape(1))[0]  # an index in a tensor would wait for a GPU
     return (vectors @ (projected / (values + penalty).unsqueeze(1))).to(targets.dtype)
