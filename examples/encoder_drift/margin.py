@@ -2,13 +2,16 @@
 
     python examples/encoder_drift/margin.py --label lesion --trained lesion.h5 --control lesion-r0.h5 lesion-r1.h5
     python examples/encoder_drift/margin.py --label contrast --tokens 40 --trained contrast.h5 --control contrast-r0.h5
+    python examples/encoder_drift/margin.py --label contrast --persons 4 --trained contrast.h5 --control contrast-r0.h5
 
 Files of `recon probe embed` on one table, with random-init controls of several seeds. Volumes of split fit choose and
 fit the probe, those of split eval are judged. With --tokens the probe sees single tokens, so many drawn from every
-volume, instead of the pooled features: what does one token know?
+volume, instead of the pooled features: what does one token know? With --persons the probe is fitted on so few persons
+only, time and again on others, and the mean of its figures is told: how many labels does the encoder save?
 """
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,15 +35,31 @@ def single_tokens(embeddings: Embeddings, count: int) -> Embeddings:
     return replace(embeddings.select(rows), pooled=drawn)
 
 
-def judged(path: Path, label: str, tokens: int) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
-    """Labels [case], probabilities [case, class] and persons of the evaluation, from a probe fitted on the others."""
+def few_persons(embeddings: Embeddings, label: str, count: int, draws: int) -> Iterator[Embeddings]:
+    """The volumes to be judged, and those of ``count`` persons to fit on who have every value of the label."""
+    values, fit = embeddings.label(label), np.array([split == "fit" for split in embeddings.splits])
+    people = np.array(embeddings.subjects)
+    wanted = set(values[fit])
+    able = [person for person in sorted(set(people[fit])) if set(values[fit & (people == person)]) == wanted]
+    generator = numpy_generator(0, "few-persons")
+    for _ in range(draws):
+        chosen = generator.choice(able, count, replace=False)
+        yield embeddings.select(np.flatnonzero(~fit | np.isin(people, chosen)))
+
+
+def judged(
+    path: Path, label: str, tokens: int, persons: int, draws: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.float64]], tuple[str, ...]]:
+    """Labels [case], probabilities [case, class] of each draw, and persons [case], none of whom a probe saw."""
     embeddings = read_embeddings(path)
     if tokens:
         embeddings = single_tokens(embeddings, tokens)
-    probe = fit_probe("linear", embeddings, label)
-    chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=False))
-    labels = np.searchsorted(np.array(probe.classes), chosen.label(label))
-    return labels, probe.predict(chosen).probabilities, chosen.subjects
+    probabilities = []
+    for part in few_persons(embeddings, label, persons, draws) if persons else [embeddings]:
+        probe = fit_probe("linear", part, label)
+        chosen = part.select(evaluation_rows(part, probe, unseen_only=False))
+        probabilities.append(probe.predict(chosen).probabilities)
+    return np.searchsorted(np.array(probe.classes), chosen.label(label)), probabilities, chosen.subjects
 
 
 def main() -> None:
@@ -52,17 +71,21 @@ def main() -> None:
     parser.add_argument(
         "--tokens", type=int, default=0, help="probe so many single tokens a volume; 0: pooled features"
     )
+    parser.add_argument("--persons", type=int, default=0, help="fit on so many persons only, at least 4; 0: on all")
+    parser.add_argument("--draws", type=int, default=20, help="of those persons")
     parser.add_argument("--repeats", type=int, default=2000)
     given = parser.parse_args()
-    found = [judged(path, given.label, given.tokens) for path in (given.trained, *given.control)]
+    found = [
+        judged(path, given.label, given.tokens, given.persons, given.draws) for path in (given.trained, *given.control)
+    ]
     labels, _, persons = found[0]
     if any(not np.array_equal(labels, other) or persons != who for other, _, who in found):
         raise SystemExit("the files hold different volumes; embed one table with every encoder")
 
     def figures(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        areas = [auc(labels[rows], probabilities[rows]) for _, probabilities, _ in found]
-        rights = [accuracy(labels[rows], probabilities[rows]) for _, probabilities, _ in found]
-        errors = [calibration_error(labels[rows], probabilities[rows]) for _, probabilities, _ in found]
+        areas = [np.mean([auc(labels[rows], each[rows]) for each in draws]) for _, draws, _ in found]
+        rights = [np.mean([accuracy(labels[rows], each[rows]) for each in draws]) for _, draws, _ in found]
+        errors = [np.mean([calibration_error(labels[rows], each[rows]) for each in draws]) for _, draws, _ in found]
         differences = [values[0] - np.mean(values[1:]) for values in (areas, rights)]
         return np.array([*areas, *rights, *errors, *differences])
 
