@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from recon.acquisition.masks import (
     KINDS,
+    SMALLEST_CALIBRATION,
     calibration_extent,
     centre_block,
     describe_mask,
@@ -17,6 +18,7 @@ from recon.acquisition.masks import (
     poisson_mask,
     random_mask,
 )
+from recon.acquisition.undersample import default_calibration_lines
 from recon.errors import ReconError
 
 
@@ -201,3 +203,10 @@ def test_descriptions() -> None:
     echo = np.ones((40, 30), bool)
     echo[:5] = False
     assert describe_mask(echo) == "partial readout"
+
+
+@given(st.integers(64, 400), st.sampled_from([2.0, 3.0, 4.0, 5.0, 6.0, 8.0]), st.integers(0, 99))
+def test_the_default_calibration_is_enough_for_coil_maps(phase: int, acceleration: float, seed: int) -> None:
+    lines = default_calibration_lines((96, phase), acceleration, "equispaced")
+    mask = draw_mask("equispaced", (96, phase), acceleration, lines, np.random.default_rng(seed))
+    assert calibration_extent(mask, 96)[1] >= SMALLEST_CALIBRATION

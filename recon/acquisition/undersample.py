@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.masks import calibration_extent, describe_mask, draw_mask, every_line_sampled, net_acceleration
+from recon.acquisition.masks import (
+    SMALLEST_CALIBRATION,
+    calibration_extent,
+    describe_mask,
+    draw_mask,
+    every_line_sampled,
+    net_acceleration,
+)
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
 from recon.formats.fastmri import write_fastmri
@@ -27,10 +34,11 @@ class Undersampled:
 
 
 def default_calibration_lines(shape: tuple[int, int], acceleration: float, kind: str) -> int:
-    """24 lines, the usual number for coil maps; fewer where that would be half of all that is acquired."""
+    """24 lines, the usual number for coil maps; fewer where that would be half of all that is acquired, but not so few
+    that coil maps cannot be made."""
     if kind == "poisson":
         return min(24, min(shape) // 4)
-    return max(4, min(24, int(shape[1] / (2 * acceleration))))
+    return max(SMALLEST_CALIBRATION, min(24, int(shape[1] / (2 * acceleration))))
 
 
 def undersample(
