@@ -65,6 +65,7 @@ class Experiment:
     paper: tuple[float, float] = (0.1, 0.02)
     seed: int = 0
     test_share: float = field(default=0.2)  # of the heads
+    grid_slices: int = 1  # of each test head, in the grid
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def grid(work: Work) -> None:
     base, search = experiment.training, experiment.search
     plan = whole_plan(search, experiment.small_subjects, base.batch, base.learning_rate, base.images)
     patients = test_patients(work)
-    cases = build_cases(patients, search.acceleration, experiment.test_slices, experiment.seed)
+    cases = build_cases(patients, search.acceleration, experiment.grid_slices, experiment.seed)
     # The r2 table of a checkpoint comes from the small cohort's images, as test subjects may not shape the prior.
     judges = Judges(prepared(work, "small"), cases, prepare_systems(cases), slots, search, torch.device("cpu"))
     folder = work.path("grid")
