@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from recon.configuration import load_config
-from recon.prior.dataset import TrainingImages, open_folder
+from recon.prior.dataset import open_folder
 from recon.prior.denoiser import build_denoiser, low_precision
 from recon.prior.finetuning.candidates import OneProcess
 from recon.prior.store import assign_slots
-from recon.prior.training import Run, TrainingOptions, edm_loss, train
+from recon.prior.training import Run, TrainingOptions, edm_loss, train, training_images
 
 
 def main() -> None:
@@ -37,10 +37,7 @@ def main() -> None:
     options = load_config(TrainingOptions, arguments.config)
     scans = open_folder(arguments.data)[: arguments.scans]
     slots = assign_slots({scan.contrast for scan in scans}, options.network.slots)
-    images = TrainingImages(
-        scans, slots, crop=options.crop, augmentation=options.augmentation, unknown_fraction=options.unknown_fraction,
-        log_sigma_mean=options.log_sigma_mean, log_sigma_std=options.log_sigma_std, seed=0, in_memory=options.in_memory,
-    )  # fmt: skip
+    images = training_images(scans, slots, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     denoiser = build_denoiser(options.network, options.sigma_data, 0).to(device)
     batch = [images[i] for i in range(options.batch)]

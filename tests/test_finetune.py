@@ -145,8 +145,8 @@ def test_finished_run_is_kept_and_other_options_are_refused(searched: Path, prio
 
 def test_shared_checkpoint_equals_a_run_of_that_length(prior: Path, cohort: Path, tmp_path: Path) -> None:
     """The search's claim: the state at a length is what a run of that length ends with."""
-    from recon.prior.finetuning.candidates import OneProcess, trainable, training_images, training_options
-    from recon.prior.training import Run, train
+    from recon.prior.finetuning.candidates import OneProcess, trainable, training_options
+    from recon.prior.training import Run, train, training_images
 
     loaded = load_prior(prior)
     scans, slots = open_folder(cohort), {**loaded.facts.slots, "FLAIR": 3}

@@ -97,6 +97,21 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
     return options.learning_rate * max(0.0, min(1.0, up, down))
 
 
+def training_images(scans: Sequence[PreparedScan], slots: dict[str, int], options: TrainingOptions) -> TrainingImages:
+    """The images of a run over ``scans``."""
+    return TrainingImages(
+        scans,
+        slots,
+        crop=options.crop,
+        augmentation=options.augmentation,
+        unknown_fraction=options.unknown_fraction,
+        log_sigma_mean=options.log_sigma_mean,
+        log_sigma_std=options.log_sigma_std,
+        seed=options.seed,
+        in_memory=options.in_memory,
+    )
+
+
 def pretrain(
     options: TrainingOptions,
     scans: Sequence[PreparedScan],
@@ -121,17 +136,7 @@ def pretrain(
     slots.setdefault("unknown", 0)
     denoiser = build_denoiser(options.network, options.sigma_data, options.seed).to(accelerator.device)
     run = Run(denoiser, options, out / "state")
-    images = TrainingImages(
-        training,
-        slots,
-        crop=options.crop,
-        augmentation=options.augmentation,
-        unknown_fraction=options.unknown_fraction,
-        log_sigma_mean=options.log_sigma_mean,
-        log_sigma_std=options.log_sigma_std,
-        seed=options.seed,
-        in_memory=options.in_memory,
-    )
+    images = training_images(training, slots, options)
     finished = train(run, images, accelerator, report, stop_after)
     if not finished or not accelerator.is_main_process:
         return None

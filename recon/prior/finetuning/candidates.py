@@ -18,12 +18,12 @@ from torch import Tensor
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.posterior.system import System
-from recon.prior.dataset import PreparedScan, TrainingImages
+from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import Denoiser
 from recon.prior.finetuning.judging import Case, judge
 from recon.prior.finetuning.plan import FinetuneOptions
 from recon.prior.store import interpolate_r2
-from recon.prior.training import Progress, Run, TrainingOptions, train
+from recon.prior.training import Progress, Run, TrainingOptions, train, training_images
 from recon.prior.validation import R2_SIGMAS, denoising_error
 
 
@@ -108,21 +108,6 @@ def training_options(
         workers=0,
         store_bf16=False,
         seed=options.seed,
-    )
-
-
-def training_images(scans: Sequence[PreparedScan], slots: dict[str, int], options: TrainingOptions) -> TrainingImages:
-    """The images of a run over ``scans``."""
-    return TrainingImages(
-        scans,
-        slots,
-        crop=options.crop,
-        augmentation=options.augmentation,
-        unknown_fraction=options.unknown_fraction,
-        log_sigma_mean=options.log_sigma_mean,
-        log_sigma_std=options.log_sigma_std,
-        seed=options.seed,
-        in_memory=options.in_memory,
     )
 
 

@@ -13,7 +13,7 @@ from recon.prior import guards
 from recon.prior.adapters import adapter_share, merge_lora, save_adapter
 from recon.prior.dataset import PreparedScan
 from recon.prior.finetuning import report as reporting
-from recon.prior.finetuning.candidates import trainable, training_images, training_options
+from recon.prior.finetuning.candidates import trainable, training_options
 from recon.prior.finetuning.choice import Choice
 from recon.prior.finetuning.cohort import Patient, scans_of
 from recon.prior.finetuning.search import stored_plan
@@ -21,7 +21,7 @@ from recon.prior.finetuning.session import Session, slices_of
 from recon.prior.memorisation import SAMPLES, check_memorisation, draw_images
 from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, save_prior
-from recon.prior.training import Run, model_card, train
+from recon.prior.training import Run, model_card, train, training_images
 from recon.prior.validation import R2_SIGMAS, denoising_error
 
 REPORT = "finetuning.json"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon.configuration import from_mapping
-from recon.prior.dataset import PreparedScan, TrainingImages
+from recon.prior.dataset import PreparedScan
 from recon.prior.finetuning.candidates import (
     Judges,
     OneProcess,
@@ -16,7 +16,6 @@ from recon.prior.finetuning.candidates import (
     read_records,
     run_candidate,
     trainable,
-    training_images,
     training_options,
     write_records,
 )
@@ -27,7 +26,7 @@ from recon.prior.finetuning.plan import Costs, Plan, fit_budget, whole_plan
 from recon.prior.finetuning.report import write_json
 from recon.prior.finetuning.session import Session, wait
 from recon.prior.memorisation import SAMPLES
-from recon.prior.training import Run, train
+from recon.prior.training import Run, train, training_images
 
 
 def search(session: Session) -> Choice:
@@ -130,7 +129,7 @@ def _make_plan(session: Session) -> Plan:
 def _seconds_per_image(session: Session, scans: Sequence[PreparedScan], plan: Plan) -> float:
     """Measured on a few steps that nothing keeps; the first one, which allocates, does not count."""
     options = training_options(session.base, session.options, plan.rates[0], plan.lengths[-1], 1.0)
-    images: TrainingImages = training_images(scans, session.slots, options)
+    images = training_images(scans, session.slots, options)
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         run = Run(trainable(session.prior.denoiser, session.options), options, Path(folder))
