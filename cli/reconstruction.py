@@ -163,7 +163,7 @@ def _shares(stages: dict[str, float]) -> str:
     """Where the time of a sampling run went, in per cent."""
     if "network" not in stages:
         return ""
-    consistency = stages["solver set-up"] + stages["data consistency"]
+    consistency = sum(stages[name] for name in ("map refinement", "solver set-up", "data consistency"))
     shares = {"network": stages["network"], "data consistency": consistency}
     shares["everything else"] = stages["total"] - sum(shares.values())
     percent = [f"{name} {100 * value / stages['total']:.0f} %" for name, value in shares.items()]

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def test_sealed_facts_are_nowhere_in_the_packages(exported):
             content = path.read_bytes()
             if path.suffix == ".js" and path.parent.name == "images":
                 content = content.split(b"\n")[0]
+            content = re.sub(rb'"[xyd]": "[\w-]{43}"', b"", content)  # signing keys: any three letters occur in them
             assert not any(word in content for word in words), path
     for image in key.images:
         assert image.study_uid.encode() not in (exported / "key.sealed").read_bytes()

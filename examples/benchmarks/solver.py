@@ -17,7 +17,7 @@ from recon.acquisition.espirit import espirit_maps
 from recon.acquisition.fourier import centre_slice, to_kspace
 from recon.acquisition.problem import Problem
 from recon.posterior.iterative import iterative_system
-from recon.posterior.line_noise import line_noise
+from recon.posterior.line_noise import least_squares
 from recon.posterior.noise import Noise
 from recon.posterior.rows import row_system
 
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"A^H A: {unit * 1e3:.0f} ms")
     setup = seconds(lambda: row_system(problem), 3)
     print(f"row solver, set-up: {setup:.2f} s = {setup / unit:.1f} applications of A^H A (bar: at most 60)")
-    lines = seconds(lambda: line_noise(problem), 3)
+    lines = seconds(lambda: least_squares(problem), 3)
     print(f"noise of the lines, before it: {lines:.2f} s = {lines / unit:.1f} applications")
     system, r2, noise = row_system(problem), torch.full((1,), 0.01), Noise(0, "benchmark", [0], [0])
     guess = image.unsqueeze(1)

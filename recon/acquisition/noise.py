@@ -95,22 +95,40 @@ def noise_from_outer_kspace(kspace: Tensor, mask: Tensor) -> Noise:
     return Noise(noise.covariance / truncated, noise.source, noise.samples)
 
 
-def calibration_noise_level(calibration: Tensor, kernel: int = 6) -> float:
-    """Noise standard deviation per real component from the null space of the calibration matrix.
+@dataclass(frozen=True)
+class PatchCovariance:
+    """Sample covariance ``[coil, kernel, coil, kernel]`` of a slice's calibration patches, and how many there were."""
 
-    ``calibration [slice, coil, readout, phase]``. Signal is confined to the row space of the calibration matrix, so
-    the smallest eigenvalue of its sample covariance is noise alone and lies at the lower edge of the
-    Marchenko-Pastur law, sigma^2 (1 - sqrt(dimensions / patches))^2. NaN where there are too few patches to tell.
-    """
-    coils = calibration.shape[1]
-    levels = []
+    covariance: Tensor
+    patches: int
+
+    def noise_level(self, mixing: Tensor | None = None) -> float:
+        """Noise standard deviation per real component, after ``mixing [coil, coil]`` where it is given.
+
+        Signal is confined to the row space of the calibration matrix, so the smallest eigenvalue of its sample
+        covariance is noise alone and lies at the lower edge of the Marchenko-Pastur law,
+        sigma^2 (1 - sqrt(dimensions / patches))^2.
+        """
+        found = self.covariance
+        if mixing is not None:
+            mixing = mixing.to(found.dtype)
+            found = torch.einsum("ia,akbl,jb->ikjl", mixing, found, mixing.conj())
+        square = found.flatten(2).flatten(0, 1)
+        smallest = float(torch.linalg.eigvalsh(square)[0].clamp_min(0))
+        return (smallest / 2) ** 0.5 / (1 - (square.shape[0] / self.patches) ** 0.5)
+
+
+def patch_covariances(calibration: Tensor, kernel: int = 6) -> list[PatchCovariance]:
+    """Those of ``calibration [slice, coil, readout, phase]``; empty where there are too few patches to tell."""
+    coils, *size = calibration.shape[1:]
+    dimensions, patches = coils * kernel**2, (size[0] - kernel + 1) * (size[1] - kernel + 1)
+    if min(size) < kernel or dimensions >= 0.9 * patches:
+        return []
+    found = []
     for entry in calibration:
-        if min(entry.shape[-2:]) < kernel:
-            continue
-        patches = entry.unfold(1, kernel, 1).unfold(2, kernel, 1).permute(1, 2, 0, 3, 4).reshape(-1, coils * kernel**2)
-        ratio = patches.shape[1] / patches.shape[0]
-        if ratio < 0.9:
-            gram = patches.to(torch.complex128)
-            smallest = float(torch.linalg.eigvalsh(gram.mH @ gram / patches.shape[0])[0].clamp_min(0))
-            levels.append((smallest / 2) ** 0.5 / (1 - ratio**0.5))
-    return float(torch.tensor(levels).median()) if levels else float("nan")
+        rows = entry.unfold(1, kernel, 1).unfold(2, kernel, 1).permute(1, 2, 0, 3, 4).reshape(patches, dimensions)
+        rows = rows.to(torch.complex128)
+        # [a, b] = E[conj(p_a) p_b]: transposed it is E[p p^H], on which a mixing of coils acts from the left.
+        covariance = (rows.mH @ rows).mT / patches
+        found.append(PatchCovariance(covariance.reshape(coils, kernel**2, coils, kernel**2), patches))
+    return found

@@ -11,6 +11,7 @@ calibration could not resolve. Training images are made by the same code, so bot
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -23,10 +24,10 @@ from recon.acquisition.guard import Guard, pad, stretch, unpad
 from recon.acquisition.masks import SMALLEST_CALIBRATION
 from recon.acquisition.noise import (
     Noise,
-    calibration_noise_level,
     covariance_of,
     noise_from_edges,
     noise_from_outer_kspace,
+    patch_covariances,
 )
 from recon.errors import ReconError
 from recon.scan import Scan
@@ -79,9 +80,8 @@ class Problem:
 
     def without_guard(self, image: Tensor) -> Tensor:
         """``image [..., readout, phase]`` on the grid without the guard band: its acquired band of kspace."""
-        if self.guard == (0, 0):
-            return image
-        return to_image(unpad(to_kspace(image), self.guard) / self.stretch)
+        axes = tuple(axis for axis, width in zip((-2, -1), self.guard, strict=True) if width)
+        return to_image(unpad(to_kspace(image, axes), self.guard), axes) / self.stretch if axes else image
 
     def magnitude(self, image: Tensor) -> Tensor:
         """Root-sum-of-squares over the file's own coils of ``image [slice, ..., set, readout, phase]``, in the
@@ -93,10 +93,16 @@ class Problem:
             weight = weight.reshape(weight.shape[0], *[1] * extra, *weight.shape[1:])
             shown = image.squeeze(-3).abs() * weight
         else:
-            maps = self.maps.reshape(self.maps.shape[0], *[1] * extra, *self.maps.shape[1:])
-            coils = self.without_guard((maps * image.unsqueeze(-3)).sum(-4))
-            shown = apply_coil_matrix(self.unmixing, coils).norm(dim=-3)
+            flat = image.reshape(image.shape[0], -1, *image.shape[-3:])
+            each = [torch.stack([self._combined(i, one) for one in images]) for i, images in enumerate(flat)]
+            shown = torch.stack(each).reshape(*image.shape[:-3], *each[0].shape[-2:])
         return (shown * scale)[..., self.crop[0], self.crop[1]]
+
+    def _combined(self, index: int, image: Tensor) -> Tensor:
+        """Root-sum-of-squares ``[readout, phase]`` of one ``image [set, readout, phase]`` of slice ``index``: one at a
+        time, because its coil images fill a processor's cache."""
+        coils = apply_coil_matrix(self.unmixing, self.without_guard((self.maps[index] * image.unsqueeze(1)).sum(0)))
+        return torch.view_as_real(coils).square().sum((0, -1)).sqrt()
 
 
 def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
@@ -161,11 +167,12 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     else:
         noise = noise_from_outer_kspace(kspace, mask)
     # Both still see the tails of the object in scans of high SNR; the calibration's null space does not.
-    calibration = calibration_kspace(scan, kspace, chosen)
-    level = calibration_noise_level(apply_coil_matrix(noise.whitening().to(kspace.device), calibration))
+    patches = patch_covariances(calibration_kspace(scan, kspace, chosen))
+    whitening = noise.whitening().to(kspace.device)
+    level = median([entry.noise_level(whitening) for entry in patches]) if patches else 1.0
     if level < CONTAMINATED:
         # Most of that estimate was signal, and so are its correlations: only a white level can be had.
-        white = calibration_noise_level(calibration)
+        white = median([entry.noise_level() for entry in patches])
         return Noise(2 * white**2 * torch.eye(coils, dtype=torch.complex128), "calibration null space", 0)
     return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
 

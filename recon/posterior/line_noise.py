@@ -5,6 +5,8 @@ lines. The fit that tells is damped lightly and solved row by row with a Cholesk
 the eigenvectors that the sampler needs once the lines' noise is known.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,18 @@ DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
 FREEDOM = 50  # degrees of freedom that a line must keep to tell anything
 
 
-def line_noise(problem: Problem) -> Tensor:
-    """Factor ``[slice, phase]`` by which the noise of each line is exceeded, at least one. ``problem.mask`` must be
-    ``[phase]``.
+@dataclass(frozen=True)
+class LeastSquares:
+    """The lightly damped least-squares image ``[slice, set, readout, phase]`` and, line by line ``[slice, phase]``,
+    what it leaves over and how many complex degrees of freedom it leaves."""
 
-    The ratio of a line's misfit to what noise leaves over in it is the square of the factor; one where a line has too
-    few degrees of freedom to tell.
-    """
+    image: Tensor
+    misfit: Tensor
+    freedom: Tensor
+
+
+def least_squares(problem: Problem) -> LeastSquares:
+    """Solved exactly, row by row. ``problem.mask`` must be ``[phase]``."""
     weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
     data = row_data(problem, weight)
     back = data.back()
@@ -33,6 +40,17 @@ def line_noise(problem: Problem) -> Tensor:
         factor, _ = torch.linalg.cholesky_ex(rows.matrices)
         right = flat.index_select(0, rows.where).unflatten(0, rows.matrices.shape[:2])
         fit.index_copy_(0, rows.where, torch.cholesky_solve(right, factor).flatten(0, 1))
-    misfit, freedom = data.left_over(fit.view(back.shape)).unbind(1)
-    ratio = misfit / (2 * freedom * (problem.sigma**2).unsqueeze(-1)).clamp_min(1e-30)
-    return torch.where(freedom > FREEDOM, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
+    fit = fit.view(back.shape)
+    misfit, freedom = data.left_over(fit).unbind(1)
+    image = fit[..., 0].unflatten(2, (problem.maps.shape[1], -1)).transpose(1, 2)
+    return LeastSquares(image, misfit, freedom)
+
+
+def line_noise(problem: Problem, fit: LeastSquares) -> Tensor:
+    """Factor ``[slice, phase]`` by which the noise of each line is exceeded, at least one.
+
+    The ratio of a line's misfit to what noise leaves over in it is the square of the factor; one where a line has too
+    few degrees of freedom to tell.
+    """
+    ratio = fit.misfit / (2 * fit.freedom * (problem.sigma**2).unsqueeze(-1)).clamp_min(1e-30)
+    return torch.where(fit.freedom > FREEDOM, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()

@@ -10,20 +10,21 @@ from torch import Tensor
 
 from recon.acquisition.problem import Problem
 from recon.posterior.iterative import iterative_system
-from recon.posterior.line_noise import line_noise
+from recon.posterior.line_noise import LeastSquares, least_squares, line_noise
 from recon.posterior.rows import row_system
 from recon.posterior.system import System
 
 WORTHWHILE = 1.2  # below this factor the lines are alike and one level serves, as the scanner's noise is one
 
 
-def explained_system(problem: Problem) -> tuple[System, Tensor]:
+def explained_system(problem: Problem, fit: LeastSquares | None = None) -> tuple[System, Tensor]:
     """The system of a problem with its noise raised, and the factor ``[slice]`` by which it was (root mean square over
-    the acquired lines, at least one). What is done for a slice depends on that slice alone."""
+    the acquired lines, at least one). What is done for a slice depends on that slice alone. ``fit`` is the problem's
+    least-squares image, if it is known already."""
     raised = torch.ones_like(problem.sigma)
     system: System
     if problem.mask.dim() == 1:
-        lines = line_noise(problem)
+        lines = line_noise(problem, fit or least_squares(problem))
         lines = torch.where((lines.amax(-1) > WORTHWHILE).unsqueeze(-1), lines, torch.ones_like(lines))
         raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
         system = row_system(problem, lines)

@@ -5,13 +5,15 @@ maps: with X = F x, the Fourier transform of the image, a smooth correction of t
 
     y_c(k) - (A x)_c(k) = sum_b a_cb X(k - b),    |b| <= ORDER cycles over the field of view,
 
-which is linear in the few coefficients a_cb, and has the same small Gram matrix for all coils. Image and maps are
-solved for in turn (Ying and Sheng, JSENSE, Magn Reson Med 57:1196 (2007)). The ridge on the coefficients is chosen by
-generalised cross-validation (Golub, Heath and Wahba, Technometrics 21:215 (1979)). Cross-validation takes X as known,
-which in noise it is not: maps are refined only where the image leaves clearly more unexplained than noise would.
+which is linear in the few coefficients a_cb, and has the same small Gram matrix for all coils. Ying and Sheng (JSENSE,
+Magn Reson Med 57:1196 (2007)) solve for image and maps in turn; here a second turn gained nothing. The ridge on the
+coefficients is chosen by generalised cross-validation (Golub, Heath and Wahba, Technometrics 21:215 (1979)).
+Cross-validation takes X as known, which in noise it is not: maps are refined only where the image leaves clearly more
+unexplained than noise would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -22,12 +24,12 @@ from recon.acquisition.guard import guard_for
 from recon.acquisition.problem import Problem, Receiver, calibrate
 from recon.acquisition.sense import adjoint, forward, normal
 from recon.posterior.iterative import conjugate_gradients
+from recon.posterior.line_noise import LeastSquares, least_squares
 from recon.scan import Scan
 
 ORDER = 8  # cycles over the field of view; the maps of head coil arrays have hardly any structure beyond
-ROUNDS = 2
 WORTHWHILE = 2.0  # power left unexplained, over that of the noise, above which errors of the maps dominate
-STEPS = 20  # conjugate gradient steps for the image of a round
+STEPS = 20  # conjugate gradient steps for an image that cannot be solved for row by row
 LOWEST, HIGHEST, STEP = -8.0, 2.0, 0.25  # decimal logarithms of the penalties, in units of the mean eigenvalue
 
 
@@ -38,41 +40,54 @@ def refined_problem(
     *,
     map_sets: int = 1,
     device: torch.device | str = "cpu",
-) -> Problem:
-    """The problem that posterior samplers solve: calibrated on a grid with a guard band, its maps refined.
+    stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+) -> tuple[Problem, LeastSquares | None]:
+    """The problem that posterior samplers solve, calibrated on a grid with a guard band, its maps refined; and its
+    least-squares image, see ``refined``.
 
-    Baselines solve the problem of ``calibrate``, with the maps of the calibration lines, as is usual.
+    ``stage(name)`` surrounds each of the two, to time them. Baselines solve the problem of ``calibrate``, with the maps
+    of the calibration lines, as is usual.
     """
     mask = torch.from_numpy(scan.mask)
-    return refined(calibrate(scan, receiver, slices, map_sets=map_sets, device=device, guard=guard_for(mask)))
+    with stage("calibration"):
+        problem = calibrate(scan, receiver, slices, map_sets=map_sets, device=device, guard=guard_for(mask))
+    with stage("map refinement"):
+        return refined(problem)
 
 
-def refined(problem: Problem, order: int = ORDER, rounds: int = ROUNDS) -> Problem:
-    """The problem with its maps refined; a problem of two map sets comes back unchanged.
+def refined(problem: Problem, order: int = ORDER) -> tuple[Problem, LeastSquares | None]:
+    """The problem with its maps refined; a problem of two map sets comes back unchanged. Its least-squares image comes
+    along where it was computed and the maps stayed as they were.
 
     The maps keep their support, unit norm and phase convention. What is done for a slice depends on it alone.
     """
     if problem.maps.shape[1] != 1:
-        return problem
-    maps = problem.maps
-    where = problem.mask.expand(maps.shape[-2:]).flatten().nonzero().flatten()
+        return problem, None
+    fit = least_squares(problem) if problem.mask.dim() == 1 else None
+    image = _image(problem) if fit is None else fit.image
+    residual = problem.kspace - forward(image, problem.maps, problem.mask)
+    wrong = (_unexplained(problem, residual) > WORTHWHILE).tolist()
+    if not any(wrong):
+        return problem, fit
+    where = problem.mask.expand(problem.maps.shape[-2:]).flatten().nonzero().flatten()
+    maps = problem.maps.clone()
+    for index, (entry, old) in enumerate(zip(wrong, problem.maps[:, 0], strict=True)):
+        if entry:
+            found = _corrected(residual[index], image[index, 0], old, where, order)
+            turned = (old.conj() * found).sum(0)
+            maps[index, 0] = found * torch.polar(torch.ones_like(turned.real), -turned.angle())
+    return replace(problem, maps=maps), None
+
+
+def _image(problem: Problem) -> Tensor:
+    """The image ``[slice, set, readout, phase]`` that explains the data best, for masks along both axes."""
     weight = (problem.sigma**2).reshape(-1, 1, 1, 1)
-    image = torch.zeros_like(maps[:, :, 0])
-    wrong = torch.ones_like(problem.sigma, dtype=torch.bool)
-    for _ in range(rounds):
-        current = maps
+    back = adjoint(problem.kspace, problem.maps, problem.mask)
 
-        def damped(x: Tensor, current: Tensor = current) -> Tensor:
-            return normal(x, current, problem.mask) + weight * x
+    def damped(image: Tensor) -> Tensor:
+        return normal(image, problem.maps, problem.mask) + weight * image
 
-        image, _ = conjugate_gradients(damped, adjoint(problem.kspace, maps, problem.mask), image, 1e-3, STEPS)
-        residual = problem.kspace - forward(image, maps, problem.mask)
-        pairs = zip(residual, image, maps, strict=True)
-        found = torch.stack([_corrected(left, x[0], old[0], where, order).unsqueeze(0) for left, x, old in pairs])
-        wrong = wrong & (_unexplained(problem, residual) > WORTHWHILE)
-        maps = torch.where(wrong.reshape(-1, 1, 1, 1, 1), found, maps)
-    turned = (problem.maps.conj() * maps).sum(2, True)
-    return replace(problem, maps=maps * torch.polar(torch.ones_like(turned.real), -turned.angle()))
+    return conjugate_gradients(damped, back, torch.zeros_like(back), 1e-3, STEPS)[0]
 
 
 def _unexplained(problem: Problem, residual: Tensor) -> Tensor:

@@ -193,13 +193,18 @@ def reconstruct(
     ) as writer:
         for first in range(0, slices, batch):
             chosen = range(first, min(first + batch, slices))
-            with watch.stage("calibration"):
-                problem_of = refined_problem if options.method == "posterior" else calibrate
-                problem = problem_of(scan, receiver, chosen, map_sets=options.map_sets, device=device)
+            fit = None
+            if options.method == "posterior":
+                problem, fit = refined_problem(
+                    scan, receiver, chosen, map_sets=options.map_sets, device=device, stage=watch.stage
+                )
+            else:
+                with watch.stage("calibration"):
+                    problem = calibrate(scan, receiver, chosen, map_sets=options.map_sets, device=device)
             with watch.stage("solver set-up"):
                 system, inflation = None, torch.ones_like(problem.sigma)
                 if options.method == "posterior":
-                    system, inflation = explained_system(problem)
+                    system, inflation = explained_system(problem, fit)
                 elif options.method == "sense":
                     system = system_of(problem)
                     system = system.with_sigma(system.sigma * noise_inflation(system))

@@ -109,8 +109,10 @@ def withheld_problem(
     """
     if whole.mask.ndim == 1 and whole.image_shape[0] < whole.shape[2]:
         raise ReconError(f"{whole.path}: holding out lines needs a scan without readout oversampling")
-    problem_of = refined_problem if refine else calibrate
-    problem = problem_of(part.scan, receiver, slices, map_sets=map_sets, device=device)
+    if refine:
+        problem, _ = refined_problem(part.scan, receiver, slices, map_sets=map_sets, device=device)
+    else:
+        problem = calibrate(part.scan, receiver, slices, map_sets=map_sets, device=device)
     mask = torch.from_numpy(part.held).to(device)
     measured = torch.stack([torch.from_numpy(whole.read_kspace(index) * part.held) for index in slices]).to(device)
     kspace = pad(apply_coil_matrix(receiver.mixing.to(device), measured), problem.guard)
