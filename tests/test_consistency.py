@@ -13,7 +13,7 @@ from recon.acquisition.problem import Problem
 from recon.posterior.iterative import conjugate_gradients, iterative_system
 from recon.posterior.noise import Noise
 from recon.posterior.rows import row_system
-from recon.posterior.system import System, system_of
+from recon.posterior.system import System, Weights, system_of
 
 
 def small_problem(
@@ -78,8 +78,8 @@ def test_the_row_solver_agrees_with_converged_conjugate_gradients(sets: int, r2:
 
 
 @pytest.mark.parametrize("solver", ["rows", "iterative"])
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.6, 1.5)])
-def test_conditional_draws_have_the_right_mean_and_covariance(solver: str, weights: tuple[float, float]) -> None:
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.6, 1.5), (1.0, torch.tensor([0.3]))])
+def test_conditional_draws_have_the_right_mean_and_covariance(solver: str, weights: Weights) -> None:
     """Against the dense normal distribution; with weights (a, b) its covariance is P (a A^H A / s^2 + b / r2) P."""
     size, r2, sigma, count = 6, 0.3, 0.2, 20_000 if solver == "rows" else 5_000
     problem, _ = small_problem(size=size, coils=3, sigma=sigma)
@@ -111,7 +111,8 @@ def test_a_draw_alone_is_the_draw_beside_the_mean(dimensions: int) -> None:
     problem, image = small_problem(dimensions=dimensions, slices=2)
     system, r2, guess = system_of(problem), torch.tensor([0.05, 0.3]), image.unsqueeze(1).expand(-1, 3, -1, -1, -1)
     beside, alone = (Noise(0, "draw", [0, 1], [0, 1, 2]) for _ in range(2))
-    difference = relative(system.draw(guess, r2, alone), system.condition(guess, r2, beside)[1])
+    weights = (1.0, torch.tensor([0.5, 1.0]))
+    difference = relative(system.draw(guess, r2, alone, weights), system.condition(guess, r2, beside, weights)[1])
     assert difference < (1e-6 if dimensions == 1 else 1e-3)  # conjugate gradients: their tolerance, twice
 
 

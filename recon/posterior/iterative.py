@@ -17,6 +17,7 @@ from torch import Tensor
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
 from recon.posterior.noise import Noise
+from recon.posterior.system import Weights
 
 TOLERANCE = 1e-4
 LONGEST = 200
@@ -107,18 +108,18 @@ class IterativeSystem:
         return self._solve(self.data + weight * guess, weight, guess)
 
     def condition(
-        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
-        """The conditional mean around ``guess`` and a conditional draw; ``weights`` as in ``RowSystem.condition``."""
+        """The conditional mean around ``guess`` and a conditional draw; ``weights``: see ``recon.posterior.system``."""
         perturbation = self._perturbation(guess, r2, noise, weights)
         mean = self.mean(guess, r2)
         deviation = self._solve(perturbation, self._weight(r2), torch.zeros_like(mean))
         return mean, mean + deviation
 
-    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
         """The conditional draw of ``condition`` without the mean: one solution instead of two."""
         weight = self._weight(r2)
-        right = self.data + weight * guess + self._perturbation(guess, r2, noise, (1.0, 1.0))
+        right = self.data + weight * guess + self._perturbation(guess, r2, noise, weights)
         return self._solve(right, weight, guess)
 
     def guess_error(self, guess: Tensor) -> Tensor:
@@ -132,12 +133,13 @@ class IterativeSystem:
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
 
-    def _perturbation(self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float]) -> Tensor:
+    def _perturbation(self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights) -> Tensor:
         """Noise of the right-hand side: that of the data and that of the guess."""
         weight, sigma = self._weight(r2), self._wide(self.sigma)
         of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
         of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
-        return weights[0] ** 0.5 * of_data + weights[1] ** 0.5 * of_guess
+        for_data, for_guess = (self._wide(w) if isinstance(w, Tensor) else w for w in weights)
+        return for_data**0.5 * of_data + for_guess**0.5 * of_guess
 
     def _expected(self) -> Tensor:
         samples = (self.kspace[0] != 0).sum()

@@ -1,14 +1,18 @@
 """Noisy decomposed diffusion sampling: the default sampler.
 
 Chung et al., Decomposed Diffusion Sampler (ICLR 2024), alternates a denoising with a data consistency step. Here that
-step is an exact draw from the Gaussian conditional: the denoiser says x ~ N(d, r2), the data say y ~ N(A x, sigma^2),
+step is an exact draw from the Gaussian conditional: the denoiser says x ~ N(d, v), the data say y ~ N(A x, sigma^2),
 and both weights are measured, so nothing is tuned by hand:
 
     x = draw(0, sigma_data^2) + sigma_0 n
-    for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, r2_i);  x = x_hat + sigma_{i+1} n
+    for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, v_i, r2_i);  x = x_hat + sigma_{i+1} n
 
-r2_i is the larger of the validation error of the denoiser at sigma_i and the error of d that the scan itself shows.
-The last draw is one posterior sample; its noise-free mean is what is averaged over samples (Rao-Blackwell).
+r2_i is the larger of the validation error of the denoiser at sigma_i and the error of d that the scan itself shows. It
+is an average: in flat tissue a denoiser errs by less, at edges and in lesions by more, though by no more than
+sigma_i^2. Trusted too little, d leaves noise, which the next denoising removes; trusted too much, it takes away
+detail, which no later step brings back. Until the last step the data are therefore weighed against
+v_i = max(r2_i, sigma_i^2), and the draw varies by r2_i where nothing was measured. In the last step v is r2. That draw
+is one posterior sample; its noise-free mean is what is averaged over samples (Rao-Blackwell).
 """
 
 from collections.abc import Callable
@@ -66,7 +70,8 @@ def noisy_dds(
         if following == 0:
             mean, image = system.condition(guess, r2, noise)
         else:
-            image = system.draw(guess, r2, noise) + following * noise(*image.shape[2:])
+            most = r2.clamp_min(sigma**2)
+            image = system.draw(guess, most, noise, (1.0, r2 / most)) + following * noise(*image.shape[2:])
         report()
     inflation = torch.stack(inflations, -1) if inflations else system.sigma.new_ones((system.batch, 1))
     return Draws(image, mean, len(sigmas), inflation)

@@ -20,6 +20,7 @@ from recon.acquisition.problem import Problem
 from recon.posterior.noise import Noise
 from recon.posterior.row_data import row_data
 from recon.posterior.row_modes import RowModes, row_modes
+from recon.posterior.system import Weights
 
 SMALLEST = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
 
@@ -74,21 +75,20 @@ class RowSystem:
         return self.image(self._mean(self.coefficients(guess), r2))
 
     def condition(
-        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``guess`` and a conditional draw.
 
-        ``weights`` multiply the variances that the draw owes to the noise of the data and to the error of the guess:
-        (1, 1) is the exact draw, Langevin samplers need others.
+        With other ``weights`` than (1, 1) the draw is not that of p(x | y, guess), see ``recon.posterior.system``.
         """
         mean, drawn = self._mean_and_draw(guess, r2, noise, weights)
         both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
         samples = guess.shape[1]
         return both[:, :samples], both[:, samples:]
 
-    def draw(self, guess: Tensor, r2: Tensor, noise: Noise) -> Tensor:
+    def draw(self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
         """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
-        return self.image(self._mean_and_draw(guess, r2, noise)[1])
+        return self.image(self._mean_and_draw(guess, r2, noise, weights)[1])
 
     def guess_error(self, guess: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``guess``, from the data alone.
@@ -126,14 +126,15 @@ class RowSystem:
         values = self.values.unsqueeze(-1)
         return (r2 * self.data.unsqueeze(-1) + variance * guess) / (r2 * values + variance)
 
-    def _spread(self, r2: Tensor, weights: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    def _spread(self, r2: Tensor, weights: Weights = (1.0, 1.0)) -> Tensor:
         variance, r2 = self._variance(), r2.reshape(-1, 1, 1, 1)
         measured = r2 * self.values.unsqueeze(-1)
         total = measured + variance
-        return (variance * r2 * (weights[0] * measured + weights[1] * variance)).sqrt() / total
+        of_data, of_guess = (w.reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w for w in weights)
+        return (variance * r2 * (of_data * measured + of_guess * variance)).sqrt() / total
 
     def _mean_and_draw(
-        self, guess: Tensor, r2: Tensor, noise: Noise, weights: tuple[float, float] = (1.0, 1.0)
+        self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
         alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""

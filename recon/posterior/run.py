@@ -92,7 +92,7 @@ def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) 
         schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
         return Plan(schedule, options.samples or 4)
     if acceleration <= 2.5:
-        usual, steps, samples = 0.5, 8, 4
+        usual, steps, samples = 0.5, 12, 4
     elif acceleration <= 5:
         usual, steps, samples = 1.0, 16, 4
     else:
