@@ -26,7 +26,7 @@ from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import Denoise, Draws, noisy_dds
 from recon.posterior.pula import pula
 from recon.posterior.refinement import refined_problem
-from recon.posterior.schedule import Schedule
+from recon.posterior.schedule import Schedule, usual_start
 from recon.posterior.system import System, system_of
 from recon.prior.denoiser import UNKNOWN_SLOT, low_precision
 from recon.prior.store import Prior
@@ -91,12 +91,8 @@ def plan_for(options: ReconstructionOptions, acceleration: float, sigma: float) 
     if options.sampler == "pula":
         schedule = Schedule(options.start or 1.0, options.steps or 100, options.last or 0.01)
         return Plan(schedule, options.samples or 4)
-    if acceleration <= 2.5:
-        usual, steps, samples = 0.5, 12, 4
-    elif acceleration <= 5:
-        usual, steps, samples = 1.0, 16, 4
-    else:
-        usual, steps, samples = 5.0, 24, 8
+    usual = usual_start(acceleration)
+    steps, samples = (12, 4) if usual < 1 else (16, 4) if usual < 5 else (24, 8)
     start = options.start or max(usual, 20 * sigma)
     extra = round(6 * math.log10(max(1.0, start / usual)))  # the same density of levels over the longer way
     schedule = Schedule(start, options.steps or steps + extra, min(options.last or 0.03, start))

@@ -18,3 +18,8 @@ class Schedule:
             return [self.start]
         high, low = self.start ** (1 / self.rho), self.last ** (1 / self.rho)
         return [(high + i / (self.steps - 1) * (low - high)) ** self.rho for i in range(self.steps)]
+
+
+def usual_start(acceleration: float) -> float:
+    """The noise level from which a sampler starts, when the scan's own noise does not ask for more."""
+    return 0.5 if acceleration <= 2.5 else 1.0 if acceleration <= 5 else 5.0

@@ -21,7 +21,7 @@ from recon.acquisition.undersample import default_calibration_lines
 from recon.posterior.noise import Noise
 from recon.posterior.noisy_dds import noisy_dds
 from recon.posterior.run import noise_inflation
-from recon.posterior.schedule import Schedule
+from recon.posterior.schedule import Schedule, usual_start
 from recon.posterior.system import System, system_of
 from recon.prior.dataset import PreparedScan, unit_noise
 from recon.prior.denoiser import Denoiser, low_precision
@@ -173,7 +173,7 @@ def judge(
     """
     error: dict[str, float] = {}
     norm: dict[str, float] = {}
-    start = 0.5 if acceleration <= 2.5 else 1.0 if acceleration <= 5 else 5.0
+    start = usual_start(acceleration)
     for case, kept in zip(cases, systems, strict=True):
         system = kept if kept is not None else case.system()
         schedule = Schedule(max(start, 10 * float(system.sigma.median())), steps, 0.01)
