@@ -230,6 +230,7 @@ def reconstruct(
             levels.append(_shown_noise(problem))
             with watch.stage("writing"):
                 _write(writer, problem, mean, draws, options)
+            del problem, fit, system, draws, mean  # before the next batch takes as much memory
         audit: dict[str, Any] = {}
         if audits:
             figures = summarise(audits)
@@ -380,7 +381,7 @@ def _batch(scan: Scan, options: ReconstructionOptions, device: torch.device | st
     """Slices at a time, so that memory does not grow with the slices of a scan; a processor gains nothing by many."""
     readout, phase = min(scan.shape[2], scan.image_shape[0]), scan.shape[3]
     bytes_each = 8 * readout * (options.map_sets * phase) ** 2 if scan.mask.ndim == 1 else 8 * readout * phase * 200
-    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), 2 if torch.device(device).type == "cpu" else 8))
+    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), 1 if torch.device(device).type == "cpu" else 8))
 
 
 def default_device() -> str:
