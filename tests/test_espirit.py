@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recon.acquisition import espirit, sense
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
-from recon.acquisition.fourier import centre_slice
+from recon.acquisition.fourier import centre_slice, waves
 from recon.errors import ReconError
 from recon.formats.bart import write_bart
 from recon.posterior.iterative import conjugate_gradients
@@ -82,7 +82,8 @@ def test_maps_are_the_eigenvectors(sets: int) -> None:
     calibration = centre(head_kspace(0.001, coils=8)[..., ::sets])
     maps, values = espirit_maps(calibration, shape, options)
     kernels = espirit._kernels(calibration[0], options)
-    gram = espirit._evaluate(espirit._gram_coefficients(kernels, 6), shape, slice(None))
+    along = (waves(extent, 5, like=kernels).conj() for extent in shape)
+    gram = espirit._evaluate(espirit._gram_coefficients(kernels, 6), *along)
     exact, vectors = torch.linalg.eigh(gram)
     for index in range(sets):
         eigenvalue, following = exact[..., -1 - index], exact[..., -2 - index]

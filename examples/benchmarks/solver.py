@@ -17,7 +17,7 @@ from recon.acquisition.espirit import espirit_maps
 from recon.acquisition.fourier import centre_slice, to_kspace
 from recon.acquisition.problem import Problem
 from recon.posterior.iterative import iterative_system
-from recon.posterior.line_noise import least_squares
+from recon.posterior.least_squares import least_squares
 from recon.posterior.noise import Noise
 from recon.posterior.rows import row_system
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recon.acquisition.fourier import waves
 from recon.errors import ReconError
 
 BLOCK = 2**18  # entries of G(r) worked on at a time, which a processor's cache holds
@@ -68,11 +69,13 @@ def _one_slice(calibration: Tensor, shape: tuple[int, int], options: EspiritOpti
 
     maps = torch.empty((options.sets, coils, *shape), dtype=calibration.dtype, device=calibration.device)
     values = torch.empty((options.sets, *shape), dtype=torch.float32, device=calibration.device)
+    # A lag of the correlation is a shift of kspace the other way.
+    along = [waves(extent, options.kernel - 1, like=coefficients).conj_physical() for extent in shape]
     entries = BLOCK if calibration.device.type == "cpu" else 64 * BLOCK
     rows = max(1, entries // (shape[1] * coils * coils))
     for first in range(0, shape[0], rows):
         block = slice(first, min(first + rows, shape[0]))
-        vectors, eigenvalues = _largest(_evaluate(coefficients, shape, block), options)
+        vectors, eigenvalues = _largest(_evaluate(coefficients, along[0][block], along[1]), options)
         maps[:, :, block] = _align(vectors, reference).permute(3, 2, 0, 1)
         values[:, block] = eigenvalues.permute(2, 0, 1)
     maps *= (values > options.crop).unsqueeze(1)
@@ -100,17 +103,10 @@ def _gram_coefficients(kernels: Tensor, k: int) -> Tensor:
     return torch.fft.fftshift(lags, dim=(-2, -1)) / k**2
 
 
-def _evaluate(coefficients: Tensor, shape: tuple[int, int], rows: slice) -> Tensor:
-    """G(r) at some rows of an image of ``shape``: ``[row, column, coil, coil]``."""
-    size = coefficients.shape[-1]
-    bases = []
-    for extent in shape:
-        position = (torch.arange(extent, dtype=torch.float64) - extent // 2) / extent
-        lag = torch.arange(size, dtype=torch.float64) - size // 2
-        angle = -2 * torch.pi * torch.outer(position, lag)
-        bases.append(torch.polar(torch.ones_like(angle), angle).to(coefficients))
-    partial = torch.einsum("xa,ijab->xbij", bases[0][rows], coefficients)
-    return torch.einsum("yb,xbij->xyij", bases[1], partial)
+def _evaluate(coefficients: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """G(r), ``[row, column, coil, coil]``, at the positions whose waves ``[row, lag]`` and ``[column, lag]`` are."""
+    partial = torch.einsum("xa,ijab->xbij", rows, coefficients)
+    return torch.einsum("yb,xbij->xyij", columns, partial)
 
 
 def _largest(gram: Tensor, options: EspiritOptions) -> tuple[Tensor, Tensor]:

@@ -29,3 +29,12 @@ def fourier_matrix(size: int, *, like: Tensor) -> Tensor:
     index = torch.arange(size, device=like.device, dtype=torch.float64) - size // 2
     angle = -2 * torch.pi * torch.outer(index, index) / size
     return torch.polar(torch.full_like(angle, size**-0.5), angle).to(like.dtype)
+
+
+def waves(size: int, order: int, *, like: Tensor) -> Tensor:
+    """exp(2 pi i b r / size), ``[position, frequency]``, r from the centre and b from ``-order`` to ``order``: what a
+    shift of kspace by b becomes in the image. Complex, on ``like``'s device."""
+    position = (torch.arange(size, device=like.device, dtype=torch.float64) - size // 2) / size
+    frequency = torch.arange(-order, order + 1, device=like.device, dtype=torch.float64)
+    angle = 2 * torch.pi * torch.outer(position, frequency)
+    return torch.polar(torch.ones_like(angle), angle).to(like.dtype)

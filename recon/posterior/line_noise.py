@@ -1,49 +1,16 @@
 """By how much the noise of each phase-encoding line is exceeded by what no image explains.
 
 That is more than noise where coil maps are imperfect or the patient moved, and it is so mostly in the strong central
-lines. The fit that tells is damped lightly and solved row by row with a Cholesky factorisation, a tenth of the work of
-the eigenvectors that the sampler needs once the lines' noise is known.
+lines.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from recon.acquisition.problem import Problem
-from recon.posterior.row_data import row_data
-from recon.posterior.row_modes import normal_rows
+from recon.posterior.least_squares import LeastSquares
 
-DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
 FREEDOM = 50  # degrees of freedom that a line must keep to tell anything
-
-
-@dataclass(frozen=True)
-class LeastSquares:
-    """The lightly damped least-squares image ``[slice, set, readout, phase]`` and, line by line ``[slice, phase]``,
-    what it leaves over and how many complex degrees of freedom it leaves."""
-
-    image: Tensor
-    misfit: Tensor
-    freedom: Tensor
-
-
-def least_squares(problem: Problem) -> LeastSquares:
-    """Solved exactly, row by row. ``problem.mask`` must be ``[phase]``."""
-    weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
-    data = row_data(problem, weight)
-    back = data.back()
-    flat = back.reshape(-1, back.shape[-1])
-    fit = flat.new_zeros(flat.shape)
-    for rows in normal_rows(problem.maps, weight):
-        rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
-        factor, _ = torch.linalg.cholesky_ex(rows.matrices)
-        right = flat.index_select(0, rows.where).unflatten(0, rows.matrices.shape[:2])
-        fit.index_copy_(0, rows.where, torch.cholesky_solve(right, factor).flatten(0, 1))
-    fit = fit.view(back.shape)
-    misfit, freedom = data.left_over(fit).unbind(1)
-    image = fit[..., 0].unflatten(2, (problem.maps.shape[1], -1)).transpose(1, 2)
-    return LeastSquares(image, misfit, freedom)
 
 
 def line_noise(problem: Problem, fit: LeastSquares) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recon.acquisition.problem import Problem
 from recon.posterior.iterative import iterative_system
-from recon.posterior.line_noise import LeastSquares, least_squares, line_noise
+from recon.posterior.least_squares import LeastSquares, least_squares
+from recon.posterior.line_noise import line_noise
 from recon.posterior.rows import row_system
 from recon.posterior.system import System
 

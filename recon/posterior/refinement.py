@@ -19,12 +19,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recon.acquisition.fourier import to_kspace
+from recon.acquisition.fourier import to_kspace, waves
 from recon.acquisition.guard import guard_for
 from recon.acquisition.problem import Problem, Receiver, calibrate
 from recon.acquisition.sense import adjoint, forward, normal
 from recon.posterior.iterative import conjugate_gradients
-from recon.posterior.line_noise import LeastSquares, least_squares
+from recon.posterior.least_squares import LeastSquares, least_squares
 from recon.scan import Scan
 
 ORDER = 8  # cycles over the field of view; the maps of head coil arrays have hardly any structure beyond
@@ -111,16 +111,9 @@ def _corrected(residual: Tensor, image: Tensor, maps: Tensor, where: Tensor, ord
     grid = maps.new_zeros((maps.shape[0], len(span), len(span)))
     for (a, b), values in zip(shifts, coefficients, strict=True):
         grid[:, a + order, b + order] = values
-    rows, phases = (_waves(size, order, maps) for size in maps.shape[-2:])
+    rows, phases = (waves(size, order, like=maps) for size in maps.shape[-2:])
     found = maps + torch.einsum("ra,cab,pb->crp", rows, grid, phases)
     return found / found.norm(dim=0).clamp_min(1e-6) * (maps.norm(dim=0) > 0)
-
-
-def _waves(size: int, order: int, like: Tensor) -> Tensor:
-    """exp(2 pi i b r / size), ``[position, frequency]``, r from the centre: what a shift of kspace by b becomes."""
-    position = (torch.arange(size, device=like.device) - size // 2) / size
-    angle = 2 * torch.pi * torch.outer(position, torch.arange(-order, order + 1, device=like.device))
-    return torch.polar(torch.ones_like(angle), angle).to(like.dtype)
 
 
 def _ridge(columns: Tensor, targets: Tensor) -> Tensor:
