@@ -33,8 +33,8 @@ def benchmark(
         ),
     ] = None,
     samplers: Annotated[
-        str, typer.Option(help="Comma-separated: noisy-dds, pula, dps; or none.")
-    ] = "noisy-dds,pula,dps",
+        str, typer.Option(help="Comma-separated: stochastic-dds, pula, dps; or none.")
+    ] = "stochastic-dds,pula,dps",
     oracle: Annotated[
         bool,
         typer.Option(
@@ -61,7 +61,7 @@ def benchmark(
         float | None, typer.Option(help="Noise standard deviation per real component, file units (with --hold-out).")
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast slot of the prior, if the file does not say it.")
+        str | None, typer.Option(help="Contrast contrast_label of the prior, if the file does not say it.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for results, table and figures. Default: none.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of masks, noise and samples.")] = 0,
@@ -88,9 +88,9 @@ def benchmark(
 
     import torch
 
-    from recon.acquisition.derived import with_slices
-    from recon.posterior.run import ReconstructionOptions, default_device, physical_threads
-    from recon.scan import open_scan
+    from recon.reconstruction.pipeline import ReconstructionOptions, default_device, physical_threads
+    from recon.scans.derived import with_slices
+    from recon.scans.opening import open_scan
 
     torch.set_num_threads(physical_threads())
     chosen = device or default_device()
@@ -109,19 +109,19 @@ def benchmark(
 
         loaded = load_prior(prior or shipped_prior(), chosen)
         if hold_out is not None:
-            from recon.quality.held_out import score_held_out
+            from recon.benchmark.held_out import score_held_out
 
             choice = ReconstructionOptions(
                 samples=samples, steps=steps, coils=coils, noise_sigma=noise_sigma, seed=seed,
-                sampler=typing.cast(typing.Any, wanted[0] if wanted else "noisy-dds"),
+                sampler=typing.cast(typing.Any, wanted[0] if wanted else "stochastic-dds"),
             )  # fmt: skip
             rows = score_held_out(
                 opened, loaded, choice, fraction=hold_out, oracle=oracle, device=chosen, report=progress.show
             )
             ratio, figures = None, {}
         else:
-            from recon.benchmark import BenchmarkOptions
-            from recon.benchmark import benchmark as run
+            from recon.benchmark.comparison import BenchmarkOptions
+            from recon.benchmark.comparison import benchmark as run
 
             options = BenchmarkOptions(
                 accelerations=rates, axes=typing.cast(typing.Any, axes), calibration_lines=calibration_lines, mask=mask,

@@ -39,9 +39,9 @@ def demo(
 
     import torch
 
-    from recon.demonstration import DemonstrationOptions, demonstrate
+    from recon.benchmark.demonstration import DemonstrationOptions, demonstrate
     from recon.errors import ReconError
-    from recon.posterior.run import default_device, physical_threads
+    from recon.reconstruction.pipeline import default_device, physical_threads
 
     torch.set_num_threads(physical_threads())
     chosen = device or default_device()

@@ -51,7 +51,7 @@ def finetune(
     from cli.priors import TrainingBar
     from recon.configuration import load_config
     from recon.errors import ReconError
-    from recon.prior.finetuning.plan import FinetuneOptions, parse_duration
+    from recon.finetuning.plan import FinetuneOptions, parse_duration
 
     given = {
         "rate": rate, "images": images, "budget": None if budget is None else parse_duration(budget), "folds": folds,
@@ -63,10 +63,10 @@ def finetune(
 
     import torch
 
-    from recon.posterior.run import physical_threads
+    from recon.finetuning.run import finetune as run
     from recon.prior.dataset import open_folder
-    from recon.prior.finetuning.run import finetune as run
     from recon.prior.store import shipped_prior
+    from recon.reconstruction.pipeline import physical_threads
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_threads())

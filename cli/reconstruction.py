@@ -21,11 +21,14 @@ def reconstruct(
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="posterior, zero-filled, sense, l1-wavelet or grappa.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="noisy-dds, pula or dps.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="stochastic-dds, pula or dps.")] = None,
     samples: Annotated[int | None, typer.Option(help="Posterior samples. Default: by acceleration.")] = None,
     steps: Annotated[int | None, typer.Option(help="Network calls a sample. Default: by acceleration.")] = None,
-    start: Annotated[float | None, typer.Option(help="Noise level to start from.")] = None,
-    r2: Annotated[str | None, typer.Option(help="Denoising error: scan (checked against the scan) or table.")] = None,
+    sigma_max: Annotated[float | None, typer.Option(help="Noise level to start from.")] = None,
+    sigma_min: Annotated[float | None, typer.Option(help="Noise level of the last denoising.")] = None,
+    denoiser_variance: Annotated[
+        str | None, typer.Option(help="Denoising error: scan (checked against the scan) or table.")
+    ] = None,
     weight: Annotated[
         float | None, typer.Option(help="Regularisation of sense and l1-wavelet; data weight of dps.")
     ] = None,
@@ -33,7 +36,7 @@ def reconstruct(
         float | None, typer.Option(help="Noise standard deviation per real component, file units.")
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast slot of the prior, if the file does not say it.")
+        str | None, typer.Option(help="Contrast contrast_label of the prior, if the file does not say it.")
     ] = None,
     coils: Annotated[int | None, typer.Option(help="Virtual coils to compress to. Default 16.")] = None,
     map_sets: Annotated[int | None, typer.Option(help="2 when the field of view is smaller than the head.")] = None,
@@ -67,9 +70,9 @@ def reconstruct(
     from recon.errors import ReconError
 
     given = {
-        "method": method, "sampler": sampler, "samples": samples, "steps": steps, "start": start, "r2": r2,
-        "weight": weight, "noise_sigma": noise_sigma, "contrast": contrast, "coils": coils, "map_sets": map_sets,
-        "keep_samples": keep_samples, "batch": batch, "seed": seed,
+        "method": method, "sampler": sampler, "samples": samples, "steps": steps, "sigma_max": sigma_max, "sigma_min":
+        sigma_min, "denoiser_variance": denoiser_variance, "weight": weight, "noise_sigma": noise_sigma, "contrast":
+        contrast, "coils": coils, "map_sets": map_sets, "keep_samples": keep_samples, "batch": batch, "seed": seed,
     }  # fmt: skip
     wanted = [entry.strip() for entry in formats.split(",") if entry.strip()]
     unknown = set(wanted) - {"h5", "nifti", "dicom", "png"}
@@ -85,12 +88,12 @@ def reconstruct(
 
     import torch
 
-    from recon.cohort import check_kept, own_share, rank_and_world
-    from recon.export import check_exportable, export, exported
-    from recon.posterior.run import ReconstructionOptions, default_device, physical_threads
-    from recon.posterior.run import reconstruct as run
     from recon.quality.pairing import pair
-    from recon.scan import open_scan
+    from recon.reconstruction.cohort import check_kept, own_share, rank_and_world
+    from recon.reconstruction.export import check_exportable, export, exported
+    from recon.reconstruction.pipeline import ReconstructionOptions, default_device, physical_threads
+    from recon.reconstruction.pipeline import reconstruct as run
+    from recon.scans.opening import open_scan
 
     options = load_config(ReconstructionOptions, config, given)
     torch.set_num_threads(threads or physical_threads())

@@ -28,8 +28,8 @@ def info(
 
     Reads every slice once to find damaged values. Exits with 1 when the scan can be opened but not reconstructed.
     """
-    from recon.acquisition.inspection import inspect
-    from recon.scan import open_scan
+    from recon.scans.inspection import inspect
+    from recon.scans.opening import open_scan
 
     scan = open_scan(path)
     with _bar(scan.shape[0], "checking slices") as advance:
@@ -91,10 +91,10 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros."""
-    from recon.formats.arrays import open_array
-    from recon.formats.bart import open_volume
-    from recon.formats.conversion import convert_array, convert_scan, steps
-    from recon.scan import open_scan
+    from recon.scans.arrays import open_array
+    from recon.scans.bart import open_volume
+    from recon.scans.conversion import convert_array, convert_scan, steps
+    from recon.scans.opening import open_scan
 
     size = _voxel_size(voxel_size)
     named = contrast or "unknown"
@@ -159,8 +159,8 @@ def undersample(
     The reference image stays in the original file, which 'recon evaluate --reference FILE' reads; the output holds
     none unless --keep-reference is given. Lines always run along the readout; swap the axes with 'recon convert'.
     """
-    from recon.acquisition import undersample as science
-    from recon.scan import open_scan
+    from recon.scans import undersample as science
+    from recon.scans.opening import open_scan
 
     scan = open_scan(path)
     with _bar(scan.shape[0], "undersampling slices") as advance:

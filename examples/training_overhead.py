@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from recon.configuration import load_config
+from recon.finetuning.candidates import OneProcess
 from recon.prior.dataset import open_folder
 from recon.prior.denoiser import build_denoiser, low_precision
-from recon.prior.finetuning.candidates import OneProcess
-from recon.prior.store import assign_slots
+from recon.prior.store import assign_contrast_labels
 from recon.prior.training import Run, TrainingOptions, edm_loss, train, training_images
 
 
@@ -36,20 +36,20 @@ def main() -> None:
     arguments = parser.parse_args()
     options = load_config(TrainingOptions, arguments.config)
     scans = open_folder(arguments.data)[: arguments.scans]
-    slots = assign_slots({scan.contrast for scan in scans}, options.network.slots)
-    images = training_images(scans, slots, options)
+    contrast_labels = assign_contrast_labels({scan.contrast for scan in scans}, options.network.contrast_labels)
+    images = training_images(scans, contrast_labels, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     denoiser = build_denoiser(options.network, options.sigma_data, 0).to(device)
     batch = [images[i] for i in range(options.batch)]
     image = torch.stack([entry[0] for entry in batch]).to(device)
-    slot = torch.tensor([entry[1] for entry in batch], device=device)
+    contrast_label = torch.tensor([entry[1] for entry in batch], device=device)
     sigma = torch.tensor([entry[2] for entry in batch], device=device)
     noise = torch.stack([entry[3] for entry in batch]).to(device)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=1e-4, fused=True)
 
     def bare() -> None:
         with low_precision(device):
-            loss = edm_loss(denoiser, image, slot, sigma, noise, options.sigma_data)
+            loss = edm_loss(denoiser, image, contrast_label, sigma, noise, options.sigma_data)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -126,7 +126,7 @@ def _read_result(
     """Only the reconstruction of a result file: samples can be a hundred times as large."""
     import h5py
 
-    from recon.formats.result import FORMAT
+    from recon.images.result import FORMAT
 
     try:
         with h5py.File(path, "r") as file:

@@ -4,4 +4,6 @@ Data flows one way: a scan file -> ``Scan`` -> a calibrated, whitened, scaled ``
 -> a ``Reconstruction`` -> files, metrics, encoders, reader study.
 """
 
-__version__ = "0.1.0"
+from recon.version import __version__
+
+__all__ = ["__version__"]

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.errors import ReconError
-
 KspaceReader = Callable[[int], NDArray[np.complex64]]
 ImageReader = Callable[[int], NDArray[np.float32]]
 
@@ -47,24 +45,3 @@ class Scan:
         if self.phase_limits is not None:
             mask = mask[..., self.phase_limits[0] : self.phase_limits[1]]
         return float(mask.size / max(int(mask.sum()), 1))
-
-
-def open_scan(path: str | Path) -> Scan:
-    """Open a scan of any supported format: fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr.
-
-    Only headers are read. Raises ReconError when the file is missing, truncated, foreign or not Cartesian.
-    """
-    from recon.formats import bart, fastmri, ismrmrd
-
-    path = Path(path)
-    if path.suffix in (".cfl", ".hdr"):
-        return bart.open_bart(path)
-    if not path.is_file():
-        raise ReconError(f"{path}: no such file")
-    for module in (fastmri, ismrmrd):
-        if module.recognises(path):
-            return module.open_file(path)
-    raise ReconError(
-        f"{path}: not a scan that recon reads (fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr); "
-        "import other arrays with 'recon convert'"
-    )

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.rss import centred_fft2
-from recon.formats.fastmri import write_fastmri
+from recon.acquisition.fourier_numpy import centred_fft2
+from recon.scans.fastmri import write_fastmri
 
 SIZE = (48, 40)  # readout, phase
 VOXEL = (4.0, 5.0, 6.0)
@@ -61,7 +61,13 @@ def write_small_prior(folder: Path) -> Path:
     denoiser = build_denoiser(options, 0.75, seed=0).eval()
     sigmas = (0.01, 0.1, 1.0, 10.0)
     values = tuple(0.75**2 * sigma**2 / (sigma**2 + 0.75**2) for sigma in sigmas)
-    slots = {"unknown": 0, "FLAIR": 1}
-    facts = PriorFacts(network=options, sigma_data=0.75, slots=slots, r2_sigmas=sigmas, r2_values=values)
+    contrast_labels = {"unknown": 0, "FLAIR": 1}
+    facts = PriorFacts(
+        network=options,
+        sigma_data=0.75,
+        contrast_labels=contrast_labels,
+        denoiser_variance_sigmas=sigmas,
+        denoiser_variances=values,
+    )
     save_prior(folder, denoiser, facts, "Random weights, for tests only.")
     return folder

@@ -15,7 +15,7 @@ FULL_DISK = """
 import resource, signal
 import numpy as np
 from recon.errors import ReconError
-from recon.formats.result import write_result
+from recon.images.result import write_result
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

@@ -16,10 +16,10 @@ from recon.acquisition import sense
 from recon.acquisition.espirit import espirit_maps
 from recon.acquisition.fourier import centre_slice, to_kspace
 from recon.acquisition.problem import Problem
+from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import iterative_system
 from recon.posterior.least_squares import least_squares
-from recon.posterior.noise import Noise
-from recon.posterior.rows import row_system
+from recon.posterior.random_streams import NoiseStreams
 
 
 def seconds(work: Callable[[], object], repetitions: int) -> float:
@@ -71,25 +71,29 @@ def main() -> None:
     whole = slice(0, size)
     problem = Problem(
         slices=(0,), kspace=kspace * mask, mask=mask, maps=maps, scale=torch.ones(1), sigma=torch.full((1,), 0.01),
-        unmixing=torch.eye(coils, dtype=torch.complex64), crop=(whole, whole),
+        restore_coils=torch.eye(coils, dtype=torch.complex64), crop=(whole, whole),
     )  # fmt: skip
     image = torch.ones((1, 1, size, size), dtype=torch.complex64)
     unit = seconds(lambda: sense.normal(image, maps, mask), 5)
     print(f"A^H A: {unit * 1e3:.0f} ms")
-    setup = seconds(lambda: row_system(problem), 3)
+    setup = seconds(lambda: hybrid_space_solver(problem), 3)
     print(f"row solver, set-up: {setup:.2f} s = {setup / unit:.1f} applications of A^H A (bar: at most 60)")
     lines = seconds(lambda: least_squares(problem), 3)
     print(f"noise of the lines, before it: {lines:.2f} s = {lines / unit:.1f} applications")
-    system, r2, noise = row_system(problem), torch.full((1,), 0.01), Noise(0, "benchmark", [0], [0])
-    guess = image.unsqueeze(1)
-    draw = seconds(lambda: system.condition(guess, r2, noise), 5)
+    system, denoiser_variance, noise = (
+        hybrid_space_solver(problem),
+        torch.full((1,), 0.01),
+        NoiseStreams(0, "benchmark", [0], [0]),
+    )
+    denoised = image.unsqueeze(1)
+    draw = seconds(lambda: system.condition(denoised, denoiser_variance, noise), 5)
     print(f"row solver, mean and draw: {draw * 1e3:.0f} ms = {draw / unit:.2f} applications (bar: at most 2)")
-    alone = seconds(lambda: system.draw(guess, r2, noise), 5)
+    alone = seconds(lambda: system.draw(denoised, denoiser_variance, noise), 5)
     print(f"row solver, draw alone: {alone * 1e3:.0f} ms = {alone / unit:.2f} applications")
-    mean = seconds(lambda: system.mean(guess, r2), 5)
+    mean = seconds(lambda: system.mean(denoised, denoiser_variance), 5)
     print(f"row solver, mean alone: {mean * 1e3:.0f} ms; 20 steps of conjugate gradients: {20 * unit * 1e3:.0f} ms")
     iterative = iterative_system(problem)
-    solve = seconds(lambda: iterative.mean(guess, r2), 1)
+    solve = seconds(lambda: iterative.mean(denoised, denoiser_variance), 1)
     print(f"conjugate gradients to its tolerance: {solve:.2f} s = {solve / unit:.0f} applications")
 
 

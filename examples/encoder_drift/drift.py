@@ -21,14 +21,14 @@ from recon.encode.latent_prediction.encoder import SHIPPED
 from recon.encode.latent_prediction.volumes import is_held_out
 from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import onto_reference, read_series
-from recon.scan import open_scan
+from recon.scans.opening import open_scan
 from recon.seeding import numpy_generator
 
 
 def result_of(scan_path: Path, out: Path, acceleration: float, method: str, samples: int, prior: Any) -> Path:
     """Undersample and reconstruct where that has not been done yet."""
-    from recon.acquisition.undersample import undersample
-    from recon.posterior.run import ReconstructionOptions, reconstruct
+    from recon.reconstruction.pipeline import ReconstructionOptions, reconstruct
+    from recon.scans.undersample import undersample
 
     faster = out / f"{acceleration:g}x" / scan_path.name
     if not faster.is_file():

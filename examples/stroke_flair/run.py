@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from recon.atomic import atomic_path
 from recon.configuration import load_config
 from recon.errors import ReconError
-from recon.prior.finetuning.plan import FinetuneOptions
+from recon.finetuning.plan import FinetuneOptions
 from recon.prior.training import TrainingOptions
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +37,7 @@ STRATEGIES = {
     "3": "full FLAIR alone",
     "4": "pre-training, fine-tuned on the small FLAIR cohort (the proposal)",
     "5": "the small FLAIR cohort alone",
-    "5b": "the small FLAIR cohort alone, no longer than the longest fine-tuning",
+    "5b": "the small FLAIR cohort alone, no longer than the most_steps fine-tuning",
     "6": "joint training with the small FLAIR cohort",
     "0": "pre-training without fine-tuning",
 }
@@ -230,8 +230,8 @@ def progress(name: str) -> Callable[[Any], None]:
 
 def finetune(work: Work) -> None:
     """Strategy 4 on the raw scans of the small cohort, strategy 2 on all prepared FLAIR images."""
+    from recon.finetuning.run import finetune as tune
     from recon.prior.dataset import open_folder
-    from recon.prior.finetuning.run import finetune as tune
 
     search = work.experiment.search
     # One split is enough for the many patients of the upper bound; short runs and low rates are not for them.
@@ -256,29 +256,34 @@ def grid(work: Work) -> None:
     """Every rate and length on the whole small cohort, judged on TEST subjects: what the choice is checked by."""
     import torch
 
-    from recon.prior.finetuning.candidates import Judges, run_candidate, trainable, training_options
-    from recon.prior.finetuning.judging import build_cases, prepare_systems
-    from recon.prior.finetuning.plan import whole_plan
-    from recon.prior.finetuning.session import start_slots
-    from recon.prior.store import assign_slots, load_prior
+    from recon.finetuning.candidates import HeldOutValidation, run_candidate, trainable, training_options
+    from recon.finetuning.plan import whole_plan
+    from recon.finetuning.session import start_contrast_labels
+    from recon.finetuning.validation_cases import build_cases, prepare_systems
+    from recon.prior.store import assign_contrast_labels, load_prior
 
     experiment = work.experiment
     prior = load_prior(work.path("priors", "0"))
-    slots = assign_slots({"FLAIR"}, prior.facts.network.slots, prior.facts.slots)
-    start_slots(prior, slots)
+    contrast_labels = assign_contrast_labels(
+        {"FLAIR"}, prior.facts.network.contrast_labels, prior.facts.contrast_labels
+    )
+    start_contrast_labels(prior, contrast_labels)
     base, search = experiment.training, experiment.search
     plan = whole_plan(search, experiment.small_subjects, base.batch, base.learning_rate, base.images)
     patients = test_patients(work)
     cases = build_cases(patients, search.acceleration, experiment.grid_slices, experiment.seed)
-    # The r2 table of a checkpoint comes from the small cohort's images, as test subjects may not shape the prior.
-    judges = Judges(prepared(work, "small"), cases, prepare_systems(cases), slots, search, torch.device("cpu"))
+    # The denoiser_variance table of a checkpoint comes from the small cohort's images, as test subjects may not shape
+    # the prior.
+    validation = HeldOutValidation(
+        prepared(work, "small"), cases, prepare_systems(cases), contrast_labels, search, torch.device("cpu")
+    )
     folder = work.path("grid")
     if not (folder / "before.json").is_file():
-        store(folder / "before.json", judges(prior.denoiser)[0])
+        store(folder / "before.json", validation(prior.denoiser)[0])
     for number, rate in enumerate(plan.rates):
         options = training_options(base, search, rate, plan.lengths[-1], search.warmup_fraction * plan.lengths[0])
         run_candidate(
-            trainable(prior.denoiser, search), prepared(work, "small"), judges, options, plan.lengths, 0,
+            trainable(prior.denoiser, search), prepared(work, "small"), validation, options, plan.lengths, 0,
             folder / f"rate{number}", progress(f"grid, rate {rate:.2g}"),
         )  # fmt: skip
         say(f"grid: rate {rate:.2g} done")
@@ -286,7 +291,7 @@ def grid(work: Work) -> None:
 
 def test_patients(work: Work) -> list[Any]:
     """The test subjects with their raw scans."""
-    from recon.prior.finetuning.cohort import gather
+    from recon.finetuning.cohort import gather
 
     patients, _ = gather(work.path("scans", "test"), work.path("prepared", "test"), skip_bad=False)
     return patients
@@ -297,7 +302,7 @@ def test_patients(work: Work) -> list[Any]:
 
 def evaluate(work: Work) -> None:
     """NRMSE of every strategy on every test subject at every acceleration, by one sampler with one seed."""
-    from recon.prior.finetuning.judging import build_cases, judge, prepare_systems
+    from recon.finetuning.validation_cases import build_cases, judge, prepare_systems
     from recon.prior.store import load_prior
 
     experiment = work.experiment
@@ -310,10 +315,12 @@ def evaluate(work: Work) -> None:
         systems = prepare_systems(cases)
         for strategy in wanted:
             prior = load_prior(work.path("priors", strategy))
-            slots = {"FLAIR": prior.facts.slots.get("FLAIR", 0)}  # the general slot where FLAIR is unknown
+            contrast_labels = {
+                "FLAIR": prior.facts.contrast_labels.get("FLAIR", 0)
+            }  # the general contrast label where FLAIR is unknown
             scores = judge(
-                prior.denoiser, slots, prior.r2, cases, systems, acceleration=acceleration, steps=steps,
-                samples=experiment.samples, seed=experiment.seed,
+                prior.denoiser, contrast_labels, prior.denoiser_variance, cases, systems, acceleration=acceleration,
+                steps=steps, samples=experiment.samples, seed=experiment.seed,
             )  # fmt: skip
             store(work.path("evaluation", f"{strategy}_R{acceleration:g}.json"), scores)
         say(f"evaluated at R = {acceleration:g}")

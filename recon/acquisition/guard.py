@@ -35,7 +35,7 @@ def unpad(kspace: Tensor, guard: Guard) -> Tensor:
     return kspace[_inner(kspace.shape[-2:], guard)]
 
 
-def stretch(shape: Sequence[int], guard: Guard) -> float:
+def guard_scale(shape: Sequence[int], guard: Guard) -> float:
     """By what kspace of a grid ``shape`` (readout, phase; band excluded) is multiplied so that the image on the grid
     with the band keeps its values under orthonormal transforms."""
     grown = _grown(shape, guard)

@@ -76,7 +76,7 @@ def noise_from_outer_kspace(kspace: Tensor, mask: Tensor) -> Noise:
 
     ``kspace [slice, coil, readout, phase]``, ``mask [readout, phase]``. The outermost tenth of the acquired samples
     still holds signal, so only its quieter half (by power summed over coils) is used, and the bias of that choice is
-    undone with the median and the truncated mean of a chi-squared distribution with 2 x coils degrees of freedom.
+    undone with the median and the truncated mean of a chi-squared distribution with 2 x coils degrees of residual_dof.
     """
     from scipy.stats import chi2
 
@@ -88,9 +88,9 @@ def noise_from_outer_kspace(kspace: Tensor, mask: Tensor) -> Noise:
     outer = samples[..., radius >= radius.quantile(0.9)].movedim(0, 1).flatten(1)
     power = (outer.abs() ** 2).sum(0)
     quiet = outer[:, power <= power.median()]
-    freedom = 2 * outer.shape[0]
+    residual_dof = 2 * outer.shape[0]
     # E[p | p <= median] over E[p] for a chi-squared variable: F_{k+2}(median) / F_k(median).
-    truncated = float(chi2.cdf(chi2.ppf(0.5, freedom), freedom + 2) / 0.5)
+    truncated = float(chi2.cdf(chi2.ppf(0.5, residual_dof), residual_dof + 2) / 0.5)
     noise = covariance_of(quiet, "outer kspace")
     return Noise(noise.covariance / truncated, noise.source, noise.samples)
 
@@ -102,17 +102,17 @@ class PatchCovariance:
     covariance: Tensor
     patches: int
 
-    def noise_level(self, mixing: Tensor | None = None) -> float:
-        """Noise standard deviation per real component, after ``mixing [coil, coil]`` where it is given.
+    def noise_level(self, whiten_compress: Tensor | None = None) -> float:
+        """Noise standard deviation per real component, after ``whiten_compress [coil, coil]`` where it is given.
 
         Signal is confined to the row space of the calibration matrix, so the smallest eigenvalue of its sample
         covariance is noise alone and lies at the lower edge of the Marchenko-Pastur law,
         sigma^2 (1 - sqrt(dimensions / patches))^2.
         """
         found = self.covariance
-        if mixing is not None:
-            mixing = mixing.to(found.dtype)
-            found = torch.einsum("ia,akbl,jb->ikjl", mixing, found, mixing.conj())
+        if whiten_compress is not None:
+            whiten_compress = whiten_compress.to(found.dtype)
+            found = torch.einsum("ia,akbl,jb->ikjl", whiten_compress, found, whiten_compress.conj())
         square = found.flatten(2).flatten(0, 1)
         smallest = float(torch.linalg.eigvalsh(square)[0].clamp_min(0))
         return (smallest / 2) ** 0.5 / (1 - (square.shape[0] / self.patches) ** 0.5)
@@ -128,7 +128,7 @@ def patch_covariances(calibration: Tensor, kernel: int = 6) -> list[PatchCovaria
     for entry in calibration:
         rows = entry.unfold(1, kernel, 1).unfold(2, kernel, 1).permute(1, 2, 0, 3, 4).reshape(patches, dimensions)
         rows = rows.to(torch.complex128)
-        # [a, b] = E[conj(p_a) p_b]: transposed it is E[p p^H], on which a mixing of coils acts from the left.
+        # [a, b] = E[conj(p_a) p_b]: transposed it is E[p p^H], on which a whiten_compress of coils acts from the left.
         covariance = (rows.mH @ rows).mT / patches
         found.append(PatchCovariance(covariance.reshape(coils, kernel**2, coils, kernel**2), patches))
     return found

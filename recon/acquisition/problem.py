@@ -20,7 +20,7 @@ from torch import Tensor
 from recon.acquisition.coils import apply_coil_matrix, compression_matrix
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
-from recon.acquisition.guard import Guard, pad, stretch, unpad
+from recon.acquisition.guard import Guard, guard_scale, pad, unpad
 from recon.acquisition.masks import SMALLEST_CALIBRATION
 from recon.acquisition.noise import (
     Noise,
@@ -41,16 +41,17 @@ SUPPORT = 0.8
 
 
 @dataclass(frozen=True)
-class Receiver:
+class CoilPreprocessing:
     """What is estimated once a scan: noise, whitening and coil compression.
 
-    ``mixing [virtual coil, coil]`` whitens and compresses; ``unmixing [coil, virtual coil]`` undoes it. ``sigma`` is
-    the noise relative to the image scale, the median over the slices looked at: what a scan's schedule follows.
+    ``whiten_compress [virtual coil, coil]`` whitens and compresses; ``restore_coils [coil, virtual coil]`` undoes it.
+    ``sigma`` is the noise relative to the image scale, the median over the slices looked at: what a scan's schedule
+    follows.
     """
 
     noise: Noise
-    mixing: Tensor
-    unmixing: Tensor
+    whiten_compress: Tensor
+    restore_coils: Tensor
     sigma: float
 
 
@@ -68,20 +69,20 @@ class Problem:
     maps: Tensor  # [slice, set, coil, readout, phase]
     scale: Tensor  # [slice]: image units are the file's units times this
     sigma: Tensor  # [slice]: noise standard deviation per real component of ``kspace``
-    unmixing: Tensor  # [coil of the file, coil]
+    restore_coils: Tensor  # [coil of the file, coil]
     crop: tuple[slice, slice]  # readout, phase: what of the image is shown
     guard: Guard = (0, 0)
 
     @property
-    def stretch(self) -> float:
+    def guard_scale(self) -> float:
         """By what kspace and ``sigma`` were multiplied for the grid with the guard band."""
         sizes = zip(self.kspace.shape[-2:], self.guard, strict=True)
-        return stretch([size - 2 * width for size, width in sizes], self.guard)
+        return guard_scale([size - 2 * width for size, width in sizes], self.guard)
 
     def without_guard(self, image: Tensor) -> Tensor:
         """``image [..., readout, phase]`` on the grid without the guard band: its acquired band of kspace."""
         axes = tuple(axis for axis, width in zip((-2, -1), self.guard, strict=True) if width)
-        return to_image(unpad(to_kspace(image, axes), self.guard), axes) / self.stretch if axes else image
+        return to_image(unpad(to_kspace(image, axes), self.guard), axes) / self.guard_scale if axes else image
 
     def magnitude(self, image: Tensor) -> Tensor:
         """Root-sum-of-squares over the file's own coils of ``image [slice, ..., set, readout, phase]``, in the
@@ -89,7 +90,7 @@ class Problem:
         extra = image.dim() - 4
         scale = self.scale.reshape(-1, *[1] * (extra + 2))
         if self.maps.shape[1] == 1 and self.guard == (0, 0):
-            weight = apply_coil_matrix(self.unmixing, self.maps[:, 0]).norm(dim=1)
+            weight = apply_coil_matrix(self.restore_coils, self.maps[:, 0]).norm(dim=1)
             weight = weight.reshape(weight.shape[0], *[1] * extra, *weight.shape[1:])
             shown = image.squeeze(-3).abs() * weight
         else:
@@ -101,7 +102,9 @@ class Problem:
     def _combined(self, index: int, image: Tensor) -> Tensor:
         """Root-sum-of-squares ``[readout, phase]`` of one ``image [set, readout, phase]`` of slice ``index``: one at a
         time, because its coil images fill a processor's cache."""
-        coils = apply_coil_matrix(self.unmixing, self.without_guard((self.maps[index] * image.unsqueeze(1)).sum(0)))
+        coils = apply_coil_matrix(
+            self.restore_coils, self.without_guard((self.maps[index] * image.unsqueeze(1)).sum(0))
+        )
         return torch.view_as_real(coils).square().sum((0, -1)).sqrt()
 
 
@@ -118,9 +121,9 @@ def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = 
     return torch.stack(parts).to(device)
 
 
-def calibrated_receiver(
+def preprocess_coils(
     scan: Scan, *, coils: int | None = None, noise_sigma: float | None = None, device: torch.device | str = "cpu"
-) -> Receiver:
+) -> CoilPreprocessing:
     """Noise covariance and coil compression of a scan, from its noise scan or from at most four of its slices.
 
     ``coils`` limits the virtual coils (None keeps all); ``noise_sigma`` replaces the estimate by white noise of this
@@ -135,10 +138,10 @@ def calibrated_receiver(
     calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen))
     kept = min(coils or scan.shape[1], scan.shape[1])
     compression = compression_matrix(calibration, kept)
-    unmixing = torch.linalg.inv(whitening) @ compression.mH
+    restore_coils = torch.linalg.inv(whitening) @ compression.mH
     calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
     sigma = 1 / float(calibration_scale(calibration, shape).median())
-    return Receiver(noise, compression @ whitening, unmixing, sigma)
+    return CoilPreprocessing(noise, compression @ whitening, restore_coils, sigma)
 
 
 def check_calibration(scan: Scan) -> None:
@@ -189,7 +192,7 @@ def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int]) -> Ten
 
 def calibrate(
     scan: Scan,
-    receiver: Receiver,
+    preprocessing: CoilPreprocessing,
     slices: Sequence[int],
     *,
     map_sets: int = 1,
@@ -200,9 +203,9 @@ def calibrate(
     mask = torch.from_numpy(scan.mask).to(device)
     kspace = read_slices(scan, slices, device)
     calibration = calibration_kspace(scan, kspace, slices)
-    mixing = receiver.mixing.to(device)
-    kspace = apply_coil_matrix(mixing, kspace * mask)
-    calibration = apply_coil_matrix(mixing, calibration)
+    whiten_compress = preprocessing.whiten_compress.to(device)
+    kspace = apply_coil_matrix(whiten_compress, kspace * mask)
+    calibration = apply_coil_matrix(whiten_compress, calibration)
     readout_crop = centre_slice(kspace.shape[-2], min(scan.image_shape[0], kspace.shape[-2]))
     calibration, shape = _shown_calibration(scan, calibration)
     if shape[0] < kspace.shape[-2]:
@@ -214,12 +217,12 @@ def calibrate(
     maps = maps * low_resolution_phase(calibration, maps)
     return Problem(
         slices=tuple(slices),
-        kspace=pad(kspace, guard) * (stretch(shape, guard) / scale)[:, None, None, None],
+        kspace=pad(kspace, guard) * (guard_scale(shape, guard) / scale)[:, None, None, None],
         mask=pad(mask, guard),
         maps=maps,
         scale=scale,
-        sigma=stretch(shape, guard) / scale,
-        unmixing=receiver.unmixing.to(device),
+        sigma=guard_scale(shape, guard) / scale,
+        restore_coils=preprocessing.restore_coils.to(device),
         crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
         guard=guard,
     )

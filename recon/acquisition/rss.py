@@ -3,31 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.fourier_numpy import centre_crop, centred_ifft2
 from recon.acquisition.masks import every_line_sampled
 from recon.errors import ReconError
 from recon.scan import Scan
-
-
-def centred_ifft2(kspace: NDArray) -> NDArray[np.complex64]:
-    """Orthonormal centred inverse FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = np.fft.ifftshift(kspace, axes=(-2, -1))
-    image = np.fft.ifft2(shifted, axes=(-2, -1), norm="ortho")
-    return np.fft.fftshift(image, axes=(-2, -1)).astype(np.complex64)
-
-
-def centred_fft2(image: NDArray) -> NDArray[np.complex64]:
-    """Orthonormal centred FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = np.fft.ifftshift(image, axes=(-2, -1))
-    kspace = np.fft.fft2(shifted, axes=(-2, -1), norm="ortho")
-    return np.fft.fftshift(kspace, axes=(-2, -1)).astype(np.complex64)
-
-
-def centre_crop(image: NDArray, shape: tuple[int, int]) -> NDArray:
-    """The central ``shape`` of the last two axes; index ``n // 2`` stays the centre, odd sizes included."""
-    if image.shape[-2] < shape[0] or image.shape[-1] < shape[1]:
-        raise ReconError(f"cannot crop {image.shape[-2]} x {image.shape[-1]} to {shape[0]} x {shape[1]}")
-    starts = [size // 2 - wanted // 2 for size, wanted in zip(image.shape[-2:], shape, strict=True)]
-    return image[..., starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]]
 
 
 def root_sum_of_squares(kspace: NDArray, image_shape: tuple[int, int]) -> NDArray[np.float32]:

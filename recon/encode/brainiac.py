@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import Grid, foreground_share, lattice_affine, orient, resize
-from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError, ReconWarning
@@ -38,7 +38,7 @@ class BrainIAC:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, orient, pad_to_multiple, resample_bspline
-from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError
@@ -36,7 +36,7 @@ class BrainSegFounder:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
-from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import drawn, file_digest, read_json, read_tensors, weight_file
 from recon.errors import ReconError
@@ -40,7 +40,7 @@ class DINOv3:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

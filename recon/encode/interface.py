@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Lock:
+class ReferencePreprocessing:
     """Everything in the preparation that was decided by looking at one volume: geometry, mask and intensity map.
 
     Percentiles and masks taken anew from a reconstruction change with its background and swamp any real
@@ -34,7 +34,7 @@ class Prepared:
     coords: torch.Tensor  # [token, 3] int64: (depth, height, width) index of every token on the token lattice
     token_to_world: NDArray[np.float64]  # 4x4, token index -> RAS+ mm of the token's centre; columns are token edges
     mask: NDArray[np.bool_]  # token lattice [depth, height, width]: True where a token was kept
-    lock: Lock  # the one it was prepared with, or the one its own volume gave
+    lock: ReferencePreprocessing  # the one it was prepared with, or the one its own volume gave
 
     @property
     def token_size(self) -> tuple[float, float, float]:
@@ -72,7 +72,7 @@ class Encoder(Protocol):
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
 from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
@@ -34,7 +34,7 @@ class NeuroVFM:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

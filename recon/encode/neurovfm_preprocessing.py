@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import cut, foreground_share, lattice_affine, to_encoder_grid
-from recon.encode.interface import Lock, Prepared
+from recon.encode.interface import Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
 
@@ -23,7 +23,7 @@ MEAN, STANDARD_DEVIATION = 0.3141, 0.2623  # of upstream's MR training set after
 def prepare_neurovfm(
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: Lock | None = None,
+    lock: ReferencePreprocessing | None = None,
     *,
     slice_axis: int | None = None,
     statistics: tuple[float, float] = (MEAN, STANDARD_DEVIATION),

@@ -26,7 +26,7 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
     if series.noise_std is not None:
         return series.noise_std, signal / series.noise_std, "noise level of the scan, from the result file"
     if series.measured:
-        from recon.scan import open_scan
+        from recon.scans.opening import open_scan
 
         level = scan_noise(open_scan(series.path))
         return level, signal / level, "noise level of the scan, from its k-space"
@@ -46,9 +46,9 @@ def scan_noise(scan: Scan) -> float:
     """
     import torch
 
-    from recon.acquisition.problem import calibrate, calibrated_receiver
+    from recon.acquisition.problem import calibrate, preprocess_coils
 
-    problem = calibrate(scan, calibrated_receiver(scan), [scan.shape[0] // 2])
+    problem = calibrate(scan, preprocess_coils(scan), [scan.shape[0] // 2])
     shape = (1, problem.maps.shape[1], *problem.kspace.shape[-2:])
     return float(problem.magnitude(problem.sigma.reshape(1, 1, 1, 1) * torch.ones(shape)).median())
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recon.encode.encoders import find_row
 from recon.encode.geometry import Grid, check_volume, header_slice_axis, same_grid, single_slice_axis
-from recon.encode.interface import Lock
+from recon.encode.interface import ReferencePreprocessing
 from recon.errors import ReconError
 
 
@@ -19,10 +19,12 @@ class Placement:
     affine: NDArray[np.float64]
     slice_axis: int
 
-    def lock(self, encoder: str, grid: Grid, foreground: NDArray[np.bool_], intensity: tuple[float, float]) -> Lock:
+    def lock(
+        self, encoder: str, grid: Grid, foreground: NDArray[np.bool_], intensity: tuple[float, float]
+    ) -> ReferencePreprocessing:
         """What reconstructions of this volume are prepared with: ``foreground`` [depth, height, width] on ``grid``."""
         depth, height, width = grid.values.shape
-        return Lock(
+        return ReferencePreprocessing(
             encoder=encoder,
             shape=self.shape,
             affine=self.affine,
@@ -38,7 +40,7 @@ def place_volume(
     encoder: str,
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: Lock | None,
+    lock: ReferencePreprocessing | None,
     slice_axis: int | None,
 ) -> Placement:
     """Check a volume and settle its slice axis: the lock's, else across a single slice, ``slice_axis``, the header's.

@@ -35,7 +35,7 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
     ``voxel_size`` in mm (readout, phase, slice) places a file without an affine on axis-aligned voxels, with a
     warning; files with one keep theirs. Raises ReconError for a missing, damaged or foreign file.
     """
-    from recon.formats.result import read_result
+    from recon.images.result import read_result
     from recon.quality.references import is_result, read_reference
 
     path = Path(path)

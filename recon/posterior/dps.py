@@ -11,16 +11,16 @@ import torch
 
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import forward
-from recon.posterior.noise import Noise
-from recon.posterior.noisy_dds import Denoise, Draws
+from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.schedule import Schedule
+from recon.posterior.stochastic_dds import Denoise, Draws
 
 
 def dps(
     problem: Problem,
     denoise: Denoise,
     schedule: Schedule,
-    noise: Noise,
+    noise: NoiseStreams,
     *,
     weight: float = 1.0,
     report: Callable[[], None] = lambda: None,
@@ -31,17 +31,17 @@ def dps(
     """
     kspace, maps = problem.kspace.unsqueeze(1), problem.maps.unsqueeze(1)
     slices, sets, _, readout, phase = problem.maps.shape
-    image = schedule.start * noise(sets, readout, phase)
+    image = schedule.sigma_max * noise(sets, readout, phase)
     sigmas = schedule.sigmas()
-    guess = image
+    denoised = image
     for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         image = image.detach().requires_grad_(True)
         with torch.enable_grad():
-            guess = denoise(image, sigma)
-            gap = kspace - forward(guess, maps, problem.mask)
+            denoised = denoise(image, sigma)
+            gap = kspace - forward(denoised, maps, problem.mask)
             norms = (gap.abs() ** 2).sum((-3, -2, -1)).sqrt()
             (gradient,) = torch.autograd.grad(norms.sum(), image)
         with torch.no_grad():
-            image = image + (following - sigma) * (image - guess) / sigma - weight * gradient
+            image = image + (following - sigma) * (image - denoised) / sigma - weight * gradient
         report()
-    return Draws(image.detach(), guess.detach(), len(sigmas), problem.sigma.new_ones((slices, 1)))
+    return Draws(image.detach(), denoised.detach(), len(sigmas), problem.sigma.new_ones((slices, 1)))

@@ -1,6 +1,6 @@
 """Data consistency by conjugate gradients: any mask, any number of map sets.
 
-    (A^H A + lambda) x = A^H y + lambda d + noise,    lambda = sigma^2 / r2
+    (A^H A + lambda) x = A^H y + lambda d + noise,    lambda = sigma^2 / denoiser_variance
 
 Noise of covariance sigma^2 (A^H A + lambda) in the right-hand side makes the solution an exact conditional draw
 (perturb and solve). The iteration stops on the true residual |b - (A^H A + lambda) x| / |b|, recomputed, not on the
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
-from recon.posterior.noise import Noise
+from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.system import Weights
 
 TOLERANCE = 1e-4
-LONGEST = 200
+MOST_STEPS = 200
 RESTART = 10  # steps after which the residual is recomputed
 
 
@@ -29,13 +29,13 @@ def conjugate_gradients(
     right: Tensor,
     start: Tensor,
     tolerance: float = TOLERANCE,
-    longest: int = LONGEST,
+    most_steps: int = MOST_STEPS,
 ) -> tuple[Tensor, int]:
     """Solve ``operator(x) = right`` for a Hermitian positive definite operator, from ``start``.
 
     The last three axes are one unknown, those before are a batch. Each batch entry stops for itself when its true
     relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at
-    the latest after ``longest`` steps. Returns the solution and the steps taken.
+    the latest after ``most_steps`` steps. Returns the solution and the steps taken.
     """
 
     def product(left: Tensor, other: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ def conjugate_gradients(
     goal = tolerance**2 * product(right, right).clamp_min(1e-30)
     solution = start
     steps = 0
-    while steps < longest:
+    while steps < most_steps:
         residual = right - operator(solution)
         power = product(residual, residual)
         done = power <= goal
         if _all(done):
             break
         direction = residual
-        for _ in range(min(RESTART, longest - steps)):
+        for _ in range(min(RESTART, most_steps - steps)):
             image = operator(direction)
             step = power / product(direction, image).clamp_min(1e-30)
             solution = solution + torch.where(done, 0.0, step) * direction
@@ -80,8 +80,8 @@ class IterativeSystem:
     mask: Tensor
     data: Tensor  # A^H y: [slice, 1, set, readout, phase]
     sigma: Tensor
-    misfit: Tensor
-    freedom: Tensor
+    residual_energy: Tensor
+    residual_dof: Tensor
     trace: Tensor  # [slice]: tr(A^H A)
 
     @property
@@ -93,39 +93,43 @@ class IterativeSystem:
         """The same system under another noise level."""
         return replace(self, sigma=sigma)
 
-    def start(self, variance: float, noise: Noise) -> Tensor:
+    def start(self, variance: float, noise: NoiseStreams) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
-        guess = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
-        return self.draw(guess, torch.full_like(self.sigma, variance), noise)
+        denoised = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
+        return self.draw(denoised, torch.full_like(self.sigma, variance), noise)
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
         return torch.zeros_like(self.data)
 
-    def mean(self, guess: Tensor, r2: Tensor) -> Tensor:
-        """Conditional mean around ``guess [slice, sample, set, readout, phase]`` of error variance ``r2 [slice]``."""
-        weight = self._weight(r2)
-        return self._solve(self.data + weight * guess, weight, guess)
+    def mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
+        """Conditional mean around ``denoised [slice, sample, set, readout, phase]`` of error variance
+        ``denoiser_variance [slice]``."""
+        weight = self._weight(denoiser_variance)
+        return self._solve(self.data + weight * denoised, weight, denoised)
 
     def condition(
-        self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
-        """The conditional mean around ``guess`` and a conditional draw; ``weights``: see ``recon.posterior.system``."""
-        perturbation = self._perturbation(guess, r2, noise, weights)
-        mean = self.mean(guess, r2)
-        deviation = self._solve(perturbation, self._weight(r2), torch.zeros_like(mean))
+        """The conditional mean around ``denoised`` and a conditional draw; ``weights``: see
+        ``recon.posterior.system``."""
+        perturbation = self._perturbation(denoised, denoiser_variance, noise, weights)
+        mean = self.mean(denoised, denoiser_variance)
+        deviation = self._solve(perturbation, self._weight(denoiser_variance), torch.zeros_like(mean))
         return mean, mean + deviation
 
-    def draw(self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
+    def draw(
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+    ) -> Tensor:
         """The conditional draw of ``condition`` without the mean: one solution instead of two."""
-        weight = self._weight(r2)
-        right = self.data + weight * guess + self._perturbation(guess, r2, noise, weights)
-        return self._solve(right, weight, guess)
+        weight = self._weight(denoiser_variance)
+        right = self.data + weight * denoised + self._perturbation(denoised, denoiser_variance, noise, weights)
+        return self._solve(right, weight, denoised)
 
-    def guess_error(self, guess: Tensor) -> Tensor:
-        """Error variance ``[slice]`` per real component of ``guess`` from the scan's own residual:
+    def denoised_variance(self, denoised: Tensor) -> Tensor:
+        """Error variance ``[slice]`` per real component of ``denoised`` from the scan's own residual:
         (|y - A d|^2 - 2 m sigma^2) / (2 tr(A^H A)), where only the part of the noise that an image explains counts."""
-        excess = self.residual(guess).mean(-1) - self._expected()
+        excess = self.residual(denoised).mean(-1) - self._expected()
         return (excess / (2 * self.trace)).clamp_min(1e-12)
 
     def residual(self, image: Tensor) -> Tensor:
@@ -133,13 +137,15 @@ class IterativeSystem:
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
 
-    def _perturbation(self, guess: Tensor, r2: Tensor, noise: Noise, weights: Weights) -> Tensor:
-        """Noise of the right-hand side: that of the data and that of the guess."""
-        weight, sigma = self._weight(r2), self._wide(self.sigma)
+    def _perturbation(
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights
+    ) -> Tensor:
+        """Noise of the right-hand side: that of the data and that of the denoised."""
+        weight, sigma = self._weight(denoiser_variance), self._wide(self.sigma)
         of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
-        of_guess = noise(*guess.shape[2:]) * sigma * weight.sqrt()
+        of_denoised = noise(*denoised.shape[2:]) * sigma * weight.sqrt()
         for_data, for_guess = (self._wide(w) if isinstance(w, Tensor) else w for w in weights)
-        return for_data**0.5 * of_data + for_guess**0.5 * of_guess
+        return for_data**0.5 * of_data + for_guess**0.5 * of_denoised
 
     def _expected(self) -> Tensor:
         samples = (self.kspace[0] != 0).sum()
@@ -148,8 +154,8 @@ class IterativeSystem:
     def _solve(self, right: Tensor, weight: Tensor, start: Tensor) -> Tensor:
         return conjugate_gradients(lambda x: normal(x, self.maps, self.mask) + weight * x, right, start)[0]
 
-    def _weight(self, r2: Tensor) -> Tensor:
-        return self._wide(self.sigma**2 / r2)
+    def _weight(self, denoiser_variance: Tensor) -> Tensor:
+        return self._wide(self.sigma**2 / denoiser_variance)
 
     @staticmethod
     def _wide(value: Tensor) -> Tensor:
@@ -162,14 +168,15 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     data = adjoint(kspace, maps, problem.mask)
     trace = problem.mask.float().mean() * _power(problem.maps)
 
-    # A lightly damped least-squares fit tells what no image explains; one random probe tells its degrees of freedom.
+    # A lightly damped least-squares fit tells what no image explains; one random probe tells its degrees of
+    # residual_dof.
     damping = 1e-3
 
     def damped(image: Tensor) -> Tensor:
         return normal(image, maps, problem.mask) + damping * image
 
     fit, _ = conjugate_gradients(damped, data, torch.zeros_like(data), 1e-3, 60)
-    misfit = _power(kspace - forward(fit, maps, problem.mask))
+    residual_energy = _power(kspace - forward(fit, maps, problem.mask))
     # The same probe for every slice, so that none depends on the others of its batch.
     signs = torch.randint(0, 2, kspace.shape[2:], generator=torch.Generator().manual_seed(0)) * 2.0 - 1
     probe = signs.to(kspace.device) * problem.mask
@@ -177,8 +184,8 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     explained, _ = conjugate_gradients(damped, back, torch.zeros_like(back), 1e-3, 60)
     rank = inner(back, explained).real.sum(1)
     samples = probe.abs().sum()
-    freedom = (samples - rank).clamp_min(0)
-    return IterativeSystem(kspace, maps, problem.mask, data, problem.sigma, misfit, freedom, trace)
+    residual_dof = (samples - rank).clamp_min(0)
+    return IterativeSystem(kspace, maps, problem.mask, data, problem.sigma, residual_energy, residual_dof, trace)
 
 
 def _power(values: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.problem import Problem
-from recon.posterior.row_data import row_data
-from recon.posterior.row_modes import normal_rows
+from recon.posterior.hybrid_data import hybrid_data
+from recon.posterior.hybrid_modes import normal_rows
 
 DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
 
@@ -19,26 +19,26 @@ DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
 @dataclass(frozen=True)
 class LeastSquares:
     """The lightly damped least-squares image ``[slice, set, readout, phase]`` and, line by line ``[slice, phase]``,
-    what it leaves over and how many complex degrees of freedom it leaves."""
+    what it leaves over and how many complex degrees of residual_dof it leaves."""
 
     image: Tensor
-    misfit: Tensor
-    freedom: Tensor
+    residual_energy: Tensor
+    residual_dof: Tensor
 
 
 def least_squares(problem: Problem) -> LeastSquares:
     """Solved exactly, row by row. ``problem.mask`` must be ``[phase]``."""
     weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
-    data = row_data(problem, weight)
-    back = data.back()
-    flat = back.reshape(-1, back.shape[-1])
+    data = hybrid_data(problem, weight)
+    adjoint = data.adjoint()
+    flat = adjoint.reshape(-1, adjoint.shape[-1])
     fit = flat.new_zeros(flat.shape)
     for rows in normal_rows(problem.maps, weight):
         rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
         factor, _ = torch.linalg.cholesky_ex(rows.matrices)
         right = flat.index_select(0, rows.where).unflatten(0, rows.matrices.shape[:2])
         fit.index_copy_(0, rows.where, torch.cholesky_solve(right, factor).flatten(0, 1))
-    fit = fit.view(back.shape)
-    misfit, freedom = data.left_over(fit).unbind(1)
+    fit = fit.view(adjoint.shape)
+    residual_energy, residual_dof = data.residual_energy(fit).unbind(1)
     image = fit[..., 0].unflatten(2, (problem.maps.shape[1], -1)).transpose(1, 2)
-    return LeastSquares(image, misfit, freedom)
+    return LeastSquares(image, residual_energy, residual_dof)

@@ -10,14 +10,14 @@ from torch import Tensor
 from recon.acquisition.problem import Problem
 from recon.posterior.least_squares import LeastSquares
 
-FREEDOM = 50  # degrees of freedom that a line must keep to tell anything
+LEAST_DOF = 50  # degrees of residual_dof that a line must keep to tell anything
 
 
 def line_noise(problem: Problem, fit: LeastSquares) -> Tensor:
     """Factor ``[slice, phase]`` by which the noise of each line is exceeded, at least one.
 
-    The ratio of a line's misfit to what noise leaves over in it is the square of the factor; one where a line has too
-    few degrees of freedom to tell.
+    The ratio of a line's residual_energy to what noise leaves over in it is the square of the factor; one where a line
+    has too few degrees of residual_dof to tell.
     """
-    ratio = fit.misfit / (2 * fit.freedom * (problem.sigma**2).unsqueeze(-1)).clamp_min(1e-30)
-    return torch.where(fit.freedom > FREEDOM, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
+    ratio = fit.residual_energy / (2 * fit.residual_dof * (problem.sigma**2).unsqueeze(-1)).clamp_min(1e-30)
+    return torch.where(fit.residual_dof > LEAST_DOF, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()

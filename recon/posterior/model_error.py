@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.problem import Problem
+from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import iterative_system
 from recon.posterior.least_squares import LeastSquares, least_squares
 from recon.posterior.line_noise import line_noise
-from recon.posterior.rows import row_system
 from recon.posterior.system import System
 
-WORTHWHILE = 1.2  # below this factor the lines are alike and one level serves, as the scanner's noise is one
+LINE_NOISE_THRESHOLD = 1.2  # below this factor the lines are alike and one level serves, as the scanner's noise is one
 
 
-def explained_system(problem: Problem, fit: LeastSquares | None = None) -> tuple[System, Tensor]:
+def noise_inflated_system(problem: Problem, fit: LeastSquares | None = None) -> tuple[System, Tensor]:
     """The system of a problem with its noise raised, and the factor ``[slice]`` by which it was (root mean square over
     the acquired lines, at least one). What is done for a slice depends on that slice alone. ``fit`` is the problem's
     least-squares image, if it is known already."""
@@ -26,9 +26,9 @@ def explained_system(problem: Problem, fit: LeastSquares | None = None) -> tuple
     system: System
     if problem.mask.dim() == 1:
         lines = line_noise(problem, fit or least_squares(problem))
-        lines = torch.where((lines.amax(-1) > WORTHWHILE).unsqueeze(-1), lines, torch.ones_like(lines))
+        lines = torch.where((lines.amax(-1) > LINE_NOISE_THRESHOLD).unsqueeze(-1), lines, torch.ones_like(lines))
         raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
-        system = row_system(problem, lines)
+        system = hybrid_space_solver(problem, lines)
     else:
         system = iterative_system(problem)
     inflation = noise_inflation(system)
@@ -38,8 +38,8 @@ def explained_system(problem: Problem, fit: LeastSquares | None = None) -> tuple
 def noise_inflation(system: System) -> Tensor:
     """Factor ``[slice]`` by which the noise must be raised for the data to be explained by any image at all.
 
-    What the least-squares image leaves over has an expectation of 2 sigma^2 a degree of freedom. Never below one; one
-    where too few degrees of freedom are left to tell.
+    What the least-squares image leaves over has an expectation of 2 sigma^2 a degree of residual_dof. Never below one;
+    one where too few degrees of residual_dof are left to tell.
     """
-    ratio = system.misfit / (2 * system.freedom.clamp_min(1) * system.sigma**2)
-    return torch.where(system.freedom > 200, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()
+    ratio = system.residual_energy / (2 * system.residual_dof.clamp_min(1) * system.sigma**2)
+    return torch.where(system.residual_dof > 200, ratio, torch.ones_like(ratio)).clamp_min(1.0).sqrt()

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import torch
 
-from recon.posterior.noise import Noise
-from recon.posterior.noisy_dds import Denoise, Draws
+from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.schedule import Schedule
+from recon.posterior.stochastic_dds import Denoise, Draws
 from recon.posterior.system import System
 
 
@@ -25,7 +25,7 @@ def pula(
     denoise: Denoise,
     schedule: Schedule,
     sigma_data: float,
-    noise: Noise,
+    noise: NoiseStreams,
     *,
     repeats: int = 1,
     gamma: float = 0.5,
@@ -33,7 +33,7 @@ def pula(
 ) -> Draws:
     """Posterior samples for a batch of slices by ``repeats`` Langevin steps at each noise level."""
     image = system.start(sigma_data**2, noise)
-    image = image + schedule.start * noise(*image.shape[2:])
+    image = image + schedule.sigma_max * noise(*image.shape[2:])
     calls = 0
     mean = image
     weights = (gamma * (2 - gamma), 2 * gamma)

@@ -21,21 +21,21 @@ from torch import Tensor
 
 from recon.acquisition.fourier import to_kspace, waves
 from recon.acquisition.guard import guard_for
-from recon.acquisition.problem import Problem, Receiver, calibrate
+from recon.acquisition.problem import CoilPreprocessing, Problem, calibrate
 from recon.acquisition.sense import adjoint, forward, normal
 from recon.posterior.iterative import conjugate_gradients
 from recon.posterior.least_squares import LeastSquares, least_squares
 from recon.scan import Scan
 
 ORDER = 8  # cycles over the field of view; the maps of head coil arrays have hardly any structure beyond
-WORTHWHILE = 2.0  # power left unexplained, over that of the noise, above which errors of the maps dominate
+RESIDUAL_THRESHOLD = 2.0  # power left unexplained, over that of the noise, above which errors of the maps dominate
 STEPS = 20  # conjugate gradient steps for an image that cannot be solved for row by row
 LOWEST, HIGHEST, STEP = -8.0, 2.0, 0.25  # decimal logarithms of the penalties, in units of the mean eigenvalue
 
 
 def refined_problem(
     scan: Scan,
-    receiver: Receiver,
+    preprocessing: CoilPreprocessing,
     slices: Sequence[int],
     *,
     map_sets: int = 1,
@@ -50,7 +50,7 @@ def refined_problem(
     """
     mask = torch.from_numpy(scan.mask)
     with stage("calibration"):
-        problem = calibrate(scan, receiver, slices, map_sets=map_sets, device=device, guard=guard_for(mask))
+        problem = calibrate(scan, preprocessing, slices, map_sets=map_sets, device=device, guard=guard_for(mask))
     with stage("map refinement"):
         return refined(problem)
 
@@ -66,7 +66,7 @@ def refined(problem: Problem, order: int = ORDER) -> tuple[Problem, LeastSquares
     fit = least_squares(problem) if problem.mask.dim() == 1 else None
     image = _image(problem) if fit is None else fit.image
     residual = problem.kspace - forward(image, problem.maps, problem.mask)
-    wrong = (_unexplained(problem, residual) > WORTHWHILE).tolist()
+    wrong = (_unexplained(problem, residual) > RESIDUAL_THRESHOLD).tolist()
     if not any(wrong):
         return problem, fit
     where = problem.mask.expand(problem.maps.shape[-2:]).flatten().nonzero().flatten()
@@ -91,12 +91,12 @@ def _image(problem: Problem) -> Tensor:
 
 
 def _unexplained(problem: Problem, residual: Tensor) -> Tensor:
-    """``[slice]``: the power left over in each degree of freedom, over that of the noise; 0 where few are left."""
+    """``[slice]``: the power left over in each degree of residual_dof, over that of the noise; 0 where few are left."""
     samples = problem.mask.expand(residual.shape[-2:]).sum() * residual.shape[1]
     unknowns = (problem.maps.abs().sum((1, 2)) > 0).sum((1, 2))
-    freedom = samples - unknowns
-    ratio = residual.abs().pow(2).sum((1, 2, 3)) / (2 * freedom.clamp_min(1) * problem.sigma**2)
-    return torch.where(freedom > 0.1 * samples, ratio, torch.zeros_like(ratio))
+    residual_dof = samples - unknowns
+    ratio = residual.abs().pow(2).sum((1, 2, 3)) / (2 * residual_dof.clamp_min(1) * problem.sigma**2)
+    return torch.where(residual_dof > 0.1 * samples, ratio, torch.zeros_like(ratio))
 
 
 def _corrected(residual: Tensor, image: Tensor, maps: Tensor, where: Tensor, order: int) -> Tensor:

@@ -86,7 +86,7 @@ def _phasor(phase: Tensor) -> Tensor:
 
 
 def lower_resolution(image: Tensor, kept: float) -> Tensor:
-    """The image of the central ``kept`` fraction of kspace: fewer, larger pixels of the same brightness."""
+    """The image of the central ``kept`` fraction of kspace: fewer, larger pixels of the same scale_ratio."""
     shape = [max(16, 2 * round(kept * size / 2)) for size in image.shape]
     rows, columns = (centre_slice(size, min(size, small)) for size, small in zip(image.shape, shape, strict=True))
     small = to_image(to_kspace(image)[rows, columns])

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
 from recon.prior.augmentation import AugmentationOptions, augment, random_crop
-from recon.prior.denoiser import UNKNOWN_SLOT
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.seeding import numpy_generator, torch_generator
 
 PREPARED_FORMAT = "recon-prepared-1"
@@ -90,12 +90,12 @@ def split_by_subject(
 
 
 class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
-    """Image number ``n`` of a run: ``(image [readout, phase], slot, sigma, noise [readout, phase])``."""
+    """Image number ``n`` of a run: ``(image [readout, phase], contrast_label, sigma, noise [readout, phase])``."""
 
     def __init__(
         self,
         scans: Sequence[PreparedScan],
-        slots: dict[str, int],
+        contrast_labels: dict[str, int],
         *,
         crop: int,
         augmentation: AugmentationOptions,
@@ -105,7 +105,7 @@ class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
         seed: int,
         in_memory: bool,
     ) -> None:
-        self._scans, self._slots, self._crop, self._augmentation = list(scans), slots, crop, augmentation
+        self._scans, self._slots, self._crop, self._augmentation = list(scans), contrast_labels, crop, augmentation
         self._unknown_fraction, self._seed = unknown_fraction, seed
         self._log_sigma = (log_sigma_mean, log_sigma_std)
         self._index = [(i, j) for i, scan in enumerate(scans) for j in range(scan.slices)]
@@ -130,10 +130,10 @@ class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
         image = augment(image, self._augmentation, generator, window=wide)
         image = random_crop(image, (self._crop, self._crop), generator)
         known = float(torch.rand((), generator=generator)) >= self._unknown_fraction
-        slot = self._slots[scan.contrast] if known else UNKNOWN_SLOT
+        contrast_label = self._slots[scan.contrast] if known else UNKNOWN_CONTRAST_LABEL
         mean, std = self._log_sigma
         sigma = float((torch.randn((), generator=generator) * std + mean).exp())
-        return image, slot, sigma, unit_noise(image.shape, generator)
+        return image, contrast_label, sigma, unit_noise(image.shape, generator)
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:

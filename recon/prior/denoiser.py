@@ -2,8 +2,8 @@
 
     D(x; sigma) = c_skip x + c_out F(c_in x; ln sigma, contrast)          Karras et al., NeurIPS 2022, Table 1
 
-Contrast slots are preallocated rows of an embedding: giving a free slot to a new contrast changes no weight that an
-old contrast uses. Any image size is taken; it is padded to the network's stride and cropped back.
+Contrast contrast_labels are preallocated rows of an embedding: giving a free contrast label to a new contrast changes
+no weight that an old contrast uses. Any image size is taken; it is padded to the network's stride and cropped back.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-UNKNOWN_SLOT = 0  # trained on every contrast: what an unlabelled scan uses
+UNKNOWN_CONTRAST_LABEL = 0  # trained on every contrast: what an unlabelled scan uses
 SIGMA_RANGE = (1e-3, 100.0)  # noise levels that the time embedding can tell apart
 
 
@@ -30,7 +30,7 @@ class NetworkOptions:
     blocks: int = 1
     attention: tuple[int, ...] = ()
     unshuffle: int = 2
-    slots: int = 16
+    contrast_labels: int = 16
     groups: int = 8
 
     def __post_init__(self) -> None:
@@ -38,8 +38,8 @@ class NetworkOptions:
             raise ValueError(f"channels {self.channels} must be multiples of groups ({self.groups})")
         if any(level not in range(len(self.channels)) for level in self.attention):
             raise ValueError(f"attention levels {self.attention} must lie in 0..{len(self.channels) - 1}")
-        if self.unshuffle < 1 or self.blocks < 1 or self.slots < 1:
-            raise ValueError("unshuffle, blocks and slots must be at least 1")
+        if self.unshuffle < 1 or self.blocks < 1 or self.contrast_labels < 1:
+            raise ValueError("unshuffle, blocks and contrast_labels must be at least 1")
 
     @property
     def stride(self) -> int:
@@ -54,16 +54,17 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network, self.sigma_data, self.unshuffle, self.stride = network, sigma_data, unshuffle, stride
 
-    def forward(self, image: Tensor, sigma: Tensor, slot: Tensor) -> Tensor:
+    def forward(self, image: Tensor, sigma: Tensor, contrast_label: Tensor) -> Tensor:
         """The posterior mean of the clean image given ``image = clean + sigma (n1 + i n2)``.
 
-        ``image [batch, readout, phase]`` complex64; ``sigma [batch]`` per real component; ``slot [batch]`` int.
+        ``image [batch, readout, phase]`` complex64; ``sigma [batch]`` per real component; ``contrast_label [batch]``
+        int.
         """
         noisy = torch.view_as_real(image).movedim(-1, 1)
         sigma = sigma.to(noisy.dtype).reshape(-1, 1, 1, 1)
         total = sigma**2 + self.sigma_data**2
         folded = self._fold(noisy / total.sqrt())
-        raw = self.network(folded, time_embedding(sigma.flatten()), class_labels=slot).sample
+        raw = self.network(folded, time_embedding(sigma.flatten()), class_labels=contrast_label).sample
         output = self._unfold(raw.float(), noisy.shape[-2:])
         denoised = noisy * (self.sigma_data**2 / total) + output * (sigma * self.sigma_data / total.sqrt())
         return torch.view_as_complex(denoised.movedim(1, -1).contiguous())
@@ -106,11 +107,11 @@ def build_network(options: NetworkOptions) -> nn.Module:
         add_attention=levels - 1 in options.attention,
         attention_head_dim=options.channels[-1] // 4,
         norm_num_groups=options.groups,
-        num_class_embeds=options.slots,
+        num_class_embeds=options.contrast_labels,
         dropout=0.0,
     )
     nn.init.zeros_(network.conv_out.bias)
-    nn.init.zeros_(network.conv_out.weight)  # an untrained denoiser then starts at c_skip x, its best linear guess
+    nn.init.zeros_(network.conv_out.weight)  # an untrained denoiser then starts at c_skip x, its best linear denoised
     nn.init.zeros_(network.class_embedding.weight)
     return network.to(memory_format=torch.channels_last)
 

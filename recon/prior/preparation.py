@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from recon.acquisition.fourier import to_image
-from recon.acquisition.problem import SCALE_STATISTIC, calibrate, calibrated_receiver
+from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.prior.dataset import PREPARED_FORMAT
-from recon.scan import Scan, open_scan
+from recon.scan import Scan
+from recon.scans.opening import open_scan
 from recon.seeding import numpy_generator
 
 
@@ -56,10 +57,10 @@ def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
     lines = int(numpy_generator(0, "calibration lines", scan.digest).choice(options.calibration_lines))
     phase = min(lines, scan.shape[3])
     as_acquired = dataclasses.replace(scan, calibration=(scan.shape[2], phase))
-    receiver = calibrated_receiver(as_acquired, coils=options.coils)
+    preprocessing = preprocess_coils(as_acquired, coils=options.coils)
     images, scales, sigmas = [], [], []
     for index in range(scan.shape[0]):
-        problem = calibrate(as_acquired, receiver, [index])
+        problem = calibrate(as_acquired, preprocessing, [index])
         image = (problem.maps[:, 0].conj() * to_image(problem.kspace)).sum(1)[0]
         images.append(image[problem.crop].numpy())
         scales.append(float(problem.scale))

@@ -1,8 +1,8 @@
 """A prior on disk: a folder in the diffusers layout plus what a reconstruction must know about it.
 
     config.json, diffusion_pytorch_model.safetensors    the network, loadable by diffusers itself
-    prior.json                                          slots, sigma_data, r2 table, training facts, weight hash
-    README.md                                           model card
+    prior.json                                          contrast_labels, sigma_data, denoiser_variance table, training
+    facts, weight hash README.md                                           model card
 
 No pickle is ever loaded. A missing or altered file is an error that names it.
 """
@@ -21,30 +21,33 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from recon import __version__
 from recon.acquisition.problem import SCALE_STATISTIC
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.errors import ReconError
-from recon.prior.denoiser import UNKNOWN_SLOT, Denoiser, NetworkOptions
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, NetworkOptions
+from recon.version import __version__
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-FORMAT = "recon-prior-1"
+FORMAT = "recon-prior-2"
+OLD_KEYS = {"slots": "contrast_labels", "r2_sigmas": "denoiser_variance_sigmas", "r2_values": "denoiser_variances"}
 
 
 @dataclass(frozen=True)
 class PriorFacts:
     """What is known of a prior besides its weights.
 
-    ``r2``: the validation denoising error per pixel and real component inside the head, ``r2_values`` at
-    ``r2_sigmas``, of the unknown contrast slot. ``slots`` maps a contrast to its row of the embedding.
+    ``denoiser_variance``: the validation denoising error per pixel and real component inside the head,
+    ``denoiser_variances`` at
+    ``denoiser_variance_sigmas``, of the unknown contrast label. ``contrast_labels`` maps a contrast to its row
+    of the embedding.
     """
 
     network: NetworkOptions
     sigma_data: float
-    slots: dict[str, int]
-    r2_sigmas: tuple[float, ...] = ()
-    r2_values: tuple[float, ...] = ()
+    contrast_labels: dict[str, int]
+    denoiser_variance_sigmas: tuple[float, ...] = ()
+    denoiser_variances: tuple[float, ...] = ()
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
@@ -61,17 +64,18 @@ class Prior:
     facts: PriorFacts
     folder: Path
 
-    def slot(self, contrast: str) -> int | None:
-        """The slot of a contrast, or None when the prior was never trained on it."""
-        return self.facts.slots.get(contrast)
+    def contrast_label(self, contrast: str) -> int | None:
+        """The contrast_label of a contrast, or None when the prior was never trained on it."""
+        return self.facts.contrast_labels.get(contrast)
 
-    def r2(self, sigma: float) -> float:
+    def denoiser_variance(self, sigma: float) -> float:
         """The tabulated denoising error at ``sigma``, interpolated in log-log; linear-in-sigma^2 bounds outside."""
-        return interpolate_r2(self.facts.r2_sigmas, self.facts.r2_values, sigma)
+        return interpolate_variance(self.facts.denoiser_variance_sigmas, self.facts.denoiser_variances, sigma)
 
 
-def interpolate_r2(sigmas: tuple[float, ...], values: tuple[float, ...], sigma: float) -> float:
-    """Log-log interpolation of the r2 table; below its range r2 falls with sigma^2, above it stays."""
+def interpolate_variance(sigmas: tuple[float, ...], values: tuple[float, ...], sigma: float) -> float:
+    """Log-log interpolation of the denoiser-variance table; below its range denoiser_variance falls with sigma^2, above
+    it stays."""
     if sigma < sigmas[0]:
         return values[0] * (sigma / sigmas[0]) ** 2
     return float(math.exp(np.interp(math.log(sigma), np.log(sigmas), np.log(values))))
@@ -130,6 +134,8 @@ def read_facts(folder: str | Path) -> PriorFacts:
         values = json.loads((folder / "prior.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReconError(f"{folder / 'prior.json'}: damaged ({error}); copy the prior again") from error
+    if isinstance(values, dict) and values.get("format") == "recon-prior-1":
+        values = _from_first_format(values)
     facts = from_mapping(PriorFacts, values, str(folder / "prior.json"))
     if facts.format != FORMAT:
         raise ReconError(
@@ -139,12 +145,27 @@ def read_facts(folder: str | Path) -> PriorFacts:
         raise ReconError(
             f"{folder / WEIGHTS}: altered or truncated, its hash is not the one in prior.json; copy it again"
         )
-    table = (*facts.r2_sigmas, *facts.r2_values)
-    if not facts.r2_sigmas or len(facts.r2_sigmas) != len(facts.r2_values) or not all(v > 0 for v in table):
-        raise ReconError(f"{folder / 'prior.json'}: the r2 table is empty or damaged; train or copy the prior again")
+    table = (*facts.denoiser_variance_sigmas, *facts.denoiser_variances)
+    if (
+        not facts.denoiser_variance_sigmas
+        or len(facts.denoiser_variance_sigmas) != len(facts.denoiser_variances)
+        or not all(v > 0 for v in table)
+    ):
+        raise ReconError(
+            f"{folder / 'prior.json'}: the denoiser-variance table is empty or damaged; train or copy the prior again"
+        )
     if facts.scale_statistic != SCALE_STATISTIC:
         raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")
     return facts
+
+
+def _from_first_format(values: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a ``recon-prior-1`` under the names of today."""
+    renamed = {OLD_KEYS.get(key, key): value for key, value in values.items()}
+    network = values.get("network")
+    if isinstance(network, dict):
+        renamed["network"] = {OLD_KEYS.get(key, key): value for key, value in network.items()}
+    return {**renamed, "format": FORMAT}
 
 
 def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:
@@ -167,12 +188,17 @@ def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:
     return Prior(denoiser.to(device).to(memory_format=torch.channels_last), facts, folder)
 
 
-def assign_slots(contrasts: set[str], slots: int, existing: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Give each contrast a slot; known ones keep theirs. Raises ReconError when the slots run out."""
+def assign_contrast_labels(
+    contrasts: set[str], contrast_labels: int, existing: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Give each contrast a contrast label; known ones keep theirs. Raises ReconError when the contrast labels run
+    out."""
     table = dict(existing or {})
     for contrast in sorted(contrasts - set(table) - {"unknown"}):
-        free = next((i for i in range(UNKNOWN_SLOT + 1, slots) if i not in table.values()), None)
+        free = next((i for i in range(UNKNOWN_CONTRAST_LABEL + 1, contrast_labels) if i not in table.values()), None)
         if free is None:
-            raise ReconError(f"no free contrast slot for '{contrast}': all {slots} are taken by {', '.join(table)}")
+            raise ReconError(
+                f"no free contrast label for '{contrast}': all {contrast_labels} are taken by {', '.join(table)}"
+            )
         table[contrast] = free
     return table

@@ -25,8 +25,8 @@ from recon.prior.augmentation import AugmentationOptions
 from recon.prior.dataset import Batches, PreparedScan, TrainingImages, split_by_subject
 from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, low_precision
 from recon.prior.provenance import seen_by
-from recon.prior.store import PriorFacts, assign_slots, save_prior
-from recon.prior.validation import R2_SIGMAS, denoising_error
+from recon.prior.store import PriorFacts, assign_contrast_labels, save_prior
+from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,16 @@ class Progress:
 
 
 def edm_loss(
-    denoiser: Callable[..., Tensor], image: Tensor, slot: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float
+    denoiser: Callable[..., Tensor],
+    image: Tensor,
+    contrast_label: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    sigma_data: float,
 ) -> Tensor:
     """The weighted denoising loss of one batch, mean over pixels and real components; see the module's docstring."""
     wide = sigma.reshape(-1, 1, 1)
-    error = torch.view_as_real(denoiser(image + wide * noise, sigma, slot) - image)
+    error = torch.view_as_real(denoiser(image + wide * noise, sigma, contrast_label) - image)
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
     return (weight.reshape(-1, 1, 1, 1) * error**2).mean()
 
@@ -97,11 +102,13 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
     return options.learning_rate * max(0.0, min(1.0, up, down))
 
 
-def training_images(scans: Sequence[PreparedScan], slots: dict[str, int], options: TrainingOptions) -> TrainingImages:
+def training_images(
+    scans: Sequence[PreparedScan], contrast_labels: dict[str, int], options: TrainingOptions
+) -> TrainingImages:
     """The images of a run over ``scans``."""
     return TrainingImages(
         scans,
-        slots,
+        contrast_labels,
         crop=options.crop,
         augmentation=options.augmentation,
         unknown_fraction=options.unknown_fraction,
@@ -132,23 +139,23 @@ def pretrain(
     wanted_cpu = device is not None and torch.device(device).type == "cpu"
     accelerator = Accelerator(cpu=wanted_cpu or not torch.cuda.is_available())
     training, validation = split_by_subject(scans, options.validation_fraction, options.seed)
-    slots = assign_slots({scan.contrast for scan in scans}, options.network.slots)
-    slots.setdefault("unknown", 0)
+    contrast_labels = assign_contrast_labels({scan.contrast for scan in scans}, options.network.contrast_labels)
+    contrast_labels.setdefault("unknown", 0)
     denoiser = build_denoiser(options.network, options.sigma_data, options.seed).to(accelerator.device)
     run = Run(denoiser, options, out / "state")
-    images = training_images(training, slots, options)
+    images = training_images(training, contrast_labels, options)
     finished = train(run, images, accelerator, report, stop_after)
     if not finished or not accelerator.is_main_process:
         return None
-    report(Progress(options.images, options.images, options.images / images.count, math.nan, "measuring r2(sigma)"))
+    report(Progress(options.images, options.images, options.images / images.count, math.nan, "measuring v(sigma)"))
     run.load_average()
     errors = denoising_error(denoiser, validation, device=accelerator.device)
     facts = PriorFacts(
         network=options.network,
         sigma_data=options.sigma_data,
-        slots=slots,
-        r2_sigmas=R2_SIGMAS,
-        r2_values=tuple(errors),
+        contrast_labels=contrast_labels,
+        denoiser_variance_sigmas=VARIANCE_SIGMAS,
+        denoiser_variances=tuple(errors),
         images_seen=options.images,
         training={
             "options": dataclasses.asdict(options),
@@ -268,13 +275,15 @@ def train(
     )
     run.denoiser.train()
     next_checkpoint = run.images + options.checkpoint_images
-    for image, slot, sigma, noise in loader:
-        batch = (entry.to(accelerator.device, non_blocking=True) for entry in (image, slot, sigma.float(), noise))
-        image, slot, sigma, noise = batch
+    for image, contrast_label, sigma, noise in loader:
+        batch = (
+            entry.to(accelerator.device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
+        )
+        image, contrast_label, sigma, noise = batch
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate_at(options, run.images + options.batch)
         with low_precision(accelerator.device):
-            loss = edm_loss(model, image, slot, sigma, noise, options.sigma_data)
+            loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
         accelerator.backward(loss)
         torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
         run.optimiser.step()
@@ -311,8 +320,8 @@ def model_card(facts: PriorFacts) -> str:
         f"| parameters | {training.get('parameters', 0):,} |",
         f"| training length | {facts.images_seen:,} images |",
         f"| training data | {training.get('slices', 0)} slices of {training.get('subjects', 0)} subjects |",
-        f"| held out for r2(sigma) | {training.get('validation_subjects', 0)} subjects |",
-        f"| contrasts | {', '.join(name for name in facts.slots if name != 'unknown')} |",
+        f"| held out for v(sigma) | {training.get('validation_subjects', 0)} subjects |",
+        f"| contrasts | {', '.join(name for name in facts.contrast_labels if name != 'unknown')} |",
         f"| origins | {'; '.join(training.get('origins', []))} |",
         f"| licences of the data | {'; '.join(training.get('licences', []))} |",
         f"| scale | {facts.scale_statistic} |",

@@ -1,22 +1,22 @@
-"""The validation denoising error r2(sigma): what the samplers weigh the prior against the data with."""
+"""The validation denoising error v(sigma): what the samplers weigh the prior against the data with."""
 
 from collections.abc import Sequence
 
 import torch
 
 from recon.prior.dataset import PreparedScan, unit_noise
-from recon.prior.denoiser import UNKNOWN_SLOT, Denoiser, low_precision
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, low_precision
 from recon.seeding import torch_generator
 
-R2_SIGMAS = tuple(float(f"{0.005 * 10 ** (i / 4.5):.4g}") for i in range(16))  # 0.005 .. 10.8
+VARIANCE_SIGMAS = tuple(float(f"{0.005 * 10 ** (i / 4.5):.4g}") for i in range(16))  # 0.005 .. 10.8
 
 
 def denoising_error(
     denoiser: Denoiser,
     scans: Sequence[PreparedScan],
-    sigmas: Sequence[float] = R2_SIGMAS,
+    sigmas: Sequence[float] = VARIANCE_SIGMAS,
     *,
-    slots: dict[str, int] | None = None,
+    contrast_labels: dict[str, int] | None = None,
     slices_per_scan: int = 2,
     limit: int = 24,
     seed: int = 0,
@@ -24,8 +24,8 @@ def denoising_error(
 ) -> list[float]:
     """Mean squared denoising error per pixel and real component inside the head, one value for each sigma.
 
-    ``slots`` gives the contrast to the network; without it the unknown slot is used. At most ``limit`` slices,
-    spread over the scans; the noise of a slice is the same in every call.
+    ``contrast_labels`` gives the contrast to the network; without it the unknown contrast label is used. At most
+    ``limit`` slices, spread over the scans; the noise of a slice is the same in every call.
     """
     chosen = []
     for scan in scans:
@@ -38,13 +38,13 @@ def denoising_error(
         clean = scan.read(index).to(device)
         head = clean.abs() > 0
         noise = unit_noise(clean.shape, torch_generator(seed, "validation", number)).to(device)
-        slot = (slots or {}).get(scan.contrast, UNKNOWN_SLOT)
+        contrast_label = (contrast_labels or {}).get(scan.contrast, UNKNOWN_CONTRAST_LABEL)
         for position, sigma in enumerate(sigmas):
             with torch.no_grad(), low_precision(device):
-                guess = denoiser(
+                denoised = denoiser(
                     (clean + sigma * noise)[None],
                     torch.full((1,), sigma, device=device),
-                    torch.full((1,), slot, dtype=torch.long, device=device),
+                    torch.full((1,), contrast_label, dtype=torch.long, device=device),
                 )[0]
-            sums[position] += float(((guess - clean).abs()[head] ** 2).mean() / 2)
+            sums[position] += float(((denoised - clean).abs()[head] ** 2).mean() / 2)
     return [value / len(chosen) for value in sums]

@@ -11,7 +11,7 @@ import numpy as np
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
-from recon.formats.result import read_result
+from recon.images.result import read_result
 from recon.quality.lesions import LesionMetrics, evaluate_lesions, lesion_mask
 from recon.quality.metrics import Metrics, evaluate
 from recon.quality.pairing import pair, scan_name

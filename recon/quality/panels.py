@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.formats.result import Reconstruction
+from recon.images.result import Reconstruction
 from recon.quality.figures import panel, slice_to_show
 
 NAMES = {"posterior": "posterior mean", "sense": "CG-SENSE", "l1-wavelet": "L1-wavelet", "grappa": "GRAPPA"}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.formats.result import FORMAT, read_result
+from recon.images.result import FORMAT, read_result
 
 GRID_TOLERANCE = 0.1  # of a voxel: beyond it two grids are different ones
 
@@ -45,7 +45,7 @@ def read_reference(path: str | Path) -> Volume:
         result = read_result(path)
         return Volume(path, result.reconstruction, result.affine, "reconstruction of a result file")
     from recon.acquisition.rss import reference_image
-    from recon.scan import open_scan
+    from recon.scans.opening import open_scan
 
     scan = open_scan(path)
     stored = scan.read_reference is not None

@@ -196,7 +196,7 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
 
     Raises ReconError when it cannot be written; nothing is left half-written.
     """
-    from recon.formats.fastmri import write_fastmri
+    from recon.scans.fastmri import write_fastmri
 
     kspace = scan.acquisition.kspace
     facts = {

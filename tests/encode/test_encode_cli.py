@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from recon.encode.encoders import ENCODERS
 from recon.errors import ReconWarning
-from recon.formats.result import write_result
+from recon.images.result import write_result
 from tests.encode.conftest import AFFINE, save_nifti
 
 BLOCKS = 2

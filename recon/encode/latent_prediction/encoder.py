@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
-from recon.encode.interface import Embedding, Lock, Prepared
+from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.latent_prediction.network import NetworkOptions, SliceTransformer, random_network
 from recon.encode.latent_prediction.preparation import NAME, prepare_small, token_positions
 from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
@@ -39,7 +39,7 @@ class SmallEncoder:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: Lock | None = None,
+        lock: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
     ) -> Prepared:

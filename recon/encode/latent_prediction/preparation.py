@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
-from recon.encode.interface import Lock, Prepared
+from recon.encode.interface import Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
 
@@ -64,7 +64,7 @@ def standardise(values: NDArray[np.floating], intensity: tuple[float, float]) ->
 def prepare_small(
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: Lock | None = None,
+    lock: ReferencePreprocessing | None = None,
     *,
     slice_axis: int | None = None,
     patch: int = 8,

@@ -20,7 +20,7 @@ from recon.encode.interface import Encoder, Prepared
 from recon.encode.probes.labels import LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
-from recon.formats.writing import hdf5_for_writing
+from recon.hdf5 import hdf5_for_writing
 
 FORMAT = "recon-embeddings-1"
 MISSING = -(2**31)  # a label that the table leaves empty

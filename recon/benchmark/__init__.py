@@ -1,0 +1,1 @@
+"""Methods side by side: on a fully sampled scan, on held-out kspace, and in the demonstration."""

@@ -1,0 +1,104 @@
+"""What the stages of a fine-tuning share: the prior with its new contrast labels, the patients, the processes, the
+progress."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recon.configuration import from_mapping
+from recon.errors import ReconError
+from recon.finetuning.candidates import OneProcess
+from recon.finetuning.cohort import Patient, scans_of
+from recon.finetuning.plan import FinetuneOptions
+from recon.prior.dataset import PreparedScan
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
+from recon.prior.store import Prior, PriorFacts
+from recon.prior.training import Progress, TrainingOptions
+
+
+@dataclass
+class Session:
+    """What all stages share."""
+
+    prior: Prior
+    base: TrainingOptions
+    options: FinetuneOptions
+    out: Path
+    patients: list[Patient]
+    contrast_labels: dict[str, int]
+    device: torch.device
+    accelerator: Any
+    report: Callable[[Progress], None]
+    note: Callable[[str], None]
+    done: int = 0  # images of finished stages, for the bar
+    total: int = 0
+
+    @property
+    def scans(self) -> list[PreparedScan]:
+        """All prepared scans."""
+        return scans_of(self.patients)
+
+    @property
+    def slices(self) -> int:
+        """All slices: one epoch."""
+        return sum(scan.slices for scan in self.scans)
+
+    def progress(self, stage: str) -> Callable[[Progress], None]:
+        """Progress of one stage as progress of the whole."""
+        offset = self.done
+
+        def tell(progress: Progress) -> None:
+            event = "" if progress.event == "state saved" else progress.event
+            done = offset + progress.images
+            self.report(Progress(done, max(self.total, done), progress.epochs, progress.loss, event or stage))
+
+        return tell
+
+
+def start_processes(device: torch.device | str | None) -> tuple[Any, torch.device]:
+    """An accelerator, or its stand-in where this process is the only one, and the device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return OneProcess(where), where
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    wanted_cpu = device is not None and torch.device(device).type == "cpu"
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=3))  # processes wait for the slowest candidate
+    accelerator = Accelerator(cpu=wanted_cpu or not torch.cuda.is_available(), kwargs_handlers=[patience])
+    return accelerator, accelerator.device
+
+
+def wait(accelerator: Any) -> None:
+    """Until every process is here."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+
+
+def pretraining_options(facts: PriorFacts) -> TrainingOptions:
+    """How the prior was pre-trained. Raises ReconError when it does not say."""
+    options = facts.training.get("options")
+    if not options:
+        raise ReconError("the prior does not state how it was trained; fine-tune one that 'recon pretrain' wrote")
+    return from_mapping(TrainingOptions, json.loads(json.dumps(options)), "prior.json, training.options")
+
+
+def start_contrast_labels(prior: Prior, contrast_labels: dict[str, int]) -> None:
+    """A new contrast starts from the general contrast label, which was trained on every contrast; no other row
+    changes."""
+    network: Any = prior.denoiser.network
+    weight = network.class_embedding.weight
+    with torch.no_grad():
+        for contrast, contrast_label in contrast_labels.items():
+            if contrast not in prior.facts.contrast_labels and contrast_label != UNKNOWN_CONTRAST_LABEL:
+                weight[contrast_label] = weight[UNKNOWN_CONTRAST_LABEL]
+
+
+def slices_of(patients: Sequence[Patient]) -> int:
+    """Slices of some patients."""
+    return sum(scan.slices for scan in scans_of(patients))

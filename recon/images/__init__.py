@@ -1,0 +1,1 @@
+"""The image volume and its files: results, NIfTI, DICOM; grids and orientation."""

@@ -1,0 +1,146 @@
+"""The result file: one HDF5 a scan, written slice by slice and renamed into place when complete."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.atomic import atomic_path
+from recon.errors import ReconError
+from recon.hdf5 import HDF5Writer, hdf5_for_writing
+
+FORMAT = "recon-result-1"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A result read back: images ``[slice, readout, phase]``, affine (readout, phase, slice) to RAS+ mm."""
+
+    path: Path
+    reconstruction: NDArray[np.float32]  # posterior mean (or baseline), magnitude, in the scan's own units
+    std: NDArray[np.float32] | None
+    zero_filled: NDArray[np.float32] | None
+    samples: NDArray[np.complex64] | None  # [slice, sample, readout, phase]
+    contrast: str
+    voxel_size: tuple[float, float, float] | None  # mm along readout, phase, slice
+    affine: NDArray[np.float64] | None
+    attributes: Mapping[str, Any]  # method, seed, prior_hash, scan_digest, acceleration ...
+    configuration: Mapping[str, Any]  # resolved
+    audit: Mapping[str, Any]
+
+
+class ResultWriter:
+    """Open result file that takes one slice at a time; made by ``write_result``."""
+
+    def __init__(self, file: HDF5Writer, slices: int, shape: tuple[int, int]) -> None:
+        self._file, self._slices, self._shape = file, slices, shape
+        self._written: dict[str, set[int]] = {}
+
+    def put(self, index: int, **images: NDArray[Any]) -> None:
+        """Store slice ``index`` of ``reconstruction``, ``std``, ``zero_filled`` (``[readout, phase]``), ``samples``
+        (``[sample, readout, phase]`` complex64). Raises ReconError when a value is not finite, a size is wrong or
+        there is no such slice."""
+        if not 0 <= index < self._slices:
+            raise ReconError(f"no slice {index}: the result was opened for {self._slices} slices")
+        for name, image in images.items():
+            stored = self._file[name].shape[1:] if name in self._file else image.shape
+            if image.shape[-2:] != tuple(self._shape) or image.shape != stored:
+                raise ReconError(f"slice {index}: {name} is {image.shape}, the result is laid out for {self._shape}")
+            if not np.isfinite(image).all():
+                raise ReconError(f"slice {index}: {name} has NaN or infinite values; the reconstruction diverged")
+            if name not in self._file:
+                kind = np.complex64 if name == "samples" else np.float32
+                shape = (self._slices, *image.shape)
+                self._file.create_dataset(name, shape, kind, chunks=(1, *image.shape))
+            self._file[name][index] = image
+            self._written.setdefault(name, set()).add(index)
+        self._file.check()
+
+    def close_with(self, audit: Mapping[str, Any]) -> None:
+        """Store what is known only at the end; undefined numbers (NaN: the spread of one sample) become null."""
+        self._file.attrs["audit"] = json.dumps(_defined(audit), allow_nan=False)
+
+    def check_complete(self) -> None:
+        """Raise ReconError when a slice of what was stored is missing: zeros must not pass for a reconstruction."""
+        if "reconstruction" not in self._written:
+            raise ReconError("nothing was reconstructed")
+        for name, written in self._written.items():
+            if missing := sorted(set(range(self._slices)) - written):
+                raise ReconError(f"slice {missing[0]} of {name} was not written; nothing is kept")
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _defined(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def write_result(
+    path: str | Path,
+    *,
+    slices: int,
+    shape: tuple[int, int],
+    contrast: str,
+    voxel_size: tuple[float, float, float] | None,
+    affine: NDArray[np.float64] | None,
+    configuration: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+) -> Iterator[ResultWriter]:
+    """Write a result; the file appears under ``path`` only when the block has succeeded. Raises ReconError."""
+    with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["contrast"] = contrast
+        file.attrs["configuration"] = json.dumps(configuration)
+        file.attrs["audit"] = "{}"
+        if voxel_size is not None:
+            file.attrs["voxel_size_mm"] = voxel_size
+        if affine is not None:
+            file.attrs["affine"] = affine
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        writer = ResultWriter(file, slices, shape)
+        yield writer
+        try:
+            writer.check_complete()
+        except ReconError as error:
+            raise ReconError(f"{path}: {error}") from error
+
+
+def read_result(path: str | Path) -> Reconstruction:
+    """Read a result file. Raises ReconError when it is missing, truncated or not a result of recon."""
+    path = Path(path)
+    if not path.is_file():
+        raise ReconError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise ReconError(f"{path}: not a result of 'recon reconstruct'")
+            known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}
+            voxel = file.attrs.get("voxel_size_mm")
+            return Reconstruction(
+                path=path,
+                reconstruction=file["reconstruction"][()],
+                std=file["std"][()] if "std" in file else None,
+                zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
+                samples=file["samples"][()] if "samples" in file else None,
+                contrast=str(file.attrs["contrast"]),
+                voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
+                affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
+                attributes={
+                    k: (v.item() if hasattr(v, "item") else v) for k, v in file.attrs.items() if k not in known
+                },
+                configuration=json.loads(file.attrs["configuration"]),
+                audit=json.loads(file.attrs["audit"]),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error

@@ -1,0 +1,119 @@
+"""The rows of A^H A and their eigenvectors, kept only where the object is.
+
+Coil maps are zero outside the object, and so are the rows and columns of M there (``recon.posterior.hybrid_space``):
+those unknowns are modes by themselves, of eigenvalue zero. What is decomposed, stored and multiplied is a row's
+support. Rows of about the same support form a block of common width, so that products stay batched.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.acquisition.fourier import fourier_matrix
+from recon.posterior.hermitian import eigensystems
+
+STEP = 16  # widths of blocks are multiples of it: few blocks, little padding
+NO_SENSITIVITY = 1e-9  # sum_c |S_c|^2, which is one inside the object, below which a pixel is outside
+
+
+@dataclass(frozen=True)
+class NormalRows:
+    """A^H A of rows of one width: ``matrices [row, width, width]``, of which the first ``supports`` rows and columns
+    are not zero. ``where [row * width]`` are the unknowns among all of slice, readout and set*phase."""
+
+    where: Tensor
+    matrices: Tensor
+    supports: list[int]
+
+
+@dataclass(frozen=True)
+class Block:
+    """U^H of rows of one width, in LAPACK's own order in memory: ``modes [row, mode, width]``."""
+
+    where: Tensor
+    modes: Tensor
+
+
+@dataclass(frozen=True)
+class HybridModes:
+    """The unitary matrix U of every row; the identity outside the blocks."""
+
+    blocks: tuple[Block, ...]
+
+    def coefficients(self, rows: Tensor) -> Tensor:
+        """``U^H x`` of ``rows [slice, readout, set*phase, column]``, in the same shape."""
+        return self._applied(rows, adjoint=True)
+
+    def rows(self, coefficients: Tensor) -> Tensor:
+        """``U c``: the inverse of ``coefficients``."""
+        return self._applied(coefficients, adjoint=False)
+
+    def _applied(self, rows: Tensor, adjoint: bool) -> Tensor:
+        flat = rows.reshape(-1, rows.shape[-1])
+        result = flat.clone(memory_format=torch.contiguous_format)
+        for block in self.blocks:
+            picked = flat.index_select(0, block.where).unflatten(0, block.modes.shape[:2])
+            # conj(U^T conj(x)) for U x: the small factor is conjugated, not a copy of all eigenvectors.
+            product = block.modes @ picked if adjoint else (block.modes.mT @ picked.conj()).conj()
+            result.index_copy_(0, block.where, product.flatten(0, 1))
+        return result.view(rows.shape)
+
+
+def hybrid_modes(maps: Tensor, weight: Tensor) -> tuple[HybridModes, Tensor]:
+    """Decompose every row's A^H A for ``maps [slice, set, coil, readout, phase]`` and lines weighted by
+    ``weight [slice, phase]``.
+
+    Returns the modes and the eigenvalues ``[slice, readout, mode]``, which are zero outside the object.
+    """
+    slices, sets, _, readout, phase = maps.shape
+    values = weight.new_zeros(slices * readout * sets * phase)
+    blocks = []
+    for rows in normal_rows(maps, weight):
+        found, modes = _eigensystem(rows)
+        values.index_copy_(0, rows.where, found.clamp_min(0).flatten())
+        blocks.append(Block(rows.where, modes))
+    return HybridModes(tuple(blocks)), values.view(slices, readout, sets * phase)
+
+
+def normal_rows(maps: Tensor, weight: Tensor) -> Iterator[NormalRows]:
+    """Every row's A^H A, width by width: the coil Gram matrix times the point-spread function entry by entry."""
+    _, sets, coils, readout, phase = maps.shape
+    transform = fourier_matrix(phase, like=maps)
+    point_spread = transform.mH @ ((weight**2).to(maps.dtype).unsqueeze(-1) * transform)  # [slice, phase, phase]
+    rows = maps.permute(0, 3, 2, 1, 4).reshape(-1, coils, sets * phase)
+    inside = (torch.view_as_real(rows) ** 2).sum((1, 3)) > NO_SENSITIVITY
+    order = torch.argsort(inside.logical_not().to(torch.uint8), dim=-1, stable=True)  # the object first
+    for width, places, supports in _widths(inside):
+        members = torch.tensor(places, device=maps.device)
+        chosen = order[members, :width]
+        coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
+        matrices = coil_rows.mH @ coil_rows
+        for matrix, row, position in zip(matrices, places, chosen % phase, strict=True):
+            matrix *= point_spread[row // readout].index_select(0, position).index_select(1, position)
+        yield NormalRows((members.unsqueeze(-1) * sets * phase + chosen).flatten(), matrices, supports)
+
+
+def _widths(inside: Tensor) -> list[tuple[int, list[int], list[int]]]:
+    """``(width, rows, support of each row)`` for ``inside [row, unknown]``; rows without object are in none.
+
+    The width of a row depends on that row alone, so its products are the same whatever rows it is batched with. The
+    one place of the set-up where the processor waits for the device.
+    """
+    supports = inside.sum(-1).tolist()
+    limit = inside.shape[-1]
+    by_width: dict[int, list[int]] = {}
+    for row, support in enumerate(supports):
+        if support:
+            by_width.setdefault(min(limit, -(-support // STEP) * STEP), []).append(row)
+    return [(width, rows, [supports[row] for row in rows]) for width, rows in sorted(by_width.items())]
+
+
+def _eigensystem(rows: NormalRows) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``[row, mode]`` and U^H ``[row, mode, unknown]``, which on a processor overwrites the matrices."""
+    matrices = rows.matrices
+    if matrices.device.type != "cpu":
+        found, basis = torch.linalg.eigh(matrices)
+        return found, basis.mH.resolve_conj()
+    return eigensystems(matrices, rows.supports)

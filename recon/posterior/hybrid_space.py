@@ -1,0 +1,174 @@
+"""Exact data consistency for 1-D masks: one eigendecomposition a slice, then any weight at the cost of two products.
+
+With a mask ``[phase]`` the rows along the fully sampled readout decouple. For one row, A^H A is the matrix
+
+    M[p, p'] = K[p - p'] sum_c conj(S_c[p]) S_c[p'],    K = the point-spread function of the mask,
+
+of size sets x phase. With M = U diag(e) U^H every conditional mean and every conditional draw of
+
+    p(x | y, d) ~ exp(-|y - A x|^2 / (2 sigma^2) - |x - d|^2 / (2 denoiser_variance))
+
+is a product with U^H, a division, and a product with U: no iteration and no truncation error.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from recon.acquisition.problem import Problem
+from recon.posterior.hybrid_data import hybrid_data
+from recon.posterior.hybrid_modes import HybridModes, hybrid_modes
+from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.system import Weights
+
+SMALLEST_EIGENVALUE = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
+
+
+@dataclass(frozen=True)
+class HybridSpaceSolver:
+    """The eigensystem of A^H A for a batch of slices; see the module's docstring.
+
+    values [slice, readout, mode], data = U^H A^H y [slice, readout, mode]; modes are U.
+    Images are ``[slice, sample, set, readout, phase]``; their coefficients ``[slice, readout, mode, sample]``.
+    """
+
+    modes: HybridModes
+    values: Tensor
+    data: Tensor
+    sigma: Tensor  # [slice]: noise standard deviation per real component
+    residual_energy: Tensor  # [slice]: |y - A x|^2 of the least-squares x, what no image explains
+    residual_dof: Tensor  # [slice]: complex degrees of residual_dof of the residual_energy
+    sets: int
+
+    @property
+    def batch(self) -> int:
+        """Slices in this system."""
+        return self.values.shape[0]
+
+    def with_sigma(self, sigma: Tensor) -> "HybridSpaceSolver":
+        """The same system under another noise level; the eigensystem does not depend on it."""
+        return replace(self, sigma=sigma)
+
+    def coefficients(self, image: Tensor) -> Tensor:
+        """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
+        return self.modes.coefficients(image.permute(0, 3, 2, 4, 1).flatten(2, 3))
+
+    def image(self, coefficients: Tensor) -> Tensor:
+        """``U c``: the inverse of ``coefficients``."""
+        rows = self.modes.rows(coefficients)
+        return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
+
+    def start(self, variance: float, noise: NoiseStreams) -> Tensor:
+        """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
+        zero = self.zeros().expand(-1, noise.samples, -1, -1, -1)
+        return self.draw(zero, torch.full_like(self.sigma, variance), noise)
+
+    def zeros(self) -> Tensor:
+        """One image of zeros a slice."""
+        slices, readout, unknowns = self.values.shape
+        return self.data.new_zeros((slices, 1, self.sets, readout, unknowns // self.sets))
+
+    def mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
+        """The conditional mean of the image around ``denoised [slice, sample, set, readout, phase]``, whose error
+        variance is ``denoiser_variance [slice]`` per real component."""
+        return self.image(self._mean(self.coefficients(denoised), denoiser_variance))
+
+    def condition(
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+    ) -> tuple[Tensor, Tensor]:
+        """The conditional mean around ``denoised`` and a conditional draw.
+
+        With other ``weights`` than (1, 1) the draw is not that of p(x | y, denoised), see ``recon.posterior.system``.
+        """
+        mean, drawn = self._mean_and_draw(denoised, denoiser_variance, noise, weights)
+        both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
+        samples = denoised.shape[1]
+        return both[:, :samples], both[:, samples:]
+
+    def draw(
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+    ) -> Tensor:
+        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
+        return self.image(self._mean_and_draw(denoised, denoiser_variance, noise, weights)[1])
+
+    def denoised_variance(self, denoised: Tensor) -> Tensor:
+        """Maximum-likelihood error variance ``[slice]`` per real component of ``denoised``, from the data alone.
+
+        In mode k the data say x_k = data_k / e_k with variance sigma^2 / e_k, so the difference from the denoised has
+        variance denoiser_variance + sigma^2 / e_k; denoiser_variance follows by Fisher scoring, in which modes that
+        were hardly measured weigh nothing. This estimates the error where something was measured and never trusts the
+        rest less than that.
+        """
+        measured = self.values > SMALLEST_EIGENVALUE
+        values = self.values.clamp_min(SMALLEST_EIGENVALUE).unsqueeze(-1)
+        difference = (self.data.unsqueeze(-1) / values - self.coefficients(denoised)).abs() ** 2 / 2
+        floor = (self.sigma**2).reshape(-1, 1, 1, 1) / values
+        keep = measured.unsqueeze(-1)
+        denoiser_variance = difference.mean((1, 2, 3)).clamp_min(1e-12)
+        for _ in range(12):
+            weight = keep / (denoiser_variance.reshape(-1, 1, 1, 1) + floor) ** 2
+            weight = weight.expand_as(difference)
+            update = (weight * (difference - floor)).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+            denoiser_variance = update.clamp_min(1e-12)
+        return denoiser_variance
+
+    def residual(self, image: Tensor) -> Tensor:
+        """``|y - A x|^2``: ``[slice, sample]``, as residual_energy + sum_k e_k |x_k - data_k / e_k|^2, which does not
+        cancel.
+
+        The residual_energy holds the term |data_k|^2 / e_k of the hardly measured modes, which its fit left out.
+        """
+        values, data = self.values.unsqueeze(-1), self.data.unsqueeze(-1)
+        coefficients = self.coefficients(image)
+        measured = (values * coefficients - data).abs() ** 2 / values.clamp_min(SMALLEST_EIGENVALUE)
+        hardly = values * coefficients.abs() ** 2 - 2 * (coefficients.conj() * data).real
+        return self.residual_energy.unsqueeze(-1) + torch.where(values > SMALLEST_EIGENVALUE, measured, hardly).sum(
+            (1, 2)
+        )
+
+    def _mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
+        variance, denoiser_variance = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
+        values = self.values.unsqueeze(-1)
+        return (denoiser_variance * self.data.unsqueeze(-1) + variance * denoised) / (
+            denoiser_variance * values + variance
+        )
+
+    def _deviation(self, denoiser_variance: Tensor, weights: Weights = (1.0, 1.0)) -> Tensor:
+        variance, denoiser_variance = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
+        measured = denoiser_variance * self.values.unsqueeze(-1)
+        total = measured + variance
+        of_data, of_denoised = (w.reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w for w in weights)
+        return (variance * denoiser_variance * (of_data * measured + of_denoised * variance)).sqrt() / total
+
+    def _mean_and_draw(
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+    ) -> tuple[Tensor, Tensor]:
+        """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
+        alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""
+        pixels = noise(*denoised.shape[2:]).to(denoised.dtype)
+        seen, drawn = self.coefficients(torch.cat((denoised, pixels), 1)).tensor_split((denoised.shape[1],), -1)
+        mean = self._mean(seen, denoiser_variance)
+        return mean, mean + self._deviation(denoiser_variance, weights) * drawn
+
+    def _variance(self) -> Tensor:
+        return (self.sigma**2).reshape(-1, 1, 1, 1)
+
+
+def hybrid_space_solver(problem: Problem, line_noise: Tensor | None = None) -> HybridSpaceSolver:
+    """Set up the exact solver. ``problem.mask`` must be ``[phase]``.
+
+    ``line_noise [slice, phase]`` multiplies the noise level of each phase-encoding line; such a weight keeps the rows
+    apart, so the solution stays exact. The residuals of the system are then those of the weighted lines.
+    """
+    weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
+    if line_noise is not None:
+        weight = weight / line_noise
+    modes, values = hybrid_modes(problem.maps, weight)
+    data = hybrid_data(problem, weight)
+    coefficients = modes.coefficients(data.adjoint())
+    inverse = torch.where(values > SMALLEST_EIGENVALUE, 1 / values.clamp_min(SMALLEST_EIGENVALUE), 0.0)
+    left = data.residual_energy(modes.rows(inverse.unsqueeze(-1) * coefficients)).sum(-1)
+    return HybridSpaceSolver(
+        modes, values, coefficients[..., 0].contiguous(), problem.sigma, left[:, 0], left[:, 1], problem.maps.shape[1]
+    )

@@ -1,0 +1,27 @@
+"""Random numbers of a sampling run: one stream for each (slice, sample), whatever is batched with it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recon.seeding import torch_generator
+
+
+class NoiseStreams:
+    """Complex noise of unit variance per real component, ``[slice, sample, ...]``, drawn from one stream for each."""
+
+    def __init__(
+        self, seed: int, digest: str, slices: Sequence[int], samples: Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
+        self._streams = [[torch_generator(seed, digest, i, j, device=device) for j in samples] for i in slices]
+        self._device = device
+        self.samples = len(samples)
+
+    def __call__(self, *shape: int) -> Tensor:
+        """The next numbers of every stream: complex64 ``[slice, sample, *shape]``."""
+        rows = []
+        for streams in self._streams:
+            draws = [torch.randn((*shape, 2), generator=stream, device=self._device) for stream in streams]
+            rows.append(torch.stack(draws))
+        return torch.view_as_complex(torch.stack(rows))

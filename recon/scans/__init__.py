@@ -1,0 +1,1 @@
+"""Raw scans: one module a file format and the table of readers; open, convert, undersample, inspect."""

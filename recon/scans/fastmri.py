@@ -1,0 +1,246 @@
+"""fastMRI HDF5: multi-coil brain and knee files, fully sampled and undersampled; also what recon itself writes.
+
+The public layout (Zbontar et al. 2018, arXiv:1811.08839): dataset ``kspace`` ``[slice, coil, readout, phase]``,
+``ismrmrd_header`` (XML), ``reconstruction_rss`` ``[slice, readout, phase]``, ``mask`` ``[phase]`` in undersampled
+files, attributes ``acquisition``, ``max``, ``norm``, ``acceleration``, ``num_low_frequency``. What that layout cannot
+hold (contrast, affine, noise, 2-D masks, separate calibration) lies in a group ``recon`` that other readers ignore.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.acquisition.masks import calibration_extent, detect_mask
+from recon.errors import ReconError, ReconWarning
+from recon.scan import ImageReader, KspaceReader, Scan
+from recon.scans.fastmri_writer import CONTRASTS, OWN, PROVENANCE, FastmriWriter, write_fastmri
+from recon.scans.header import Header, parse_headers
+from recon.scans.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
+
+__all__ = ["FastmriWriter", "mask_of_slices", "open_file", "recognises", "write_fastmri"]
+
+
+def recognises(path: Path) -> bool:
+    """Whether ``path`` is an HDF5 file with a root dataset ``kspace``. Raises ReconError for a truncated HDF5 file."""
+    if not is_hdf5(path):
+        return False
+    with open_hdf5(path) as file:
+        return isinstance(file.get("kspace"), h5py.Dataset)
+
+
+def open_file(path: Path) -> Scan:
+    """Open a fastMRI file; reads its header and up to three slices (to find a mask), nothing else.
+
+    Raises ReconError for truncated files, single-coil files, masks that do not fit or are empty, damaged headers.
+    """
+    path = Path(path)
+    with open_hdf5(path) as file:
+        shape = _shape(path, file["kspace"])
+        header = _header(path, file)
+        own = dict(file[OWN].attrs) if OWN in file else {}
+        extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
+        has_calibration = "calibration_kspace" in file.get(OWN, {})
+        reference = file.get("reconstruction_rss")
+        reference_shape = _reference_shape(path, reference, shape) if reference is not None else None
+        limits = _trusted(path, file["kspace"], _phase_limits(path, own, header, shape[3]))
+        mask = _mask(path, file, shape, limits)
+        acquisition = _text(file.attrs.get("acquisition", ""))
+        patient = _text(file.attrs.get("patient_id", ""))
+    facts: dict[str, str | float | int] = {"format": "fastMRI HDF5"}
+    if acquisition:
+        facts["acquisition"] = acquisition
+    facts.update(header.facts if header else {})
+    if header and np.isfinite(header.recon_fov[2]):
+        facts["slice_thickness_mm"] = header.recon_fov[2]
+    facts.update({name: str(own[name]) for name in ("source_digest", *PROVENANCE) if name in own})
+    if "subject" not in facts and patient:
+        # A pseudonym that keeps a person's scans together in a split without telling who it is.
+        facts["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
+    voxel_size = _voxel_size(own, header, shape)
+    affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
+    return Scan(
+        path=path,
+        digest=file_digest(path),
+        shape=shape,
+        read_kspace=_kspace_reader(path, "kspace", shape, mask),
+        mask=mask,
+        calibration=calibration_extent(mask, shape[2]),
+        image_shape=reference_shape or _image_shape(header, shape),
+        contrast=str(own.get("contrast") or CONTRASTS.get(acquisition.upper(), "unknown")),
+        voxel_size=voxel_size,
+        affine=affine,
+        phase_limits=limits,
+        noise=_complex(extras.get("noise")),
+        noise_covariance=_complex(extras.get("noise_covariance")),
+        calibration_kspace=(
+            _kspace_reader(path, f"{OWN}/calibration_kspace", shape, np.ones((), bool)) if has_calibration else None
+        ),
+        read_reference=_reference_reader(path, shape[0]) if reference_shape else None,
+        facts=facts,
+    )
+
+
+def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
+    if kspace.ndim == 3:
+        raise ReconError(
+            f"{path}: single-coil file (kspace {kspace.shape}); recon needs the multi-coil file of the same scan"
+        )
+    if kspace.ndim != 4 or kspace.dtype.kind != "c":
+        raise ReconError(
+            f"{path}: kspace is {kspace.dtype} {kspace.shape}, not complex [slice, coil, readout, phase]; "
+            "bring it into this form with 'recon convert'"
+        )
+    if 0 in kspace.shape:
+        axis = ("slices", "coils", "readout samples", "phase lines")[kspace.shape.index(0)]
+        raise ReconError(f"{path}: kspace {kspace.shape} has no {axis}; export the scan again")
+    slices, coils, readout, phase = map(int, kspace.shape)
+    return slices, coils, readout, phase
+
+
+def _header(path: Path, file: h5py.File) -> Header | None:
+    if "ismrmrd_header" not in file:
+        return None
+    header = parse_headers(file["ismrmrd_header"][()], path)[0]
+    if OWN in file and "voxel_size_mm" not in file[OWN].attrs:
+        # We wrote this header and did not know the voxel size: its field of view is only a placeholder.
+        unknown = (float("nan"),) * 3
+        header = replace(header, encoded_fov=unknown, recon_fov=unknown)
+    return header
+
+
+def _phase_limits(path: Path, own: Mapping[str, Any], header: Header | None, phase: int) -> tuple[int, int] | None:
+    """Half-open range of encoded lines; the array's centre ``phase // 2`` holds the line numbered ``center``."""
+    if "phase_limits" in own:
+        first, last = (int(value) for value in own["phase_limits"])
+    elif header and "kspace_encoding_step_1" in header.limits:
+        limit = header.limits["kspace_encoding_step_1"]
+        first = phase // 2 - limit.center + limit.minimum
+        last = phase // 2 - limit.center + limit.maximum + 1
+    else:
+        return None
+    first, last = max(first, 0), min(last, phase)
+    if first >= last:
+        raise ReconError(f"{path}: the header's encoding limits leave none of the {phase} phase lines")
+    return (first, last)
+
+
+def _trusted(path: Path, kspace: h5py.Dataset, limits: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The limits, unless the central slice has data outside them: then the header is wrong, not the data."""
+    if limits is None:
+        return None
+    central = kspace[kspace.shape[0] // 2]
+    if (central[..., : limits[0]] != 0).any() or (central[..., limits[1] :] != 0).any():
+        warnings.warn(
+            f"{path}: the header says that lines {limits[0]} to {limits[1] - 1} were encoded, but others hold data; "
+            "its encoding limits are ignored",
+            ReconWarning,
+            stacklevel=3,
+        )
+        return None
+    return limits
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _mask(
+    path: Path, file: h5py.File, shape: tuple[int, int, int, int], limits: tuple[int, int] | None
+) -> NDArray[np.bool_]:
+    """The stored mask, else the one that a few slices show; never True outside the encoding limits."""
+    stored = file.get(f"{OWN}/mask", file.get("mask"))
+    if stored is not None:
+        mask = np.squeeze(np.asarray(stored[()])).astype(bool)
+        if mask.shape not in (shape[3:], shape[2:]):
+            raise ReconError(
+                f"{path}: mask {mask.shape} and k-space of {shape[2]} x {shape[3]} (readout x phase) differ in size"
+            )
+    else:
+        mask = mask_of_slices(path, shape, lambda index: file["kspace"][index])
+    if limits is not None:
+        inside = np.zeros(shape[3], bool)
+        inside[limits[0] : limits[1]] = True
+        mask = mask & inside
+    if not mask.any():
+        raise ReconError(f"{path}: the mask is all zero, no line was sampled; export the scan again")
+    return mask
+
+
+def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceReader) -> NDArray[np.bool_]:
+    """The mask that the central, first and last slices show; empty slices do not vote.
+
+    Raises ReconError when they differ (a mask that changes from slice to slice) or when all are empty.
+    """
+    found: NDArray[np.bool_] | None = None
+    for index in dict.fromkeys((shape[0] // 2, 0, shape[0] - 1)):
+        mask = detect_mask(read(index))
+        if not mask.any():
+            continue
+        if found is not None and (found.shape != mask.shape or (found != mask).any()):
+            raise ReconError(f"{path}: the sampling mask changes from slice to slice, which recon does not support")
+        found = mask
+    if found is None:
+        raise ReconError(f"{path}: k-space is all zero, no line was sampled; export the scan again")
+    return found
+
+
+def _kspace_reader(path: Path, name: str, shape: tuple[int, int, int, int], mask: NDArray[np.bool_]) -> KspaceReader:
+    def read(index: int) -> NDArray[np.complex64]:
+        checked_index(path, index, shape[0])
+        with open_hdf5(path) as file:
+            kspace = file[name][index]
+        return checked_slice(path, index, kspace, mask)
+
+    return read
+
+
+def _reference_shape(path: Path, reference: h5py.Dataset, shape: tuple[int, ...]) -> tuple[int, int]:
+    if reference.ndim != 3 or reference.shape[0] != shape[0] or 0 in reference.shape:
+        raise ReconError(f"{path}: reconstruction_rss {reference.shape} does not match kspace {tuple(shape)}")
+    readout, phase = int(reference.shape[1]), int(reference.shape[2])
+    if readout > shape[2] or phase > shape[3]:
+        raise ReconError(f"{path}: reconstruction_rss {reference.shape} is larger than kspace {tuple(shape)}")
+    return readout, phase
+
+
+def _reference_reader(path: Path, slices: int) -> ImageReader:
+    def read(index: int) -> NDArray[np.float32]:
+        checked_index(path, index, slices)
+        with open_hdf5(path) as file:
+            image = np.asarray(file["reconstruction_rss"][index], np.float32)
+        if not np.isfinite(image).all():
+            raise ReconError(f"{path}: slice {index}: the stored reference has NaN or infinite values")
+        return image
+
+    return read
+
+
+def _image_shape(header: Header | None, shape: tuple[int, int, int, int]) -> tuple[int, int]:
+    """The header's reconstruction size, but never more than was measured: some volumes are narrower."""
+    if header is None or min(header.recon_matrix[:2]) < 1:
+        return shape[2], shape[3]
+    return min(header.recon_matrix[0], shape[2]), min(header.recon_matrix[1], shape[3])
+
+
+def _voxel_size(
+    own: Mapping[str, Any], header: Header | None, shape: tuple[int, int, int, int]
+) -> tuple[float, float, float] | None:
+    """Millimetres along readout, phase, slice: the encoded field of view over the k-space samples that span it."""
+    if "voxel_size_mm" in own:
+        stored = own["voxel_size_mm"]
+        return float(stored[0]), float(stored[1]), float(stored[2])
+    if header is None:
+        return None
+    size = (header.encoded_fov[0] / shape[2], header.encoded_fov[1] / shape[3], header.recon_fov[2])
+    return size if np.isfinite(size).all() and min(size) > 0 else None
+
+
+def _complex(values: NDArray | None) -> NDArray[np.complex64] | None:
+    return None if values is None else np.asarray(values, np.complex64)

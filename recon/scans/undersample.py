@@ -1,0 +1,101 @@
+"""Retrospective undersampling: a fully sampled scan as a faster protocol would have acquired it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.acquisition.masks import (
+    SMALLEST_CALIBRATION,
+    calibration_extent,
+    describe_mask,
+    draw_mask,
+    every_line_sampled,
+    net_acceleration,
+)
+from recon.acquisition.rss import reference_image
+from recon.errors import ReconError
+from recon.scan import Scan
+from recon.scans.fastmri import write_fastmri
+from recon.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class Undersampled:
+    """What ``undersample`` wrote: the mask as drawn, its net acceleration and calibration extent."""
+
+    output: Path
+    mask: NDArray[np.bool_]
+    kind: str
+    acceleration: float
+    calibration: tuple[int, int]
+
+
+def default_calibration_lines(shape: tuple[int, int], acceleration: float, kind: str) -> int:
+    """24 lines, the usual number for coil maps; fewer where that would be half of all that is acquired, but not so few
+    that coil maps cannot be made."""
+    if kind == "poisson":
+        return min(24, min(shape) // 4)
+    return max(SMALLEST_CALIBRATION, min(24, int(shape[1] / (2 * acceleration))))
+
+
+def undersample(
+    scan: Scan,
+    output: str | Path,
+    *,
+    acceleration: float,
+    kind: str = "equispaced",
+    calibration_lines: int | None = None,
+    seed: int = 0,
+    keep_reference: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Undersampled:
+    """Write ``scan`` with only the lines of a drawn mask, in the fastMRI form, one slice at a time.
+
+    The mask depends on the seed and the scan's content alone. As in fastMRI's test files the reference image is left
+    out, so that no reconstruction can see it; ``keep_reference`` stores it. ``progress`` is called with each slice.
+
+    Raises ReconError when the scan is already undersampled, the mask cannot be drawn or the file not written.
+    """
+    if Path(output).resolve() == scan.path.resolve():
+        raise ReconError(f"{output}: is the scan itself; choose another --out, the fully sampled data is the reference")
+    if not every_line_sampled(scan.mask, scan.phase_limits):
+        raise ReconError(
+            f"{scan.path}: already undersampled {scan.acceleration:.2f}x ({describe_mask(scan.mask)}); "
+            "retrospective undersampling needs a fully sampled scan"
+        )
+    shape = (scan.shape[2], scan.shape[3])
+    encoded = shape if scan.phase_limits is None else (shape[0], scan.phase_limits[1] - scan.phase_limits[0])
+    lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
+    generator = numpy_generator(seed, scan.digest, "mask")
+    mask = draw_mask(kind, shape, acceleration, lines, generator, scan.phase_limits)
+    if scan.mask.ndim == 2:  # an asymmetric echo stays one
+        mask = mask & scan.mask
+    with write_fastmri(
+        output,
+        shape=scan.shape,
+        contrast=scan.contrast,
+        image_shape=scan.image_shape,
+        voxel_size=scan.voxel_size,
+        affine=scan.affine,
+        mask=mask,
+        phase_limits=scan.phase_limits,
+        noise=scan.noise,
+        noise_covariance=scan.noise_covariance,
+        source_digest=scan.digest,
+        facts=scan.facts,
+    ) as writer:
+        for index in range(scan.shape[0]):
+            reference = reference_image(scan, index) if keep_reference else None
+            writer.put(index, scan.read_kspace(index) * mask, reference)
+            if progress is not None:
+                progress(index)
+    return Undersampled(
+        output=Path(output),
+        mask=mask,
+        kind=kind,
+        acceleration=net_acceleration(mask, scan.phase_limits),
+        calibration=calibration_extent(mask, shape[0]),
+    )

@@ -1,0 +1,171 @@
+"""``recon reconstruct``: what it writes, what it keeps, what it refuses, and how a cohort is split."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from recon.errors import ReconError
+from recon.images.result import read_result
+from recon.reconstruction.cohort import own_share
+from recon.scans.opening import open_scan
+from recon.scans.undersample import undersample
+from tests.small_world import AFFINE, write_small_prior, write_small_scan
+
+FAST = ("--samples", 2, "--steps", 2)
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    return write_small_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return write_small_scan(tmp_path_factory.mktemp("full") / "case.h5")
+
+
+@pytest.fixture(scope="module")
+def fast(full, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fast") / "case.h5"
+    undersample(open_scan(full), path, acceleration=2, calibration_lines=12)
+    return path
+
+
+def test_every_format_shows_the_same_image_in_the_same_place(run_cli, prior, full, fast, tmp_path):
+    import nibabel
+    import pydicom
+
+    outcome = run_cli(
+        "reconstruct", fast, "--prior", prior, "--out", tmp_path, *FAST, "--format", "h5,nifti,dicom,png",
+        "--reference", full, "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    entry = outcome.json["scans"][0]
+    result = read_result(entry["output"])
+    assert {Path(file).suffix for file in entry["files"]} == {".gz", ".dcm", ".png"}
+
+    mean = nibabel.load(tmp_path / "case.nii.gz")
+    np.testing.assert_allclose(mean.affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(mean.get_fdata(), -1, 0), result.reconstruction, rtol=1e-6)
+    std = nibabel.load(tmp_path / "case_std.nii.gz").get_fdata()
+    np.testing.assert_allclose(np.moveaxis(std, -1, 0), result.std, rtol=1e-6)
+
+    series = {name: sorted((tmp_path / "case_dicom" / name).glob("*.dcm")) for name in ("mean", "std")}
+    first = {name: pydicom.dcmread(files[0]) for name, files in series.items()}
+    assert all(len(files) == 2 for files in series.values())
+    for attribute in ("StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "EchoTime"):
+        assert first["mean"][attribute].value == first["std"][attribute].value
+    assert first["mean"].SeriesInstanceUID != first["std"].SeriesInstanceUID
+    # One scale for both: the ratio of their largest values is the result's.
+    values = {name: d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for name, d in first.items()}
+    expected = result.std[0].max() / result.reconstruction[0].max()
+    assert values["std"].max() / values["mean"].max() == pytest.approx(expected, rel=1e-2)
+    assert not str(first["mean"].PatientName)
+    assert not first["mean"].PatientID
+
+    from matplotlib.image import imread
+
+    picture = imread(tmp_path / "case.png")
+    assert min(picture.shape[:2]) > 200
+    assert picture.std() > 0.05
+
+
+def test_a_kept_result_gets_the_formats_it_lacks(run_cli, fast, tmp_path):
+    words = ("reconstruct", fast, "--method", "sense", "--out", tmp_path)
+    assert run_cli(*words).code == 0
+    before = (tmp_path / "case.h5").read_bytes()
+    outcome = run_cli(*words, "--format", "nifti", "--json")
+    assert outcome.json["scans"][0]["kept"]
+    assert (tmp_path / "case.nii.gz").is_file()
+    assert (tmp_path / "case.h5").read_bytes() == before
+
+
+def test_a_result_of_other_settings_is_not_kept_silently(run_cli, fast, tmp_path):
+    words = ("reconstruct", fast, "--out", tmp_path, "--method")
+    assert run_cli(*words, "zero-filled").code == 0
+    outcome = run_cli(*words, "sense")
+    assert outcome.code == 2
+    assert "other settings (method)" in outcome.err
+
+
+def test_a_truncated_result_is_named(run_cli, fast, tmp_path):
+    words = ("reconstruct", fast, "--out", tmp_path, "--method", "zero-filled")
+    assert run_cli(*words).code == 0
+    result = tmp_path / "case.h5"
+    result.write_bytes(result.read_bytes()[:3000])
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert "truncated" in outcome.err
+    assert str(result) in outcome.err
+
+
+def test_dicom_is_refused_before_the_work_when_the_voxel_size_is_unknown(run_cli, fast, tmp_path):
+    bare = tmp_path / "bare.h5"
+    bare.write_bytes(fast.read_bytes())
+    with h5py.File(bare, "r+") as file:
+        del file["recon"].attrs["voxel_size_mm"]
+        del file["recon"].attrs["affine"]
+        del file["ismrmrd_header"]
+    out = tmp_path / "out"
+    outcome = run_cli("reconstruct", bare, "--method", "sense", "--out", out, "--format", "dicom")
+    assert outcome.code == 2
+    assert "voxel size" in outcome.err
+    assert not list(out.glob("*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--format", "jpeg"), "choose from h5, nifti, dicom, png"),
+        (("--reference", "full.h5"), "--format png"),
+        (("--method", "magic"), "method"),
+        (("--device", "cuda:7"), "CUDA"),
+    ],
+)
+def test_mistakes_are_one_line(run_cli, fast, tmp_path, words, complaint):
+    outcome = run_cli("reconstruct", fast, "--out", tmp_path, "--method", "sense", *words)
+    assert outcome.code == 2
+    assert complaint in outcome.err.splitlines()[-1]
+
+
+def test_shares_are_disjoint_and_complete():
+    entries = list(range(7))
+    shares = [own_share(entries, {"RANK": str(rank), "WORLD_SIZE": "3"}) for rank in range(3)]
+    assert sorted(entry for share in shares for entry in share) == entries
+    assert own_share(entries, {}) == entries
+    with pytest.raises(ReconError, match="WORLD_SIZE"):
+        own_share(entries, {"RANK": "3", "WORLD_SIZE": "3"})
+
+
+def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path):
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    for name in ("a", "b"):
+        (cohort / f"{name}.h5").write_bytes(fast.read_bytes())
+    words = [str(w) for w in ("reconstruct", cohort, "--prior", prior, *FAST, "--threads", 1, "--out")]
+    # As accelerate does: libraries below torch round differently on another number of threads.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-m", "cli", *words, str(tmp_path / "one")], cwd=root, env=environment, check=True)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "-m", "cli"]
+    done = subprocess.run(
+        [sys.executable, *launch, *words, str(tmp_path / "two"), "--json"],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"network_calls"') == 2  # either process made one scan
+    assert done.stdout.count('"kept"') == 2
+    for name in ("a", "b"):
+        one, two = read_result(tmp_path / "one" / f"{name}.h5"), read_result(tmp_path / "two" / f"{name}.h5")
+        np.testing.assert_array_equal(one.reconstruction, two.reconstruction)
+        np.testing.assert_array_equal(one.std, two.std)

@@ -1,0 +1,201 @@
+"""`recon info` and `recon undersample`, and what a full disk leaves behind."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recon.acquisition.rss import reference_image
+from recon.errors import ReconError
+from recon.images.result import write_result
+from recon.scans.fastmri import write_fastmri
+from recon.scans.opening import open_scan
+
+Run = Callable[..., Any]
+
+
+def write_scan(path: Path, shape: tuple[int, int, int, int] = (2, 4, 64, 60), **options: Any) -> Path:
+    generator = np.random.default_rng(0)
+    with write_fastmri(path, shape=shape, contrast=options.pop("contrast", "FLAIR"), **options) as writer:
+        for index in range(shape[0]):
+            kspace = generator.normal(size=shape[1:]) + 1j * generator.normal(size=shape[1:])
+            first, last = options.get("phase_limits", (0, shape[3]))
+            kspace[..., :first] = kspace[..., last:] = 0
+            writer.put(index, kspace.astype(np.complex64))
+    return path
+
+
+@pytest.fixture
+def full_scan(tmp_path: Path) -> Path:
+    options = {"voxel_size": (1.0, 1.0, 5.0), "affine": np.diag([1.0, 1, 5, 1]), "phase_limits": (4, 58)}
+    return write_scan(tmp_path / "full.h5", image_shape=(32, 60), facts={"te_ms": 90.0}, **options)
+
+
+@pytest.mark.parametrize("kind", ["equispaced", "random", "poisson", "fastmri-random", "fastmri-equispaced"])
+def test_undersampling_keeps_exactly_the_masks_lines(kind: str, full_scan: Path, tmp_path: Path, run_cli: Run) -> None:
+    out = tmp_path / "out.h5"
+    command = ("undersample", full_scan, "--acceleration", 3, "--mask", kind, "--calibration-lines", 8, "--out", out)
+    result = run_cli(*command, "--json")
+    assert result.code == 0
+    whole, fewer = open_scan(full_scan), open_scan(out)
+    assert result.json["acceleration"] == pytest.approx(fewer.acceleration)
+    assert result.json["sampled_lines"] == fewer.mask.sum()
+    assert fewer.mask.ndim == (2 if kind == "poisson" else 1)
+    for index in range(2):
+        np.testing.assert_array_equal(fewer.read_kspace(index), whole.read_kspace(index) * fewer.mask)
+    assert fewer.facts["source_digest"] == whole.digest
+    for name in ("image_shape", "contrast", "voxel_size", "phase_limits"):
+        assert getattr(fewer, name) == getattr(whole, name)
+    np.testing.assert_array_equal(fewer.affine, whole.affine)
+    first = out.read_bytes()
+    run_cli(*command)
+    assert out.read_bytes() == first  # the same seed gives the same file
+    others = []
+    for seed in (1, 2, 3, 4, 5):
+        run_cli(*command, "--seed", seed)
+        others.append(open_scan(out).mask)
+    assert any((mask != fewer.mask).any() for mask in others)
+
+
+def test_reference_stays_out_unless_asked_for(full_scan: Path, tmp_path: Path, run_cli: Run) -> None:
+    command = ("undersample", full_scan, "--acceleration", 2, "--out", tmp_path / "out.h5")
+    run_cli(*command)
+    assert open_scan(tmp_path / "out.h5").read_reference is None
+    run_cli(*command, "--keep-reference")
+    kept = open_scan(tmp_path / "out.h5")
+    np.testing.assert_array_equal(kept.read_reference(1), reference_image(open_scan(full_scan), 1))
+
+
+def test_undersampling_that_makes_no_sense(full_scan: Path, tmp_path: Path, run_cli: Run) -> None:
+    out = tmp_path / "out.h5"
+    assert run_cli("undersample", full_scan, "--acceleration", 2, "--out", out).code == 0
+    again = run_cli("undersample", out, "--acceleration", 2, "--out", tmp_path / "more.h5")
+    assert (again.code, "already undersampled" in again.err) == (2, True)
+    assert run_cli("undersample", full_scan, "--acceleration", 2, "--out", full_scan).code == 2
+    assert run_cli("undersample", full_scan, "--acceleration", 2, "--mask", "spiral", "--out", out).code == 2
+    assert run_cli("undersample", full_scan, "--acceleration", 2.5, "--out", out).code == 2
+    assert run_cli("undersample", full_scan, "--acceleration", -1, "--out", out).code == 2
+    assert not (tmp_path / "more.h5").exists()
+    assert open_scan(full_scan).acceleration == 1
+
+
+def test_info_for_people_and_machines(full_scan: Path, run_cli: Run) -> None:
+    found = run_cli("info", full_scan, "--json").json
+    assert (found["slices"], found["coils"], found["readout"], found["phase"]) == (2, 4, 64, 60)
+    assert found["can_reconstruct"]
+    assert found["problems"] == []
+    assert found["voxel_size_mm"] == [1, 1, 5]
+    text = run_cli("info", full_scan)
+    assert text.code == 0
+    assert "can be reconstructed" in text.out
+    assert "te_ms 90" in text.out
+
+
+def test_info_says_why_not(tmp_path: Path, run_cli: Run) -> None:
+    """No calibration lines; a dead coil and an empty slice are only warned about."""
+    mask = np.zeros(60, bool)
+    mask[1::4] = True
+    path = tmp_path / "a.h5"
+    with write_fastmri(path, shape=(2, 3, 32, 60), contrast="unknown", mask=mask) as writer:
+        kspace = np.ones((3, 32, 60), np.complex64) * mask
+        kspace[1] = 0
+        writer.put(0, kspace)
+        writer.put(1, 0 * kspace)
+    result = run_cli("info", path, "--json")
+    assert result.code == 1
+    assert result.json["calibration"] == [0, 0]
+    assert "no calibration lines" in result.json["problems"][0]
+    assert result.json["dead_coils"] == [1]
+    assert result.json["empty_slices"] == [1]
+    assert "cannot be reconstructed" in run_cli("info", path).out
+
+
+def test_memory_does_not_grow_with_slices(tmp_path: Path, run_cli: Run) -> None:
+    peaks = []
+    for slices in (2, 16):
+        path = write_scan(tmp_path / f"{slices}.h5", (slices, 4, 128, 128))
+        tracemalloc.start()
+        run_cli("undersample", path, "--acceleration", 2, "--keep-reference", "--out", tmp_path / "out.h5")
+        run_cli("info", path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] <= 1.15 * peaks[0]
+
+
+def test_commands_start_without_torch(full_scan: Path, tmp_path: Path) -> None:
+    """Moving k-space about must not wait for torch, sigpy or matplotlib."""
+    program = (
+        "import sys; from cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert not {'torch', 'sigpy', 'matplotlib', 'diffusers', 'nibabel'} & set(sys.modules)"
+    )
+    for words in (["info", full_scan], ["undersample", full_scan, "--acceleration", "2", "--out", tmp_path / "u.h5"]):
+        done = subprocess.run([sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB; needs the right to mount."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(folder)], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_leaves_nothing(full_scan: Path, small_disk: Path, run_cli: Run) -> None:
+    for words in (
+        ("undersample", full_scan, "--acceleration", 2, "--out", small_disk / "out.h5"),
+        ("convert", full_scan, "--out", small_disk / "out.h5"),
+        ("convert", full_scan, "--out", small_disk / "out.cfl"),
+    ):
+        result = run_cli(*words)
+        assert result.code == 2
+        assert "free some space" in result.err, result.err
+        assert result.err.count("\n") == 1
+        assert list(small_disk.iterdir()) == []
+
+
+def test_write_error_leaves_nothing(
+    full_scan: Path, tmp_path: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same without the right to mount: the fourth write fails as on a full disk."""
+    import h5py
+
+    original, count = h5py.Dataset.__setitem__, iter(range(100))
+
+    def failing(self: h5py.Dataset, *arguments: Any) -> None:
+        if next(count) >= 1:
+            raise OSError(28, "No space left on device")
+        original(self, *arguments)
+
+    folder = tmp_path / "out"
+    monkeypatch.setattr(h5py.Dataset, "__setitem__", failing)
+    result = run_cli("undersample", full_scan, "--acceleration", 2, "--out", folder / "out.h5")
+    assert result.code == 2
+    assert "No space left on device" in result.err
+    assert list(folder.iterdir()) == []
+
+
+def test_full_disk_while_a_result_is_written(small_disk: Path) -> None:
+    options: dict[str, Any] = {"contrast": "T2", "voxel_size": None, "affine": None}
+    with (  # noqa: PT012
+        pytest.raises(ReconError, match="No space left"),
+        write_result(
+            small_disk / "a.h5", slices=4, shape=(128, 128), configuration={}, attributes={}, **options
+        ) as writer,
+    ):
+        for index in range(4):
+            writer.put(index, reconstruction=np.ones((128, 128), np.float32))
+    assert list(small_disk.iterdir()) == []

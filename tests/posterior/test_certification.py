@@ -1,0 +1,178 @@
+"""The samplers against posteriors known in closed form, at the numbers of network evaluations that are claimed."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from recon.acquisition.fourier import to_image, to_kspace
+from recon.posterior.pula import pula
+from recon.posterior.schedule import Schedule
+from recon.posterior.stochastic_dds import Draws, stochastic_dds
+from recon.posterior.system import System, system_of
+from tests.posterior.gaussian_posterior import BulkNoise, GaussianCase, Score, TwoModes, average, gaussian_case, score
+
+
+def by_noisy_dds(system: System, case: GaussianCase, samples: int, seed: int = 0) -> Draws:
+    """20 evaluations."""
+    schedule = Schedule(0.5, 20, 0.01)
+    return stochastic_dds(system, case.denoise, schedule, case.denoiser_variance, 0.5, BulkNoise(samples, seed))
+
+
+def by_pula(system: System, case: GaussianCase, samples: int, seed: int = 0) -> Draws:
+    """100 evaluations."""
+    return pula(system, case.denoise, Schedule(0.5, 100, 0.01), 0.5, BulkNoise(samples, seed), gamma=1.0)
+
+
+SAMPLERS = {"stochastic-dds": by_noisy_dds, "pula": by_pula}
+
+
+def certify(case: GaussianCase, sampler: str, realisations: int, samples: int = 100) -> Score:
+    covariance = case.covariance()
+    scores = []
+    for seed in range(realisations):
+        generator = torch.Generator().manual_seed(seed)
+        problem = case.problem(case.truth(generator), generator)
+        draws = SAMPLERS[sampler](system_of(problem), case, samples, seed)
+        scores.append(score(case, problem, covariance, draws.samples, draws.means))
+    return average(scores)
+
+
+def meets_the_bar(found: Score) -> None:
+    assert found.bias <= 0.01, found
+    assert found.bias_of_means <= 0.01, found
+    assert 0.95 <= found.variance <= 1.05, found
+    assert 0.97 <= found.chi2 <= 1.03, found
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("acceleration", "sigma"), [(4, 0.05), (2, 0.05), (4, 0.02)])
+def test_a_gaussian_posterior_is_sampled_exactly_with_one_dimensional_masks(
+    sampler: str, acceleration: int, sigma: float
+) -> None:
+    meets_the_bar(certify(gaussian_case(acceleration=acceleration, sigma=sigma), sampler, 3))
+
+
+@pytest.mark.parametrize("sampler", ["stochastic-dds", pytest.param("pula", marks=pytest.mark.slow)])
+def test_a_gaussian_posterior_is_sampled_exactly_by_conjugate_gradients(sampler: str) -> None:
+    meets_the_bar(certify(gaussian_case(size=16, dimensions=2, acceleration=3), sampler, 3, 60))
+
+
+def test_the_bar_is_not_met_with_a_wrong_noise_level() -> None:
+    """The certification can fail: half the noise leaves about half the variance."""
+    case = gaussian_case()
+    generator = torch.Generator().manual_seed(0)
+    problem = case.problem(case.truth(generator), generator)
+    system = system_of(problem)
+    wrong = by_noisy_dds(system.with_sigma(system.sigma / 2), case, 100)
+    found = score(case, problem, case.covariance(), wrong.samples, wrong.means)
+    assert found.variance < 0.9
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_averaging_samples_gains_what_the_law_says(sampler: str) -> None:
+    """E|mean of M - truth|^2 = (1 + 1/M) tr P, so M samples gain 10 log10(2 / (1 + 1/M)) dB over one."""
+    case = gaussian_case(size=16)
+    members = 4
+    single, averaged, conditional = 0.0, 0.0, 0.0
+    for seed in range(24):
+        generator = torch.Generator().manual_seed(seed)
+        truth = case.truth(generator)
+        problem = case.problem(truth, generator)
+        draws = SAMPLERS[sampler](system_of(problem), case, 40, seed)
+        groups = draws.samples[0].reshape(10, members, 16, 16)
+        single += float((groups - truth[0]).abs().pow(2).mean())
+        averaged += float((groups.mean(1) - truth[0, 0]).abs().pow(2).mean())
+        means = draws.means[0].reshape(10, members, 16, 16).mean(1)
+        conditional += float((means - truth[0, 0]).abs().pow(2).mean())
+    law = 10 * math.log10(2 / (1 + 1 / members))
+    assert 10 * math.log10(single / averaged) == pytest.approx(law, abs=0.15)
+    assert conditional <= averaged * 1.02  # Rao-Blackwell: averaging the conditional means is never worse
+
+
+def two_modes() -> TwoModes:
+    """Two images that differ where little was measured."""
+    case = gaussian_case(size=12, coils=2, acceleration=3, calibration=2, sigma=0.1)
+    kspace = torch.zeros((12, 12), dtype=torch.complex64)
+    missing = (~case.mask).nonzero().flatten()
+    kspace[4:8, missing[len(missing) // 2]] = 1
+    kspace[5:8, missing[0]] = 0.5j
+    kspace = kspace / (kspace.abs() ** 2 / case.spectrum).sum().sqrt() * 2.0
+    return TwoModes(case, to_image(kspace), 0.5)
+
+
+def share(prior: TwoModes, samples: Tensor) -> float:
+    return float((prior.logit(samples[0, :, 0], 0.0) > 0).float().mean())
+
+
+def test_the_denoiser_of_the_mixture_is_the_posterior_mean() -> None:
+    """Checked against numerical differentiation of the log density (Tweedie)."""
+    prior, sigma = two_modes(), 0.3
+    generator = torch.Generator().manual_seed(0)
+    image = torch.view_as_complex(torch.randn((12, 12, 2), generator=generator)).to(torch.complex128)
+    real = torch.view_as_real(image).clone().requires_grad_(True)
+    total = (prior.case.spectrum + sigma**2).double()
+
+    def log_density(x: Tensor) -> Tensor:
+        terms = [-((to_kspace(x - sign * prior.mode)).abs() ** 2 / total).sum() / 2 for sign in (1, -1)]
+        return torch.logsumexp(torch.stack(terms), 0)
+
+    (gradient,) = torch.autograd.grad(log_density(torch.view_as_complex(real)), real)
+    expected = image + sigma**2 * torch.view_as_complex(gradient)
+    assert torch.allclose(prior.denoise(image, sigma), expected, atol=1e-4)
+
+
+def test_pula_weighs_two_modes_as_the_posterior_does(record_property: Callable[[str, object], None]) -> None:
+    """Within 0.05 with 200 evaluations (100 levels, two Langevin steps each); noisy-DDS is reported beside it."""
+    prior = two_modes()
+    for seed in range(60):  # data that leave the question open
+        generator = torch.Generator().manual_seed(seed)
+        problem = prior.case.problem(prior.case.truth(generator) - prior.mode, generator)
+        exact = prior.posterior_weight(problem)
+        if 0.25 < exact < 0.4:
+            break
+    assert 0.25 < exact < 0.4
+    system = system_of(problem)
+    schedule = Schedule(0.5, 100, 0.01)
+    draws = pula(system, prior.denoise, schedule, 0.5, BulkNoise(800), gamma=1.0, repeats=2)
+    assert draws.network_calls == 200
+    found = share(prior, draws.samples)
+    default = stochastic_dds(
+        system, prior.denoise, Schedule(0.5, 20, 0.01), prior.denoiser_variance, 0.5, BulkNoise(800)
+    )
+    record_property(
+        "weights", f"exact {exact:.3f}, pula {found:.3f}, stochastic-dds {share(prior, default.samples):.3f}"
+    )
+    assert found == pytest.approx(exact, abs=0.05)
+    assert 0.1 < share(prior, default.samples) < 0.6  # both modes are there, if not in the exact proportion
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_simulation_based_calibration_ranks_are_uniform(sampler: str) -> None:
+    """Talts et al., arXiv:1804.06788: over truths from the prior, the rank of the truth among its posterior samples is
+    uniform, for a region's mean, a band of kspace and the part of the image that was not measured."""
+    from scipy.stats import chisquare
+
+    case, members, runs, bins = gaussian_case(size=16), 15, 240, 8
+    missing = (~case.mask).nonzero().flatten()
+    counts = {name: [0] * bins for name in ("region", "band", "null")}
+    for seed in range(runs):
+        generator = torch.Generator().manual_seed(10_000 + seed)
+        truth = case.truth(generator)
+        problem = case.problem(truth, generator)
+        draws = SAMPLERS[sampler](system_of(problem), case, members, seed)
+        both = torch.cat([truth, draws.samples[0]])[:, 0]
+        kspace = to_kspace(both)
+        figures = {
+            "region": both[:, 4:8, 5:9].mean((1, 2)).real,
+            "band": kspace[:, 6:10, 10:12].real.sum((1, 2)),
+            "null": kspace[:, 8, missing[len(missing) // 2]].imag,
+        }
+        for name, values in figures.items():
+            rank = int((values[1:] < values[0]).sum())  # 0..members
+            counts[name][rank * bins // (members + 1)] += 1
+    for name, found in counts.items():
+        assert chisquare(found).pvalue > 1e-3, (name, found)

@@ -1,0 +1,195 @@
+"""Data consistency: the exact row solver and conjugate gradients against dense algebra and against each other."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from recon.acquisition import sense
+from recon.acquisition.problem import Problem
+from recon.posterior.hybrid_space import hybrid_space_solver
+from recon.posterior.iterative import conjugate_gradients, iterative_system
+from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.system import System, Weights, system_of
+from tests.posterior.gaussian_posterior import BulkNoise, complex_normal, gaussian_case, smooth_maps
+
+
+def small_problem(
+    size: int = 16, coils: int = 4, sets: int = 1, dimensions: int = 1, sigma: float = 0.1, slices: int = 1
+) -> tuple[Problem, Tensor]:
+    """A problem with noise, zero maps outside an ellipse as ESPIRiT gives, and the image it was made from."""
+    generator = torch.Generator().manual_seed(0)
+    case = gaussian_case(size=size, coils=coils, sigma=sigma, dimensions=dimensions, acceleration=3, calibration=4)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    inside = (y / 0.9) ** 2 + (x / 0.8) ** 2 < 1
+    maps = torch.cat([smooth_maps(size, coils), smooth_maps(size, coils).flip(-1).conj()])[:sets] * inside
+    maps = maps.expand(slices, *maps.shape).contiguous()
+    image = complex_normal(generator, slices, sets, size, size)
+    noise = complex_normal(generator, slices, coils, size, size) * case.mask
+    problem = case.problem(case.truth(generator), generator)
+    kspace = sense.forward(image, maps, case.mask) + sigma * noise
+    changed = dataclasses.replace(
+        problem,
+        slices=tuple(range(slices)),
+        kspace=kspace,
+        maps=maps,
+        scale=torch.ones(slices),
+        sigma=torch.full((slices,), sigma),
+    )
+    return changed, image
+
+
+def in_double(problem: Problem) -> Problem:
+    return dataclasses.replace(
+        problem,
+        kspace=problem.kspace.to(torch.complex128),
+        maps=problem.maps.to(torch.complex128),
+        scale=problem.scale.double(),
+        sigma=problem.sigma.double(),
+    )
+
+
+def relative(left: Tensor, right: Tensor) -> float:
+    return float((left - right).norm() / right.norm())
+
+
+@pytest.mark.parametrize("sets", [1, 2])
+@pytest.mark.parametrize("denoiser_variance", [1e-3, 0.25])
+def test_the_row_solver_agrees_with_converged_conjugate_gradients(sets: int, denoiser_variance: float) -> None:
+    problem, _ = small_problem(size=24, sets=sets)
+    double = in_double(problem)
+    denoised = complex_normal(torch.Generator().manual_seed(3), 1, 2, sets, 24, 24).to(torch.complex128)
+    weight = float(double.sigma) ** 2 / denoiser_variance
+    maps = double.maps.unsqueeze(1)
+    right = sense.adjoint(double.kspace.unsqueeze(1), maps, double.mask) + weight * denoised
+    solved, steps = conjugate_gradients(
+        lambda x: sense.normal(x, maps, double.mask) + weight * x, right, denoised, 1e-10, 2000
+    )
+    assert steps < 2000
+    exact = hybrid_space_solver(double).mean(denoised, torch.full((1,), denoiser_variance, dtype=torch.float64))
+    assert relative(exact, solved) < 1e-8
+    single = hybrid_space_solver(problem).mean(denoised.to(torch.complex64), torch.full((1,), denoiser_variance))
+    assert relative(single, solved) < 1e-5
+    assert len(hybrid_space_solver(problem).modes.blocks) > 1  # rows of several widths, and of none
+    iterative = iterative_system(problem).mean(denoised.to(torch.complex64), torch.full((1,), denoiser_variance))
+    assert relative(iterative, solved) < 1e-3  # its documented tolerance of 1e-4 on the residual
+
+
+@pytest.mark.parametrize("solver", ["rows", "iterative"])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.6, 1.5), (1.0, torch.tensor([0.3]))])
+def test_conditional_draws_have_the_right_mean_and_covariance(solver: str, weights: Weights) -> None:
+    """Against the dense normal distribution; with weights (a, b) its covariance is P (a A^H A / s^2 + b /
+    denoiser_variance) P."""
+    size, denoiser_variance, sigma, count = 6, 0.3, 0.2, 20_000 if solver == "rows" else 5_000
+    problem, _ = small_problem(size=size, coils=3, sigma=sigma)
+    system: System = hybrid_space_solver(problem) if solver == "rows" else iterative_system(problem)
+    denoised = complex_normal(torch.Generator().manual_seed(3), 1, 1, 1, size, size)
+    units = torch.eye(size**2, dtype=torch.complex64).reshape(-1, 1, size, size)
+    normal = sense.normal(units, problem.maps, problem.mask).reshape(size**2, -1).mT.to(torch.complex128)
+    unit = torch.eye(size**2, dtype=normal.dtype)
+    covariance = torch.linalg.inv(normal / sigma**2 + unit / denoiser_variance)
+    back = sense.adjoint(problem.kspace, problem.maps, problem.mask).flatten()
+    exact_mean = covariance @ (back / sigma**2 + denoised.flatten() / denoiser_variance).to(normal.dtype)
+    wanted = covariance @ (weights[0] * normal / sigma**2 + weights[1] * unit / denoiser_variance) @ covariance
+    mean, drawn = system.condition(
+        denoised.expand(1, count, 1, size, size), torch.full((1,), denoiser_variance), BulkNoise(count), weights
+    )
+    assert relative(mean[0, 0].flatten().to(normal.dtype), exact_mean) < 1e-3
+    gap = drawn[0, :, 0].flatten(1).to(normal.dtype) - exact_mean
+    trace = wanted.diagonal().real.sum()
+    assert float(gap.mean(0).norm() ** 2 / trace) < 4 / count * 2  # a mean of ``count`` draws
+    found = gap.mT @ gap.conj() / count / 2  # per real component
+    assert float((found - wanted).norm() / wanted.norm()) < 0.1
+    assert float(found.diagonal().real.sum() / trace) == pytest.approx(1, abs=0.02)
+    assert float((gap.mT @ gap / count).norm() / (2 * wanted.norm())) < 0.1  # circular: E[z z^T] = 0
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_a_draw_alone_is_the_draw_beside_the_mean(dimensions: int) -> None:
+    """The same numbers of the same streams, from one solution instead of two."""
+    problem, image = small_problem(dimensions=dimensions, slices=2)
+    system, denoiser_variance, denoised = (
+        system_of(problem),
+        torch.tensor([0.05, 0.3]),
+        image.unsqueeze(1).expand(-1, 3, -1, -1, -1),
+    )
+    beside, alone = (NoiseStreams(0, "draw", [0, 1], [0, 1, 2]) for _ in range(2))
+    weights = (1.0, torch.tensor([0.5, 1.0]))
+    difference = relative(
+        system.draw(denoised, denoiser_variance, alone, weights),
+        system.condition(denoised, denoiser_variance, beside, weights)[1],
+    )
+    assert difference < (1e-6 if dimensions == 1 else 1e-3)  # conjugate gradients: their tolerance, twice
+
+
+@pytest.mark.parametrize(("dimensions", "sets"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_the_residual_is_the_direct_one(dimensions: int, sets: int) -> None:
+    problem, _ = small_problem(sets=sets, dimensions=dimensions)
+    image = complex_normal(torch.Generator().manual_seed(1), 1, 3, sets, 16, 16)
+    direct = problem.kspace.unsqueeze(1) - sense.forward(image, problem.maps.unsqueeze(1), problem.mask)
+    expected = direct.abs().pow(2).sum((-3, -2, -1))
+    assert torch.allclose(system_of(problem).residual(image), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("denoiser_variance", [0.02, 0.2])
+def test_the_error_of_a_guess_is_found_from_the_scan(dimensions: int, denoiser_variance: float) -> None:
+    problem, image = small_problem(size=32, dimensions=dimensions, sigma=0.05, slices=2)
+    generator = torch.Generator().manual_seed(4)
+    denoised = image.unsqueeze(1) + math.sqrt(denoiser_variance) * complex_normal(generator, 2, 3, 1, 32, 32)
+    inside = (problem.maps.abs().sum((1, 2)) > 0).float().mean()
+    estimate = system_of(problem).denoised_variance(denoised)
+    assert estimate.shape == (2,)
+    assert float(estimate.mean()) == pytest.approx(denoiser_variance, rel=0.15), float(inside)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_what_no_image_explains_has_the_expected_size(dimensions: int) -> None:
+    """Pure noise leaves 2 sigma^2 a degree of residual_dof, so no inflation is found; wrong coil maps leave more."""
+    from recon.reconstruction.pipeline import noise_inflation
+
+    problem, _ = small_problem(size=32, coils=6, dimensions=dimensions, sigma=0.05)
+    assert float(noise_inflation(system_of(problem))) == pytest.approx(1, abs=0.05)
+    wrong = dataclasses.replace(problem, maps=problem.maps.roll(5, -1))
+    assert float(noise_inflation(system_of(wrong))) > 2
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_a_slice_does_not_depend_on_its_batch(dimensions: int) -> None:
+    problem, image = small_problem(size=16, dimensions=dimensions, slices=3)
+    scale = torch.tensor([1.0, 5.0, 0.2]).reshape(3, 1, 1, 1)
+    problem = dataclasses.replace(problem, kspace=problem.kspace * scale)
+    alone = dataclasses.replace(
+        problem, slices=(1,), kspace=problem.kspace[1:2], maps=problem.maps[1:2], scale=problem.scale[1:2],
+        sigma=problem.sigma[1:2],
+    )  # fmt: skip
+    denoised = image.unsqueeze(1)
+    together, single = system_of(problem), system_of(alone)
+    denoiser_variance = torch.full((3,), 0.1)
+    assert (
+        relative(together.mean(denoised, denoiser_variance)[1:2], single.mean(denoised[1:2], denoiser_variance[:1]))
+        < 1e-6
+    )
+    assert torch.allclose(together.residual_energy[1], single.residual_energy[0], rtol=1e-5)
+    assert torch.allclose(together.residual_dof[1], single.residual_dof[0], rtol=1e-5)
+
+
+def test_conjugate_gradients_stop_on_the_true_residual() -> None:
+    problem, _ = small_problem(dimensions=2, slices=2)
+    weight = 1e-3
+
+    def operator(x: Tensor) -> Tensor:
+        return sense.normal(x, problem.maps, problem.mask) + weight * x
+
+    right = sense.adjoint(problem.kspace, problem.maps, problem.mask)
+    solution, steps = conjugate_gradients(operator, right, torch.zeros_like(right))
+    assert 5 < steps < 200
+    gap = right - operator(solution)
+    assert bool((gap.flatten(1).norm(dim=1) <= 1.0001e-4 * right.flatten(1).norm(dim=1)).all())
+    zero, none = conjugate_gradients(operator, torch.zeros_like(right), torch.zeros_like(right))
+    assert none == 0
+    assert not zero.any()
+    _, cut = conjugate_gradients(operator, right, torch.zeros_like(right), 1e-4, 3)
+    assert cut == 3

@@ -1,0 +1,312 @@
+"""The viewer in a real browser over file://: a reader's session from the first page to the signed sheet, offline."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reader_study.sheet import Sheet, check_sheet, missing, read_sheet
+from reader_study.study import Study, open_study
+from tests.reader_study.study_maker import export_small, protocol_mapping
+
+pytest.importorskip("selenium", reason="selenium is not installed (pip install 'recon[test]')")
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1440,900"),
+]
+
+
+class Browser:
+    """A headless browser with the few gestures that a reader makes."""
+
+    def __init__(self, driver: Any, downloads: Path) -> None:
+        self.driver, self.downloads = driver, downloads
+
+    def open(self, folder: Path) -> None:
+        self.driver.get((folder / "start.html").as_uri())
+
+    def wait(self, condition: str) -> Any:
+        return WebDriverWait(self.driver, 90, 0.03).until(lambda driver: driver.execute_script(f"return {condition}"))
+
+    def ready(self) -> None:
+        self.wait("ReconPanes.view !== null && document.querySelector('.pane canvas') !== null")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.driver.find_element(By.TAG_NAME, "body").send_keys(key)
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element(By.CSS_SELECTOR, selector).click()
+
+    def text(self, selector: str) -> str:
+        return str(self.driver.find_element(By.CSS_SELECTOR, selector).text)
+
+    def count(self, selector: str) -> int:
+        return len(self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def save(self, kind: str) -> Path:
+        for old in self.downloads.iterdir():
+            old.unlink()
+        # Belongs to the window, not to the browser: set anew for the window that is open now.
+        behaviour = {"behavior": "allow", "downloadPath": str(self.downloads)}
+        self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        self.click(f"[data-save={kind}]")
+        for _ in range(1200):
+            found = list(self.downloads.glob(f"*.{kind}"))
+            if found and found[0].stat().st_size:
+                return found[0]
+            time.sleep(0.05)
+        raise AssertionError("nothing was downloaded")
+
+    def requested(self) -> set[str]:
+        """Every address that the page asked for since the last call."""
+        events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
+        return {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        pytest.skip("chromium or chromedriver is not installed (Debian packages chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    try:
+        downloads = tmp_path_factory.mktemp("downloads")
+        yield Browser(driver, downloads)
+    finally:
+        driver.quit()
+
+
+def verified(study: Study, path: Path) -> Sheet:
+    sheet = read_sheet(path)
+    check_sheet(sheet, study.protocol, study.packages)
+    return sheet
+
+
+def errors(browser: Browser) -> list[str]:
+    return [entry["message"] for entry in browser.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_a_session_of_single_images_from_start_to_signed_sheet(browser, tmp_path):
+    folder = export_small(tmp_path, cases=2, shape=(24, 320, 320))
+    study = open_study(folder)
+    package = next(entry for entry in study.packages if entry.reader == "R1")
+    browser.requested()  # what the browser asked for by itself when it started
+    browser.open(folder / package.folder)
+    assert "Test study" in browser.text("h1")
+    assert "2 images for practice" in browser.text(".sheet")
+    browser.click("button.primary")
+    browser.ready()
+    assert browser.text(".top strong") == "Training 1 of 2"
+    # Required items: nothing goes on before they are answered.
+    browser.press("n")
+    assert browser.text(".top strong") == "Training 1 of 2"
+    assert "1 answer to go" in browser.text(".hint")
+    assert "non-diagnostic" in browser.text(".form")
+    browser.press("4", "2")
+    browser.press("n")
+    assert browser.text(".top strong") == "Training 2 of 2"
+    browser.press("9", "5", "n")
+    browser.ready()
+    assert browser.text(".top strong") == "Image 1 of 4"
+
+    assert [mark.text for mark in browser.driver.find_elements(By.CSS_SELECTOR, ".pane .mark")] == ["A", "P", "R", "L"]
+
+    # Scrolling, window, zoom, pan, by keyboard and by mouse.
+    before = browser.run("return {...ReconPanes.view}")
+    assert before["slice"] == 12
+    browser.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_UP, "+", "]", ".")
+    after = browser.run("return {...ReconPanes.view}")
+    assert after["slice"] == 13
+    assert after["zoom"] > before["zoom"]
+    assert after["width"] > before["width"]
+    assert after["centre"] < before["centre"]
+    canvas = browser.driver.find_element(By.CSS_SELECTOR, ".pane canvas")
+    ActionChains(browser.driver).scroll_from_origin(
+        webdriver.common.actions.wheel_input.ScrollOrigin.from_element(canvas), 0, 120
+    ).perform()
+    browser.wait("ReconPanes.view.slice === 14")
+    ActionChains(browser.driver).drag_and_drop_by_offset(canvas, 60, 0).perform()
+    assert browser.run("return ReconPanes.view.width") > after["width"]
+    ActionChains(browser.driver).double_click(canvas).perform()
+    reset = browser.run("return {...ReconPanes.view}")
+    assert (reset["zoom"], reset["width"], reset["centre"]) == (1, before["width"], before["centre"])
+
+    # A flag by mouse in the middle of the image, one by keyboard; then a comment with awkward characters.
+    browser.click("button.flag[data-kind=artifact]")
+    ActionChains(browser.driver).click(canvas).perform()
+    browser.press("f", Keys.ARROW_RIGHT, Keys.ENTER)
+    assert browser.count(".flags li") == 2
+    box = browser.driver.find_element(By.TAG_NAME, "textarea")
+    box.send_keys('=2+2 "μ", line')
+    box.send_keys(Keys.ENTER, "two", Keys.ESCAPE)
+    browser.press("3")
+    time.sleep(1.1)
+
+    # Closed and opened again: same place, same answers, the clock goes on.
+    browser.open(folder / package.folder)
+    assert "Continue with image 1 of 4" in browser.text("button.primary")
+    browser.click("button.primary")
+    browser.ready()
+    assert browser.count(".chosen[data-score='3']") == 1
+    assert browser.count(".flags li") == 2
+    assert browser.driver.find_element(By.TAG_NAME, "textarea").get_attribute("value").startswith("=2+2")
+    browser.press("n")
+    browser.ready()
+    assert browser.text(".top strong") == "Image 2 of 4"
+    assert browser.count("aside footer button") == 1, "no way back in this protocol"
+
+    # Speed: 24 slices of 320 x 320, one slice a frame; the drawing must leave most of a 16.7 ms frame free
+    # (judged by the quicker frames: the others tell how busy the machine is).
+    browser.driver.set_script_timeout(120)
+    cost, quick, rate = browser.driver.execute_async_script(
+        """const done = arguments[0]; const cost = []; let start = 0; let step = 1;
+        const frame = (time) => {
+          if (cost.length || start) cost.push(performance.now() - time);
+          start ||= time;
+          if (cost.length >= 90) {
+            cost.sort((a, b) => a - b);
+            done([cost[45], cost[15], 1000 * cost.length / (time - start)]);
+            return;
+          }
+          if (ReconPanes.view.slice === 23) step = -1;
+          if (ReconPanes.view.slice === 0) step = 1;
+          ReconPanes.scroll(step);
+          requestAnimationFrame(frame);
+        };
+        requestAnimationFrame(frame);"""
+    )
+    print(f"\nmedian drawing time {cost:.1f} ms a frame, {rate:.0f} frames a second")
+    if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):  # on an overloaded machine it is only printed
+        assert quick < 8
+
+    for _ in range(3):
+        browser.ready()
+        browser.press("5", "n")
+    # The question at the end, then the sheet.
+    for key in ("1", "3"):
+        browser.ready()
+        browser.press(key)
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    sheet = verified(study, browser.save("json"))
+    same = verified(study, browser.save("csv"))
+    assert same.responses == sheet.responses
+    assert same.signature != ""
+    assert sheet.finished
+    assert missing([sheet], study.protocol, [package]) == []
+    assert [guess.guess for guess in sheet.guesses] == ["new", "unknown"]
+    first = sheet.responses[2]
+    assert first.scores == {"overall": 3}
+    assert first.comment == '=2+2 "μ", line\ntwo'
+    assert [(flag.kind, flag.slice) for flag in first.flags] == [("artifact", 15), ("hallucination", 15)]
+    assert abs(first.flags[0].x - 160) <= 1
+    assert (first.flags[1].x, first.flags[1].y) == (162, 160)
+    assert 1 < first.seconds < 600
+    assert [response.order for response in sheet.responses] == [1, 2, 3, 4, 5, 6]
+    assert sheet.responses[0].scores == {"overall": 4, "noise": 2}
+    assert errors(browser) == []
+    addresses = browser.requested()
+    assert addresses
+    # chrome: is the browser's own empty page, which a slow start leaves in the log; none of these is the network.
+    assert {address.split(":")[0] for address in addresses} <= {"file", "data", "blob", "chrome"}
+
+
+def test_side_by_side_panes_are_linked_and_answers_may_be_changed_where_allowed(browser, tmp_path):
+    viewing = {"going_back": True, "flags": ["artifact"]}
+    folder = export_small(
+        tmp_path, cases=2, mode="side-by-side", viewing=viewing, guess={"presentations": 0}, training_cases=[]
+    )
+    study = open_study(folder)
+    package = next(entry for entry in study.packages if entry.reader == "R2")
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    browser.ready()
+    assert browser.count(".pane") == 2
+    assert [browser.text(f".pane:nth-child({index}) figcaption") for index in (1, 2)] == ["Image A", "Image B"]
+    browser.press(Keys.ARROW_UP)
+    browser.wait("[...document.querySelectorAll('.pane output')].every((e) => e.textContent.startsWith('1 / 2'))")
+    # The two panes show different pixels at one window.
+    pictures = browser.run("return [...document.querySelectorAll('.pane canvas')].map((c) => c.toDataURL())")
+    assert pictures[0] != pictures[1]
+    browser.press("4", "2", "n")
+    browser.ready()
+    assert browser.text(".top strong") == "Pair 2 of 2"
+    browser.click("aside footer button.quiet")
+    browser.ready()
+    assert browser.text(".top strong") == "Pair 1 of 2"
+    assert browser.count(".chosen") == 2
+    browser.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT, "5", "n")
+    browser.ready()
+    # A second window takes over; the first one steps back instead of overwriting.
+    first = browser.driver.current_window_handle
+    browser.driver.switch_to.new_window("tab")
+    browser.open(folder / package.folder)
+    second = browser.driver.current_window_handle
+    browser.driver.switch_to.window(first)
+    browser.wait("document.querySelector('h1')?.textContent.includes('another window')")
+    browser.driver.close()
+    browser.driver.switch_to.window(second)
+    browser.click("button.primary")
+    browser.ready()
+    browser.press("1", "1", "n")
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    sheet = verified(study, browser.save("json"))
+    assert sheet.responses[0].scores == {"overall@A": 5, "overall@B": 2}
+    assert sheet.responses[1].scores == {"overall@A": 1, "overall@B": 1}
+    assert errors(browser) == []
+
+
+def test_preferences_with_ties_and_a_damaged_image_is_named(browser, tmp_path):
+    mapping = protocol_mapping(mode="preference")
+    folder = export_small(tmp_path, cases=2, mode="preference", training_cases=[], items=mapping["items"])
+    study = open_study(folder)
+    package = next(entry for entry in study.packages if entry.reader == "R1")
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    browser.ready()
+    browser.press("t", "b", "n")
+    browser.ready()
+    browser.press("a", "n")
+    browser.ready()
+    assert "Which image is accelerated?" in browser.text(".form")
+    browser.press("2")
+    browser.ready()
+    browser.press("1")
+    browser.wait("document.querySelector('[data-save=csv]') !== null")
+    sheet = verified(study, browser.save("csv"))
+    assert sheet.responses[0].scores == {"overall": "tie", "noise": "B"}
+    assert sheet.responses[1].scores == {"overall": "A"}
+    assert [guess.guess for guess in sheet.guesses] == ["B", "A"]
+    assert errors(browser) == []
+
+    other = next(entry for entry in study.packages if entry.reader == "R2")
+    for image in (folder / other.folder / "images").iterdir():
+        image.unlink()  # a hard link: the other reader's file stays
+    browser.open(folder / other.folder)
+    browser.click("button.primary")
+    browser.wait("document.querySelector('.loading')?.textContent.includes('missing')")
+    assert other.presentations[0].id in browser.text(".loading")
+    browser.press("a", "n")
+    assert browser.text(".top strong") == "Pair 1 of 2", "what cannot be seen cannot be scored"

@@ -1,0 +1,168 @@
+"""GRAPPA fills the missing lines of simulated multi-coil data and says clearly when it cannot."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recon.acquisition.problem import Problem
+from recon.errors import ReconError
+from recon.quality.metrics import nrmse
+from recon.reconstruction import baselines
+from recon.reconstruction.grappa import grappa, neighbour_patterns
+from recon.scan import Scan
+
+
+def fft2(image: np.ndarray) -> np.ndarray:
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+
+
+def ifft2(kspace: np.ndarray) -> np.ndarray:
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+
+
+def rss(kspace: np.ndarray) -> np.ndarray:
+    return np.sqrt((np.abs(ifft2(kspace)) ** 2).sum(0))
+
+
+def head(readout: int, phase: int, coils: int = 8) -> np.ndarray:
+    """Noise-free k-space ``[coil, readout, phase]`` of ellipses seen by smooth coils on a ring around them."""
+    y, x = np.meshgrid(np.linspace(-1, 1, readout), np.linspace(-1, 1, phase), indexing="ij")
+    image = 1.0 * ((y / 0.8) ** 2 + (x / 0.65) ** 2 < 1)
+    image -= 0.4 * ((y / 0.74) ** 2 + (x / 0.58) ** 2 < 1)
+    image += 0.5 * (((y - 0.3) / 0.15) ** 2 + ((x + 0.2) / 0.2) ** 2 < 1)
+    coil_maps = []
+    for angle in 2 * np.pi * np.arange(coils) / coils:
+        distance = (y - 1.1 * np.sin(angle)) ** 2 + (x - 1.1 * np.cos(angle)) ** 2
+        coil_maps.append(np.exp(-distance / 0.9 + 1j * (angle + 0.6 * y - 0.4 * x)))
+    return fft2(image * np.stack(coil_maps)).astype(np.complex64)
+
+
+def equispaced(lines: int, acceleration: int, calibration: int) -> np.ndarray:
+    mask = np.zeros(lines, bool)
+    mask[(lines // 2) % acceleration :: acceleration] = True
+    start = lines // 2 - calibration // 2
+    mask[start : start + calibration] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("shape", "acceleration", "bar"),
+    [((72, 64), 2, 0.01), ((72, 64), 3, 0.02), ((65, 63), 2, 0.01), ((65, 63), 4, 0.06)],
+)
+def test_noise_free_data_are_completed(shape, acceleration, bar):
+    full = head(*shape)
+    mask = equispaced(shape[1], acceleration, 20)
+    filled = grappa(full * mask, mask, (shape[0], 20))
+    error = nrmse(rss(filled), rss(full))
+    assert error < bar
+    assert error < 0.3 * nrmse(rss(full * mask), rss(full))
+    np.testing.assert_array_equal(filled[..., mask], full[..., mask])
+    assert filled.dtype == np.complex64
+
+
+def test_random_gaps_and_a_separate_calibration_scan():
+    full = head(64, 64)
+    generator = np.random.default_rng(1)
+    mask = generator.random(64) < 0.55
+    mask[24:40] = True
+    assert np.diff(np.flatnonzero(mask)).max() >= 4
+    within = grappa(full * mask, mask, (64, 16))
+    assert nrmse(rss(within), rss(full)) < 0.3 * nrmse(rss(full * mask), rss(full))
+    # equispaced without its own calibration lines, and the calibration lines from elsewhere
+    sparse = equispaced(64, 3, 0)
+    separate = np.where(equispaced(64, 64, 24), full, 0)
+    filled = grappa(full * sparse, sparse, (64, 24), calibration_kspace=separate)
+    assert nrmse(rss(filled), rss(full)) < 0.03
+    np.testing.assert_array_equal(filled[..., sparse], full[..., sparse])
+
+
+def test_unit_and_phase_of_the_data_do_not_matter():
+    full = head(48, 48)
+    mask = equispaced(48, 3, 16)
+    factor = np.complex64(3e4 * np.exp(0.7j))
+    once, scaled = grappa(full * mask, mask, (48, 16)), grappa(factor * full * mask, mask, (48, 16))
+    np.testing.assert_allclose(scaled / factor, once, atol=1e-3 * np.abs(once).max(), rtol=0)
+
+
+def test_noisy_calibration_is_regularised():
+    """With as much noise as signal in the outer lines, completing must not amplify it beyond reason."""
+    full = head(64, 64)
+    generator = np.random.default_rng(0)
+    noise = 0.05 * (generator.normal(size=full.shape) + 1j * generator.normal(size=full.shape))
+    noisy = (full + noise).astype(np.complex64)
+    mask = equispaced(64, 2, 16)
+    filled = grappa(noisy * mask, mask, (64, 16))
+    assert np.linalg.norm(filled - full) < 1.5 * np.linalg.norm(noise)
+
+
+def test_every_missing_line_inside_the_range_is_filled_and_nothing_beyond():
+    full = head(48, 60)
+    mask = equispaced(60, 2, 16)
+    mask[:4], mask[52:] = False, False
+    filled = grappa(full * mask, mask, (48, 16), phase_limits=(4, 52))
+    energy = np.abs(filled).sum((0, 1))
+    assert (energy[4:52] > 0).all()
+    assert not energy[:4].any()
+    assert not energy[52:].any()
+
+
+def test_partial_fourier_lines_stay_empty():
+    mask = equispaced(60, 2, 16)
+    mask[:16] = False
+    patterns = neighbour_patterns(mask)
+    assert min(patterns) == int(np.flatnonzero(mask)[0]) - 1  # one gap further out than the acquired lines, no more
+    assert all(mask[line + offset] for line, pattern in patterns.items() for offset in pattern)
+
+
+def test_patterns_at_the_ends_take_more_from_the_other_side():
+    mask = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0], bool)
+    assert neighbour_patterns(mask) == {
+        0: (1, 3, 5, 7),
+        2: (-1, 1, 3, 5),
+        4: (-3, -1, 1, 3),
+        6: (-5, -3, -1, 1),
+        8: (-7, -5, -3, -1),
+    }
+
+
+def test_a_fully_sampled_scan_comes_back():
+    full = head(32, 32)
+    np.testing.assert_array_equal(grappa(full, np.ones(32, bool), (32, 32)), full)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mask": np.ones((32, 32), bool)}, "1-D mask"),
+        ({"mask": np.ones(31, bool)}, "differ in size"),
+        ({"mask": np.zeros(32, bool)}, "mask is empty"),
+        ({"calibration": (0, 0)}, "no usable calibration lines"),
+        ({"calibration": (32, 2)}, "too few"),
+        ({"kspace": np.full((4, 32, 32), np.nan, np.complex64)}, "NaN"),
+        ({"kspace": np.zeros((4, 32, 32), np.complex64)}, "all zero"),
+        ({"calibration_kspace": np.ones((4, 30, 32), np.complex64)}, "calibration scan .* differ in size"),
+    ],
+)
+def test_what_grappa_cannot_do_is_one_clear_error(change, words):
+    mask = equispaced(32, 4, 12)
+    arguments = {"kspace": head(32, 32, 4) * mask, "mask": mask, "calibration": (32, 12), **change}
+    with pytest.raises(ReconError, match=words):
+        grappa(**arguments)
+
+
+def test_calibration_measured_apart_is_refused():
+    """The scan's own lines hold no calibration then; filling from them would be silently wrong."""
+    kspace = np.ones((2, 16, 16), np.complex64)
+    mask = np.arange(16) % 2 == 0
+    scan = Scan(
+        Path("apart.h5"), "", (1, 2, 16, 16), lambda _: kspace, mask, (16, 16), (16, 16), "T1",
+        calibration_kspace=lambda _: kspace,
+    )  # fmt: skip
+    problem = Problem(
+        (0,), torch.from_numpy(kspace)[None], torch.from_numpy(mask), torch.ones((1, 1, 2, 16, 16)) + 0j,
+        torch.ones(1), torch.ones(1), torch.eye(2, dtype=torch.complex64), (slice(0, 16), slice(0, 16)),
+    )  # fmt: skip
+    with pytest.raises(ReconError, match=r"apart\.h5: GRAPPA needs its calibration lines within the scan"):
+        baselines.grappa(problem, scan)
