@@ -31,7 +31,7 @@ class Choice:
     images: int
     grid: tuple[Entry, ...]  # the prior as it came first
     patients: int
-    interior: bool  # neither the lowest nor the highest rate, neither the shortest nor the most_steps length
+    interior: bool  # neither the lowest nor the highest rate, neither the shortest nor the longest length
     explanation: str
 
     @property
@@ -100,10 +100,10 @@ def _explain(
     along_rate = [entry for entry in grid if entry.rate == best.rate]
     notes = []
     if best.images == lengths[-1]:
-        notes.append("longer runs than the most_steps tried may be better still")
+        notes.append("longer runs than the longest tried may be better still")
     else:
-        most_steps = next(entry for entry in along_rate if entry.images == lengths[-1])
-        notes.append(f"training on to {most_steps.images} images gave {most_steps.nrmse:.4f}")
+        longest = next(entry for entry in along_rate if entry.images == lengths[-1])
+        notes.append(f"training on to {longest.images} images gave {longest.nrmse:.4f}")
     if best.images == lengths[0]:
         notes.append("shorter runs than the shortest tried may do as well")
     else:

@@ -15,8 +15,9 @@ class FinetuneOptions:
     ``rates`` are candidates as factors of the pre-training's learning rate and ``lengths`` as fractions of its length
     in images; the paper's grid (arXiv:2603.13007) is factors 5 to 0.1 and fractions 0.02 to 0.08. With ``rate`` and
     ``images`` nothing is searched. ``budget`` in seconds. Candidates are judged on ``slices`` slices of each held-out
-    patient at ``acceleration``, by ``samples`` posterior samples of ``steps`` network calls each. ``folds`` 1 holds out
-    a quarter of the patients once; more folds hold out every patient once.
+    patient at ``acceleration``, reconstructed as ``recon reconstruct`` does with its defaults, but for ``steps`` and
+    ``samples`` where they are given. ``folds`` 1 holds out a quarter of the patients once, at least two; more folds
+    hold out every patient once.
     """
 
     rate: float | None = None
@@ -28,8 +29,8 @@ class FinetuneOptions:
     adapter: Literal["none", "lora"] = "none"
     acceleration: float = 4.0
     slices: int = 2
-    steps: int = 8
-    samples: int = 1
+    steps: int | None = None
+    samples: int | None = None
     batch: int | None = None
     crop: int | None = None
     warmup_fraction: float = 0.1
@@ -50,7 +51,7 @@ class FinetuneOptions:
             raise ValueError(f"folds {self.folds} must be at least 1")
         if not self.rates or not self.lengths or min(*self.rates, *self.lengths) <= 0:
             raise ValueError("rates and lengths need at least one positive value each")
-        if min(self.slices, self.steps, self.samples) < 1:
+        if min(self.slices, self.steps or 1, self.samples or 1) < 1:
             raise ValueError("slices, steps and samples must be at least 1")
         if not self.acceleration >= 1:
             raise ValueError(f"acceleration {self.acceleration} must be at least 1")
@@ -76,7 +77,7 @@ class Costs:
     checks: float = 0.0
 
     def of(self, plan: Plan) -> float:
-        """Seconds that a plan takes: every rate runs once a fold to the most_steps length, then the final run."""
+        """Seconds that a plan takes: every rate runs once a fold to the longest length, then the final run."""
         training = plan.folds * len(plan.rates) * plan.lengths[-1] + plan.lengths[-1]
         held = 1.0 if plan.folds > 1 else 0.25  # all folds together judge every patient once
         judging = held * (len(plan.rates) * len(plan.lengths) + 1)
@@ -103,7 +104,7 @@ def whole_plan(options: FinetuneOptions, patients: int, batch: int, learning_rat
 def fit_budget(plan: Plan, costs: Costs, budget: float, *, folds_fixed: bool) -> Plan:
     """The largest part of ``plan`` that fits ``budget`` seconds, with what was left out in words.
 
-    The most_steps length goes first while more than three are left, then folds down to two, then the rates at the ends,
+    The longest length goes first while more than three are left, then folds down to two, then the rates at the ends,
     then what remains. The smallest plan is one rate, one length, one fold; it is returned even if it does not fit.
     """
     left_out: list[str] = []
