@@ -40,13 +40,10 @@ def demo(
     import torch
 
     from recon.benchmark.demonstration import DemonstrationOptions, demonstrate
-    from recon.errors import ReconError
-    from recon.reconstruction.pipeline import default_device, physical_threads
+    from recon.reconstruction.machine import chosen_device, physical_threads
 
     torch.set_num_threads(physical_threads())
-    chosen = device or default_device()
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise ReconError(f"--device {chosen}: no CUDA device here; leave --device away to use the processor")
+    chosen = chosen_device(device)
 
     def load() -> Any:
         from recon.prior.store import load_prior, shipped_prior

@@ -66,7 +66,7 @@ def finetune(
     from recon.finetuning.run import finetune as run
     from recon.prior.dataset import open_folder
     from recon.prior.store import shipped_prior
-    from recon.reconstruction.pipeline import physical_threads
+    from recon.reconstruction.machine import physical_threads
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_threads())

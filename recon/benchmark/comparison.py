@@ -7,11 +7,11 @@ which has no default weight that serves every scan.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recon.acquisition.masks import draw_mask
 from recon.acquisition.rss import reference_image
+from recon.benchmark.options import Axis, BenchmarkOptions
 from recon.benchmark.oracle import OracleResult, best_over_weights
 from recon.errors import ReconError
 from recon.images.result import read_result
@@ -33,29 +34,7 @@ from recon.scan import Scan
 from recon.scans.derived import require_fully_sampled, with_axes_swapped, with_mask, with_noise
 from recon.seeding import numpy_generator
 
-Axis = Literal["phase", "readout"]
 REFINEMENTS = 6  # golden-section steps of an oracle around its best weight
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """What to compare. ``axes``: along which image axis of the file lines are left out. ``noise_snr``: see
-    ``recon.scans.derived.with_noise``. ``oracle``: add the methods that have a weight with their best one. ``weights``
-    by method replace those that an oracle tries. ``samples`` and ``steps`` replace the samplers' own; without
-    ``samples`` every sampler draws as many as the first one, so that means of as many are compared."""
-
-    accelerations: tuple[float, ...] = (2, 3, 4, 5)
-    axes: tuple[Axis, ...] = ("phase",)
-    calibration_lines: int = 16
-    mask: str = "equispaced"
-    methods: tuple[str, ...] = tuple(METHODS)
-    weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    noise_snr: float | None = None
-    oracle: bool = False
-    samples: int | None = None
-    steps: int | None = None
-    coils: int = 16
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,7 +173,7 @@ class _Runner:
             stack = np.concatenate(shown)
             return stack if np.isfinite(stack).all() else np.zeros_like(stack)  # too long a step diverges
 
-        weights = self.options.weights.get(method.name) or method.tuning.weights(prepared[len(prepared) // 2])
+        weights = dict(self.options.weights).get(method.name) or method.tuning.weights(prepared[len(prepared) // 2])
         refinements = 0 if method.plan is not None else REFINEMENTS
         return best_over_weights(image, self.case.reference, _rising(method, weights), refinements)
 

@@ -28,7 +28,7 @@ from recon.benchmark.oracle import best_over_weights
 from recon.errors import ReconError
 from recon.prior.store import Prior
 from recon.progress import Report, silent
-from recon.reconstruction.methods import METHODS, options_of
+from recon.reconstruction.methods import METHODS, Method, options_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import Solver, solver_for
 from recon.reconstruction.preparing import Measurement, Prepared
@@ -110,7 +110,7 @@ def score_held_out(
     scan: Scan,
     prior: Prior,
     options: ReconstructionOptions,
-    methods: Sequence[str] = ("zero-filled", "sense", "l1-wavelet", "posterior"),
+    methods: Sequence[str] | None = None,
     *,
     fraction: float = 0.15,
     oracle: bool = True,
@@ -121,12 +121,13 @@ def score_held_out(
     with the one that does best on the held-out samples themselves.
 
     One row a method: ``method``, ``oracle``, ``weight``, ``held_out_nrmse``, ``noise_floor``, ``fraction``,
-    ``seconds``, ``network_calls``. ``options`` are those of every method; each reads its own. Raises ReconError as
+    ``seconds``, ``network_calls``. ``options`` are those of every method; each reads its own.
+    Without ``methods`` all that have a default for such a mask are compared. Raises ReconError as
     ``hold_out`` does.
     """
     part = hold_out(scan, fraction, options.seed)
     rows: list[dict[str, Any]] = []
-    chosen = [METHODS[name] for name in methods]
+    chosen = [METHODS[name] for name in methods or METHODS if methods or _works_untuned(METHODS[name], scan)]
     costs = [method.duration(ReconstructionOptions(method=method.name), part.scan.acceleration) for method in chosen]
     for number, method in enumerate(chosen):
         behind, share = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
@@ -160,6 +161,11 @@ def score_held_out(
             weight, error = _tune(data, solver, prepared)
             rows.append({**common, "oracle": True, "weight": weight, "held_out_nrmse": error})
     return rows
+
+
+def _works_untuned(method: Method, scan: Scan) -> bool:
+    """Whether a method has a default for this scan: what is compared unless methods are named."""
+    return not (method.tuning is not None and method.tuning.always) and (scan.mask.ndim in method.masks)
 
 
 def _tune(data: Withheld, solver: Solver, prepared: Prepared) -> tuple[float, float]:

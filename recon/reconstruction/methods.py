@@ -35,8 +35,8 @@ class Method:
     ``prepare(measurement, slices, options)`` gives the ``Prepared`` slices that ``solve(prepared, task)`` turns into a
     ``Solution``. ``plan(options, acceleration, sigma)`` resolves what a sampler leaves to the scan; a method without
     one uses no prior. ``reads``: the options that it reads beyond those of every method. ``title``: its name in
-    figures; ``cost``: about how long it takes, for progress bars, a network call being 0.15; ``shown``: it is part of
-    the demonstration.
+    figures. ``masks``: the dimensions that a mask may have. ``cost``: about how long it takes, for progress bars, a
+    network call being 0.15. ``shown``: it is part of the demonstration.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Method:
     tuning: Tuning | None = None
     cost: float = 0.5
     shown: bool = False
+    masks: tuple[int, ...] = (1, 2)
 
     @property
     def needs_prior(self) -> bool:
@@ -102,7 +103,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "grappa", "GRAPPA", "missing lines from their neighbours (Griswold 2002); 1-D masks",
-            later(_PREPARING, "calibrated"), later(_CLASSICAL, "grappa"), cost=2.0, shown=True,
+            later(_PREPARING, "calibrated"), later(_CLASSICAL, "grappa"), cost=2.0, shown=True, masks=(1,),
         ),
         Method(
             "sense", "CG-SENSE", "regularised least squares with coil maps (Pruessmann 2001)",
