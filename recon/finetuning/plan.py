@@ -6,38 +6,68 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recon.errors import ReconError
+from recon.options import check_minimums, option
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds. Raises ReconError."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    seconds = (
+        sum(float(value or 0) * unit for value, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0.0
+    )
+    if seconds <= 0:
+        raise ReconError(f"'{text}' is not a duration; write for example 30m, 2h or 1h30m")
+    return seconds
 
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """How to fine-tune. None means: chosen here, and said.
+    """How to fine-tune. None means: chosen from the cohort and the pre-training, and said.
 
-    ``rates`` are candidates as factors of the pre-training's learning rate and ``lengths`` as fractions of its length
-    in images; the paper's grid (arXiv:2603.13007) is factors 5 to 0.1 and fractions 0.02 to 0.08. With ``rate`` and
-    ``images`` nothing is searched. ``budget`` in seconds. Candidates are judged on ``slices`` slices of each held-out
-    patient at ``acceleration``, by ``samples`` posterior samples of ``steps`` network calls each. ``folds`` 1 holds out
-    a quarter of the patients once; more folds hold out every patient once.
+    The grid of the paper (arXiv:2603.13007) is ``rates`` 5 to 0.1 and ``lengths`` 0.02 to 0.08.
     """
 
-    rate: float | None = None
-    images: int | None = None
-    budget: float | None = None
-    folds: int | None = None
-    rates: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
-    lengths: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
-    adapter: Literal["none", "lora"] = "none"
-    acceleration: float = 4.0
-    slices: int = 2
-    steps: int = 8
-    samples: int = 1
-    batch: int | None = None
-    crop: int | None = None
-    warmup_fraction: float = 0.1
-    ema_fraction: float = 0.1
-    checkpoint_images: int = 2_000
-    seed: int = 0
+    rate: float | None = option(None, "Learning rate; with --images, skips the search.")
+    images: int | None = option(None, "Length in images; with --rate, skips the search.")
+    budget: float | None = option(
+        None, "Time to spend, such as 30m or 2h; says what it leaves out.", metavar="TIME", read=parse_duration
+    )
+    folds: int | None = option(
+        None,
+        "Folds over the patients; 1 holds out a quarter of them once, more hold out everyone once. Without it: 4 below "
+        "40 patients, else 1.",
+    )
+    rates: tuple[float, ...] = option(
+        (1.0, 0.3, 0.1, 0.03), "Candidates for the rate, as factors of the pre-training's learning rate."
+    )
+    lengths: tuple[float, ...] = option(
+        (0.005, 0.01, 0.02, 0.04, 0.08), "Candidates for the length, as fractions of the pre-training's images."
+    )
+    adapter: Literal["none", "lora"] = option(
+        "none", "Train all weights, or a LoRA adapter below 5 % of the network's size."
+    )
+    acceleration: float = option(4.0, "Acceleration that candidates are judged at.")
+    slices: int = option(2, "Slices of each held-out patient that candidates are judged on.")
+    steps: int = option(8, "Network calls of each sample that candidates are judged by.")
+    samples: int = option(1, "Posterior samples that candidates are judged by.")
+    batch: int | None = option(None, "Images a step. Without it: as in the pre-training.", minimum=1)
+    crop: int | None = option(
+        None, "Side of the training images in pixels. Without it: as in the pre-training.", minimum=1
+    )
+    warmup_of_shortest: float = option(
+        0.1, "Warm-up of every candidate, as a fraction of the shortest length, so that each reaches its rate.",
+        minimum=0,
+    )  # fmt: skip
+    ema_fraction: float = option(
+        0.1, "Half-life of the moving average of the weights, as a fraction of the images seen.", minimum=0
+    )
+    checkpoint_images: int = option(2_000, "Images between stored states of a run.", minimum=1)
+    seed: int = option(0, "The same seed gives the same weights.")
 
     def __post_init__(self) -> None:
+        check_minimums(self)
         if (self.rate is None) != (self.images is None):
             raise ValueError("rate and images go together: give both to skip the search, or neither")
         if self.rate is not None and not 0 < self.rate < 1:
@@ -131,16 +161,3 @@ def fit_budget(plan: Plan, costs: Costs, budget: float, *, folds_fixed: bool) ->
             left_out.append("nothing more can be left out: the smallest plan takes longer than the budget")
             break
     return dataclasses.replace(plan, left_out=tuple(left_out), seconds=costs.of(plan))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds. Raises ReconError."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
-    seconds = (
-        sum(float(value or 0) * unit for value, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-        if match
-        else 0.0
-    )
-    if seconds <= 0:
-        raise ReconError(f"'{text}' is not a duration; write for example 30m, 2h or 1h30m")
-    return seconds

@@ -29,6 +29,7 @@ from recon.scan import Scan
 from recon.scans.opening import open_scan
 from recon.scans.undersample import default_calibration_lines
 from recon.seeding import numpy_generator, torch_generator
+from recon.spacing import evenly_spread
 
 SYSTEM_MEMORY = 1.5e9  # bytes of eigensystems kept between checkpoints; beyond, they are solved again each time
 SIMULATED_COILS = 8
@@ -66,15 +67,9 @@ def build_cases(
             else:
                 cases += [
                     _prepared_case(patient.name, scan, index, acceleration, seed, device)
-                    for index in spread(scan.slices, each)
+                    for index in evenly_spread(scan.slices, each)
                 ]
     return cases
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` indices spread evenly over ``count``, ends left out."""
-    wanted = min(wanted, count)
-    return [(2 * k + 1) * count // (2 * wanted) for k in range(wanted)]
 
 
 def retrospective(scan: Scan, acceleration: float, seed: int) -> Scan:
@@ -106,7 +101,7 @@ def raw_cases(
     fast = retrospective(scan, acceleration, seed)
     preprocessing = preprocess_coils(fast, coils=16, device=device)
     cases = []
-    for index in spread(scan.shape[0], slices):
+    for index in evenly_spread(scan.shape[0], slices):
         problem = calibrate(fast, preprocessing, [index], device=device)
         cases.append(Case(patient, scan.contrast, scan.digest, problem, reference_image(scan, index), False))
     return cases

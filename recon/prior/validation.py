@@ -7,6 +7,7 @@ import torch
 from recon.prior.dataset import PreparedScan, unit_noise
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, low_precision
 from recon.seeding import torch_generator
+from recon.spacing import evenly_spread
 
 VARIANCE_SIGMAS = tuple(float(f"{0.005 * 10 ** (i / 4.5):.4g}") for i in range(16))  # 0.005 .. 10.8
 
@@ -29,8 +30,7 @@ def denoising_error(
     """
     chosen = []
     for scan in scans:
-        count = min(slices_per_scan, scan.slices)
-        chosen += [(scan, (2 * k + 1) * scan.slices // (2 * count)) for k in range(count)]
+        chosen += [(scan, index) for index in evenly_spread(scan.slices, slices_per_scan)]
     step = max(1, len(chosen) // limit)
     chosen = chosen[::step][:limit]
     sums = [0.0] * len(sigmas)
