@@ -1,12 +1,15 @@
-"""Command ``recon benchmark``: samplers and baselines side by side on one scan."""
+"""Command ``recon benchmark``: every method side by side on one scan."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
+from recon.benchmark.options import BenchmarkOptions
+from recon.reconstruction import methods
 
 
 def register(app: typer.Typer) -> None:
@@ -14,40 +17,13 @@ def register(app: typer.Typer) -> None:
     app.command()(benchmark)
 
 
+@with_options(BenchmarkOptions, remarks={"methods": f"Known: {methods.described()}."})
 def benchmark(
     scan: Annotated[str, typer.Argument(metavar="SCAN", help="A fully sampled scan; any scan with --hold-out.")],
+    given: Given,
     prior: Annotated[
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
-    acceleration: Annotated[str, typer.Option(help="Comma-separated accelerations.")] = "2,3,4,5",
-    axis: Annotated[
-        str, typer.Option(help="Image axis of the file along which lines are left out: phase, readout or both.")
-    ] = "phase",
-    mask: Annotated[str, typer.Option(help="Kind of mask, as in 'recon undersample'.")] = "equispaced",
-    calibration_lines: Annotated[int, typer.Option(min=8, help="Fully sampled central lines.")] = 16,
-    noise_snr: Annotated[
-        float | None,
-        typer.Option(
-            help="Add complex noise until the image SNR is this: the 99th percentile of the root-sum-of-squares image "
-            "of the whitened channels over the noise standard deviation per real component in each of them."
-        ),
-    ] = None,
-    samplers: Annotated[
-        str, typer.Option(help="Comma-separated: stochastic-dds, pula, dps; or none.")
-    ] = "stochastic-dds,pula,dps",
-    oracle: Annotated[
-        bool,
-        typer.Option(
-            "--oracle",
-            help="Add SENSE and L1-wavelet with weights tuned on the reference for each case: an oracle, which cannot "
-            "be had in practice.",
-        ),
-    ] = False,
-    dps_weights: Annotated[
-        str, typer.Option(help="Weights of DPS, of which the best on the reference is taken.")
-    ] = "0.3,1,3",
-    samples: Annotated[int | None, typer.Option(min=1, help="Posterior samples. Default: the sampler's own.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network calls a sample. Default: as for samples.")] = None,
     slices: Annotated[str | None, typer.Option(help="Only these slices, from 0: one, or first-last.")] = None,
     hold_out: Annotated[
         float | None,
@@ -56,94 +32,90 @@ def benchmark(
             "calibration and compare the k-space that each method predicts there. Takes the mask as it is."
         ),
     ] = None,
-    coils: Annotated[int, typer.Option(min=1, help="Virtual coils to compress to.")] = 16,
     noise_sigma: Annotated[
         float | None, typer.Option(help="Noise standard deviation per real component, file units (with --hold-out).")
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast contrast_label of the prior, if the file does not say it.")
+        str | None, typer.Option(help="Contrast that the prior takes it for. Default: what the file says.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for results, table and figures. Default: none.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of masks, noise and samples.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare samplers and baselines on one scan and one prior.
+    """Compare methods on one scan and one prior.
 
     A fully sampled scan is undersampled, reconstructed by every method and compared with its root-sum-of-squares image.
-    DPS, which has a weight to be found by hand, gets the best of --dps-weights on the reference.
     """
-    import typing
-    from dataclasses import replace
-
-    from recon.errors import ReconError
+    from recon.configuration import load_config
 
     note(f"benchmark of {scan}")
-    rates = _numbers("--acceleration", acceleration)
-    weights = _numbers("--dps-weights", dps_weights)
-    wanted = [word.strip() for word in samplers.split(",") if word.strip() not in ("", "none")]
-    axes = ("phase", "readout") if axis == "both" else (axis,)
-    if not set(axes) <= {"phase", "readout"}:
-        raise ReconError(f"--axis {axis}: choose phase, readout or both")
+    options = load_config(BenchmarkOptions, None, given)
 
     import torch
 
-    from recon.reconstruction.pipeline import ReconstructionOptions, default_device, physical_threads
-    from recon.scans.derived import with_slices
-    from recon.scans.opening import open_scan
+    from recon.benchmark.comparison import benchmark as run
+    from recon.prior.store import load_prior, shipped_prior
+    from recon.reconstruction.machine import chosen_device, physical_threads
 
     torch.set_num_threads(physical_threads())
-    chosen = device or default_device()
+    place = chosen_device(device)
+    figures: dict[str, str] = {}
     with Progress() as progress:
         progress.show("loading the prior", 0.0)
-        opened = open_scan(scan)
-        if contrast is not None:
-            opened = replace(opened, contrast=contrast)
-        if slices is not None:
-            first, _, last = slices.partition("-")
-            if not first.isdigit() or not (last.isdigit() or not last):
-                raise ReconError(f"--slices {slices}: give one number, or first-last such as 4-6")
-            opened = with_slices(opened, range(int(first), int(last or first) + 1))
-
-        from recon.prior.store import load_prior, shipped_prior
-
-        loaded = load_prior(prior or shipped_prior(), chosen)
+        opened = _opened(scan, contrast, slices)
+        loaded = load_prior(prior or shipped_prior(), place)
         if hold_out is not None:
-            from recon.benchmark.held_out import score_held_out
-
-            choice = ReconstructionOptions(
-                samples=samples, steps=steps, coils=coils, noise_sigma=noise_sigma, seed=seed,
-                sampler=typing.cast(typing.Any, wanted[0] if wanted else "stochastic-dds"),
-            )  # fmt: skip
-            rows = score_held_out(
-                opened, loaded, choice, fraction=hold_out, oracle=oracle, device=chosen, report=progress.show
-            )
-            ratio, figures = None, {}
+            rows = _held_out(opened, loaded, options, given, hold_out, noise_sigma, place, progress)
         else:
-            from recon.benchmark.comparison import BenchmarkOptions
-            from recon.benchmark.comparison import benchmark as run
-
-            options = BenchmarkOptions(
-                accelerations=rates, axes=typing.cast(typing.Any, axes), calibration_lines=calibration_lines, mask=mask,
-                samplers=typing.cast(typing.Any, tuple(wanted)), dps_weights=weights, noise_snr=noise_snr,
-                oracle=oracle, samples=samples, steps=steps, coils=coils, seed=seed,
-            )  # fmt: skip
             folder = None if out is None else Path(out)
-            made = run(opened, loaded, options, folder, device=chosen, report=progress.show)
-            rows, ratio = list(made.rows), made.time_ratio
+            made = run(opened, loaded, options, folder, device=place, report=progress.show)
+            rows = list(made.rows)
             figures = {} if folder is None else _figures(made, folder)
-    result: dict[str, Any] = {"scan": scan, "prior": loaded.facts.weights_sha256, "noise_snr": noise_snr, "rows": rows}
-    if ratio is not None:
-        result["time_ratio"] = ratio
+    result: dict[str, Any] = {
+        "scan": scan, "prior": loaded.facts.weights_sha256, "noise_snr": options.noise_snr, "rows": rows,
+    }  # fmt: skip
     lines = _table(rows)
-    if ratio is not None:
-        lines.append(f"time of dps over {wanted[0]}: {ratio:.1f}")
     if out is not None:
         result |= {"output": out, "figures": figures}
         table = Path(out) / "benchmark.json"
         _write(table, result)
         lines += [*(f"figure: {path}" for path in figures.values()), f"table: {table}"]
     emit(result, lines, as_json)
+
+
+def _opened(path: str, contrast: str | None, slices: str | None) -> Any:
+    """The scan, or some of its slices, perhaps under another contrast."""
+    from dataclasses import replace
+
+    from recon.errors import ReconError
+    from recon.scans.derived import with_slices
+    from recon.scans.opening import open_scan
+
+    opened = open_scan(path)
+    if contrast is not None:
+        opened = replace(opened, contrast=contrast)
+    if slices is None:
+        return opened
+    first, _, last = slices.partition("-")
+    if not first.isdigit() or not (last.isdigit() or not last):
+        raise ReconError(f"--slices {slices}: give one number, or first-last such as 4-6")
+    return with_slices(opened, range(int(first), int(last or first) + 1))
+
+
+def _held_out(
+    scan: Any, prior: Any, options: BenchmarkOptions, given: Given, fraction: float, noise_sigma: float | None,
+    device: str, progress: Progress,
+) -> list[dict[str, Any]]:  # fmt: skip
+    from recon.benchmark.held_out import score_held_out
+    from recon.reconstruction.options import ReconstructionOptions
+
+    choice = ReconstructionOptions(
+        samples=options.samples, steps=options.steps, coils=options.coils, noise_sigma=noise_sigma, seed=options.seed
+    )
+    return score_held_out(
+        scan, prior, choice, given.get("methods"), fraction=fraction, oracle=options.oracle, device=device,
+        report=progress.show,
+    )  # fmt: skip
 
 
 def _figures(made: Any, folder: Path) -> dict[str, str]:
@@ -173,22 +145,11 @@ def _figures(made: Any, folder: Path) -> dict[str, str]:
 def _write(path: Path, result: dict[str, Any]) -> None:
     import json
 
+    from cli.output import finite
     from recon.atomic import atomic_path
 
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    from recon.errors import ReconError
-
-    try:
-        values = tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError as error:
-        raise ReconError(f"{option} {text}: numbers with commas between are needed, such as 2,4") from error
-    if not values or not all(0 < value < 1e6 for value in values):
-        raise ReconError(f"{option} {text}: positive numbers are needed")
-    return values
+        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
@@ -202,10 +163,14 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
         if case != (row.get("axis"), row.get("acceleration")):
             case = (row.get("axis"), row.get("acceleration"))
             head = "" if case[0] is None else f"{case[0]}, R = {case[1]:g} (net {row['net_acceleration']:.2f})"
-            lines.append(f"{head:<{width + 2}}" + "".join(f"{key:>15}" for key in keys))
-        cells = "".join(f"{row[key]:>15.{1 if key == 'seconds' else 2 if key == 'psnr' else 4}f}" for key in keys)
+            lines.append(f"{head:<{width + 2}}" + "".join(f"{key:>15}" for key in keys) + f"{'calls':>8}")
+        cells = "".join(_cell(row.get(key), key) for key in keys) + f"{row.get('network_calls', 0):>8}"
         extra = f"   weight {row['weight']:.3g}" if row.get("weight") is not None else ""
         lines.append(f"  {label:<{width}}{cells}{extra}")
     if "noise_floor" in rows[0]:
         lines.append(f"noise alone gives {rows[0]['noise_floor']:.4f}; the error of a perfect image")
     return lines
+
+
+def _cell(value: float | None, key: str) -> str:
+    return f"{'':>15}" if value is None else f"{value:>15.{1 if key == 'seconds' else 2 if key == 'psnr' else 4}f}"

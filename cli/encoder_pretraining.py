@@ -57,6 +57,9 @@ def pretrain(
     import torch
 
     from recon.encode.latent_prediction.recipe import pretrain_encoder
+    from recon.reconstruction.machine import chosen_device
+
+    chosen_device(device)
 
     if threads:
         torch.set_num_threads(threads)

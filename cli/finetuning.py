@@ -26,13 +26,14 @@ def finetune(
     out: Annotated[
         str, typer.Option(metavar="FOLDER", help="Folder for the fine-tuned prior; an interrupted run is continued.")
     ],
-    given: Given,
+    *,
     prior: PriorFolder = None,
     old_data: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Folder of prepared scans of old contrasts, to check what was forgotten."),
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without scans that cannot be used.")] = False,
+    given: Given,
     config: Annotated[
         str | None, typer.Option(metavar="FILE", help="YAML file with these options; flags override it.")
     ] = None,
@@ -48,11 +49,8 @@ def finetune(
     import os
 
     from recon.configuration import load_config
-    from recon.errors import ReconError
 
     options = load_config(FinetuneOptions, config, given)
-    if device is not None and device not in ("cpu", "cuda") and not device.startswith("cuda:"):
-        raise ReconError(f"--device {device}: choose cpu or cuda")
 
     import torch
 
@@ -60,8 +58,10 @@ def finetune(
     from recon.finetuning.run import finetune as run
     from recon.prior.dataset import open_folder
     from recon.prior.store import shipped_prior
-    from recon.reconstruction.pipeline import physical_threads
+    from recon.reconstruction.machine import chosen_device, physical_threads
 
+    if device is not None:
+        chosen_device(device)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_threads())
     old = open_folder(old_data) if old_data else []

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
@@ -27,13 +27,17 @@ class Given(dict[str, Any]):
 
 
 def with_options(
-    *kinds: type, leave_out: tuple[str, ...] = (), show_defaults: bool = True
+    *kinds: type,
+    leave_out: tuple[str, ...] = (),
+    show_defaults: bool = True,
+    remarks: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Give a Typer command a flag for every field of the dataclasses ``kinds``, in place of its parameter ``Given``.
 
     A flag that was not given is absent from that parameter, so that the YAML file and then the dataclass decide. Nested
     dataclasses and mappings are keys of YAML only. Fields of one name in two dataclasses share one flag.
-    ``show_defaults`` is for commands whose defaults come from a recipe.
+    ``show_defaults`` is for commands whose defaults come from a recipe. ``remarks`` by field end its help: what only
+    the command can know, such as the rows of a table.
 
         @with_options(ReconstructionOptions, leave_out=("batch",))
         def reconstruct(scans: ..., given: Given, as_json: ... = False) -> None:
@@ -48,7 +52,8 @@ def with_options(
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
             if field.name not in leave_out and field.name not in flags and not _only_in_yaml(hints[field.name]):
-                flags[field.name] = _parameter(kind, field, hints[field.name], show_defaults)
+                remark = (remarks or {}).get(field.name, "")
+                flags[field.name] = _parameter(kind, field, hints[field.name], show_defaults, remark)
 
     def decorate(command: Callable[..., Result]) -> Callable[..., Result]:
         hints = typing.get_type_hints(command, include_extras=True)
@@ -78,13 +83,16 @@ def with_options(
     return decorate
 
 
-def _parameter(kind: type, field: "dataclasses.Field[Any]", hint: Any, show_default: bool) -> inspect.Parameter:
+def _parameter(
+    kind: type, field: "dataclasses.Field[Any]", hint: Any, show_default: bool, remark: str
+) -> inspect.Parameter:
     """The field as a parameter of a Typer command: optional, None unless given."""
     facts = option_facts(field)
     if facts is None or not facts.help.strip():
         raise TypeError(f"{kind.__name__}.{field.name} has no help; declare it with recon.options.option")
     name = field.name.replace("_", "-")
-    settings: dict[str, Any] = {"help": _help(facts, field.default, show_default), "show_default": False}
+    described = f"{_help(facts, field.default, show_default)} {remark}".strip()
+    settings: dict[str, Any] = {"help": described, "show_default": False}
     bare = _without_none(hint)
     annotation: Any = bare
     declared = facts.flag or (f"--{name}/--no-{name}" if bare is bool else f"--{name}")
@@ -97,9 +105,11 @@ def _parameter(kind: type, field: "dataclasses.Field[Any]", hint: Any, show_defa
     elif typing.get_origin(bare) is tuple:
         annotation, settings["parser"] = str, _lister(bare)
         settings["metavar"] = _list_name(bare)
-    elif bare in (int, float) and facts.minimum is not None:
-        settings["min"] = bare(facts.minimum)
-    elif bare not in (bool, *SCALARS):
+    elif bare in SCALARS:
+        settings["metavar"] = SCALARS[bare]
+        if facts.minimum is not None:
+            settings["min"] = facts.minimum
+    elif bare is not bool:
         raise TypeError(f"{kind.__name__}.{field.name}: no flag can be made of {hint}; name it in leave_out")
     if facts.metavar is not None:
         settings["metavar"] = facts.metavar

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 @with_options(PreparationOptions)
 def prepare(
-    scans: Annotated[list[str], typer.Argument(metavar="SCAN...", help="Fully sampled scans, or folders of them.")],
+    scans: Annotated[list[str], typer.Argument(metavar="SCAN", help="Fully sampled scans, or folders of them.")],
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the prepared images, one file a scan.")],
     given: Given,
     processes: Annotated[int, typer.Option(min=0, help="Processes; 0 uses every core.")] = 0,
@@ -112,6 +112,10 @@ def pretrain(
 
     from recon.prior.dataset import open_folder
     from recon.prior.pretraining import pretrain as run
+    from recon.reconstruction.machine import chosen_device
+
+    if device is not None:
+        chosen_device(device)
 
     scans = open_folder(data)
     speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process speaks

@@ -1,12 +1,21 @@
 """Commands that reconstruct: reconstruct."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
+from recon.reconstruction import methods
+from recon.reconstruction.options import ReconstructionOptions
+
+if TYPE_CHECKING:
+    from recon.prior.store import Prior
+
+READ_BY = {name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)}
 
 
 def register(app: typer.Typer) -> None:
@@ -14,34 +23,14 @@ def register(app: typer.Typer) -> None:
     app.command()(reconstruct)
 
 
+@with_options(ReconstructionOptions, remarks={**READ_BY, "method": f"{methods.described()}."})
 def reconstruct(
     scans: Annotated[list[str], typer.Argument(help="Scan files, or folders of them.")],
     out: Annotated[str, typer.Option(help="Folder for the results.")],
+    given: Given,
     prior: Annotated[
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="posterior, zero-filled, sense, l1-wavelet or grappa.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="stochastic-dds, pula or dps.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Posterior samples. Default: by acceleration.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Network calls a sample. Default: by acceleration.")] = None,
-    sigma_max: Annotated[float | None, typer.Option(help="Noise level to start from.")] = None,
-    sigma_min: Annotated[float | None, typer.Option(help="Noise level of the last denoising.")] = None,
-    denoiser_variance: Annotated[
-        str | None, typer.Option(help="Denoising error: scan (checked against the scan) or table.")
-    ] = None,
-    weight: Annotated[
-        float | None, typer.Option(help="Regularisation of sense and l1-wavelet; data weight of dps.")
-    ] = None,
-    noise_sigma: Annotated[
-        float | None, typer.Option(help="Noise standard deviation per real component, file units.")
-    ] = None,
-    contrast: Annotated[
-        str | None, typer.Option(help="Contrast contrast_label of the prior, if the file does not say it.")
-    ] = None,
-    coils: Annotated[int | None, typer.Option(help="Virtual coils to compress to. Default 16.")] = None,
-    map_sets: Annotated[int | None, typer.Option(help="2 when the field of view is smaller than the head.")] = None,
-    keep_samples: Annotated[bool | None, typer.Option("--keep-samples", help="Store every sample.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Slices at a time.")] = None,
     formats: Annotated[
         str,
         typer.Option("--format", help="What to write beside the HDF5 file, comma-separated: h5, nifti, dicom, png."),
@@ -54,30 +43,23 @@ def reconstruct(
         ),
     ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same samples.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reconstruct undersampled scans.
 
-    Writes one result file a scan: posterior mean, standard deviation, zero-filled image and the audit. Scans that have
-    a result already are kept, so an interrupted cohort continues. Under 'accelerate launch -m cli reconstruct ...' each
-    process takes its share of the scans; the results are the same to the bit.
+    Writes one result file a scan: the image, its standard deviation where the method knows it, the zero-filled image
+    and the audit. Scans that have a result already are kept, so an interrupted cohort continues. Under 'accelerate
+    launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
     from cli.priors import find_scans
     from recon.configuration import load_config
     from recon.errors import ReconError
 
-    given = {
-        "method": method, "sampler": sampler, "samples": samples, "steps": steps, "sigma_max": sigma_max, "sigma_min":
-        sigma_min, "denoiser_variance": denoiser_variance, "weight": weight, "noise_sigma": noise_sigma, "contrast":
-        contrast, "coils": coils, "map_sets": map_sets, "keep_samples": keep_samples, "batch": batch, "seed": seed,
-    }  # fmt: skip
-    wanted = [entry.strip() for entry in formats.split(",") if entry.strip()]
-    unknown = set(wanted) - {"h5", "nifti", "dicom", "png"}
-    if unknown or not wanted:
-        raise ReconError(f"--format {formats}: choose from h5, nifti, dicom, png")
+    options = load_config(ReconstructionOptions, config, given)
+    method = methods.method_of(options)
+    wanted = _formats(formats)
     if reference and "png" not in wanted:
         raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
     paths = find_scans(scans)
@@ -88,62 +70,77 @@ def reconstruct(
 
     import torch
 
+    from recon.prior.store import load_prior, shipped_prior
     from recon.quality.pairing import pair
-    from recon.reconstruction.cohort import check_kept, own_share, rank_and_world
-    from recon.reconstruction.export import check_exportable, export, exported
-    from recon.reconstruction.pipeline import ReconstructionOptions, default_device, physical_threads
-    from recon.reconstruction.pipeline import reconstruct as run
-    from recon.scans.opening import open_scan
+    from recon.reconstruction.cohort import own_device, own_share
+    from recon.reconstruction.machine import chosen_device, physical_threads
 
-    options = load_config(ReconstructionOptions, config, given)
     torch.set_num_threads(threads or physical_threads())
-    chosen = device or default_device()
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise ReconError(f"--device {chosen}: no CUDA device here; leave --device away to use the processor")
-    if chosen == "cuda" and rank_and_world()[1] > 1:
-        chosen = f"cuda:{rank_and_world()[0] % torch.cuda.device_count()}"
+    place = own_device(chosen_device(device))
     references: list[Path | None] = [*pair(names, reference, "reference")] if reference else [None] * len(paths)
     work = own_share(list(zip(paths, references, strict=True)))
-    results: list[dict[str, Any]] = []
     with Progress() as progress:
-        progress.show("loading the prior" if options.method == "posterior" else "opening scans", 0.0)
-        loaded = _load_prior(prior, chosen) if options.method == "posterior" else None
-        prior_hash = None if loaded is None else loaded.facts.weights_sha256
+        progress.show("loading the prior" if method.needs_prior else "opening scans", 0.0)
+        loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
+        job = _Job(options, loaded, Path(out), wanted, place)
+        results = []
         for position, (path, truth) in enumerate(work):
-            output = Path(out) / f"{path.stem}.h5"
-            entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
-            if entry["kept"]:
-                check_kept(output, options, prior_hash)
-                note(f"{output}: kept, it is there already")
-                results.append(entry)
-                if exported(output, wanted):
-                    continue
-            scan = open_scan(path)
-            check_exportable(scan, wanted)
-            if not entry["kept"]:
 
-                def show(done: int, total: int, name: str = path.stem, position: int = position) -> None:
-                    progress.show(name, (position + done / total) / len(work))
+            def show(stage: str, fraction: float, position: int = position) -> None:
+                progress.show(stage, (position + fraction) / len(work))
 
-                show(0, 1)
-                outcome = run(scan, options, output, loaded, device=chosen, report=show)
-                for warning in outcome.warnings:
-                    note(f"{path.stem}: warning: {warning}")
-                entry |= {
-                    "acceleration": scan.acceleration, "network_calls": outcome.network_calls,
-                    "seconds": outcome.seconds["total"], "stages": outcome.seconds, **outcome.figures,
-                    "warnings": list(outcome.warnings),
-                }  # fmt: skip
-                results.append(entry)
-            entry["files"] = [str(file) for file in export(output, scan, wanted, truth)]
-    lines = [_line(entry) for entry in results]
-    emit({"output": out, "scans": results}, lines, as_json)
+            results.append(job(path, truth, show))
+    emit({"output": out, "scans": results}, [_line(entry) for entry in results], as_json)
 
 
-def _load_prior(folder: str | None, device: str) -> Any:
-    from recon.prior.store import load_prior, shipped_prior
+@dataclass(frozen=True)
+class _Job:
+    """What is done for every scan of the cohort."""
 
-    return load_prior(folder or shipped_prior(), device)
+    options: ReconstructionOptions
+    prior: "Prior | None"
+    out: Path
+    formats: list[str]
+    device: str
+
+    def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
+        from recon.reconstruction.cohort import check_kept
+        from recon.reconstruction.export import check_exportable, export, exported
+        from recon.reconstruction.pipeline import reconstruct_to_file
+        from recon.scans.opening import open_scan
+
+        output = self.out / f"{path.stem}.h5"
+        entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
+        if entry["kept"]:
+            check_kept(output, self.options, None if self.prior is None else self.prior.facts.weights_sha256)
+            note(f"{output}: kept, it is there already")
+            if exported(output, self.formats):
+                return entry
+        scan = open_scan(path)
+        check_exportable(scan, self.formats)
+        if not entry["kept"]:
+            show(path.stem, 0.0)
+            outcome = reconstruct_to_file(scan, self.options, output, self.prior, device=self.device, report=show)
+            for warning in outcome.warnings:
+                note(f"{path.stem}: warning: {warning}")
+            entry |= {
+                "acceleration": scan.acceleration, "network_calls": outcome.network_calls,
+                "seconds": outcome.seconds["total"], "stages": outcome.seconds, **outcome.figures,
+                "warnings": list(outcome.warnings),
+            }  # fmt: skip
+        entry["files"] = [str(file) for file in export(output, scan, self.formats, reference)]
+        return entry
+
+
+def _formats(text: str) -> list[str]:
+    """The formats that ``--format`` names."""
+    from recon.errors import ReconError
+
+    known = ("h5", "nifti", "dicom", "png")
+    wanted = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if not wanted or set(wanted) - set(known):
+        raise ReconError(f"--format {text}: choose from {', '.join(known)}")
+    return wanted
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Report = Callable[[str, float], None]
-"""``report(stage, fraction)``: the stage in words a user understands, and the fraction done of the whole call, 0 to 1."""
+"""``report(stage, fraction)``: the stage in words, and the fraction done of the whole call, 0 to 1."""
 
 
 def silent(stage: str, fraction: float) -> None:

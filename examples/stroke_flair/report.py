@@ -214,7 +214,7 @@ def _text(
         f"Pre-training: {experiment.pretraining_subjects} subjects in {', '.join(experiment.pretraining_contrasts)}; "
         f"full FLAIR: {experiment.full_subjects} scans; small cohort: {experiment.small_subjects}; "
         f"test: {experiment.test_subjects}. "
-        f"Every training from scratch saw {experiment.training.images} images, but 5b only as many as the most_steps "
+        f"Every training from scratch saw {experiment.training.images} images, but 5b only as many as the longest "
         f"fine-tuning, {max(lengths)}.",
         "",
         "## What was asked, and measured",

@@ -38,7 +38,7 @@ STRATEGIES = {
     "3": "full FLAIR alone",
     "4": "pre-training, fine-tuned on the small FLAIR cohort (the proposal)",
     "5": "the small FLAIR cohort alone",
-    "5b": "the small FLAIR cohort alone, no longer than the most_steps fine-tuning",
+    "5b": "the small FLAIR cohort alone, no longer than the longest fine-tuning",
     "6": "joint training with the small FLAIR cohort",
     "0": "pre-training without fine-tuning",
 }

@@ -249,7 +249,7 @@ def calibration_extent(mask: NDArray[np.bool_], readout: int) -> tuple[int, int]
     """Largest centred fully sampled extent (readout, phase) of a mask; (0, 0) when the centre is not sampled.
 
     ``centre_block(readout, extent[0])`` by ``centre_block(phase, extent[1])`` is sampled throughout. Of all such
-    blocks of a 2-D mask the one with the most_steps shorter side is taken, as coil maps need both, then the largest.
+    blocks of a 2-D mask the one with the longest shorter side is taken, as coil maps need both, then the largest.
     """
     if mask.ndim == 1:
         width = _centred_run(mask)

@@ -6,7 +6,7 @@ to expect in kind, not how well it does on patients.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon.atomic import atomic_path
+from recon.benchmark.options import DemonstrationOptions
+from recon.progress import Report, silent
 from recon.quality.comparison import compare_files
-from recon.reconstruction.pipeline import Method, ReconstructionOptions, plan_for, reconstruct
+from recon.reconstruction.methods import METHODS
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.pipeline import reconstruct_to_file
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
 from recon.simulate.anatomy_files import builtin_sources
@@ -24,20 +28,10 @@ from recon.simulate.cohort import Settings, simulate_cohort
 if TYPE_CHECKING:
     from recon.prior.store import Prior
 
-METHODS: tuple[Method, ...] = ("zero-filled", "grappa", "sense", "l1-wavelet", "posterior")
 FIGURES = ("nrmse", "psnr", "ssim", "hfen", "lesion_contrast_error", "lesion_nrmse")
 SUBJECT = Settings(size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3)
 
 SMALL_SUBJECT = replace(SUBJECT, size=(96, 80), slices=1)
-
-
-@dataclass(frozen=True)
-class DemonstrationOptions:
-    """``quick`` takes one slice of 96 x 80 instead of three of 192 x 160; ``seed`` is that of masks and samples."""
-
-    accelerations: tuple[int, ...] = (2, 4)
-    quick: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,99 +49,112 @@ def demonstrate(
     options: DemonstrationOptions,
     *,
     device: torch.device | str = "cpu",
-    report: Callable[[str, float], None] = lambda stage, done: None,
+    report: Report = silent,
 ) -> Demonstration:
     """Run the demonstration in the folder ``out``: scan, undersampled scans, results, ``demo.json``, ``demo.png``.
 
-    ``load`` gives the prior when it is first needed; ``report(stage, done)`` says in words what is done next and which
-    fraction of the work is behind. Raises ReconError when the folder cannot be written.
+    ``load`` gives the prior when it is first needed. Raises ReconError when the folder cannot be written.
     """
     from recon.quality.drawing import save
 
     report("simulating a stroke FLAIR scan", 0.0)
-    subject = SMALL_SUBJECT if options.quick else SUBJECT
     folder = out / "scan"
-    manifest = simulate_cohort(folder, builtin_sources(), 1, ["FLAIR"], subject)
-    entry = manifest["scans"][0]
-    reference, lesion = folder / entry["file"], folder / entry["lesion_file"]
-    scan = open_scan(reference)
-    costs = {(rate, method): _cost(method, rate) for rate in options.accelerations for method in METHODS}
-    whole, behind = sum(costs.values()), 0.0
-    results: dict[tuple[int, Method], Path] = {}
-    facts: dict[tuple[int, Method], dict[str, Any]] = {}
-    prior: Prior | None = None
-    for rate in options.accelerations:
-        sampled = out / f"R{rate}" / f"{reference.stem}.h5"
-        sampled.parent.mkdir(parents=True, exist_ok=True)
-        undersample(scan, sampled, acceleration=rate, seed=options.seed)
-        faster = open_scan(sampled)
-        for method in METHODS:
-            stage = f"R = {rate}, {method}"
-            report(stage, behind / whole)
-            if method == "posterior" and prior is None:
-                prior = load()
-            share = costs[rate, method]
-
-            def advance(
-                done: int, total: int, stage: str = stage, behind: float = behind, share: float = share
-            ) -> None:
-                report(stage, (behind + share * done / total) / whole)
-
-            output = sampled.parent / f"{method}.h5"
-            choice = ReconstructionOptions(method=method, seed=options.seed)
-            outcome = reconstruct(faster, choice, output, prior, device=device, report=advance)
-            results[rate, method] = output
-            facts[rate, method] = {
-                "seconds": outcome.seconds["total"],
-                "network_calls": outcome.network_calls,
-                **{key: outcome.figures[key] for key in ("chi2",) if key in outcome.figures},
-                "warnings": list(outcome.warnings),
-            }
-            behind += share
+    manifest = simulate_cohort(folder, builtin_sources(), 1, ["FLAIR"], SMALL_SUBJECT if options.quick else SUBJECT)
+    subject = manifest["scans"][0]
+    reference, lesion = folder / subject["file"], folder / subject["lesion_file"]
+    runs = _reconstructions(out, reference, load, options, device, report)
     report("comparing with the fully sampled scan", 1.0)
-    found = compare_files(list(results.values()), [reference], [lesion])
+    found = compare_files([run.output for run in runs], [reference], [lesion])
     rows = tuple(
         {
-            "acceleration": rate,
+            "acceleration": run.acceleration,
             "net_acceleration": row["acceleration"],
-            "method": method,
+            "method": run.method,
             **{key: row[key] for key in FIGURES},
-            **facts[rate, method],
+            **run.figures,
             "output": str(row["result"]),
         }
-        for (rate, method), row in zip(results, found, strict=True)
+        for run, row in zip(runs, found, strict=True)
     )
     figure, table = out / "demo.png", out / "demo.json"
-    save(_draw(results, reference, lesion), figure)
-    described = {"simulated": True, "subject": entry, "seed": options.seed, "rows": rows}
+    save(_draw(runs, reference, lesion), figure)
+    described = {"simulated": True, "subject": subject, "seed": options.seed, "rows": rows}
     with atomic_path(table) as temporary:
         temporary.write_text(json.dumps(described, indent=1, allow_nan=False), encoding="utf-8")
     return Demonstration(rows, figure, table)
 
 
-def _cost(method: Method, rate: int) -> float:
-    """About how long a method takes against the others, for the progress bar."""
-    fixed = {"zero-filled": 0.3, "sense": 0.5, "grappa": 2.0, "l1-wavelet": 4.0}
-    if method != "posterior":
-        return fixed[method]
-    plan = plan_for(ReconstructionOptions(), float(rate), 0.0)
-    return 0.15 * plan.samples * plan.schedule.steps
+@dataclass(frozen=True)
+class _Run:
+    """One method at one acceleration."""
+
+    acceleration: int
+    method: str
+    output: Path
+    figures: dict[str, Any]
 
 
-def _draw(results: dict[tuple[int, Method], Path], reference: Path, lesion: Path) -> Any:
+def _reconstructions(
+    out: Path,
+    reference: Path,
+    load: Callable[[], "Prior"],
+    options: DemonstrationOptions,
+    device: torch.device | str,
+    report: Report,
+) -> list[_Run]:
+    """Undersample the scan and reconstruct it by every method of the demonstration."""
+    scan = open_scan(reference)
+    methods = [row for row in METHODS.values() if row.shown]
+    jobs = [(rate, row) for rate in options.accelerations for row in sorted(methods, key=lambda row: row.needs_prior)]
+    costs = [row.duration(ReconstructionOptions(method=row.name), float(rate)) for rate, row in jobs]
+    prior: Prior | None = None
+    runs: list[_Run] = []
+    for number, (rate, row) in enumerate(jobs):
+        sampled = out / f"R{rate}" / f"{reference.stem}.h5"
+        if not any(run.acceleration == rate for run in runs):
+            sampled.parent.mkdir(parents=True, exist_ok=True)
+            undersample(scan, sampled, acceleration=rate, seed=options.seed)
+        behind, share = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
+
+        def advance(
+            name: str,
+            fraction: float,
+            stage: str = f"R = {rate}, {row.name}",
+            behind: float = behind,
+            share: float = share,
+        ) -> None:
+            report(stage, behind + share * fraction)
+
+        advance("", 0.0)
+        if row.needs_prior and prior is None:
+            prior = load()
+        output = sampled.parent / f"{row.name}.h5"
+        choice = ReconstructionOptions(method=row.name, seed=options.seed)
+        outcome = reconstruct_to_file(open_scan(sampled), choice, output, prior, device=device, report=advance)
+        figures = {
+            "seconds": outcome.seconds["total"],
+            "network_calls": outcome.network_calls,
+            **{key: outcome.figures[key] for key in ("chi2",) if key in outcome.figures},
+            "warnings": list(outcome.warnings),
+        }
+        runs.append(_Run(rate, row.name, output, figures))
+    return runs
+
+
+def _draw(runs: Sequence[_Run], reference: Path, lesion: Path) -> Any:
     """The figure: methods side by side in the slice with the most lesion."""
     from recon.images.result import read_result
     from recon.quality.figures import benchmark, slice_to_show
     from recon.quality.lesions import lesion_mask
-    from recon.quality.panels import NAMES
     from recon.quality.references import read_lesions, read_reference
 
     truth = read_reference(reference)
     outline = lesion_mask(read_lesions(lesion).values)
     index = slice_to_show(truth.values, outline)
     rows: dict[float, dict[str, Any]] = {}
-    for (rate, method), path in results.items():
-        rows.setdefault(float(rate), {})[NAMES.get(method, method)] = read_result(path).reconstruction[index]
+    for run in runs:
+        title = METHODS[run.method].title
+        rows.setdefault(float(run.acceleration), {})[title] = read_result(run.output).reconstruction[index]
     return benchmark(
         rows,
         truth.values[index],

@@ -9,8 +9,9 @@ The measured samples carry noise, so even the true image does not reach zero: ``
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,16 @@ from torch import Tensor
 from recon.acquisition.coils import apply_coil_matrix
 from recon.acquisition.guard import pad
 from recon.acquisition.masks import centre_block
-from recon.acquisition.problem import CoilPreprocessing, Problem, calibrate, preprocess_coils
+from recon.acquisition.problem import Problem
 from recon.acquisition.sense import forward
 from recon.benchmark.oracle import best_over_weights
 from recon.errors import ReconError
-from recon.posterior.model_error import noise_inflated_system
-from recon.posterior.refinement import refined_problem
-from recon.posterior.system import system_of
 from recon.prior.store import Prior
-from recon.reconstruction import baselines
-from recon.reconstruction.pipeline import ReconstructionOptions, plan_for, posterior_mean
-from recon.reconstruction.wavelet import default_weight
+from recon.progress import Report, silent
+from recon.reconstruction.methods import METHODS, Method, options_of
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.pipeline import Solver, solver_for
+from recon.reconstruction.preparing import Measurement, Prepared
 from recon.scan import Scan
 from recon.scans.derived import with_mask
 from recon.seeding import numpy_generator
@@ -91,114 +91,96 @@ class Withheld:
         return int(torch.broadcast_to(self.mask, (readout, phase)).sum())
 
 
-def withheld_problem(
-    whole: Scan,
-    part: HeldOut,
-    preprocessing: CoilPreprocessing,
-    slices: range,
-    device: torch.device | str = "cpu",
-    map_sets: int = 1,
-    *,
-    refine: bool = False,
-) -> Withheld:
-    """Calibrate ``part`` for some slices and bring the samples that it lacks into the same channels and units.
-
-    ``refine`` gives the problem that posterior samplers solve, see ``recon.posterior.refinement``.
+def withheld(whole: Scan, part: HeldOut, measurement: Measurement, prepared: Prepared) -> Withheld:
+    """The samples that ``part`` lacks, in the channels, units and grid of its ``prepared`` slices.
 
     Raises ReconError for a 1-D mask with readout oversampling, which calibration removes.
     """
     if whole.mask.ndim == 1 and whole.image_shape[0] < whole.shape[2]:
         raise ReconError(f"{whole.path}: holding out lines needs a scan without readout oversampling")
-    if refine:
-        problem, _ = refined_problem(part.scan, preprocessing, slices, map_sets=map_sets, device=device)
-    else:
-        problem = calibrate(part.scan, preprocessing, slices, map_sets=map_sets, device=device)
+    problem, device = prepared.problem, measurement.device
     mask = torch.from_numpy(part.held).to(device)
-    measured = torch.stack([torch.from_numpy(whole.read_kspace(index) * part.held) for index in slices]).to(device)
-    kspace = pad(apply_coil_matrix(preprocessing.whiten_compress.to(device), measured), problem.guard)
-    return Withheld(
-        problem, pad(mask, problem.guard), kspace * (problem.guard_scale / problem.scale)[:, None, None, None]
-    )
+    slices = [torch.from_numpy(whole.read_kspace(index) * part.held) for index in problem.slices]
+    mixed = apply_coil_matrix(measurement.preprocessing.whiten_compress.to(device), torch.stack(slices).to(device))
+    kspace = pad(mixed, problem.guard) * (problem.guard_scale / problem.scale)[:, None, None, None]
+    return Withheld(problem, pad(mask, problem.guard), kspace)
 
 
 def score_held_out(
     scan: Scan,
     prior: Prior,
     options: ReconstructionOptions,
+    methods: Sequence[str] | None = None,
     *,
     fraction: float = 0.15,
     oracle: bool = True,
     device: torch.device | str = "cpu",
-    report: Callable[[str, float], None] = lambda stage, done: None,
+    report: Report = silent,
 ) -> list[dict[str, Any]]:
-    """Held-out errors of the prior's posterior mean and of SENSE and L1-wavelet, with their default weights and, as an
-    ``oracle``, with the weights that do best on the held-out samples themselves.
+    """Held-out errors of some methods with their default weights and, as an ``oracle``, of those that have a weight
+    with the one that does best on the held-out samples themselves.
 
-    One row a method: ``method``, ``oracle``, ``weight``, ``held_out_nrmse``, ``noise_floor``, ``fraction``. Raises
-    ReconError as ``hold_out`` does.
+    One row a method: ``method``, ``oracle``, ``weight``, ``held_out_nrmse``, ``noise_floor``, ``fraction``,
+    ``seconds``, ``network_calls``. ``options`` are those of every method; each reads its own.
+    Without ``methods`` all that have a default for such a mask are compared. Raises ReconError as
+    ``hold_out`` does.
     """
     part = hold_out(scan, fraction, options.seed)
-    preprocessing = preprocess_coils(part.scan, coils=options.coils, noise_sigma=options.noise_sigma, device=device)
-    slices = range(scan.shape[0])
-    report("calibrating", 0.0)
-    data = withheld_problem(scan, part, preprocessing, slices, device, options.map_sets)
-    problem, system = data.problem, system_of(data.problem)
     rows: list[dict[str, Any]] = []
+    chosen = [METHODS[name] for name in methods or METHODS if methods or _works_untuned(METHODS[name], scan)]
+    costs = [method.duration(ReconstructionOptions(method=method.name), part.scan.acceleration) for method in chosen]
+    for number, method in enumerate(chosen):
+        behind, share = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
+        report(method.name, behind)
+        began = time.perf_counter()
+        solver = solver_for(part.scan, options_of(method, options), prior, device=device)
+        prepared = solver.prepare(range(scan.shape[0]))
+        data = withheld(scan, part, solver.measurement, prepared)
+        steps = solver.plan.schedule.steps if solver.plan else 1
+        done = 0
 
-    def add(method: str, image: Tensor, weight: float | None = None, tuned: bool = False) -> None:
+        def step(name: str = method.name, behind: float = behind, share: float = share, steps: int = steps) -> None:
+            nonlocal done
+            done += 1
+            report(name, behind + share * min(done / steps, 1.0))
+
+        solution = solver.solve(prepared, step)
+        common = {"method": method.name, "noise_floor": data.noise_floor(), "fraction": fraction}
         rows.append(
             {
-                "method": method,
-                "oracle": tuned,
-                "weight": weight,
-                "held_out_nrmse": data.error(image),
-                "noise_floor": data.noise_floor(),
-                "fraction": fraction,
+                **common,
+                "oracle": False,
+                "weight": solver.options.weight,
+                "held_out_nrmse": data.error(solution.image),
+                "seconds": time.perf_counter() - began,
+                "network_calls": solution.network_calls,
             }
         )
-
-    add("zero-filled", baselines.zero_filled(problem))
-    report("SENSE", 0.05)
-    add("sense", baselines.cg_sense(system))
-    report("L1-wavelet", 0.1)
-    add("l1-wavelet", baselines.l1_wavelet(problem))
-    if oracle:
-        report("SENSE, tuned", 0.2)
-        tuned = _tune(
-            data, lambda weight: baselines.cg_sense(system, weight), np.geomspace(1e-5, 1, 9).astype(np.float64)
-        )
-        add("sense", tuned[0], tuned[1], True)
-        report("L1-wavelet, tuned", 0.3)
-        centre = default_weight(float(problem.sigma.median()))
-        tuned = _tune(data, lambda weight: baselines.l1_wavelet(problem, weight), centre * 2.0 ** np.arange(-4.0, 6.0))
-        add("l1-wavelet", tuned[0], tuned[1], True)
-    report("posterior", 0.5)
-    data = withheld_problem(scan, part, preprocessing, slices, device, options.map_sets, refine=True)
-    problem = data.problem
-    explained = noise_inflated_system(problem)[0]
-    plan = plan_for(options, part.scan.acceleration, preprocessing.sigma)
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        report("posterior", 0.5 + 0.5 * min(done / plan.schedule.steps, 1))
-
-    add("posterior", posterior_mean(part.scan, problem, explained, options, plan, prior, device=device, report=step))
+        if oracle and method.tuning is not None:
+            report(f"{method.name}, tuned", behind)
+            weight, error = _tune(data, solver, prepared)
+            rows.append({**common, "oracle": True, "weight": weight, "held_out_nrmse": error})
     return rows
 
 
-def _tune(data: Withheld, solve: Callable[[float], Tensor], weights: NDArray[np.float64]) -> tuple[Tensor, float]:
-    """The image and weight of least held-out error: the oracle's search with predicted against measured samples."""
+def _works_untuned(method: Method, scan: Scan) -> bool:
+    """Whether a method has a default for this scan: what is compared unless methods are named."""
+    return not (method.tuning is not None and method.tuning.always) and (scan.mask.ndim in method.masks)
+
+
+def _tune(data: Withheld, solver: Solver, prepared: Prepared) -> tuple[float, float]:
+    """The weight of least held-out error and that error: the oracle's search with predicted against measured
+    samples."""
+    assert solver.method.tuning is not None
     place = torch.broadcast_to(data.mask, data.kspace.shape)
 
     def flat(kspace: Tensor) -> NDArray[np.float64]:
         values = torch.view_as_real(kspace[place]).double().cpu().numpy()
         return values.reshape(1, -1, 2)
 
-    best = best_over_weights(
-        lambda weight: flat(data.predict(solve(weight))),
-        flat(data.kspace),
-        [float(w) for w in weights],
-    )
-    return solve(best.weight), best.weight
+    def predicted(weight: float) -> NDArray[np.float64]:
+        tried = replace(solver, options=replace(solver.options, weight=weight))
+        return flat(data.predict(tried.solve(prepared).image))
+
+    best = best_over_weights(predicted, flat(data.kspace), list(solver.method.tuning.weights(prepared)))
+    return best.weight, best.nrmse

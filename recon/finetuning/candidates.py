@@ -18,14 +18,11 @@ from torch import Tensor
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.finetuning.plan import FinetuneOptions
-from recon.finetuning.validation_cases import Case, judge
-from recon.posterior.system import System
+from recon.finetuning.validation import HeldOutValidation
 from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.denoiser import Denoiser
 from recon.prior.options import TrainingOptions
-from recon.prior.store import interpolate_variance
 from recon.prior.training import Run, train
-from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
 from recon.progress import Report
 
 
@@ -53,41 +50,6 @@ class OneProcess:
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
-
-
-@dataclass(frozen=True)
-class HeldOutValidation:
-    """Who validation a fold: held-out scans for the denoising error and cases for the reconstruction error."""
-
-    scans: Sequence[PreparedScan]
-    cases: Sequence[Case]
-    systems: Sequence[System | None]
-    contrast_labels: dict[str, int]
-    options: FinetuneOptions
-    device: torch.device
-
-    def __call__(self, denoiser: Denoiser) -> tuple[dict[str, float], tuple[float, ...]]:
-        """``(NRMSE by patient, denoising error at VARIANCE_SIGMAS)``; the second is also the first one's
-        denoiser_variance table."""
-        denoiser.eval()
-        errors = tuple(
-            denoising_error(
-                denoiser, self.scans, contrast_labels=self.contrast_labels, slices_per_scan=1, limit=8,
-                seed=self.options.seed, device=self.device,
-            )
-        )  # fmt: skip
-        nrmse = judge(
-            denoiser,
-            self.contrast_labels,
-            lambda sigma: interpolate_variance(VARIANCE_SIGMAS, errors, sigma),
-            self.cases,
-            self.systems,
-            acceleration=self.options.acceleration,
-            steps=self.options.steps,
-            samples=self.options.samples,
-            seed=self.options.seed,
-        )
-        return nrmse, errors
 
 
 def training_options(
@@ -144,7 +106,7 @@ def run_candidate(
     records = read_records(path)
     if len(records) == len(lengths):
         return records
-    images = TrainingImages(scans, validation.contrast_labels, options)
+    images = TrainingImages(scans, validation.prior.facts.contrast_labels, options)
     run = Run(denoiser, options, folder)
     for length in lengths[len(records) :]:
         started = time.perf_counter()

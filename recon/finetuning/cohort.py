@@ -114,10 +114,11 @@ def merge_persons(patients: Sequence[Patient], pairs: Sequence[tuple[str, str]])
 
 
 def split_folds(patients: Sequence[Patient], folds: int, seed: int) -> list[tuple[list[Patient], list[Patient]]]:
-    """``(training, held out)`` patients of each fold. One fold holds out a quarter, at least one; more folds hold out
-    every patient exactly once. No patient is on both sides."""
+    """``(training, held out)`` patients of each fold. One fold holds out a quarter, at least two where
+    three patients are there; more folds hold out every patient exactly once. No patient is on both sides."""
     order = numpy_generator(seed, "folds").permutation(len(patients))
-    parts = [order[i::folds] for i in range(folds)] if folds > 1 else [order[: max(1, round(len(order) / 4))]]
+    quarter = max(min(2, len(order) - 1), round(len(order) / 4))
+    parts = [order[i::folds] for i in range(folds)] if folds > 1 else [order[:quarter]]
     splits = []
     for part in parts:
         held = {int(i) for i in part}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon.evenly import evenly_spread
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import Denoiser
 from recon.prior.provenance import seen_by
 from recon.prior.validation import denoising_error
-from recon.spacing import evenly_spread
 
 SAME_PERSON = 0.7  # correlation of fine structure; different simulated heads reach 0.43, a shifted rescan more than 0.9
 FORGETTING_SIGMAS = (0.02, 0.05, 0.15, 0.5, 1.5)

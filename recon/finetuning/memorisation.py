@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon.evenly import evenly_spread
 from recon.posterior.schedule import Schedule
 from recon.prior.dataset import PreparedScan, unit_noise
-from recon.prior.denoiser import Denoiser, low_precision
+from recon.prior.denoiser import Denoiser, denoise
 from recon.seeding import torch_generator
-from recon.spacing import evenly_spread
 
 SIDE = 64
 SAMPLES = 12  # prior samples that fine-tuning checks
@@ -57,9 +57,8 @@ def draw_images(
         noise = unit_noise(shape, torch_generator(seed, "prior sample", number)).to(device)
         image = sigmas[0] * noise[None]
         for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-            level = torch.full((1,), sigma, device=device)
-            with torch.no_grad(), low_precision(device):
-                clean = denoiser(image, level, torch.full((1,), contrast_label, dtype=torch.long, device=device))
+            with torch.no_grad():
+                clean = denoise(denoiser, image, sigma, contrast_label)
             image = clean + (following / sigma) * (image - clean)
         images.append(image[0].cpu())
     return torch.stack(images)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recon.configuration import from_mapping
 from recon.finetuning.candidates import (
-    HeldOutValidation,
     OneProcess,
     Record,
     read_records,
@@ -24,7 +23,8 @@ from recon.finetuning.memorisation import SAMPLES
 from recon.finetuning.plan import Costs, Plan, fit_budget, whole_plan
 from recon.finetuning.report import write_json
 from recon.finetuning.session import Session, wait
-from recon.finetuning.validation_cases import build_cases, prepare_systems
+from recon.finetuning.validation import HeldOutValidation, judged_options, prepare_cases
+from recon.finetuning.validation_cases import validation_cases
 from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.training import Run, train
 
@@ -92,10 +92,10 @@ def _finished(folder: Path, fold: int, number: int, plan: Plan) -> bool:
 
 def _judges(session: Session, held: Sequence[Patient]) -> HeldOutValidation:
     options = session.options
-    cases = build_cases(held, options.acceleration, options.slices, options.seed, session.device)
-    return HeldOutValidation(
-        scans_of(held), cases, prepare_systems(cases), session.contrast_labels, options, session.device
-    )
+    prior = session.labelled_prior()
+    cases = validation_cases(held, options.acceleration, options.slices, options.seed)
+    prepared = prepare_cases(cases, prior, judged_options(options), session.device)
+    return HeldOutValidation(scans_of(held), prepared, prior, options.seed, session.device)
 
 
 def _judge_before(session: Session, validation: HeldOutValidation, fold: int, folder: Path) -> None:
@@ -122,7 +122,7 @@ def _make_plan(session: Session) -> Plan:
     judging = (time.perf_counter() - started) * len(session.patients) / len(held)
     image = _seconds_per_image(session, scans_of(training), plan)
     passed = time.perf_counter() - began
-    samples = SAMPLES * 24 * judging / max(1, len(session.patients) * options.slices * options.steps)
+    samples = SAMPLES * 24 * judging / max(1, len(session.patients) * options.slices * (options.steps or 16))
     costs = Costs(image, judging, passed + samples + judging)
     shared = session.accelerator.num_processes
     return fit_budget(plan, costs, options.budget * shared, folds_fixed=options.folds is not None)

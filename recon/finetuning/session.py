@@ -1,6 +1,7 @@
 """What the stages of a fine-tuning share: the prior with its new contrast labels, the patients, the processes, the
 progress."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -49,6 +50,12 @@ class Session:
     def slices(self) -> int:
         """All slices: one epoch."""
         return sum(scan.slices for scan in self.scans)
+
+    def labelled_prior(self) -> Prior:
+        """The prior with the contrast labels of the cohort."""
+        return dataclasses.replace(
+            self.prior, facts=dataclasses.replace(self.prior.facts, contrast_labels=self.contrast_labels)
+        )
 
     def progress(self, stage: str, images: int) -> Report:
         """Progress of one stage of so many images as progress of the whole."""

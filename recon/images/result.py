@@ -36,6 +36,21 @@ class Reconstruction:
     audit: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class ResultHeader:
+    """What a result says of itself, known before its first slice. ``scan``: the file it was made from; ``shape``
+    (readout, phase); ``voxel_size`` in mm along readout, phase, slice."""
+
+    scan: Path
+    slices: int
+    shape: tuple[int, int]
+    contrast: str
+    voxel_size: tuple[float, float, float] | None
+    affine: NDArray[np.float64] | None
+    configuration: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
 class ResultWriter:
     """Open result file that takes one slice at a time; made by ``write_result``."""
 
@@ -85,35 +100,66 @@ def _defined(value: Any) -> Any:
 
 
 @contextmanager
-def write_result(
-    path: str | Path,
-    *,
-    slices: int,
-    shape: tuple[int, int],
-    contrast: str,
-    voxel_size: tuple[float, float, float] | None,
-    affine: NDArray[np.float64] | None,
-    configuration: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-) -> Iterator[ResultWriter]:
+def write_result(path: str | Path, header: ResultHeader) -> Iterator[ResultWriter]:
     """Write a result; the file appears under ``path`` only when the block has succeeded. Raises ReconError."""
     with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
         file.attrs["format"] = FORMAT
-        file.attrs["contrast"] = contrast
-        file.attrs["configuration"] = json.dumps(configuration)
+        file.attrs["contrast"] = header.contrast
+        file.attrs["configuration"] = json.dumps(header.configuration)
         file.attrs["audit"] = "{}"
-        if voxel_size is not None:
-            file.attrs["voxel_size_mm"] = voxel_size
-        if affine is not None:
-            file.attrs["affine"] = affine
-        for name, value in attributes.items():
+        if header.voxel_size is not None:
+            file.attrs["voxel_size_mm"] = header.voxel_size
+        if header.affine is not None:
+            file.attrs["affine"] = header.affine
+        for name, value in header.attributes.items():
             file.attrs[name] = value
-        writer = ResultWriter(file, slices, shape)
+        writer = ResultWriter(file, header.slices, header.shape)
         yield writer
         try:
             writer.check_complete()
         except ReconError as error:
             raise ReconError(f"{path}: {error}") from error
+
+
+class ResultCollector:
+    """A result in memory, with the checks of a result file; put together by ``result``."""
+
+    def __init__(self, header: ResultHeader) -> None:
+        self._header = header
+        self._images: dict[str, dict[int, NDArray[Any]]] = {}
+        self._audit: Mapping[str, Any] = {}
+
+    def put(self, index: int, **images: NDArray[Any]) -> None:
+        """As ``ResultWriter.put``. Raises ReconError when a value is not finite."""
+        for name, image in images.items():
+            if not np.isfinite(image).all():
+                raise ReconError(f"slice {index}: {name} has NaN or infinite values; the reconstruction diverged")
+            self._images.setdefault(name, {})[index] = image
+
+    def close_with(self, audit: Mapping[str, Any]) -> None:
+        """Take what is known only at the end."""
+        self._audit = json.loads(json.dumps(_defined(audit)))
+
+    def result(self) -> Reconstruction:
+        """What was collected. Raises ReconError when a slice is missing."""
+        header = self._header
+        for name, images in self._images.items():
+            if missing := sorted(set(range(header.slices)) - set(images)):
+                raise ReconError(f"slice {missing[0]} of {name} was not reconstructed")
+        stacks = {name: np.stack([images[i] for i in range(header.slices)]) for name, images in self._images.items()}
+        return Reconstruction(
+            path=header.scan,
+            reconstruction=stacks["reconstruction"],
+            std=stacks.get("std"),
+            zero_filled=stacks.get("zero_filled"),
+            samples=stacks.get("samples"),
+            contrast=header.contrast,
+            voxel_size=header.voxel_size,
+            affine=header.affine,
+            attributes=dict(header.attributes),
+            configuration=dict(header.configuration),
+            audit=self._audit,
+        )
 
 
 def read_result(path: str | Path) -> Reconstruction:

@@ -12,8 +12,8 @@ import torch
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import forward
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import Denoise, Draws
 from recon.posterior.schedule import Schedule
-from recon.posterior.stochastic_dds import Denoise, Draws
 
 
 def dps(

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import Denoise, Draws
 from recon.posterior.schedule import Schedule
-from recon.posterior.stochastic_dds import Denoise, Draws
 from recon.posterior.system import System
 
 

@@ -17,28 +17,13 @@ denoiser_variance. That draw is one posterior sample; its noise-free mean is wha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import Denoise, Draws
 from recon.posterior.schedule import Schedule
 from recon.posterior.system import System
-
-Denoise = Callable[[Tensor, float], Tensor]
-"""``(image [slice, sample, set, readout, phase], sigma) -> denoised image``."""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What a sampler returns: ``samples`` and ``means [slice, sample, set, readout, phase]``; ``network_calls`` a
-    sample; ``inflation [slice, step]``: estimated over tabulated denoising error, 1 where the table held."""
-
-    samples: Tensor
-    means: Tensor
-    network_calls: int
-    inflation: Tensor
 
 
 def stochastic_dds(

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from recon.acquisition.problem import Problem
 from recon.posterior.random_streams import NoiseStreams
 
 Weights = tuple[float | Tensor, float | Tensor]
@@ -38,11 +37,3 @@ class System(Protocol):
     ) -> Tensor: ...
     def denoised_variance(self, denoised: Tensor) -> Tensor: ...
     def residual(self, image: Tensor) -> Tensor: ...
-
-
-def system_of(problem: Problem) -> System:
-    """The exact row solver for a mask ``[phase]``, conjugate gradients for ``[readout, phase]``."""
-    from recon.posterior.hybrid_space import hybrid_space_solver
-    from recon.posterior.iterative import iterative_system
-
-    return hybrid_space_solver(problem) if problem.mask.dim() == 1 else iterative_system(problem)

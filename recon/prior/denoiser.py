@@ -7,7 +7,6 @@ no weight that an old contrast uses. Any image size is taken; it is padded to th
 """
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -55,8 +54,13 @@ class Denoiser(nn.Module):
         return padded[..., top : top + shape[0], left : left + shape[1]]
 
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""A prior as the samplers see it: ``(image [batch, readout, phase] complex, sigma [batch]) -> denoised image``."""
+def denoise(denoiser: Denoiser, image: Tensor, sigma: float, contrast_label: int) -> Tensor:
+    """``D(image; sigma)`` of a batch ``[batch, readout, phase]`` of one noise level and one contrast, in the device's
+    low precision; whether gradients are kept is the caller's business."""
+    level = torch.full((image.shape[0],), sigma, device=image.device)
+    labels = torch.full((image.shape[0],), contrast_label, dtype=torch.long, device=image.device)
+    with low_precision(image.device):
+        return denoiser(image, level, labels)
 
 
 def time_embedding(sigma: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from recon.evenly import evenly_spread
 from recon.prior.dataset import PreparedScan, unit_noise
-from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, low_precision
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, denoise
 from recon.seeding import torch_generator
-from recon.spacing import evenly_spread
 
 VARIANCE_SIGMAS = tuple(float(f"{0.005 * 10 ** (i / 4.5):.4g}") for i in range(16))  # 0.005 .. 10.8
 
@@ -40,11 +40,7 @@ def denoising_error(
         noise = unit_noise(clean.shape, torch_generator(seed, "validation", number)).to(device)
         contrast_label = (contrast_labels or {}).get(scan.contrast, UNKNOWN_CONTRAST_LABEL)
         for position, sigma in enumerate(sigmas):
-            with torch.no_grad(), low_precision(device):
-                denoised = denoiser(
-                    (clean + sigma * noise)[None],
-                    torch.full((1,), sigma, device=device),
-                    torch.full((1,), contrast_label, dtype=torch.long, device=device),
-                )[0]
+            with torch.no_grad():
+                denoised = denoise(denoiser, (clean + sigma * noise)[None], sigma, contrast_label)[0]
             sums[position] += float(((denoised - clean).abs()[head] ** 2).mean() / 2)
     return [value / len(chosen) for value in sums]

@@ -10,8 +10,6 @@ from recon.errors import ReconError
 from recon.images.result import Reconstruction
 from recon.quality.figures import panel, slice_to_show
 
-NAMES = {"posterior": "posterior mean", "sense": "CG-SENSE", "l1-wavelet": "L1-wavelet", "grappa": "GRAPPA"}
-
 
 def panel_of_result(
     result: Reconstruction,
@@ -32,7 +30,7 @@ def panel_of_result(
     if result.zero_filled is not None and result.attributes.get("method") != "zero-filled":
         volumes = {"zero-filled": result.zero_filled, **volumes}
     method = str(result.attributes.get("method", "posterior"))
-    volumes[NAMES.get(method, method)] = result.reconstruction
+    volumes[str(result.attributes.get("title", method))] = result.reconstruction
     for name, volume in {**volumes, "reference": reference, "lesion mask": lesion}.items():
         if volume is not None and volume.shape != shape:
             raise ReconError(f"{result.path}: {name} is {volume.shape}, the result {shape}; both need the same grid")

@@ -7,9 +7,14 @@ by A (the averaging law in kspace); the gain is reported beside what the law exp
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
+import torch
+
+from recon.reconstruction.preparing import Prepared
+from recon.reconstruction.solving import Solution
 from recon.scan import Scan
 
 TRUSTED_CHI2 = (0.8, 1.25)
@@ -30,6 +35,46 @@ class SliceAudit:
     noise_inflation: float  # noise used over noise estimated
     denoising_inflation: float  # largest ratio of the scan's own denoising error to the tabulated one
     scale_ratio: float  # 99th percentile of the mean image in units of the scale statistic
+
+
+def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
+    """The audit of some slices; empty for methods that draw no samples."""
+    problem, system, samples = prepared.problem, prepared.system, solution.samples
+    if samples is None or system is None:
+        return []
+    count = samples.shape[1]
+    measured = problem.maps.shape[2] * (problem.kspace[0, 0] != 0).sum()
+    expected = 2 * measured * system.sigma**2
+    chi2 = system.residual(samples) / expected.unsqueeze(-1)
+    mean_chi2 = system.residual(samples.mean(1, keepdim=True))[:, 0] / expected
+    energy = (chi2.mean(1) - mean_chi2) / (1 - 1 / count) if count > 1 else torch.full_like(mean_chi2, torch.nan)
+    inflation = solution.denoising_inflation
+    scale_ratio = solution.image.abs().flatten(1).quantile(0.99, dim=1)
+    return [
+        SliceAudit(
+            index=problem.slices[i],
+            chi2=tuple(float(value) for value in chi2[i]),
+            mean_chi2=float(mean_chi2[i]),
+            sample_energy=float(energy[i]) if count > 1 else None,
+            sigma=float(system.sigma[i]),
+            noise_inflation=float(prepared.noise_inflation[i]),
+            denoising_inflation=1.0 if inflation is None else float(inflation[i].max()),
+            scale_ratio=float(scale_ratio[i]),
+        )
+        for i in range(len(problem.slices))
+    ]
+
+
+def overall_audit(audits: Sequence[SliceAudit], warnings: Sequence[str]) -> dict[str, Any]:
+    """The audit of a scan as it is stored: figures, slices, and the warnings of the data and of the result."""
+    if not audits:
+        return {"warnings": list(warnings)}
+    figures = summarise(audits)
+    return {
+        "figures": figures,
+        "slices": [asdict(entry) for entry in audits],
+        "warnings": [*warnings, *result_warnings(figures)],
+    }
 
 
 def averaging_gain(audit: SliceAudit) -> tuple[float, float]:

@@ -40,6 +40,16 @@ def rank_and_world(environment: Mapping[str, str] | None = None) -> tuple[int, i
     return rank, world
 
 
+def own_device(device: str) -> str:
+    """``device``, or this process's own of several CUDA devices when there are several processes."""
+    rank, world = rank_and_world()
+    if device != "cuda" or world == 1:
+        return device
+    import torch
+
+    return f"cuda:{rank % torch.cuda.device_count()}"
+
+
 def check_kept(path: Path, options: object, prior_hash: str | None) -> None:
     """Make sure that the result ``path`` is complete and was made with ``options`` (a dataclass) and the prior whose
     weights have ``prior_hash`` (None: no prior is used). Reads attributes only.

@@ -123,7 +123,7 @@ def _png(result: Reconstruction, scan: Scan, reference: str | Path | None) -> Pa
 def _sense(result: Reconstruction, scan: Scan, index: int) -> NDArray[np.float32]:
     """CG-SENSE of one slice, for comparison, with the coils and noise of the result."""
     from recon.acquisition.problem import calibrate, preprocess_coils
-    from recon.posterior.system import system_of
+    from recon.posterior.setup import system_of
     from recon.reconstruction.baselines import cg_sense
 
     used = result.configuration

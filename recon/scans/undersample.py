@@ -41,6 +41,18 @@ def default_calibration_lines(shape: tuple[int, int], acceleration: float, kind:
     return max(SMALLEST_CALIBRATION, min(24, int(shape[1] / (2 * acceleration))))
 
 
+def undersampling_mask(
+    scan: Scan, acceleration: float, kind: str = "equispaced", calibration_lines: int | None = None, seed: int = 0
+) -> NDArray[np.bool_]:
+    """The mask ``[phase]`` or ``[readout, phase]`` that ``undersample`` draws for a scan: it depends on the seed and
+    the scan's identity alone. Raises ReconError when it cannot be drawn."""
+    shape = (scan.shape[2], scan.shape[3])
+    encoded = shape if scan.phase_limits is None else (shape[0], scan.phase_limits[1] - scan.phase_limits[0])
+    lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
+    mask = draw_mask(kind, shape, acceleration, lines, numpy_generator(seed, scan.digest, "mask"), scan.phase_limits)
+    return mask & scan.mask if scan.mask.ndim == 2 else mask  # an asymmetric echo stays one
+
+
 def undersample(
     scan: Scan,
     output: str | Path,
@@ -66,13 +78,7 @@ def undersample(
             f"{scan.path}: already undersampled {scan.acceleration:.2f}x ({describe_mask(scan.mask)}); "
             "retrospective undersampling needs a fully sampled scan"
         )
-    shape = (scan.shape[2], scan.shape[3])
-    encoded = shape if scan.phase_limits is None else (shape[0], scan.phase_limits[1] - scan.phase_limits[0])
-    lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
-    generator = numpy_generator(seed, scan.digest, "mask")
-    mask = draw_mask(kind, shape, acceleration, lines, generator, scan.phase_limits)
-    if scan.mask.ndim == 2:  # an asymmetric echo stays one
-        mask = mask & scan.mask
+    mask = undersampling_mask(scan, acceleration, kind, calibration_lines, seed)
     with write_fastmri(
         output,
         shape=scan.shape,
@@ -97,5 +103,5 @@ def undersample(
         mask=mask,
         kind=kind,
         acceleration=net_acceleration(mask, scan.phase_limits),
-        calibration=calibration_extent(mask, shape[0]),
+        calibration=calibration_extent(mask, scan.shape[2]),
     )

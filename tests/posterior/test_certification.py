@@ -9,9 +9,11 @@ from torch import Tensor
 
 from recon.acquisition.fourier import to_image, to_kspace
 from recon.posterior.pula import pula
+from recon.posterior.sampler import Draws
 from recon.posterior.schedule import Schedule
-from recon.posterior.stochastic_dds import Draws, stochastic_dds
-from recon.posterior.system import System, system_of
+from recon.posterior.setup import system_of
+from recon.posterior.stochastic_dds import stochastic_dds
+from recon.posterior.system import System
 from tests.posterior.gaussian_posterior import BulkNoise, GaussianCase, Score, TwoModes, average, gaussian_case, score
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from recon.posterior.schedule import Schedule
+from recon.posterior.setup import system_of
 from recon.posterior.stochastic_dds import stochastic_dds
-from recon.posterior.system import system_of
 from recon.reconstruction.audit import SliceAudit, averaging_gain, data_warnings, result_warnings, summarise
 from recon.reconstruction.pipeline import _audit
 from recon.scan import Scan

@@ -18,6 +18,11 @@ from recon.posterior.system import System
 LINE_NOISE_THRESHOLD = 1.2  # below this factor the lines are alike and one level serves, as the scanner's noise is one
 
 
+def system_of(problem: Problem) -> System:
+    """The exact row solver for a mask ``[phase]``, conjugate gradients for ``[readout, phase]``."""
+    return hybrid_space_solver(problem) if problem.mask.dim() == 1 else iterative_system(problem)
+
+
 def noise_inflated_system(problem: Problem, fit: LeastSquares | None = None) -> tuple[System, Tensor]:
     """The system of a problem with its noise raised, and the factor ``[slice]`` by which it was (root mean square over
     the acquired lines, at least one). What is done for a slice depends on that slice alone. ``fit`` is the problem's

@@ -1,0 +1,60 @@
+"""Classical reconstructions as methods; each gives the complex image of a prepared problem in units of its scale."""
+
+import numpy as np
+import torch
+
+from recon.acquisition.sense import adjoint
+from recon.errors import ReconError
+from recon.reconstruction.grappa import grappa as fill
+from recon.reconstruction.preparing import Prepared
+from recon.reconstruction.solving import Solution, Task, required_system
+from recon.reconstruction.wavelet import default_weight
+from recon.reconstruction.wavelet import l1_wavelet as compressed_sensing
+
+
+def zero_filled(prepared: Prepared, task: Task) -> Solution:
+    """The coil-combined image of the acquired samples, the others taken as zero."""
+    problem = prepared.problem
+    return Solution(adjoint(problem.kspace, problem.maps, problem.mask))
+
+
+def cg_sense(prepared: Prepared, task: Task) -> Solution:
+    """Regularised SENSE: argmin |A x - y|^2 + weight |x|^2 (Pruessmann et al., Magn Reson Med 46:638 (2001)).
+
+    Without ``weight`` the regularisation is the one of a white Gaussian prior of unit power, weight = sigma^2. Raises
+    ReconError for a weight that is not positive.
+    """
+    system, weight = required_system(prepared, task), task.options.weight
+    variance = torch.ones_like(system.sigma) if weight is None else system.sigma**2 / weight
+    return Solution(system.mean(system.zeros(), variance)[:, 0])
+
+
+def l1_wavelet(prepared: Prepared, task: Task) -> Solution:
+    """L1-wavelet compressed sensing by sigpy, slice by slice on the processor; one map set.
+
+    Without ``weight`` it follows from the noise, see ``recon.reconstruction.wavelet.default_weight``.
+    """
+    problem, images = prepared.problem, []
+    if problem.maps.shape[1] != 1:
+        raise ReconError("L1-wavelet takes one set of coil maps; leave --map-sets at 1")
+    for index in range(problem.maps.shape[0]):
+        weight = task.options.weight
+        chosen = default_weight(float(problem.sigma[index])) if weight is None else weight
+        kspace, maps = problem.kspace[index].cpu().numpy(), problem.maps[index, 0].cpu().numpy()
+        images.append(compressed_sensing(kspace, maps, problem.mask.cpu().numpy(), chosen))
+    return Solution(torch.from_numpy(np.stack(images)).to(problem.kspace.device).unsqueeze(1))
+
+
+def grappa(prepared: Prepared, task: Task) -> Solution:
+    """GRAPPA for 1-D masks, its filled kspace combined with the coil maps; lines that were never encoded stay zero.
+
+    Raises ReconError for 2-D masks and for scans whose calibration was measured apart.
+    """
+    problem, scan = prepared.problem, task.scan
+    if scan.calibration_kspace is not None:
+        raise ReconError(f"{scan.path}: GRAPPA needs its calibration lines within the scan; choose --method sense")
+    extent = (min(scan.calibration[0], problem.kspace.shape[-2]), scan.calibration[1])
+    mask = problem.mask.cpu().numpy()
+    filled = [fill(kspace.cpu().numpy(), mask, extent, phase_limits=scan.phase_limits) for kspace in problem.kspace]
+    kspace = torch.from_numpy(np.stack(filled)).to(problem.kspace.device)
+    return Solution(adjoint(kspace, problem.maps, torch.ones_like(problem.mask)))

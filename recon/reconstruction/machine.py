@@ -1,0 +1,69 @@
+"""The machine a reconstruction runs on: device, threads, memory, and a stopwatch."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from recon.errors import ReconError
+from recon.reconstruction.options import ReconstructionOptions
+from recon.scan import Scan
+
+MEMORY = 600e6  # bytes that the exact solver's eigenvectors may take; bounds the slices in a batch
+LARGEST_BATCH = 8  # slices at a time on a GPU; a processor gains nothing by more than one
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def default_device() -> str:
+    """cuda where there is one, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def chosen_device(wanted: str | None) -> str:
+    """The device that is asked for, or the default. Raises ReconError when it is not there."""
+    device = wanted or default_device()
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ReconError(f"--device {device}: choose cpu or cuda") from error
+    if kind not in ("cpu", "cuda"):
+        raise ReconError(f"--device {device}: choose cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ReconError(f"--device {device}: no CUDA device here; leave --device away to use the processor")
+    return device
+
+
+def physical_threads() -> int:
+    """Threads that this process may use: its processors, or fewer where OMP_NUM_THREADS says so."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    allowed = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else allowed
+
+
+def slices_at_a_time(scan: Scan, options: ReconstructionOptions, device: torch.device | str) -> int:
+    """The batch of slices, so that memory does not grow with the slices of a scan."""
+    if options.batch is not None:
+        return options.batch
+    readout, phase = min(scan.shape[2], scan.image_shape[0]), scan.shape[3]
+    bytes_each = 8 * readout * (options.map_sets * phase) ** 2 if scan.mask.ndim == 1 else 8 * readout * phase * 200
+    largest = 1 if torch.device(device).type == "cpu" else LARGEST_BATCH
+    return max(1, min(scan.shape[0], int(MEMORY // bytes_each), largest))

@@ -1,0 +1,50 @@
+"""How to reconstruct: one declaration for the library, the YAML configuration and the command line."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from recon.options import check_minimums, option
+
+
+@dataclass(frozen=True)
+class ReconstructionOptions:
+    """How to reconstruct. None means: chosen from the scan (its acceleration, its noise) by the method.
+
+    ``method`` is a row of ``recon.reconstruction.methods.METHODS``. ``denoiser_variance`` "scan" lets the scan's own
+    residual raise the tabulated denoising error, "table" does not. ``noise_sigma`` replaces the noise estimate, in the
+    file's units per real component.
+    """
+
+    method: str = option("posterior", "How the image is made.", metavar="NAME")
+    samples: int | None = option(
+        None, "Posterior samples of which the image is the mean. By default: by acceleration.", minimum=1
+    )
+    steps: int | None = option(None, "Network calls a sample. By default: by acceleration and noise.", minimum=1)
+    sigma_max: float | None = option(
+        None, "Noise level of the first denoising, in units of the image scale. By default: by acceleration and noise."
+    )
+    sigma_min: float | None = option(None, "Noise level of the last denoising. By default: the method's own.")
+    denoiser_variance: Literal["scan", "table"] = option(
+        "scan", "How far the prior is trusted: by its tabulated validation error, which scan lets this scan raise."
+    )
+    weight: float | None = option(
+        None, "Regularisation of the image; step length of dps. By default: from the noise, where it has one."
+    )
+    coils: int = option(16, "Virtual coils to compress to.", minimum=1)
+    map_sets: int = option(1, "Sets of coil maps: 2 when the field of view is smaller than the head.", minimum=1)
+    noise_sigma: float | None = option(
+        None, "Noise standard deviation per real component in the file's units. By default: estimated from the scan."
+    )
+    contrast: str | None = option(None, "Contrast that the prior takes it for. By default: what the file says.")
+    keep_samples: bool = option(False, "Store every posterior sample.", flag="--keep-samples")
+    batch: int | None = option(None, "Slices at a time. By default: as memory allows; changes no image.", minimum=1)
+    seed: int = option(0, "The same seed gives the same samples.")
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        for name in ("sigma_max", "sigma_min", "noise_sigma", "weight"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if self.map_sets not in (1, 2):
+            raise ValueError(f"map_sets must be 1 or 2, not {self.map_sets}")

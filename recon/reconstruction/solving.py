@@ -1,0 +1,65 @@
+"""What a method's solver is given beside the prepared slices, and what it gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recon.errors import ReconError
+from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import Denoise
+from recon.posterior.system import System
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.plan import Plan
+from recon.reconstruction.preparing import Prepared
+from recon.scan import Scan
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a sampler needs: the prior as it sees it, its validation denoising error at a sigma, its power, the plan,
+    and the random streams. ``step`` is called after each network call."""
+
+    plan: Plan
+    denoise: Denoise
+    denoiser_variance: Callable[[float], float]
+    sigma_data: float
+    noise: NoiseStreams
+    step: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Slices of ``scan`` to solve with ``options``; ``sampling`` is None for methods without a prior."""
+
+    scan: Scan
+    options: ReconstructionOptions
+    sampling: Sampling | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Images of some slices in units of the problem's scale: complex ``image [slice, set, readout, phase]``.
+
+    Samplers also give ``samples [slice, sample, set, readout, phase]``, the network calls a slice and
+    ``denoising_inflation [slice, step]``, the scan's own denoising error over the tabulated one.
+    """
+
+    image: Tensor
+    samples: Tensor | None = None
+    network_calls: int = 0
+    denoising_inflation: Tensor | None = None
+
+
+def required_system(prepared: Prepared, task: Task) -> System:
+    """The data-consistency system; raises ReconError when the method's row prepares none."""
+    if prepared.system is None:
+        raise ReconError(f"method '{task.options.method}' was prepared without data consistency: its row is wrong")
+    return prepared.system
+
+
+def required_sampling(task: Task) -> Sampling:
+    """What samplers need; raises ReconError when there is no prior."""
+    if task.sampling is None:
+        raise ReconError(f"method '{task.options.method}' needs a prior; give --prior, or choose another --method")
+    return task.sampling
