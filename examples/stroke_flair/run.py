@@ -28,7 +28,8 @@ from recon.atomic import atomic_path
 from recon.configuration import load_config
 from recon.errors import ReconError
 from recon.finetuning.plan import FinetuneOptions
-from recon.prior.training import TrainingOptions
+from recon.prior.options import TrainingOptions
+from recon.progress import Report
 
 HERE = Path(__file__).resolve().parent
 STRATEGIES = {
@@ -157,7 +158,8 @@ def small_cohort(work: Work) -> list[Path]:
 
 def prepare(work: Work) -> None:
     """Training images of the pre-training and FLAIR cohorts."""
-    from recon.prior.preparation import PreparationOptions, prepare_all
+    from recon.prior.options import PreparationOptions
+    from recon.prior.preparation import prepare_all
 
     for name in ("pretraining", "flair"):
         paths = [p for p in sorted(work.path("scans", name).glob("*.h5")) if not p.stem.endswith("_lesion")]
@@ -193,7 +195,7 @@ def prepared(work: Work, name: str) -> list[Any]:
 
 def pretrain(work: Work) -> None:
     """The pre-trained prior and strategies 1, 3, 5 and 6, all of the same length and rate; 5b is as 5 but short."""
-    from recon.prior.training import pretrain as train
+    from recon.prior.pretraining import pretrain as train
 
     training = work.experiment.training
     short = dataclasses.replace(training, images=round(max(work.experiment.search.lengths) * training.images))
@@ -211,16 +213,15 @@ def pretrain(work: Work) -> None:
         train(short if strategy == "5b" else training, scans, out, progress(f"strategy {strategy}"), device="cpu")
 
 
-def progress(name: str) -> Callable[[Any], None]:
+def progress(name: str) -> Report:
     """A line every half minute."""
     last = time.monotonic()
 
-    def tell(state: Any) -> None:
+    def tell(stage: str, fraction: float) -> None:
         nonlocal last
         if time.monotonic() - last > 30:
             last = time.monotonic()
-            done = f"{state.images} of {state.total} images, epoch {state.epochs:.1f}"
-            say(f"{name}: {done}, loss {state.loss:.4f} {state.event}")
+            say(f"{name}: {stage}, {100 * fraction:.0f} %")
 
     return tell
 
@@ -230,6 +231,7 @@ def progress(name: str) -> Callable[[Any], None]:
 
 def finetune(work: Work) -> None:
     """Strategy 4 on the raw scans of the small cohort, strategy 2 on all prepared FLAIR images."""
+    from recon.finetuning.run import FinetuneTask
     from recon.finetuning.run import finetune as tune
     from recon.prior.dataset import open_folder
 
@@ -243,8 +245,8 @@ def finetune(work: Work) -> None:
     old = open_folder(work.path("prepared", "pretraining"))[:12]
     for strategy, data, options in jobs:
         outcome = tune(
-            work.path("priors", "0"), data, work.path("priors", strategy), options, old_data=old, device="cpu",
-            report=progress(f"strategy {strategy}"), note=say,
+            FinetuneTask(work.path("priors", "0"), data, work.path("priors", strategy), old_data=old), options,
+            device="cpu", report=progress(f"strategy {strategy}"), note=say,
         )  # fmt: skip
         say(f"strategy {strategy}: {outcome.explanation}")
 
@@ -281,7 +283,7 @@ def grid(work: Work) -> None:
     if not (folder / "before.json").is_file():
         store(folder / "before.json", validation(prior.denoiser)[0])
     for number, rate in enumerate(plan.rates):
-        options = training_options(base, search, rate, plan.lengths[-1], search.warmup_fraction * plan.lengths[0])
+        options = training_options(base, search, rate, plan.lengths[-1], search.warmup_of_shortest * plan.lengths[0])
         run_candidate(
             trainable(prior.denoiser, search), prepared(work, "small"), validation, options, plan.lengths, 0,
             folder / f"rate{number}", progress(f"grid, rate {rate:.2g}"),

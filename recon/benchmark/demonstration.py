@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon.atomic import atomic_path
+from recon.benchmark.options import DemonstrationOptions
 from recon.progress import Report, silent
 from recon.quality.comparison import compare_files
 from recon.reconstruction.methods import METHODS
@@ -31,15 +32,6 @@ FIGURES = ("nrmse", "psnr", "ssim", "hfen", "lesion_contrast_error", "lesion_nrm
 SUBJECT = Settings(size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3)
 
 SMALL_SUBJECT = replace(SUBJECT, size=(96, 80), slices=1)
-
-
-@dataclass(frozen=True)
-class DemonstrationOptions:
-    """``quick`` takes one slice of 96 x 80 instead of three of 192 x 160; ``seed`` is that of masks and samples."""
-
-    accelerations: tuple[int, ...] = (2, 4)
-    quick: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)

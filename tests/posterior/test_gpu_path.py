@@ -21,7 +21,8 @@ from recon.posterior.pula import pula
 from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.schedule import Schedule
 from recon.posterior.stochastic_dds import stochastic_dds
-from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser
+from recon.prior.denoiser import Denoiser, build_denoiser
+from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts
 from recon.reconstruction.denoising import denoise_with
 from recon.reconstruction.machine import Stopwatch

@@ -20,7 +20,8 @@ import torch
 
 from recon.acquisition.fourier import centre_slice
 from recon.images.result import read_result
-from recon.prior.denoiser import NetworkOptions, build_denoiser
+from recon.prior.denoiser import build_denoiser
+from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts, load_prior, save_prior, shipped_prior
 from recon.quality.metrics import nrmse
 from recon.quality.references import read_reference
