@@ -30,8 +30,8 @@ from recon.reconstruction.pipeline import Outcome, reconstruct_to_file
 from recon.scans.fastmri import write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
-from recon.simulate.anatomy_files import builtin_sources
-from recon.simulate.cohort import Settings, simulate_cohort
+from recon.simulate.cohort import simulate_cohort
+from recon.simulate.options import SimulationOptions
 from tests.acquisition.test_acquisition import head_kspace
 
 ROOT = Path(__file__).parents[2]
@@ -84,8 +84,8 @@ def run(scan: Path, prior: Path | Prior, out: Path, **options: object) -> Outcom
 def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> None:
     """With a trained prior, whose errors are not those of an exact denoiser: the default's posterior mean is no worse
     than that of the asymptotically exact sampler, to which it is an approximation, with three times the work."""
-    settings = Settings(size=(112, 96), coils=8, slices=1, snr=30.0, stroke=True, seed=77)
-    simulate_cohort(tmp_path / "full", builtin_sources(), 1, ["FLAIR"], settings)
+    options = SimulationOptions(size=(112, 96), coils=8, slices=1, snr=30.0, stroke=True, seed=77)
+    simulate_cohort(tmp_path / "full", 1, ["FLAIR"], options)
     full = next((tmp_path / "full").glob("*_FLAIR.h5"))
     undersample(open_scan(full), tmp_path / "fast.h5", acceleration=4, calibration_lines=16)
     scan, prior = open_scan(tmp_path / "fast.h5"), load_prior(shipped_prior())
