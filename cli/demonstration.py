@@ -5,8 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.flags import AsJson, Device, PriorFolder
+from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
+from recon.benchmark.options import DemonstrationOptions
 
 TITLES = {
     "nrmse": "nrmse", "psnr": "psnr", "ssim": "ssim", "hfen": "hfen", "lesion_contrast_error": "lesion contrast error",
@@ -20,26 +23,29 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
+@with_options(DemonstrationOptions)
 def demo(
-    out: Annotated[str, typer.Option(help="Folder for scans, results, figure and table.")] = "recon-demo",
-    prior: Annotated[
-        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One small slice: seconds instead of minutes.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling masks and of the posterior samples.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    given: Given,
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Folder for scans, results, figure and table.")
+    ] = "recon-demo",
+    prior: PriorFolder = None,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Simulate a stroke FLAIR scan, undersample it 2x and 4x, reconstruct it by every method and compare.
+    """Simulate a stroke FLAIR scan, undersample it, reconstruct it by every method and compare.
 
     Nothing is downloaded. Everything is simulated: the figures show how the methods behave, not how well they do on
     patients.
     """
+    from recon.configuration import load_config
+
+    options = load_config(DemonstrationOptions, None, given)
     note(f"everything here is simulated; scans, results and figure go to {out}")
 
     import torch
 
-    from recon.benchmark.demonstration import DemonstrationOptions, demonstrate
+    from recon.benchmark.demonstration import demonstrate
     from recon.reconstruction.machine import chosen_device, physical_threads
 
     torch.set_num_threads(physical_threads())
@@ -50,7 +56,6 @@ def demo(
 
         return load_prior(prior or shipped_prior(), chosen)
 
-    options = DemonstrationOptions(quick=quick, seed=seed)
     with Progress() as progress:
         made = demonstrate(Path(out), load, options, device=chosen, report=progress.show)
     lines = [*_table(made.rows), f"figure: {made.figure}", f"table: {made.table}"]

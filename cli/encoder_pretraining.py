@@ -1,15 +1,16 @@
 """Command ``recon encode pretrain``: the small encoder that ships, or another of its kind."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.encode import encode_app
-from cli.output import emit, note
-
-if TYPE_CHECKING:
-    from recon.encode.latent_prediction.pretraining import PretrainingProgress
+from cli.flags import AsJson
+from cli.options import Given, with_options
+from cli.output import emit
+from cli.progress import Progress
+from recon.encode.latent_prediction.options import PretrainingOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -17,28 +18,30 @@ def register(app: typer.Typer) -> None:
     encode_app.command()(pretrain)
 
 
+@with_options(PretrainingOptions, show_defaults=False)
 def pretrain(
     data: Annotated[
         list[Path],
         typer.Option(metavar="FOLDER", help="Folder of 'recon simulate', of scans or of NIfTI volumes; repeat."),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The encoder's folder; an interrupted run continues.")],
+    given: Given,
     config: Annotated[
-        str, typer.Option(help="YAML file, or a recipe that comes with recon: encoder-small.")
+        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: encoder-small.")
     ] = "encoder-small",
-    samples: Annotated[int | None, typer.Option(help="Length of the run in samples.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Learning rate after warm-up.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, samples and held-out persons.")] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Prepared volumes. Default: 'volumes' below --out.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dry_run: Annotated[int, typer.Option(min=0, help="Stop after this many steps; the same command continues.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    dry_run: Annotated[
+        int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
+    ] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Pre-train a small encoder by masked prediction in latent space, across the contrasts of one head.
+
+    What is not given here comes from the recipe, which also holds the shape of the network. Lengths are in samples.
 
     No labels are used but the lesion masks of 'recon simulate', and those not where the recipe's lesion_weight is 0.
 
@@ -47,28 +50,25 @@ def pretrain(
     """
     import time
 
+    from recon.configuration import load_config
+
+    options = load_config(PretrainingOptions, config, given)
+
     import torch
 
-    from recon.configuration import load_config
-    from recon.encode.latent_prediction.options import PretrainingOptions
     from recon.encode.latent_prediction.recipe import pretrain_encoder
+    from recon.reconstruction.machine import chosen_device
 
-    overrides = {"samples": samples, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    options = load_config(PretrainingOptions, config, overrides)
+    chosen_device(device)
+
     if threads:
         torch.set_num_threads(threads)
     started = time.monotonic()
     total = options.samples * options.cycles
-    with _Bar(total) as bar:
+    stop = dry_run * options.batch if dry_run else None
+    with Progress() as progress:
         outcome = pretrain_encoder(
-            options,
-            data,
-            out,
-            bar.show,
-            cache=cache,
-            device=device,
-            stop_after=dry_run * options.batch if dry_run else None,
-            say=note,
+            options, data, out, progress.show, cache=cache, device=device, stop_after=stop, note=progress.note
         )
     result = {
         "output": out,
@@ -87,32 +87,3 @@ def pretrain(
     if not outcome.finished:
         line = f"{out}: stopped after {outcome.samples} of {total} samples; the same command continues"
     emit(result, [line], as_json)
-
-
-class _Bar:
-    """A tqdm bar in samples; what the collapse monitor measures as lines."""
-
-    def __init__(self, total: int) -> None:
-        import sys
-
-        from tqdm import tqdm
-
-        interval = 0.5 if sys.stderr.isatty() else 60.0
-        self._bar = tqdm(total=total, unit="sample", desc="pre-training", mininterval=interval, dynamic_ncols=True)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, progress: "PretrainingProgress") -> None:
-        self._bar.update(progress.samples - self._bar.n)
-        self._bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
-        if progress.spread is not None:
-            note(
-                f"sample {progress.samples}: loss {progress.loss:.4f}, effective rank "
-                f"{progress.spread.effective_rank:.1f}, standard deviation {progress.spread.deviation:.3f}"
-            )
-        if progress.event == "continuing":
-            note(f"continuing at sample {progress.samples}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cli.flags import AsJson
 from cli.output import emit
 
 KEYS = ("nrmse", "psnr", "ssim", "hfen")
@@ -58,7 +59,7 @@ def evaluate(
     ] = None,
     table: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")] = None,
     slices: Annotated[bool, typer.Option("--slices", help="Add one row a slice.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How close results are to a reference: NRMSE, PSNR and SSIM (as fastMRI defines them), HFEN, lesion contrast.
 

@@ -3,7 +3,7 @@
 import sys
 import traceback
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +21,9 @@ from cli import (
     scans,
     simulation,
 )
-from cli.output import note
+from cli.output import emit, note
 from recon.errors import ReconError
+from recon.version import __version__
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -55,8 +56,18 @@ for group in GROUPS:
     group.register(app)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        emit({}, [f"recon {__version__}"], as_json=False)
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
     """Accelerated MRI reconstruction with diffusion models."""
 
 

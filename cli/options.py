@@ -105,9 +105,11 @@ def _parameter(
     elif typing.get_origin(bare) is tuple:
         annotation, settings["parser"] = str, _lister(bare)
         settings["metavar"] = _list_name(bare)
-    elif bare in (int, float) and facts.minimum is not None:
-        settings["min"] = bare(facts.minimum)
-    elif bare not in (bool, *SCALARS):
+    elif bare in SCALARS:
+        settings["metavar"] = SCALARS[bare]
+        if facts.minimum is not None:
+            settings["min"] = facts.minimum
+    elif bare is not bool:
         raise TypeError(f"{kind.__name__}.{field.name}: no flag can be made of {hint}; name it in leave_out")
     if facts.metavar is not None:
         settings["metavar"] = facts.metavar

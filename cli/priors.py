@@ -2,14 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from cli.output import emit, note
-
-if TYPE_CHECKING:
-    from recon.prior.training import Progress
+from cli.flags import AsJson, Device
+from cli.options import Given, with_options
+from cli.output import emit
+from cli.progress import Progress
+from recon.prior.options import PreparationOptions, TrainingOptions
+from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -18,34 +20,37 @@ def register(app: typer.Typer) -> None:
     app.command()(pretrain)
 
 
+@with_options(PreparationOptions)
 def prepare(
-    scans: Annotated[list[str], typer.Argument(help="Fully sampled scans, or folders of them.")],
-    out: Annotated[str, typer.Option(help="Folder for the prepared images, one file a scan.")],
-    coils: Annotated[int, typer.Option(min=1, help="Virtual coils to keep.")] = 12,
+    scans: Annotated[list[str], typer.Argument(metavar="SCAN", help="Fully sampled scans, or folders of them.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the prepared images, one file a scan.")],
+    given: Given,
     processes: Annotated[int, typer.Option(min=0, help="Processes; 0 uses every core.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without scans that cannot be prepared.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn fully sampled scans into training images: whitened, compressed, coil-combined, scaled.
 
     Scans that are prepared already are kept, so an interrupted run continues.
     """
-    from tqdm import tqdm
-
+    from recon.configuration import load_config
     from recon.errors import ReconError
-    from recon.prior.preparation import PreparationOptions, prepare_all
+    from recon.prior.preparation import prepare_all
 
+    options = load_config(PreparationOptions, None, given)
     paths = find_scans(scans)
     made, kept, failed = 0, 0, []
-    outcomes = prepare_all(paths, Path(out), PreparationOptions(coils=coils), processes or None)
-    for outcome in tqdm(outcomes, total=len(paths), desc="preparing", unit="scan", dynamic_ncols=True):
-        made += outcome.state == "made"
-        kept += outcome.state == "kept"
-        if outcome.state == "failed":
-            failed.append(outcome.reason)
-            if not skip_bad:
-                raise ReconError(f"{outcome.reason} (add --skip-bad to go on without such scans)")
-            note(f"skipped {outcome.reason}")
+    with Progress() as progress:
+        progress.show("preparing", 0.0)
+        for number, outcome in enumerate(prepare_all(paths, Path(out), options, processes or None), 1):
+            progress.show("preparing", number / len(paths))
+            made += outcome.state == "made"
+            kept += outcome.state == "kept"
+            if outcome.state == "failed":
+                failed.append(outcome.reason)
+                if not skip_bad:
+                    raise ReconError(f"{outcome.reason} (add --skip-bad to go on without such scans)")
+                progress.note(f"skipped {outcome.reason}")
     if made + kept == 0:
         raise ReconError("no scan could be prepared")
     emit(
@@ -74,73 +79,88 @@ def find_scans(words: list[str]) -> list[Path]:
     return paths
 
 
+@with_options(TrainingOptions, show_defaults=False)
 def pretrain(
-    data: Annotated[str, typer.Option(help="Folder of prepared images (recon prepare).")],
-    out: Annotated[str, typer.Option(help="Folder for the prior; an interrupted run there is continued.")],
+    data: Annotated[str, typer.Option(metavar="FOLDER", help="Folder of prepared images (recon prepare).")],
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Folder for the prior; an interrupted run there is continued.")
+    ],
+    given: Given,
     config: Annotated[
-        str, typer.Option(help="YAML file, or a recipe that comes with recon: cpu, fastmri-brain.")
+        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: cpu, fastmri-brain.")
     ] = "cpu",
-    images: Annotated[int | None, typer.Option(help="Length of the run in images.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Learning rate after warm-up.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    device: Device = None,
     dry_run: Annotated[
-        int, typer.Option(min=0, help="Stop after this many steps; report weights, time a step and peak memory.")
+        int,
+        typer.Option(
+            min=0, metavar="STEPS", help="Stop after so many steps; report weights, time a step and peak memory."
+        ),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a diffusion prior from scratch.
+
+    What is not given here comes from the recipe, which also holds the shape of the network and the augmentation.
 
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
     import os
 
     from recon.configuration import load_config
-    from recon.prior.dataset import open_folder
-    from recon.prior.training import TrainingOptions
-    from recon.prior.training import pretrain as run
 
-    overrides = {"images": images, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    options = load_config(TrainingOptions, config, overrides)
+    options = load_config(TrainingOptions, config, given)
+
+    from recon.prior.dataset import open_folder
+    from recon.prior.pretraining import pretrain as run
+    from recon.reconstruction.machine import chosen_device
+
+    if device is not None:
+        chosen_device(device)
+
     scans = open_folder(data)
+    speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process speaks
     started = time.monotonic()
-    with TrainingBar(options.images) as bar:
-        stop = dry_run * options.batch if dry_run else None
-        facts = run(options, scans, Path(out), bar.show, device=device, stop_after=stop)
-    seconds = time.monotonic() - started
-    if int(os.environ.get("RANK", "0")) != 0:
-        return  # under accelerate launch one process speaks
-    if facts is None and dry_run:
-        result, lines = _dry_run(out, options, bar, seconds)
-    elif facts is None:
-        result = {"output": out, "images": bar.seen, "seconds": seconds, "finished": False}
-        lines = [f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
+    stop = dry_run * options.batch if dry_run else None
+    if speaks:
+        with Progress() as progress:
+            outcome = run(options, scans, Path(out), progress.show, device=device, stop_after=stop, note=progress.note)
     else:
-        result = {"output": out, "images": facts.images_seen, "seconds": seconds, "finished": True}
-        lines = [f"prior trained on {facts.images_seen} images: {out}"]
+        run(options, scans, Path(out), silent, device=device, stop_after=stop)
+        return
+    seconds = time.monotonic() - started
+    result: dict[str, Any] = {
+        "output": out, "images": outcome.images, "seconds": seconds, "finished": outcome.facts is not None
+    }  # fmt: skip
+    lines = [f"stopped after {outcome.images} images in {seconds:.0f} s; the same command continues"]
+    if outcome.facts is not None:
+        result["images"] = outcome.facts.images_seen
+        lines = [f"prior trained on {outcome.facts.images_seen} images: {out}"]
+    elif dry_run:
+        facts, line = _dry_run(options, outcome.seconds_per_step)
+        result |= facts
+        lines = [line, *lines]
     emit(result, lines, as_json)
 
 
-def _dry_run(out: str, options: Any, bar: "TrainingBar", seconds: float) -> tuple[dict[str, Any], list[str]]:
+def _dry_run(options: TrainingOptions, seconds_per_step: float | None) -> tuple[dict[str, Any], str]:
     """What a few steps tell about the whole: weights, seconds a step after the first, peak memory."""
     import torch
 
     from recon.prior.denoiser import parameter_count
 
     parameters, memory = parameter_count(options.network), _peak_memory()
-    result: dict[str, Any] = {
-        "output": out, "images": bar.seen, "seconds": seconds, "finished": False, "parameters": parameters,
-        "seconds_per_step": bar.seconds_per_step, "peak_memory_bytes": memory,
+    facts: dict[str, Any] = {
+        "parameters": parameters, "seconds_per_step": seconds_per_step, "peak_memory_bytes": memory,
     }  # fmt: skip
-    step = "" if bar.seconds_per_step is None else f", {bar.seconds_per_step:.2f} s a step of {options.batch} images"
-    line = f"{parameters / 1e6:.1f} M parameters{step}"
+    line = f"{parameters / 1e6:.1f} M parameters"
+    if seconds_per_step is not None:
+        line += f", {seconds_per_step:.2f} s a step of {options.batch} images"
     if memory is not None:
         line += f", {memory / 1e9:.2f} GB of memory at the peak"
     if torch.cuda.is_available():
-        result["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
-        line += f", {result['peak_device_memory_bytes'] / 1e9:.2f} GB on the device"
-    return result, [line, f"stopped after {bar.seen} images in {seconds:.0f} s; the same command continues"]
+        facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        line += f", {facts['peak_device_memory_bytes'] / 1e9:.2f} GB on the device"
+    return facts, line
 
 
 def _peak_memory() -> int | None:
@@ -153,45 +173,3 @@ def _peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-class TrainingBar:
-    """A tqdm bar in images; events as lines. Off a terminal, one line a minute."""
-
-    def __init__(self, total: int) -> None:
-        import sys
-
-        from tqdm import tqdm
-
-        interval = 0.5 if sys.stderr.isatty() else 60.0
-        self._bar = tqdm(total=total, unit="image", desc="training", mininterval=interval, dynamic_ncols=True)
-        self.seen = 0
-        self._times: list[float] = []
-
-    @property
-    def seconds_per_step(self) -> float | None:
-        """Mean over the steps after the first, which also starts everything; None for fewer than two."""
-        return (self._times[-1] - self._times[0]) / (len(self._times) - 1) if len(self._times) > 1 else None
-
-    def __enter__(self) -> "TrainingBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, progress: "Progress") -> None:
-        if progress.images > self.seen:
-            self._times.append(time.monotonic())
-        self._bar.update(progress.images - self._bar.n)
-        self._bar.set_postfix_str(f"epoch {progress.epochs:.1f}, loss {progress.loss:.4f}", refresh=False)
-        self.seen = progress.images
-        if progress.event and progress.event != "state saved":
-            note(f"{progress.event} at {progress.images} images")
-
-    def show_stage(self, progress: "Progress") -> None:
-        """Progress of a run of many stages, whose length and stage's name may change on the way."""
-        self._bar.total = progress.total
-        self._bar.update(progress.images - self._bar.n)
-        text = f"{progress.event}, epoch {progress.epochs:.1f}, loss {progress.loss:.4f}"
-        self._bar.set_postfix_str(text, refresh=False)
-        self.seen = progress.images

@@ -52,3 +52,10 @@ class Progress:
                 note(f"{stage} ({100 * done:.0f} %{'' if left is None else f', about {left:.0f} s left'})")
                 self._spoke = now
         self._stage = stage
+
+    def note(self, line: str) -> None:
+        """One line for people on standard error, above the bar where there is one."""
+        if self._bar is None:
+            note(line)
+        else:
+            self._bar.write(line, file=sys.stderr)

@@ -202,12 +202,11 @@ def _observations(
 
 def _log(study: Path, analysis: Any, report: Path) -> str:
     """Write the analysis into the study's log; gives its new last hash."""
-    import hashlib
-
     from reader_study import audit_log
     from reader_study.claim import claim
     from reader_study.study import LOG
+    from recon.digest import file_sha256
 
-    digest = hashlib.sha256(report.read_bytes()).hexdigest()
+    digest = file_sha256(report)
     details = {"claim": claim(analysis), "analysis_sha256": digest, "seed": analysis.seed}
     return audit_log.append(study / LOG, "analysis", details).hash

@@ -20,10 +20,11 @@ import torch
 
 from recon.configuration import load_config
 from recon.finetuning.candidates import OneProcess
-from recon.prior.dataset import open_folder
+from recon.prior.dataset import TrainingImages, open_folder
 from recon.prior.denoiser import build_denoiser, low_precision
+from recon.prior.options import TrainingOptions
 from recon.prior.store import assign_contrast_labels
-from recon.prior.training import Run, TrainingOptions, edm_loss, train, training_images
+from recon.prior.training import Run, edm_loss, train
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     options = load_config(TrainingOptions, arguments.config)
     scans = open_folder(arguments.data)[: arguments.scans]
     contrast_labels = assign_contrast_labels({scan.contrast for scan in scans}, options.network.contrast_labels)
-    images = training_images(scans, contrast_labels, options)
+    images = TrainingImages(scans, contrast_labels, options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     denoiser = build_denoiser(options.network, options.sigma_data, 0).to(device)
     batch = [images[i] for i in range(options.batch)]
@@ -61,7 +62,7 @@ def main() -> None:
         run = Run(denoiser, options, Path(folder))
         last = [clocks()]
 
-        def step(progress: object) -> None:
+        def step(stage: str, fraction: float) -> None:
             whole.append(passed(last[0]))
             started = clocks()
             bare()

@@ -38,6 +38,7 @@ from reader_study.sheet import Package
 from reader_study.sources import Source, find_sources
 from reader_study.study import KEY, LOG, Study, open_study, package_mapping
 from reader_study.volumes import read_mask, read_volume
+from recon.digest import file_sha256
 from recon.errors import ReconError
 
 _FOLDERS = ("packages", "dicom", "worklists")
@@ -120,7 +121,7 @@ def _build(
     write_worklists(building / "worklists", key)
     manifest = {name: value for name, value in hashes.items() if name.startswith("dicom/")}
     write_text(building / "dicom" / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
-    dicom_manifest = hashlib.sha256((building / "dicom" / MANIFEST).read_bytes()).hexdigest()
+    dicom_manifest = file_sha256(building / "dicom" / MANIFEST)
     for path in sorted(building.rglob("*"), reverse=True):
         stamp(path)
     check = check_pairs(dicom_pairs(building, protocol, key), progress)
@@ -214,7 +215,7 @@ def _write_series(
     for index, dataset in enumerate(datasets, start=1):
         path = folder / f"{index:04d}.dcm"
         dataset.save_as(path, enforce_file_format=True)
-        hashes[f"dicom/{folder.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        hashes[f"dicom/{folder.name}/{path.name}"] = file_sha256(path)
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:

@@ -1,6 +1,5 @@
 """Has anything in an exported study changed? Every file against its manifest, every manifest against the log."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from reader_study.blind_check import Finding, uniform_attributes
 from reader_study.packages import MANIFEST
 from reader_study.series_facts import read_series
 from reader_study.study import KEY, Study, exported
+from recon.digest import file_sha256
 from recon.errors import ReconError
 
 
@@ -52,6 +52,6 @@ def uniform_series(study: Study) -> list[Finding]:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return file_sha256(path)
+    except ReconError:
         return ""

@@ -25,6 +25,7 @@ from reader_study.seal import Key
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
 from reader_study.study import Study
+from recon.digest import file_sha256
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
@@ -129,7 +130,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
         prefix = f"packages/{name}/"
         manifest = {key[len(prefix) :]: value for key, value in hashes.items() if key.startswith(prefix)}
         for file in ("package.js", *_VIEWER_FILES):
-            manifest[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            manifest[file] = file_sha256(folder / file)
         write_text(folder / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
         packages.append(
             Package(
@@ -138,7 +139,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 session=session,
                 folder=f"packages/{name}",
                 public_key=public,
-                manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+                manifest_sha256=file_sha256(folder / MANIFEST),
                 presentations=tuple(Expected(row.id, row.order, row.kind == "training", row.guess) for row in mine),
             )
         )

@@ -54,7 +54,8 @@ def write_small_scan(path: Path, *, slices: int = 2, coils: int = 4, noise: floa
 
 def write_small_prior(folder: Path) -> Path:
     """A prior of random weights: it denoises by shrinking, which is enough to run every sampler."""
-    from recon.prior.denoiser import NetworkOptions, build_denoiser
+    from recon.prior.denoiser import build_denoiser
+    from recon.prior.options import NetworkOptions
     from recon.prior.store import PriorFacts, save_prior
 
     options = NetworkOptions(channels=(16, 24))

@@ -76,7 +76,8 @@ def small_cohort(work: Work) -> list[Path]:
 
 def prepare(work: Work) -> None:
     """Training images of the pre-training and FLAIR cohorts."""
-    from recon.prior.preparation import PreparationOptions, prepare_all
+    from recon.prior.options import PreparationOptions
+    from recon.prior.preparation import prepare_all
 
     for name in ("pretraining", "flair"):
         paths = [p for p in sorted(work.path("scans", name).glob("*.h5")) if not p.stem.endswith("_lesion")]

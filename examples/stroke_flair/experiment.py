@@ -3,14 +3,14 @@
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recon.atomic import atomic_path
 from recon.finetuning.plan import FinetuneOptions
-from recon.prior.training import TrainingOptions
+from recon.prior.options import TrainingOptions
+from recon.progress import Report
 
 STRATEGIES = {
     "1": "joint training on everything, full FLAIR",
@@ -72,15 +72,14 @@ def store(path: Path, values: Any) -> None:
         temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
 
 
-def progress(name: str) -> Callable[[Any], None]:
+def progress(name: str) -> Report:
     """A line every half minute."""
     last = time.monotonic()
 
-    def tell(state: Any) -> None:
+    def tell(stage: str, fraction: float) -> None:
         nonlocal last
         if time.monotonic() - last > 30:
             last = time.monotonic()
-            done = f"{state.images} of {state.total} images, epoch {state.epochs:.1f}"
-            say(f"{name}: {done}, loss {state.loss:.4f} {state.event}")
+            say(f"{name}: {stage}, {100 * fraction:.0f} %")
 
     return tell

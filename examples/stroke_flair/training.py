@@ -8,7 +8,7 @@ from experiment import STRATEGIES, Work, progress, say, store
 
 def pretrain(work: Work) -> None:
     """The pre-trained prior and strategies 1, 3, 5 and 6, all of the same length and rate; 5b is as 5 but short."""
-    from recon.prior.training import pretrain as train
+    from recon.prior.pretraining import pretrain as train
 
     training = work.experiment.training
     short = dataclasses.replace(training, images=round(max(work.experiment.search.lengths) * training.images))
@@ -28,6 +28,7 @@ def pretrain(work: Work) -> None:
 
 def finetune(work: Work) -> None:
     """Strategy 4 on the raw scans of the small cohort, strategy 2 on all prepared FLAIR images."""
+    from recon.finetuning.run import FinetuneTask
     from recon.finetuning.run import finetune as tune
     from recon.prior.dataset import open_folder
 
@@ -41,8 +42,8 @@ def finetune(work: Work) -> None:
     old = open_folder(work.path("prepared", "pretraining"))[:12]
     for strategy, data, options in jobs:
         outcome = tune(
-            work.path("priors", "0"), data, work.path("priors", strategy), options, old_data=old, device="cpu",
-            report=progress(f"strategy {strategy}"), note=say,
+            FinetuneTask(work.path("priors", "0"), data, work.path("priors", strategy), old_data=old), options,
+            device="cpu", report=progress(f"strategy {strategy}"), note=say,
         )  # fmt: skip
         say(f"strategy {strategy}: {outcome.explanation}")
 
@@ -78,7 +79,7 @@ def grid(work: Work) -> None:
     if not (folder / "before.json").is_file():
         store(folder / "before.json", validation(prior.denoiser)[0])
     for number, rate in enumerate(plan.rates):
-        options = training_options(base, search, rate, plan.lengths[-1], search.warmup_fraction * plan.lengths[0])
+        options = training_options(base, search, rate, plan.lengths[-1], search.warmup_of_shortest * plan.lengths[0])
         run_candidate(
             trainable(prior.denoiser, search), prepared(work, "small"), validation, options, plan.lengths, 0,
             folder / f"rate{number}", progress(f"grid, rate {rate:.2g}"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from recon.atomic import atomic_path
+from recon.benchmark.options import DemonstrationOptions
 from recon.progress import Report, silent
 from recon.quality.comparison import compare_files
 from recon.reconstruction.methods import METHODS
@@ -33,15 +34,6 @@ SUBJECT = SimulationOptions(
 )
 
 SMALL_SUBJECT = replace(SUBJECT, size=(96, 80), slices=1)
-
-
-@dataclass(frozen=True)
-class DemonstrationOptions:
-    """``quick`` takes one slice of 96 x 80 instead of three of 192 x 160; ``seed`` is that of masks and samples."""
-
-    accelerations: tuple[int, ...] = (2, 4)
-    quick: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)

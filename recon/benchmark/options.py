@@ -1,4 +1,4 @@
-"""What a benchmark compares: one declaration for the library and the command line."""
+"""What a benchmark compares and a demonstration shows: one declaration for the library and the command line."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ def read_axes(text: str) -> tuple[Axis, ...]:
         "phase": ("phase",), "readout": ("readout",), "both": ("phase", "readout"),
     }  # fmt: skip
     if text not in known:
-        raise ReconError(f"{text}: choose {', '.join(known)}")
+        raise ReconError(f"{text}: choose phase, readout or both")
     return known[text]
 
 
@@ -80,3 +80,16 @@ class BenchmarkOptions:
         for name in self.methods:
             if name not in METHODS:
                 raise ValueError(f"unknown method '{name}'; choose from {', '.join(METHODS)}")
+
+
+@dataclass(frozen=True)
+class DemonstrationOptions:
+    """What the demonstration shows."""
+
+    accelerations: tuple[int, ...] = option((2, 4), "Accelerations.", flag="--acceleration")
+    quick: bool = option(False, "One small slice: seconds instead of minutes.", flag="--quick")
+    seed: int = option(0, "Seed of the sampling masks and of the posterior samples.")
+
+    def __post_init__(self) -> None:
+        if not self.accelerations or min(self.accelerations) < 1:
+            raise ValueError("accelerations must be at least 1")

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recon.digest import file_sha256
 from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
 from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.placement import place_volume
-from recon.encode.weights import drawn, file_digest, read_json, read_tensors, weight_file
+from recon.encode.weights import drawn, read_json, read_tensors, weight_file
 from recon.errors import ReconError
 
 PATCH = (1, 16, 16)
@@ -102,7 +103,7 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
         raise ReconError(f"{file}: DINOv3 is loaded from safetensors only; obtain model.safetensors")
     read_tensors(file)  # refuses a truncated file and values that are not finite
     loaded: Any = _from_folder(DINOv3ViTModel, file)
-    return DINOv3(loaded.to(device), file_digest(file), device)
+    return DINOv3(loaded.to(device), file_sha256(file), device)
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

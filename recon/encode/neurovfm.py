@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recon.digest import file_sha256
 from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
 from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
-from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
 from recon.errors import ReconError
 from recon.seeding import torch_generator
 
@@ -80,7 +81,7 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     check_tensors(network, tensors, weight_file)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).to(device).eval()
-    return NeuroVFM(network, file_digest(weight_file), device, statistics=_statistics(config, weights))
+    return NeuroVFM(network, file_sha256(weight_file), device, statistics=_statistics(config, weights))
 
 
 def _statistics(config: dict[str, object], folder: Path) -> tuple[float, float]:

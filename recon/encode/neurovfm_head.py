@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from recon.digest import file_sha256
 from recon.encode.interface import Embedding
-from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
 from recon.errors import ReconError
 
 WIDTH, HIDDEN = 768, 384
@@ -127,7 +128,7 @@ def load_head(folder: str | Path) -> DiagnosticHead:
     if not isinstance(thresholds, list) or len(thresholds) != count:
         raise ReconError(f"{folder / 'config.json'}: 'thresholds' needs one logit for each of the {count} labels")
     return DiagnosticHead(
-        network.float().eval(), tuple(labels), tuple(float(value) for value in thresholds), file_digest(weight_file)
+        network.float().eval(), tuple(labels), tuple(float(value) for value in thresholds), file_sha256(weight_file)
     )
 
 

@@ -1,6 +1,5 @@
 """Reading weight files safely and strictly: safetensors, or pickles restricted to tensors; every key accounted for."""
 
-import hashlib
 import json
 import pickle
 import warnings
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.seeding import stream_seed
 
@@ -102,15 +102,6 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         )
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def weight_file(weights: Path | None) -> Path:
     """The file that ``--weights`` names: itself, or the one in its folder. Raises ReconError when there is none."""
     if weights is None:
@@ -161,7 +152,7 @@ def load_or_draw(
     network = built_with_seed(build, 0, "replaced by the file")
     check_tensors(network, tensors, path)
     network.load_state_dict(tensors, strict=True)
-    return Loaded(network, file_digest(path), licence)
+    return Loaded(network, file_sha256(path), licence)
 
 
 def drawn(build: Callable[[], Network], seed: int, name: str) -> Loaded[Network]:

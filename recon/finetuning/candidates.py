@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.finetuning.plan import FinetuneOptions
 from recon.finetuning.validation import HeldOutValidation
-from recon.prior.dataset import PreparedScan
+from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.denoiser import Denoiser
-from recon.prior.training import Progress, Run, TrainingOptions, train, training_images
+from recon.prior.options import TrainingOptions
+from recon.prior.training import Run, train
+from recon.progress import Report
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def run_candidate(
     lengths: Sequence[int],
     fold: int,
     folder: Path,
-    report: Callable[[Progress], None],
+    report: Report,
 ) -> list[Record]:
     """Train ``denoiser`` to each of ``lengths`` in turn and judge its averaged weights there.
 
@@ -104,7 +106,7 @@ def run_candidate(
     records = read_records(path)
     if len(records) == len(lengths):
         return records
-    images = training_images(scans, validation.prior.facts.contrast_labels, options)
+    images = TrainingImages(scans, validation.prior.facts.contrast_labels, options)
     run = Run(denoiser, options, folder)
     for length in lengths[len(records) :]:
         started = time.perf_counter()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon.evenly import evenly_spread
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import Denoiser
 from recon.prior.provenance import seen_by
@@ -30,9 +31,8 @@ def same_person(scans: Sequence[PreparedScan]) -> list[tuple[str, str, float]]:
     subjects = len({scan.subject for scan in scans})
     count = 4 if subjects <= 40 else 1
     for scan in scans:
-        number = min(count, scan.slices)
-        for k in range(number):
-            image = scan.read((2 * k + 1) * scan.slices // (2 * number))
+        for index in evenly_spread(scan.slices, count):
+            image = scan.read(index)
             digest = hashlib.sha256(image.numpy().tobytes()).hexdigest()
             owner = hashes.setdefault(digest, scan.subject)
             if owner != scan.subject:

@@ -18,10 +18,11 @@ from recon.finetuning.cohort import Patient, scans_of
 from recon.finetuning.memorisation import SAMPLES, check_memorisation, draw_images
 from recon.finetuning.search import stored_plan
 from recon.finetuning.session import Session, slices_of
-from recon.prior.dataset import PreparedScan
+from recon.prior.dataset import PreparedScan, TrainingImages
+from recon.prior.model_card import model_card
 from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, save_prior
-from recon.prior.training import Run, model_card, train, training_images
+from recon.prior.training import Run, train
 from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
 
 REPORT = "finetuning.json"
@@ -76,9 +77,10 @@ def final_run(
         session.total = max(session.total, session.done + images)
         train(
             run,
-            training_images(scans, session.contrast_labels, run_options),
+            TrainingImages(scans, session.contrast_labels, run_options),
             session.accelerator,
-            session.progress("final run"),
+            session.progress("final run", images),
+            note=session.note,
         )
         run.load_average()
     if options.adapter == "lora":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon.evenly import evenly_spread
 from recon.posterior.schedule import Schedule
 from recon.prior.dataset import PreparedScan, unit_noise
 from recon.prior.denoiser import Denoiser, denoise
@@ -67,9 +68,8 @@ def check_memorisation(samples: Tensor, scans: Sequence[PreparedScan], *, slices
     """Compare ``samples [image, readout, phase]`` with the slices of the training scans of at least two subjects."""
     pictures, owners = [], []
     for scan in scans:
-        count = min(slices_per_scan, scan.slices)
-        for k in range(count):
-            pictures.append(picture(scan.read((2 * k + 1) * scan.slices // (2 * count))))
+        for index in evenly_spread(scan.slices, slices_per_scan):
+            pictures.append(picture(scan.read(index)))
             owners.append(scan.subject)
     training = torch.stack(pictures)
     names = {name: number for number, name in enumerate(dict.fromkeys(owners))}

@@ -6,55 +6,82 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recon.errors import ReconError
+from recon.options import check_minimums, option
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds. Raises ReconError."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    seconds = (
+        sum(float(value or 0) * unit for value, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0.0
+    )
+    if seconds <= 0:
+        raise ReconError(f"'{text}' is not a duration; write for example 30m, 2h or 1h30m")
+    return seconds
 
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """How to fine-tune. None means: chosen here, and said.
+    """How to fine-tune. None means: chosen from the cohort and the pre-training, and said.
 
-    ``rates`` are candidates as factors of the pre-training's learning rate and ``lengths`` as fractions of its length
-    in images; the paper's grid (arXiv:2603.13007) is factors 5 to 0.1 and fractions 0.02 to 0.08. With ``rate`` and
-    ``images`` nothing is searched. ``budget`` in seconds. Candidates are judged on ``slices`` slices of each held-out
-    patient at ``acceleration``, reconstructed as ``recon reconstruct`` does with its defaults, but for ``steps`` and
-    ``samples`` where they are given. ``folds`` 1 holds out a quarter of the patients once, at least two; more folds
-    hold out every patient once.
+    The grid of the paper (arXiv:2603.13007) is ``rates`` 5 to 0.1 and ``lengths`` 0.02 to 0.08. Candidates are judged
+    by reconstructions as ``recon reconstruct`` makes them with its defaults, but for ``steps`` and ``samples``.
     """
 
-    rate: float | None = None
-    images: int | None = None
-    budget: float | None = None
-    folds: int | None = None
-    rates: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
-    lengths: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
-    adapter: Literal["none", "lora"] = "none"
-    acceleration: float = 4.0
-    slices: int = 2
-    steps: int | None = None
-    samples: int | None = None
-    batch: int | None = None
-    crop: int | None = None
-    warmup_fraction: float = 0.1
-    ema_fraction: float = 0.1
-    checkpoint_images: int = 2_000
-    seed: int = 0
+    rate: float | None = option(None, "Learning rate; with --images, skips the search.")
+    images: int | None = option(None, "Length in images; with --rate, skips the search.", minimum=1)
+    budget: float | None = option(
+        None, "Time to spend, such as 30m or 2h; says what it leaves out.", metavar="TIME", read=parse_duration
+    )
+    folds: int | None = option(
+        None,
+        "Folds over the patients; 1 holds out a quarter of them once, at least two, more hold out everyone once. By "
+        "default: 4 below 40 patients, else 1.",
+        minimum=1,
+    )
+    rates: tuple[float, ...] = option(
+        (1.0, 0.3, 0.1, 0.03), "Candidates for the rate, as factors of the pre-training's learning rate."
+    )
+    lengths: tuple[float, ...] = option(
+        (0.005, 0.01, 0.02, 0.04, 0.08), "Candidates for the length, as fractions of the pre-training's images."
+    )
+    adapter: Literal["none", "lora"] = option(
+        "none", "Train all weights, or a LoRA adapter below 5 % of the network's size."
+    )
+    acceleration: float = option(4.0, "Acceleration that candidates are judged at.", minimum=1)
+    slices: int = option(2, "Slices of each held-out patient that candidates are judged on.", minimum=1)
+    steps: int | None = option(
+        None, "Network calls a sample, where candidates are judged. By default: as in 'recon reconstruct'.", minimum=1
+    )
+    samples: int | None = option(
+        None, "Posterior samples, where candidates are judged. By default: as in 'recon reconstruct'.", minimum=1
+    )
+    batch: int | None = option(None, "Images a step. By default: as in the pre-training.", minimum=1)
+    crop: int | None = option(
+        None, "Side of the training images in pixels. By default: as in the pre-training.", minimum=1
+    )
+    warmup_of_shortest: float = option(
+        0.1, "Warm-up of every candidate, as a fraction of the shortest length, so that each reaches its rate.",
+        minimum=0,
+    )  # fmt: skip
+    ema_fraction: float = option(
+        0.1, "Half-life of the moving average of the weights, as a fraction of the images seen.", minimum=0
+    )
+    checkpoint_images: int = option(2_000, "Images between stored states of a run.", minimum=1)
+    seed: int = option(0, "The same seed gives the same weights.")
 
     def __post_init__(self) -> None:
+        check_minimums(self)
         if (self.rate is None) != (self.images is None):
             raise ValueError("rate and images go together: give both to skip the search, or neither")
         if self.rate is not None and not 0 < self.rate < 1:
             raise ValueError(f"rate {self.rate} must lie between 0 and 1")
-        if self.images is not None and self.images < 1:
-            raise ValueError(f"images {self.images} must be at least 1")
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"budget {self.budget} must be positive")
-        if self.folds is not None and self.folds < 1:
-            raise ValueError(f"folds {self.folds} must be at least 1")
         if not self.rates or not self.lengths or min(*self.rates, *self.lengths) <= 0:
             raise ValueError("rates and lengths need at least one positive value each")
-        if min(self.slices, self.steps or 1, self.samples or 1) < 1:
-            raise ValueError("slices, steps and samples must be at least 1")
-        if not self.acceleration >= 1:
-            raise ValueError(f"acceleration {self.acceleration} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -132,16 +159,3 @@ def fit_budget(plan: Plan, costs: Costs, budget: float, *, folds_fixed: bool) ->
             left_out.append("nothing more can be left out: the smallest plan takes longer than the budget")
             break
     return dataclasses.replace(plan, left_out=tuple(left_out), seconds=costs.of(plan))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds. Raises ReconError."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
-    seconds = (
-        sum(float(value or 0) * unit for value, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-        if match
-        else 0.0
-    )
-    if seconds <= 0:
-        raise ReconError(f"'{text}' is not a duration; write for example 30m, 2h or 1h30m")
-    return seconds

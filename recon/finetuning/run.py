@@ -7,6 +7,7 @@ with the same weights.
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,34 +30,49 @@ from recon.finetuning.session import (
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import PriorFacts, assign_contrast_labels, load_prior, read_facts
-from recon.prior.training import Progress
+from recon.progress import Report, silent
+
+
+@dataclass(frozen=True)
+class FinetuneTask:
+    """What is fine-tuned on what.
+
+    Attributes:
+        prior: folder of the prior as it comes.
+        data: folder of the patients' scans, raw of any format or prepared.
+        out: folder for the fine-tuned prior.
+        old_data: prepared scans of contrasts that the prior knew, for the check of what was forgotten.
+        skip_bad: go on without scans that cannot be used, instead of refusing the cohort.
+    """
+
+    prior: Path
+    data: Path
+    out: Path
+    old_data: Sequence[PreparedScan] = ()
+    skip_bad: bool = False
 
 
 def finetune(
-    prior: Path,
-    data: Path,
-    out: Path,
+    task: FinetuneTask,
     options: FinetuneOptions,
     *,
-    skip_bad: bool = False,
-    old_data: Sequence[PreparedScan] = (),
     device: torch.device | str | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Report = silent,
     note: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Fine-tune the prior in folder ``prior`` on the patients in folder ``data``; the result is a prior in ``out``.
+    """Fine-tune a prior on patients; the result is a prior in ``task.out``.
 
-    ``old_data``: prepared scans of contrasts that the prior knew, for the forgetting check. Under ``accelerate launch``
-    the candidates are shared between the processes and the final run is trained by all of them.
-    Raises ReconError when the data or an interrupted run in ``out`` do not fit.
+    Under ``accelerate launch`` the candidates are shared between the processes and the final run is trained by all of
+    them. Raises ReconError when the data or an interrupted run in ``task.out`` do not fit.
     """
+    prior, data, out = task.prior, task.data, task.out
     if out.resolve() == prior.resolve():
         raise ReconError(f"{out}: is the prior itself; choose another --out")
     accelerator, where = start_processes(device)
     main = bool(accelerator.is_main_process)
     facts = read_facts(prior)
     if main:
-        gathered, skipped = gather(data, out / "prepared", skip_bad=skip_bad, report=note)
+        gathered, skipped = gather(data, out / "prepared", skip_bad=task.skip_bad, report=note)
     wait(accelerator)
     if not main:
         gathered, skipped = gather(data, out / "prepared", skip_bad=True)
@@ -98,7 +114,7 @@ def finetune(
         for warning in warnings:
             note(f"warning: {warning}")
     decision = _decide(session)
-    outcome = final_run(session, decision, warnings, old_data)
+    outcome = final_run(session, decision, warnings, task.old_data)
     wait(accelerator)
     return outcome
 
@@ -121,7 +137,7 @@ def _decide(session: Session) -> Decision:
         f"Rate {options.rate:.2g} for {images} images ({epochs:.1f} epochs) as asked, without a search. "
         f"{len(held)} of {len(session.patients)} patients were held out to measure the denoising error."
     )
-    return Decision(options.rate, images, options.warmup_fraction * images, tuple(trained), tuple(held), explanation)
+    return Decision(options.rate, images, options.warmup_of_shortest * images, tuple(trained), tuple(held), explanation)
 
 
 def hold_out(session: Session) -> tuple[list[Patient], list[Patient]]:

@@ -25,8 +25,8 @@ from recon.finetuning.report import write_json
 from recon.finetuning.session import Session, wait
 from recon.finetuning.validation import HeldOutValidation, judged_options, prepare_cases
 from recon.finetuning.validation_cases import validation_cases
-from recon.prior.dataset import PreparedScan
-from recon.prior.training import Run, train, training_images
+from recon.prior.dataset import PreparedScan, TrainingImages
+from recon.prior.training import Run, train
 
 
 def search(session: Session) -> Choice:
@@ -63,7 +63,7 @@ def search(session: Session) -> Choice:
             name = f"fold {fold + 1}/{plan.folds}, rate {plan.rates[number]:.2g}"
             run_candidate(
                 trainable(session.prior.denoiser, options), scans_of(training), validation, run, plan.lengths, fold,
-                _job_folder(folder, fold, number), session.progress(name),
+                _job_folder(folder, fold, number), session.progress(name, run.images),
             )  # fmt: skip
             session.done += plan.lengths[-1]
     wait(accelerator)
@@ -78,7 +78,7 @@ def stored_plan(session: Session) -> Plan:
 
 def warmup_images(session: Session, plan: Plan) -> float:
     """Images over which the rate rises: a fraction of the shortest length, so that every length reaches its rate."""
-    return session.options.warmup_fraction * plan.lengths[0]
+    return session.options.warmup_of_shortest * plan.lengths[0]
 
 
 def _job_folder(folder: Path, fold: int, number: int) -> Path:
@@ -131,12 +131,12 @@ def _make_plan(session: Session) -> Plan:
 def _seconds_per_image(session: Session, scans: Sequence[PreparedScan], plan: Plan) -> float:
     """Measured on a few steps that nothing keeps; the first one, which allocates, does not count."""
     options = training_options(session.base, session.options, plan.rates[0], plan.lengths[-1], 1.0)
-    images = training_images(scans, session.contrast_labels, options)
+    images = TrainingImages(scans, session.contrast_labels, options)
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         run = Run(trainable(session.prior.denoiser, session.options), options, Path(folder))
         stop = min(options.images, 5 * options.batch)
-        train(run, images, OneProcess(session.device), lambda p: times.append(time.perf_counter()), stop_after=stop)
+        train(run, images, OneProcess(session.device), lambda *_: times.append(time.perf_counter()), stop_after=stop)
     if len(times) < 3:
         return 0.1
     return (times[-2] - times[0]) / ((len(times) - 2) * options.batch)

@@ -19,8 +19,9 @@ from recon.finetuning.cohort import Patient, scans_of
 from recon.finetuning.plan import FinetuneOptions
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
+from recon.prior.options import TrainingOptions
 from recon.prior.store import Prior, PriorFacts
-from recon.prior.training import Progress, TrainingOptions
+from recon.progress import Report
 
 
 @dataclass
@@ -35,9 +36,9 @@ class Session:
     contrast_labels: dict[str, int]
     device: torch.device
     accelerator: Any
-    report: Callable[[Progress], None]
+    report: Report
     note: Callable[[str], None]
-    done: int = 0  # images of finished stages, for the bar
+    done: int = 0  # images of finished stages, for the progress
     total: int = 0
 
     @property
@@ -56,14 +57,13 @@ class Session:
             self.prior, facts=dataclasses.replace(self.prior.facts, contrast_labels=self.contrast_labels)
         )
 
-    def progress(self, stage: str) -> Callable[[Progress], None]:
-        """Progress of one stage as progress of the whole."""
+    def progress(self, stage: str, images: int) -> Report:
+        """Progress of one stage of so many images as progress of the whole."""
         offset = self.done
 
-        def tell(progress: Progress) -> None:
-            event = "" if progress.event == "state saved" else progress.event
-            done = offset + progress.images
-            self.report(Progress(done, max(self.total, done), progress.epochs, progress.loss, event or stage))
+        def tell(_: str, fraction: float) -> None:
+            done = offset + fraction * images
+            self.report(stage, done / max(self.total, done))
 
         return tell
 

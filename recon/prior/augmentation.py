@@ -6,33 +6,13 @@ array, a global intensity change what the scale statistic leaves open.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
-
-
-@dataclass(frozen=True)
-class AugmentationOptions:
-    """How far each change may go; zero turns one off.
-
-    ``rotation`` in degrees, ``zoom``, ``shading`` and ``intensity`` as natural-log standard deviations, ``phase`` as
-    the median standard deviation in radians of a smooth phase, ``fat_phase`` as the standard deviation in radians of
-    the phase of the brightest tissue, ``resolution`` the smallest kept fraction of kspace's width.
-    """
-
-    flips: bool = True
-    transpose: bool = False
-    rotation: float = 10.0
-    zoom: float = 0.08
-    intensity: float = 0.1
-    shading: float = 0.0
-    phase: float = 0.05
-    fat_phase: float = 0.0
-    resolution: float = 1.0
+from recon.prior.options import AugmentationOptions
 
 
 def augment(

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
-from recon.prior.augmentation import AugmentationOptions, augment, random_crop
+from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
+from recon.prior.options import TrainingOptions
 from recon.seeding import numpy_generator, torch_generator
 
 PREPARED_FORMAT = "recon-prepared-1"
@@ -93,24 +94,12 @@ class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
     """Image number ``n`` of a run: ``(image [readout, phase], contrast_label, sigma, noise [readout, phase])``."""
 
     def __init__(
-        self,
-        scans: Sequence[PreparedScan],
-        contrast_labels: dict[str, int],
-        *,
-        crop: int,
-        augmentation: AugmentationOptions,
-        unknown_fraction: float,
-        log_sigma_mean: float,
-        log_sigma_std: float,
-        seed: int,
-        in_memory: bool,
+        self, scans: Sequence[PreparedScan], contrast_labels: dict[str, int], options: TrainingOptions
     ) -> None:
-        self._scans, self._slots, self._crop, self._augmentation = list(scans), contrast_labels, crop, augmentation
-        self._unknown_fraction, self._seed = unknown_fraction, seed
-        self._log_sigma = (log_sigma_mean, log_sigma_std)
+        self._scans, self._contrast_labels, self._options = list(scans), contrast_labels, options
         self._index = [(i, j) for i, scan in enumerate(scans) for j in range(scan.slices)]
         self._cache: dict[int, list[Tensor]] = {}
-        if in_memory:
+        if options.in_memory:
             for i, scan in enumerate(scans):
                 self._cache[i] = [scan.read(j) for j in range(scan.slices)]
 
@@ -120,24 +109,26 @@ class TrainingImages(Dataset[tuple[Tensor, int, float, Tensor]]):
         return len(self._index)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int, float, Tensor]:
+        options, crop = self._options, self._options.crop
         epoch, position = divmod(number, self.count)
         scan_index, slice_index = self._index[self._order(epoch)[position]]
         scan = self._scans[scan_index]
         cached = self._cache.get(scan_index)
         image = cached[slice_index] if cached else scan.read(slice_index)
-        generator = torch_generator(self._seed, "image", number)
-        wide = self._crop + self._crop // 4  # room for the rotation, so that its corners are not empty
-        image = augment(image, self._augmentation, generator, window=wide)
-        image = random_crop(image, (self._crop, self._crop), generator)
-        known = float(torch.rand((), generator=generator)) >= self._unknown_fraction
-        contrast_label = self._slots[scan.contrast] if known else UNKNOWN_CONTRAST_LABEL
-        mean, std = self._log_sigma
-        sigma = float((torch.randn((), generator=generator) * std + mean).exp())
+        generator = torch_generator(options.seed, "image", number)
+        wide = crop + crop // 4  # room for the rotation, so that its corners are not empty
+        image = augment(image, options.augmentation, generator, window=wide)
+        image = random_crop(image, (crop, crop), generator)
+        known = float(torch.rand((), generator=generator)) >= options.unknown_fraction
+        contrast_label = self._contrast_labels[scan.contrast] if known else UNKNOWN_CONTRAST_LABEL
+        drawn = torch.randn((), generator=generator)
+        sigma = float((drawn * options.log_sigma_std + options.log_sigma_mean).exp())
         return image, contrast_label, sigma, unit_noise(image.shape, generator)
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:
-            self._epoch, self._permutation = epoch, numpy_generator(self._seed, "epoch", epoch).permutation(self.count)
+            generator = numpy_generator(self._options.seed, "epoch", epoch)
+            self._epoch, self._permutation = epoch, generator.permutation(self.count)
         return self._permutation
 
 

@@ -8,42 +8,16 @@ no weight that an old contrast uses. Any image size is taken; it is padded to th
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recon.prior.options import NetworkOptions
+
 UNKNOWN_CONTRAST_LABEL = 0  # trained on every contrast: what an unlabelled scan uses
 SIGMA_RANGE = (1e-3, 100.0)  # noise levels that the time embedding can tell apart
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Shape of the U-Net: ``channels`` for each level, residual ``blocks`` a level, which ``attention`` levels
-    attend (counted from 0 at full size), and ``unshuffle``: pixels a side that are folded into channels first, which
-    makes a small network several times faster on a processor at the same number of weights."""
-
-    channels: tuple[int, ...] = (64, 96, 128)
-    blocks: int = 1
-    attention: tuple[int, ...] = ()
-    unshuffle: int = 2
-    contrast_labels: int = 16
-    groups: int = 8
-
-    def __post_init__(self) -> None:
-        if not self.channels or any(c % self.groups for c in self.channels):
-            raise ValueError(f"channels {self.channels} must be multiples of groups ({self.groups})")
-        if any(level not in range(len(self.channels)) for level in self.attention):
-            raise ValueError(f"attention levels {self.attention} must lie in 0..{len(self.channels) - 1}")
-        if self.unshuffle < 1 or self.blocks < 1 or self.contrast_labels < 1:
-            raise ValueError("unshuffle, blocks and contrast_labels must be at least 1")
-
-    @property
-    def stride(self) -> int:
-        """Image sides are padded to a multiple of this."""
-        return self.unshuffle * 2 ** (len(self.channels) - 1)
 
 
 class Denoiser(nn.Module):

@@ -21,19 +21,10 @@ from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coi
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.prior.dataset import PREPARED_FORMAT
+from recon.prior.options import PreparationOptions
 from recon.scan import Scan
 from recon.scans.opening import open_scan
 from recon.seeding import numpy_generator
-
-
-@dataclass(frozen=True)
-class PreparationOptions:
-    """``calibration_lines``: the numbers of central lines, one of which is taken for each scan; ``coils``: virtual
-    coils kept; ``signal``: slices whose mean scale is below this fraction of the brightest slice's are left out."""
-
-    calibration_lines: tuple[int, ...] = (16, 20, 24, 32)
-    coils: int = 12
-    signal: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ No pickle is ever loaded. A missing or altered file is an error that names it.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -24,8 +23,10 @@ from safetensors.torch import load_file, save_file
 from recon.acquisition.problem import SCALE_STATISTIC
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
+from recon.digest import file_sha256
 from recon.errors import ReconError
-from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, NetworkOptions
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser
+from recon.prior.options import NetworkOptions
 from recon.version import __version__
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -113,15 +114,6 @@ def save_prior(
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_facts(folder: str | Path) -> PriorFacts:

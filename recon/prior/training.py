@@ -7,75 +7,23 @@ Lengths are counted in images. Warm-up and averaging scale with the length, so a
 and forgets its start.
 """
 
-import dataclasses
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recon.atomic import atomic_path
 from recon.errors import ReconError
-from recon.prior.augmentation import AugmentationOptions
-from recon.prior.dataset import Batches, PreparedScan, TrainingImages, split_by_subject
-from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, low_precision
-from recon.prior.provenance import seen_by
-from recon.prior.store import PriorFacts, assign_contrast_labels, save_prior
-from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
+from recon.prior.dataset import Batches, TrainingImages
+from recon.prior.denoiser import Denoiser, low_precision
+from recon.prior.options import TrainingOptions
+from recon.progress import Report
+from recon.training_state import TrainingState, fingerprint
 
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """One training run. ``images`` is its length; fractions are of that length.
-
-    ``ema_fraction`` is the half-life of the moving average at the end of the run as a fraction of the images seen so
-    far. ``decay_fraction`` is the last part of the run, over which the learning rate falls linearly to zero.
-    """
-
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
-    images: int = 100_000
-    batch: int = 8
-    crop: int = 96
-    learning_rate: float = 1e-3
-    warmup_fraction: float = 0.02
-    decay_fraction: float = 0.3
-    ema_fraction: float = 0.05
-    gradient_norm: float = 1.0
-    log_sigma_mean: float = -1.2
-    log_sigma_std: float = 1.2
-    sigma_data: float = 0.5
-    unknown_fraction: float = 0.2
-    validation_fraction: float = 0.1
-    checkpoint_images: int = 8_000
-    workers: int = 0
-    in_memory: bool = True
-    store_bf16: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.images < self.batch or self.batch < 1:
-            raise ValueError(f"images ({self.images}) must be at least one batch ({self.batch})")
-        if self.crop % self.network.stride:
-            raise ValueError(f"crop {self.crop} must be a multiple of the network's stride {self.network.stride}")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells while it goes: images seen of all, epochs, smoothed loss, and an event worth a line."""
-
-    images: int
-    total: int
-    epochs: float
-    loss: float
-    event: str = ""
+HOW_IT_RUNS = ("workers", "in_memory", "checkpoint_images", "store_bf16")  # options that do not change the weights
 
 
 def edm_loss(
@@ -102,76 +50,6 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
     return options.learning_rate * max(0.0, min(1.0, up, down))
 
 
-def training_images(
-    scans: Sequence[PreparedScan], contrast_labels: dict[str, int], options: TrainingOptions
-) -> TrainingImages:
-    """The images of a run over ``scans``."""
-    return TrainingImages(
-        scans,
-        contrast_labels,
-        crop=options.crop,
-        augmentation=options.augmentation,
-        unknown_fraction=options.unknown_fraction,
-        log_sigma_mean=options.log_sigma_mean,
-        log_sigma_std=options.log_sigma_std,
-        seed=options.seed,
-        in_memory=options.in_memory,
-    )
-
-
-def pretrain(
-    options: TrainingOptions,
-    scans: Sequence[PreparedScan],
-    out: Path,
-    report: Callable[[Progress], None],
-    *,
-    device: torch.device | str | None = None,
-    stop_after: int | None = None,
-) -> PriorFacts | None:
-    """Train a prior from scratch into folder ``out``; continue there if the folder holds an interrupted run.
-
-    ``accelerate launch`` runs it on several GPUs or nodes with the same global batches. ``stop_after`` ends the run
-    early at that many images, as an interruption would (for tests and dry runs); then None is returned.
-    Raises ReconError when the interrupted run had other options or the data do not fit.
-    """
-    from accelerate import Accelerator
-
-    wanted_cpu = device is not None and torch.device(device).type == "cpu"
-    accelerator = Accelerator(cpu=wanted_cpu or not torch.cuda.is_available())
-    training, validation = split_by_subject(scans, options.validation_fraction, options.seed)
-    contrast_labels = assign_contrast_labels({scan.contrast for scan in scans}, options.network.contrast_labels)
-    contrast_labels.setdefault("unknown", 0)
-    denoiser = build_denoiser(options.network, options.sigma_data, options.seed).to(accelerator.device)
-    run = Run(denoiser, options, out / "state")
-    images = training_images(training, contrast_labels, options)
-    finished = train(run, images, accelerator, report, stop_after)
-    if not finished or not accelerator.is_main_process:
-        return None
-    report(Progress(options.images, options.images, options.images / images.count, math.nan, "measuring v(sigma)"))
-    run.load_average()
-    errors = denoising_error(denoiser, validation, device=accelerator.device)
-    facts = PriorFacts(
-        network=options.network,
-        sigma_data=options.sigma_data,
-        contrast_labels=contrast_labels,
-        denoiser_variance_sigmas=VARIANCE_SIGMAS,
-        denoiser_variances=tuple(errors),
-        images_seen=options.images,
-        training={
-            "options": dataclasses.asdict(options),
-            "subjects": len({scan.subject for scan in training}),
-            "validation_subjects": len({scan.subject for scan in validation}),
-            "slices": images.count,
-            "origins": sorted({str(scan.facts.get("origin", "not stated")) for scan in scans}),
-            "licences": sorted({str(scan.facts.get("licence", "not stated")) for scan in scans}),
-            "parameters": sum(p.numel() for p in denoiser.parameters()),
-            "seen": seen_by(scans),
-        },
-    )
-    dtype = torch.bfloat16 if options.store_bf16 else torch.float32
-    return save_prior(out, denoiser, facts, model_card(facts), dtype)
-
-
 class Run:
     """The state of a training run: weights, their moving average, the optimiser, and how many images were seen."""
 
@@ -182,6 +60,7 @@ class Run:
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.images = 0
         self.loss = math.nan
+        self.seconds_per_step: float | None = None  # of the last call of ``train``, its first step left out
 
     def update_average(self, batch: int) -> None:
         """Exponential moving average whose half-life is a fraction of the images seen so far."""
@@ -198,72 +77,42 @@ class Run:
 
     def save(self) -> None:
         """Write the state; a kill at any moment leaves the previous one intact."""
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            state = self.optimiser.state.get(parameter, {})
-            tensors[f"weight/{name}"] = parameter.detach()
-            tensors[f"average/{name}"] = self.average[name]
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                if key in state:
-                    tensors[f"{key}/{name}"] = state[key]
-        facts = {"images": self.images, "loss": repr(self.loss), "options": _fingerprint(self.options)}
-        with atomic_path(self.folder / "state.safetensors") as temporary:
-            contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, temporary, metadata={"run": json.dumps(facts)})
+        self._state().save({"images": self.images, "loss": repr(self.loss)})
 
     def load(self) -> bool:
         """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
-        path = self.folder / "state.safetensors"
-        if not path.is_file():
+        facts = self._state().load()
+        if facts is None:
             return False
-        from safetensors import safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                facts: dict[str, Any] = json.loads((file.metadata() or {})["run"])
-            tensors = load_file(path)
-        except Exception as error:
-            raise ReconError(
-                f"{path}: interrupted run is damaged ({error}); delete the folder to start again"
-            ) from error
-        if facts["options"] != _fingerprint(self.options):
-            raise ReconError(f"{path}: the interrupted run had other options; use the same ones or another --out")
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"weight/{name}"])
-                self.average[name].copy_(tensors[f"average/{name}"])
-                if f"step/{name}" in tensors:
-                    like = parameter.detach()
-                    self.optimiser.state[parameter] = {
-                        "step": tensors[f"step/{name}"].to(like.device),
-                        "exp_avg": torch.empty_like(like).copy_(tensors[f"exp_avg/{name}"]),
-                        "exp_avg_sq": torch.empty_like(like).copy_(tensors[f"exp_avg_sq/{name}"]),
-                    }
         self.images, self.loss = int(facts["images"]), float(facts["loss"])
         return True
 
-
-def _fingerprint(options: TrainingOptions) -> str:
-    """What must be equal for a run to be continued: everything but how it is run."""
-    values = dataclasses.asdict(options)
-    for key in ("workers", "in_memory", "checkpoint_images", "store_bf16"):
-        values.pop(key)
-    return json.dumps(values, sort_keys=True)
+    def _state(self) -> TrainingState:
+        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
+        same = fingerprint(self.options, HOW_IT_RUNS)
+        return TrainingState(self.folder, self.parameters, self.optimiser, averages, same)
 
 
 def train(
     run: Run,
     images: TrainingImages,
     accelerator: Any,
-    report: Callable[[Progress], None],
+    report: Report,
     stop_after: int | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Run or continue training; True when it reached its length, False when ``stop_after`` ended it before."""
+    """Run or continue training; True when it reached its length, False when ``stop_after`` ended it before.
+
+    ``report`` hears of every step; ``note`` gets a line where a run continues and one with the loss for every stored
+    state. Raises ReconError when the loss is not finite.
+    """
     from torch.utils.data import DataLoader
 
     options = run.options
     if run.load():
-        report(Progress(run.images, options.images, run.images / images.count, run.loss, "continuing"))
+        if accelerator.is_main_process:
+            note(f"continuing at {run.images} images")
+        report("training", run.images / options.images)
     model = accelerator.prepare(run.denoiser) if accelerator.num_processes > 1 else run.denoiser
     last = options.images // options.batch
     stop = last if stop_after is None else min(last, stop_after // options.batch)
@@ -275,6 +124,7 @@ def train(
     )
     run.denoiser.train()
     next_checkpoint = run.images + options.checkpoint_images
+    times: list[float] = []
     for image, contrast_label, sigma, noise in loader:
         batch = (
             entry.to(accelerator.device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
@@ -297,36 +147,13 @@ def train(
                 f"({options.learning_rate}) and start again from the last state in {run.folder}"
             )
         run.loss = value if math.isnan(run.loss) else 0.99 * run.loss + 0.01 * value
-        event = ""
+        times.append(time.monotonic())
         if run.images >= next_checkpoint or run.images // options.batch == stop:
             next_checkpoint = run.images + options.checkpoint_images
             if accelerator.is_main_process:
                 run.save()
-            event = "state saved"
-        report(Progress(run.images, options.images, run.images / images.count, run.loss, event))
+                note(f"{run.images} images (epoch {run.images / images.count:.1f}): loss {run.loss:.4f}, state saved")
+        report("training", run.images / options.images)
+    if len(times) > 1:
+        run.seconds_per_step = (times[-1] - times[0]) / (len(times) - 1)
     return run.images // options.batch >= last
-
-
-def model_card(facts: PriorFacts) -> str:
-    """The README of a prior's folder."""
-    training = facts.training
-    lines = [
-        "# Diffusion prior for MRI reconstruction",
-        "",
-        f"Written by recon {facts.code_version}. Load it with `recon reconstruct SCAN --prior THIS_FOLDER`.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| parameters | {training.get('parameters', 0):,} |",
-        f"| training length | {facts.images_seen:,} images |",
-        f"| training data | {training.get('slices', 0)} slices of {training.get('subjects', 0)} subjects |",
-        f"| held out for v(sigma) | {training.get('validation_subjects', 0)} subjects |",
-        f"| contrasts | {', '.join(name for name in facts.contrast_labels if name != 'unknown')} |",
-        f"| origins | {'; '.join(training.get('origins', []))} |",
-        f"| licences of the data | {'; '.join(training.get('licences', []))} |",
-        f"| scale | {facts.scale_statistic} |",
-        "",
-        "It draws images that are plausible under its training data. Where a scan differs from them, trust the audit",
-        "that every reconstruction reports. It is not a medical device.",
-    ]
-    return "\n".join(lines)

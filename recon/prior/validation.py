@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from recon.evenly import evenly_spread
 from recon.prior.dataset import PreparedScan, unit_noise
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, denoise
 from recon.seeding import torch_generator
@@ -29,8 +30,7 @@ def denoising_error(
     """
     chosen = []
     for scan in scans:
-        count = min(slices_per_scan, scan.slices)
-        chosen += [(scan, (2 * k + 1) * scan.slices // (2 * count)) for k in range(count)]
+        chosen += [(scan, index) for index in evenly_spread(scan.slices, slices_per_scan)]
     step = max(1, len(chosen) // limit)
     chosen = chosen[::step][:limit]
     sums = [0.0] * len(sigmas)

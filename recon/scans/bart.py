@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent
 from recon.atomic import atomic_path
+from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.scan import Scan
 from recon.scans.arrays import NamedArray
 from recon.scans.fastmri import mask_of_slices
-from recon.scans.reading import checked_index, checked_slice, file_digest
+from recon.scans.reading import checked_index, checked_slice
 
 READOUT, PHASE, PHASE2, COIL, SLICE = 0, 1, 2, 3, 13
 DIMENSIONS = 16
@@ -68,7 +69,7 @@ def open_bart(path: str | Path) -> Scan:
 
     return Scan(
         path=cfl,
-        digest=file_digest(header, cfl),
+        digest=file_sha256(header, cfl),
         shape=shape,
         read_kspace=read,
         mask=mask,

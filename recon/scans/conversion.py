@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from recon.acquisition.masks import detect_mask, every_line_sampled
 from recon.acquisition.rss import reference_image, root_sum_of_squares
+from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
 from recon.scan import Scan
 from recon.scans.arrays import NamedArray
 from recon.scans.bart import write_bart
 from recon.scans.fastmri import mask_of_slices, write_fastmri
-from recon.scans.reading import file_digest
 
 Progress = Callable[[int], None]
 
@@ -110,7 +110,7 @@ def convert_array(
         contrast=contrast,
         voxel_size=voxel_size,
         mask=None if sampled else mask,
-        source_digest=file_digest(array.path),
+        source_digest=file_sha256(array.path),
     ) as writer:
         if volume:
             energy = np.zeros((slices, rows, columns), np.float32)

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent, detect_mask
+from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
 from recon.scan import ImageReader, KspaceReader, Scan
 from recon.scans.fastmri_writer import CONTRASTS, OWN, PROVENANCE, FastmriWriter, write_fastmri
 from recon.scans.header import Header, parse_headers
-from recon.scans.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
+from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
 
 __all__ = ["FastmriWriter", "mask_of_slices", "open_file", "recognises", "write_fastmri"]
 
@@ -67,7 +68,7 @@ def open_file(path: Path) -> Scan:
     affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
     return Scan(
         path=path,
-        digest=file_digest(path),
+        digest=file_sha256(path),
         shape=shape,
         read_kspace=_kspace_reader(path, "kspace", shape, mask),
         mask=mask,

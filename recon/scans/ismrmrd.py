@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent
+from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.scan import KspaceReader, Scan
 from recon.scans.header import Header, parse_headers
 from recon.scans.ismrmrd_layout import Layout, matrix_size, merge, place_readouts, places, sampling, slice_order
-from recon.scans.reading import checked_index, checked_slice, file_digest, is_hdf5, open_hdf5
+from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
 
 _NOISE_SAMPLES = 1 << 17  # enough for a covariance of 64 coils to 1 %
 _SINGLE = {"repetition": "repetitions", "contrast": "echoes", "phase": "cardiac phases", "set": "sets"}
@@ -116,7 +117,7 @@ def open_file(path: Path) -> Scan:
         calibration = calibration_extent(calibration_mask, readout)
     return Scan(
         path=path,
-        digest=file_digest(path),
+        digest=file_sha256(path),
         shape=shape,
         read_kspace=_reader(path, name, layout, shape, mask),
         mask=mask,

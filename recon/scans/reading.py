@@ -1,6 +1,5 @@
 """What every reader of measured data does: open, hash, refuse values that are not finite, zero what was not sampled."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,19 +31,6 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
         return bool(h5py.is_hdf5(path))
     except OSError:
         return False
-
-
-def file_digest(*paths: str | os.PathLike[str]) -> str:
-    """SHA-256 of the files' bytes in the given order, as hexadecimal text; reads in blocks of 1 MiB."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise ReconError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return digest.hexdigest()
 
 
 def checked_slice(path: Path, index: int, kspace: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.complex64]:

@@ -18,8 +18,8 @@ from recon.encode.geometry import paint
 from recon.encode.latent_prediction.collapse import feature_spread
 from recon.encode.latent_prediction.encoder import SHIPPED, load
 from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
-from recon.encode.latent_prediction.network import NetworkOptions, position_code, random_network
-from recon.encode.latent_prediction.options import PretrainingOptions
+from recon.encode.latent_prediction.network import position_code, random_network
+from recon.encode.latent_prediction.options import PretrainingOptions, TransformerOptions
 from recon.encode.latent_prediction.preparation import prepare_small
 from recon.encode.latent_prediction.pretraining import Run, learning_rate_at, teacher_targets
 from recon.encode.latent_prediction.sampling import draw_batch
@@ -180,7 +180,7 @@ def test_every_cycle_has_its_own_learning_rates() -> None:
 
 def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:
     options = PretrainingOptions(
-        network=NetworkOptions(width=16, depth=1, heads=2), tokens=40, batch=4, target_layers=1
+        network=TransformerOptions(width=16, depth=1, heads=2), tokens=40, batch=4, target_layers=1
     )
     with pytest.warns(ReconWarning, match="person of its own"):
         volumes = cached_volumes(find_sources([heads]), tmp_path, 8)
@@ -218,7 +218,13 @@ def test_the_teacher_sees_another_contrast_of_the_same_tokens(heads: Path, tmp_p
     contrasts = in_contrasts(alone[0], ("T1", "FLAIR", "something else"))
     moved = replace(contrasts[0], affine=contrasts[0].affine + np.eye(4))
     assert [len(head) for head in by_head([*contrasts, moved, *alone])] == [3, 1, 1, 1, 1]
-    common = {"network": NetworkOptions(width=16, depth=2, heads=2), "tokens": 40, "batch": 8, "noise": 0, "gain": 0}
+    common = {
+        "network": TransformerOptions(width=16, depth=2, heads=2),
+        "tokens": 40,
+        "batch": 8,
+        "noise": 0,
+        "gain": 0,
+    }
     batch = draw_batch(by_head(contrasts), PretrainingOptions(**common, other_contrast=1), 0)
     steps = (batch.targets - batch.patches).mean(dim=(1, 2))
     assert not torch.isclose(steps, torch.zeros(8), atol=0.1).any()
@@ -268,7 +274,7 @@ def test_tokens_know_their_share_of_the_simulated_lesion(simulated: tuple[Path, 
 
 def test_the_lesion_term_teaches_where_lesions_are(simulated: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     heads = by_head(cached_volumes(find_sources([simulated[0]]), tmp_path, 8))
-    common = {"network": NetworkOptions(width=16, depth=1, heads=2), "tokens": 60, "batch": 8, "target_layers": 1}
+    common = {"network": TransformerOptions(width=16, depth=1, heads=2), "tokens": 60, "batch": 8, "target_layers": 1}
     separation = {}
     for weight in (0.0, 5.0):
         options = PretrainingOptions(
@@ -304,7 +310,9 @@ def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: P
     assert whole.json["finished"]
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert all(torch.equal(first[key], second[key]) for key in second)
-    random = random_network(NetworkOptions(width=16, depth=2, heads=2), torch.Generator().manual_seed(0)).state_dict()
+    random = random_network(
+        TransformerOptions(width=16, depth=2, heads=2), torch.Generator().manual_seed(0)
+    ).state_dict()
     assert set(random) == set(first)
     card = (tmp_path / "a" / "README.md").read_text()
     assert "no diagnostic model" in card

@@ -19,12 +19,13 @@ from recon.finetuning.candidates import Record
 from recon.finetuning.choice import choose
 from recon.finetuning.cohort import gather, merge_persons, split_folds
 from recon.finetuning.plan import Costs, FinetuneOptions, fit_budget, parse_duration, whole_plan
-from recon.finetuning.run import finetune
-from recon.prior.augmentation import AugmentationOptions
+from recon.finetuning.run import FinetuneTask, finetune
 from recon.prior.dataset import PREPARED_FORMAT, open_folder
-from recon.prior.denoiser import NetworkOptions
+from recon.prior.options import AugmentationOptions, NetworkOptions, TrainingOptions
+from recon.prior.pretraining import pretrain
 from recon.prior.store import load_prior
-from recon.prior.training import TrainingOptions, learning_rate_at, pretrain
+from recon.prior.training import learning_rate_at
+from recon.progress import silent
 
 SMALL = TrainingOptions(
     network=NetworkOptions(channels=(16, 24), unshuffle=2, contrast_labels=6),
@@ -71,7 +72,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(4):
         for contrast in ("T1", "T2"):
             write_patient(folder / "data", f"old{number}", contrast, 100 + number)
-    pretrain(SMALL, open_folder(folder / "data"), folder / "prior", lambda progress: None, device="cpu")
+    pretrain(SMALL, open_folder(folder / "data"), folder / "prior", silent, device="cpu")
     return folder / "prior"
 
 
@@ -89,7 +90,8 @@ def searched(prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     for number in range(4):
         write_patient(folder / "flair", f"new{number}", "FLAIR", number)
-    finetune(prior, folder / "flair", folder / "out", SEARCH, device="cpu", old_data=open_folder(prior.parent / "data"))
+    old = open_folder(prior.parent / "data")
+    finetune(FinetuneTask(prior, folder / "flair", folder / "out", old_data=old), SEARCH, device="cpu")
     return folder
 
 
@@ -136,17 +138,22 @@ def test_every_patient_is_judged_once_by_runs_that_never_saw_it(searched: Path) 
 
 
 def test_finished_run_is_kept_and_other_options_are_refused(searched: Path, prior: Path) -> None:
-    again = finetune(prior, searched / "flair", searched / "out", SEARCH, device="cpu")
+    again = finetune(FinetuneTask(prior, searched / "flair", searched / "out"), SEARCH, device="cpu")
     assert again.kept
     assert again.images > 0
     with pytest.raises(ReconError, match="other options"):
-        finetune(prior, searched / "flair", searched / "out", FinetuneOptions(rate=1e-4, images=8), device="cpu")
+        finetune(
+            FinetuneTask(prior, searched / "flair", searched / "out"),
+            FinetuneOptions(rate=1e-4, images=8),
+            device="cpu",
+        )
 
 
 def test_shared_checkpoint_equals_a_run_of_that_length(prior: Path, cohort: Path, tmp_path: Path) -> None:
     """The search's claim: the state at a length is what a run of that length ends with."""
     from recon.finetuning.candidates import OneProcess, trainable, training_options
-    from recon.prior.training import Run, train, training_images
+    from recon.prior.dataset import TrainingImages
+    from recon.prior.training import Run, train
 
     loaded = load_prior(prior)
     scans, contrast_labels = open_folder(cohort), {**loaded.facts.contrast_labels, "FLAIR": 3}
@@ -156,9 +163,9 @@ def test_shared_checkpoint_equals_a_run_of_that_length(prior: Path, cohort: Path
         run = Run(trainable(loaded.denoiser, SEARCH), options, tmp_path / folder)
         train(
             run,
-            training_images(scans, contrast_labels, options),
+            TrainingImages(scans, contrast_labels, options),
             OneProcess(torch.device("cpu")),
-            lambda p: None,
+            silent,
             stop_after=16,
         )
         ends.append(run.average)
@@ -175,7 +182,9 @@ def test_rate_reaches_its_value_and_stays() -> None:
 
 
 def test_given_rate_and_length_skip_the_search(prior: Path, cohort: Path, tmp_path: Path) -> None:
-    outcome = finetune(prior, cohort, tmp_path / "out", FinetuneOptions(rate=1e-3, images=17), device="cpu")
+    outcome = finetune(
+        FinetuneTask(prior, cohort, tmp_path / "out"), FinetuneOptions(rate=1e-3, images=17), device="cpu"
+    )
     assert outcome.images == 16
     assert outcome.epochs == pytest.approx(16 / 9)
     assert not (tmp_path / "out" / "search").exists()
@@ -209,7 +218,7 @@ def test_lora_is_small_mergeable_and_readable_by_peft(prior: Path, cohort: Path,
     from recon.finetuning.adapters import adapter_share, add_lora, merge_lora
 
     options = FinetuneOptions(rate=3e-3, images=32, adapter="lora")
-    outcome = finetune(prior, cohort, tmp_path / "out", options, device="cpu")
+    outcome = finetune(FinetuneTask(prior, cohort, tmp_path / "out"), options, device="cpu")
     assert 0 < outcome.values["adapter_share"] < 0.05
     merged, base = load_prior(tmp_path / "out"), load_prior(prior)
     from recon.finetuning.session import start_contrast_labels
@@ -234,17 +243,17 @@ def test_kill_at_any_checkpoint_resumes_to_the_same_weights(prior: Path, cohort:
     class Stop(Exception):
         pass
 
-    whole = finetune(prior, cohort, tmp_path / "whole", SEARCH, device="cpu")
+    whole = finetune(FinetuneTask(prior, cohort, tmp_path / "whole"), SEARCH, device="cpu")
     assert whole.images > 0
     for images in (12, 20, 60, 4 * 32 + whole.images - 4):  # the last one within the final run
 
-        def stop(progress: object, images: int = images) -> None:
-            if progress.images == images:  # type: ignore[attr-defined]
+        def stop(stage: str, fraction: float, images: int = images) -> None:
+            if round(fraction * 5 * 32) == images:  # two rates on two folds and the final run
                 raise Stop
 
         with pytest.raises(Stop):
-            finetune(prior, cohort, tmp_path / "cut", SEARCH, device="cpu", report=stop)
-    finetune(prior, cohort, tmp_path / "cut", SEARCH, device="cpu")
+            finetune(FinetuneTask(prior, cohort, tmp_path / "cut"), SEARCH, device="cpu", report=stop)
+    finetune(FinetuneTask(prior, cohort, tmp_path / "cut"), SEARCH, device="cpu")
     name = "diffusion_pytorch_model.safetensors"
     assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
@@ -451,7 +460,9 @@ def test_forgetting_is_measured(prior: Path) -> None:
 def test_raw_scans_are_prepared_and_judged_with_their_own_coils(
     prior: Path, tmp_path: Path, run_cli: Callable[..., object]
 ) -> None:
-    from recon.finetuning.validation_cases import build_cases
+    from recon.finetuning.validation import prepare_cases
+    from recon.finetuning.validation_cases import validation_cases
+    from recon.reconstruction.options import ReconstructionOptions
 
     words = ("simulate", "--out", tmp_path / "scans", "--subjects", 3, "--contrast", "FLAIR", "--stroke")
     assert run_cli(*words, "--size", "64,64", "--slices", 2, "--coils", 4).code == 0  # type: ignore[attr-defined]
@@ -460,12 +471,15 @@ def test_raw_scans_are_prepared_and_judged_with_their_own_coils(
     assert outcome.code == 0, outcome.err  # type: ignore[attr-defined]
     assert len(list((tmp_path / "out" / "prepared").glob("*.h5"))) == 3
     patients, _ = gather(tmp_path / "scans", tmp_path / "out" / "prepared", skip_bad=False)
-    cases = build_cases(patients, 2.0, 1, 0)
+    cases = prepare_cases(
+        validation_cases(patients, 2.0, 1, 0), load_prior(prior), ReconstructionOptions(method="sense")
+    )
     assert len(cases) == 3
-    for case in cases:
-        assert not case.simulated
-        assert int(case.problem.mask.sum()) < 0.65 * case.problem.mask.numel()
-        system = case.system()
-        image = case.problem.magnitude(system.mean(system.zeros(), torch.full_like(system.sigma, 10.0)))[0, 0].numpy()
-        error = np.linalg.norm(image - case.reference) / np.linalg.norm(case.reference)
+    for entry in cases:
+        assert not entry.case.simulated
+        assert int(entry.case.scan.mask.sum()) < 0.65 * entry.case.scan.mask.size
+        prepared = entry.prepared()
+        image = prepared.problem.magnitude(entry.solver.solve(prepared).image)[0].numpy()
+        reference = entry.case.reference
+        error = np.linalg.norm(image - reference) / np.linalg.norm(reference)
         assert error < 0.3, "the reference is in the units of the reconstruction"

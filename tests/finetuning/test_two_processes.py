@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from test_finetune import write_patient
 
-from recon.prior.denoiser import NetworkOptions, build_denoiser
+from recon.prior.denoiser import build_denoiser
+from recon.prior.options import NetworkOptions
 
 CONFIG = """\
 network: {channels: [16, 24], unshuffle: 2, contrast_labels: 6}

@@ -20,19 +20,18 @@ from safetensors.torch import load_file
 
 from recon.configuration import load_config
 from recon.errors import ReconError
-from recon.prior.augmentation import AugmentationOptions, augment
+from recon.prior.augmentation import augment
 from recon.prior.dataset import PREPARED_FORMAT, Batches, open_folder, split_by_subject
-from recon.prior.denoiser import Denoiser, NetworkOptions, build_denoiser, parameter_count
+from recon.prior.denoiser import Denoiser, build_denoiser, parameter_count
+from recon.prior.options import AugmentationOptions, NetworkOptions, TrainingOptions
+from recon.prior.pretraining import pretrain
 from recon.prior.store import WEIGHTS, assign_contrast_labels, interpolate_variance, load_prior
-from recon.prior.training import Progress, Run, TrainingOptions, learning_rate_at, pretrain
+from recon.prior.training import Run, learning_rate_at
+from recon.progress import silent
 
 ROOT = Path(__file__).parents[2]
 TINY = NetworkOptions(channels=(8, 16))
 OPTIONS = TrainingOptions(network=TINY, images=24, batch=4, crop=16, checkpoint_images=8, seed=3)
-
-
-def quiet(progress: Progress) -> None:
-    """No report."""
 
 
 @pytest.fixture(scope="session")
@@ -110,13 +109,17 @@ def test_an_interrupted_training_ends_bit_for_bit_where_an_uninterrupted_one_doe
     prepared: Path, tmp_path: Path
 ) -> None:
     scans = open_folder(prepared)
-    whole = pretrain(OPTIONS, scans, tmp_path / "whole", quiet, device="cpu")
+    whole = pretrain(OPTIONS, scans, tmp_path / "whole", silent, device="cpu").facts
     assert whole is not None
-    assert pretrain(OPTIONS, scans, tmp_path / "parts", quiet, device="cpu", stop_after=8) is None
-    assert pretrain(OPTIONS, scans, tmp_path / "parts", quiet, device="cpu", stop_after=20) is None
-    events: list[str] = []
-    parts = pretrain(OPTIONS, scans, tmp_path / "parts", lambda p: events.append(p.event), device="cpu")
-    assert "continuing" in events
+    assert pretrain(OPTIONS, scans, tmp_path / "parts", silent, device="cpu", stop_after=8).facts is None
+    assert pretrain(OPTIONS, scans, tmp_path / "parts", silent, device="cpu", stop_after=20).facts is None
+    notes: list[str] = []
+    heard: list[tuple[str, float]] = []
+    parts = pretrain(
+        OPTIONS, scans, tmp_path / "parts", lambda *said: heard.append(said), device="cpu", note=notes.append
+    ).facts
+    assert notes[0] == "continuing at 20 images"
+    assert heard == [("training", 20 / 24), ("training", 1.0), ("measuring the denoising error", 1.0)]
     assert parts is not None
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts"))
     assert parts.denoiser_variances == whole.denoiser_variances
@@ -136,13 +139,13 @@ def test_an_interrupted_training_ends_bit_for_bit_where_an_uninterrupted_one_doe
 
 def test_a_run_with_other_options_or_a_damaged_state_is_refused(prepared: Path, tmp_path: Path) -> None:
     scans = open_folder(prepared)
-    pretrain(OPTIONS, scans, tmp_path, quiet, device="cpu", stop_after=8)
+    pretrain(OPTIONS, scans, tmp_path, silent, device="cpu", stop_after=8)
     with pytest.raises(ReconError, match="other options"):
-        pretrain(dataclasses.replace(OPTIONS, learning_rate=1e-4), scans, tmp_path, quiet, device="cpu")
+        pretrain(dataclasses.replace(OPTIONS, learning_rate=1e-4), scans, tmp_path, silent, device="cpu")
     state = tmp_path / "state" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-50])
     with pytest.raises(ReconError, match="damaged"):
-        pretrain(OPTIONS, scans, tmp_path, quiet, device="cpu")
+        pretrain(OPTIONS, scans, tmp_path, silent, device="cpu")
 
 
 def test_the_moving_average_forgets_with_its_half_life(tmp_path: Path) -> None:

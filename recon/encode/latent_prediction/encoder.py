@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
+from recon.digest import file_sha256
 from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
-from recon.encode.latent_prediction.network import NetworkOptions, SliceTransformer, random_network
+from recon.encode.latent_prediction.network import SliceTransformer, random_network
+from recon.encode.latent_prediction.options import TransformerOptions
 from recon.encode.latent_prediction.preparation import NAME, prepare_small, token_positions
-from recon.encode.weights import check_tensors, file_digest, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
 from recon.errors import ReconError
 from recon.seeding import torch_generator
 
@@ -76,7 +78,7 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     config = read_json(folder / "config.json")
     if config.get("format") != FORMAT:
         raise ReconError(f"{folder / 'config.json'}: no encoder of 'recon encode pretrain' (format {FORMAT})")
-    options = from_mapping(NetworkOptions, dict(config.get("network", {})), str(folder / "config.json"))
+    options = from_mapping(TransformerOptions, dict(config.get("network", {})), str(folder / "config.json"))
     if random_seed is not None:
         network = random_network(options, torch_generator(random_seed, NAME))
         network.requires_grad_(False).to(device).eval()
@@ -88,7 +90,7 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     check_tensors(network, tensors, weight_file)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).to(device).eval()
-    return SmallEncoder(network, file_digest(weight_file), device, licence=str(config.get("licence", "not stated")))
+    return SmallEncoder(network, file_sha256(weight_file), device, licence=str(config.get("licence", "not stated")))
 
 
 def save(folder: Path, network: SliceTransformer, facts: Mapping[str, Any], card: str) -> None:

@@ -1,29 +1,15 @@
 """A small pre-norm vision transformer over patches of slices; positions are millimetres, so slice gaps may differ."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recon.encode.latent_prediction.options import TransformerOptions
+
 FAINT_PLACE = 0.2  # of the usual size of the position code's weights, before training
 WAVELENGTHS = (400.0, 10.0)  # mm, longest and shortest of the position code
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Shape of the encoder network."""
-
-    width: int = 128
-    depth: int = 3
-    heads: int = 4
-    patch: int = 8  # voxels of 1 mm along each edge in plane; one slice thick
-    frequencies: int = 8  # of the position code along each axis
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads, self.patch, self.frequencies) < 1 or self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a positive multiple of heads {self.heads}")
 
 
 def position_code(positions: Tensor, frequencies: int) -> Tensor:
@@ -63,7 +49,7 @@ class Block(nn.Module):
 class SliceTransformer(nn.Module):
     """Patches ``[batch, token, patch values]`` at positions ``[batch, token, 3]`` mm to ``[batch, token, width]``."""
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: TransformerOptions) -> None:
         super().__init__()
         self.options = options
         self.embed = nn.Linear(options.patch**2, options.width)
@@ -96,7 +82,7 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
                 nn.init.trunc_normal_(parameter, std=1 / math.sqrt(parameter.shape[-1]), generator=generator)
 
 
-def random_network(options: NetworkOptions, generator: torch.Generator) -> SliceTransformer:
+def random_network(options: TransformerOptions, generator: torch.Generator) -> SliceTransformer:
     """The network as it is before any training: the start of pre-training, and the random-init control."""
     network = SliceTransformer(options)
     draw_weights(network, generator)

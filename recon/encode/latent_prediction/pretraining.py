@@ -16,21 +16,14 @@ Lengths are counted in samples; every draw depends on the seed and the number of
 interrupted and continued is the same run.
 """
 
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recon.atomic import atomic_path
 from recon.encode.latent_prediction.collapse import Spread, feature_spread
 from recon.encode.latent_prediction.network import (
     Block,
@@ -43,18 +36,12 @@ from recon.encode.latent_prediction.preparation import NAME
 from recon.encode.latent_prediction.sampling import Batch, Head, draw_batch
 from recon.encode.latent_prediction.volumes import CONTRASTS
 from recon.errors import ReconError
+from recon.progress import Report
 from recon.seeding import torch_generator
+from recon.training_state import TrainingState, fingerprint
 
-
-@dataclass(frozen=True)
-class PretrainingProgress:
-    """What a run tells while it goes."""
-
-    samples: int
-    total: int
-    loss: float
-    spread: Spread | None = None  # of the teacher's tokens, when it was just measured
-    event: str = ""
+# Options that do not change the weights of the samples seen so far.
+HOW_IT_RUNS = ("cycles", "monitor_samples", "checkpoint_samples", "least_rank", "least_deviation")
 
 
 class Predictor(nn.Module):
@@ -181,46 +168,20 @@ class Run:
 
     def save(self) -> None:
         """Write the state; a kill at any moment leaves the previous one intact."""
-        tensors = {f"teacher/{name}": tensor for name, tensor in self.teacher.state_dict().items()}
-        for name, parameter in self.parameters.items():
-            tensors[f"weight/{name}"] = parameter.detach()
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value
-        facts = {"samples": self.samples, "loss": repr(self.loss), "options": _fingerprint(self.options)}
-        with atomic_path(self.folder / "state.safetensors") as temporary:
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, temporary, metadata={"run": json.dumps(facts)})
+        self._state().save({"samples": self.samples, "loss": repr(self.loss)})
 
     def load(self) -> bool:
         """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
-        path = self.folder / "state.safetensors"
-        if not path.is_file():
+        facts = self._state().load()
+        if facts is None:
             return False
-        try:
-            with safe_open(path, "pt") as file:
-                facts: dict[str, Any] = json.loads((file.metadata() or {})["run"])
-            tensors = load_file(path, device=self.device)
-        except Exception as error:
-            raise ReconError(
-                f"{path}: the interrupted run is damaged ({type(error).__name__}); delete the folder to start again"
-            ) from error
-        if facts["options"] != _fingerprint(self.options):
-            raise ReconError(f"{path}: the interrupted run had other options; use the same ones or another --out")
-        self.teacher.load_state_dict(
-            {name.removeprefix("teacher/"): value for name, value in tensors.items() if name.startswith("teacher/")}
-        )
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[f"weight/{name}"])
-                if f"step/{name}" in tensors:
-                    keys = ("step", "exp_avg", "exp_avg_sq")
-                    # The step counter lives on the CPU, whatever the weights live on.
-                    self.optimiser.state[parameter] = {
-                        key: tensors[f"{key}/{name}"].cpu() if key == "step" else tensors[f"{key}/{name}"]
-                        for key in keys
-                    }
         self.samples, self.loss = int(facts["samples"]), float(facts["loss"])
         return True
+
+    def _state(self) -> TrainingState:
+        teacher = {f"teacher/{name}": tensor for name, tensor in self.teacher.state_dict().items()}
+        same = fingerprint(self.options, HOW_IT_RUNS)
+        return TrainingState(self.folder, self.parameters, self.optimiser, teacher, same)
 
 
 def within_cycle(options: PretrainingOptions, samples: int) -> int:
@@ -241,17 +202,20 @@ def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
 def pretrain(
     run: Run,
     heads: Sequence[Head],
-    report: Callable[[PretrainingProgress], None],
+    report: Report,
     stop_after: int | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Run or continue; True when the run reached its length, False when ``stop_after`` samples ended it before.
 
+    ``report`` hears of every step, ``note`` gets a line for each measurement of rank and deviation.
     Raises ReconError when the loss is not finite or the tokens collapse; the last good state stays on disk.
     """
     options = run.options
     total = options.samples * options.cycles
     if run.load():
-        report(PretrainingProgress(run.samples, total, run.loss, event="continuing"))
+        note(f"continuing at sample {run.samples}")
+        report("pre-training", run.samples / total)
     last = total // options.batch * options.batch
     stop = last if stop_after is None else min(last, stop_after)
     while run.samples < stop:
@@ -263,20 +227,14 @@ def pretrain(
                 f"pre-training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
             )
         run.loss = value if math.isnan(run.loss) else 0.95 * run.loss + 0.05 * value
-        spread, event = None, ""
         ended = run.samples >= stop
         if ended or before // options.monitor_samples != run.samples // options.monitor_samples:
             spread = run.spread(batch)
+            note(
+                f"sample {run.samples}: loss {run.loss:.4f}, effective rank {spread.effective_rank:.1f}, standard "
+                f"deviation {spread.deviation:.3f}"
+            )
         if ended or before // options.checkpoint_samples != run.samples // options.checkpoint_samples:
             run.save()
-            event = "state saved"
-        report(PretrainingProgress(run.samples, total, run.loss, spread, event))
+        report("pre-training", run.samples / total)
     return run.samples >= last
-
-
-def _fingerprint(options: PretrainingOptions) -> str:
-    """What must be equal for a run to be continued."""
-    values = dataclasses.asdict(options)
-    for key in ("cycles", "monitor_samples", "checkpoint_samples", "least_rank", "least_deviation"):
-        values.pop(key)
-    return json.dumps(values, sort_keys=True)

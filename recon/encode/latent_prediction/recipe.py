@@ -9,10 +9,11 @@ from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
 from recon.encode.latent_prediction.options import PretrainingOptions
-from recon.encode.latent_prediction.pretraining import PretrainingProgress, Run, pretrain
+from recon.encode.latent_prediction.pretraining import Run, pretrain
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
+from recon.progress import Report
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ def pretrain_encoder(
     options: PretrainingOptions,
     data: Sequence[str | Path],
     out: Path,
-    report: Callable[[PretrainingProgress], None],
+    report: Report,
     *,
     cache: Path | None = None,
     device: str = "cpu",
     stop_after: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Pretrained:
     """Pre-train on every volume below ``data`` but those of held-out persons; an interrupted run continues.
 
@@ -48,10 +49,10 @@ def pretrain_encoder(
     held_out = {source.person for source in sources} - {source.person for source in chosen}
     if not chosen:
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
-    volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, say)
+    volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, note)
     run = Run(options, out, device)
     heads = by_head(volumes)
-    finished = pretrain(run, heads, report, stop_after)
+    finished = pretrain(run, heads, report, stop_after, note)
     persons = len({source.person for source in chosen})
     if finished:
         batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))
