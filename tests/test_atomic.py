@@ -15,12 +15,12 @@ FULL_DISK = """
 import resource, signal
 import numpy as np
 from recon.errors import ReconError
-from recon.images.result import write_result
+from recon.images.result import ResultHeader, write_result
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    with write_result({target!r}, slices=8, shape=(64, 64), contrast="T1", voxel_size=None, affine=None,
-                      configuration={{}}, attributes={{}}) as writer:
+    with write_result({target!r}, ResultHeader(slices=8, shape=(64, 64), contrast="T1", voxel_size=None, affine=None,
+                      configuration={{}}, attributes={{}})) as writer:
         for index in range(8):
             writer.put(index, reconstruction=np.random.default_rng(0).random((64, 64)).astype(np.float32))
 except ReconError as error:

@@ -1,23 +1,27 @@
-"""Centred orthonormal Fourier transforms and crops of numpy arrays; see ``recon.acquisition.fourier`` for tensors."""
+"""Centred orthonormal Fourier transforms and crops of numpy arrays; see ``recon.acquisition.fourier`` for tensors.
+
+The transforms are scipy's, which stay in single precision under every numpy and round alike.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from recon.errors import ReconError
 
 
 def centred_ifft2(kspace: NDArray) -> NDArray[np.complex64]:
     """Orthonormal centred inverse FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = np.fft.ifftshift(kspace, axes=(-2, -1))
-    image = np.fft.ifft2(shifted, axes=(-2, -1), norm="ortho")
-    return np.fft.fftshift(image, axes=(-2, -1)).astype(np.complex64)
+    shifted = fft.ifftshift(kspace, axes=(-2, -1))
+    image = fft.ifft2(shifted, axes=(-2, -1), norm="ortho")
+    return fft.fftshift(image, axes=(-2, -1)).astype(np.complex64, copy=False)
 
 
 def centred_fft2(image: NDArray) -> NDArray[np.complex64]:
     """Orthonormal centred FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = np.fft.ifftshift(image, axes=(-2, -1))
-    kspace = np.fft.fft2(shifted, axes=(-2, -1), norm="ortho")
-    return np.fft.fftshift(kspace, axes=(-2, -1)).astype(np.complex64)
+    shifted = fft.ifftshift(image, axes=(-2, -1))
+    kspace = fft.fft2(shifted, axes=(-2, -1), norm="ortho")
+    return fft.fftshift(kspace, axes=(-2, -1)).astype(np.complex64, copy=False)
 
 
 def centre_crop(image: NDArray, shape: tuple[int, int]) -> NDArray:

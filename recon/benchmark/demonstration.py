@@ -22,14 +22,16 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct_to_file
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
-from recon.simulate.anatomy_files import builtin_sources
-from recon.simulate.cohort import Settings, simulate_cohort
+from recon.simulate.cohort import simulate_cohort
+from recon.simulate.options import SimulationOptions
 
 if TYPE_CHECKING:
     from recon.prior.store import Prior
 
 FIGURES = ("nrmse", "psnr", "ssim", "hfen", "lesion_contrast_error", "lesion_nrmse")
-SUBJECT = Settings(size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3)
+SUBJECT = SimulationOptions(
+    size=(192, 160), coils=8, slices=3, snr=30.0, stroke=True, territory="MCA", stage="subacute", seed=3
+)
 
 SMALL_SUBJECT = replace(SUBJECT, size=(96, 80), slices=1)
 
@@ -59,7 +61,7 @@ def demonstrate(
 
     report("simulating a stroke FLAIR scan", 0.0)
     folder = out / "scan"
-    manifest = simulate_cohort(folder, builtin_sources(), 1, ["FLAIR"], SMALL_SUBJECT if options.quick else SUBJECT)
+    manifest = simulate_cohort(folder, 1, ["FLAIR"], SMALL_SUBJECT if options.quick else SUBJECT)
     subject = manifest["scans"][0]
     reference, lesion = folder / subject["file"], folder / subject["lesion_file"]
     runs = _reconstructions(out, reference, load, options, device, report)

@@ -16,7 +16,7 @@ def read_axes(text: str) -> tuple[Axis, ...]:
         "phase": ("phase",), "readout": ("readout",), "both": ("phase", "readout"),
     }  # fmt: skip
     if text not in known:
-        raise ReconError(f"{text}: choose {', '.join(known)}")
+        raise ReconError(f"{text}: choose phase, readout or both")
     return known[text]
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,16 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class ResultHeader:
-    """What a result says of itself, known before its first slice. ``scan``: the file it was made from; ``shape``
-    (readout, phase); ``voxel_size`` in mm along readout, phase, slice."""
+    """What a result says of itself, known before its first slice. ``shape`` (readout, phase); ``voxel_size`` in mm
+    along readout, phase, slice; ``affine`` (readout, phase, slice) to RAS+ mm."""
 
-    scan: Path
     slices: int
     shape: tuple[int, int]
     contrast: str
-    voxel_size: tuple[float, float, float] | None
-    affine: NDArray[np.float64] | None
-    configuration: Mapping[str, Any]
-    attributes: Mapping[str, Any]
+    voxel_size: tuple[float, float, float] | None = None
+    affine: NDArray[np.float64] | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ResultWriter:
@@ -124,8 +123,8 @@ def write_result(path: str | Path, header: ResultHeader) -> Iterator[ResultWrite
 class ResultCollector:
     """A result in memory, with the checks of a result file; put together by ``result``."""
 
-    def __init__(self, header: ResultHeader) -> None:
-        self._header = header
+    def __init__(self, header: ResultHeader, scan: Path) -> None:
+        self._header, self._scan = header, scan
         self._images: dict[str, dict[int, NDArray[Any]]] = {}
         self._audit: Mapping[str, Any] = {}
 
@@ -148,7 +147,7 @@ class ResultCollector:
                 raise ReconError(f"slice {missing[0]} of {name} was not reconstructed")
         stacks = {name: np.stack([images[i] for i in range(header.slices)]) for name, images in self._images.items()}
         return Reconstruction(
-            path=header.scan,
+            path=self._scan,
             reconstruction=stacks["reconstruction"],
             std=stacks.get("std"),
             zero_filled=stacks.get("zero_filled"),

@@ -122,11 +122,14 @@ def _png(result: Reconstruction, scan: Scan, reference: str | Path | None) -> Pa
 
 def _sense(result: Reconstruction, scan: Scan, index: int) -> NDArray[np.float32]:
     """CG-SENSE of one slice, for comparison, with the coils and noise of the result."""
-    from recon.acquisition.problem import calibrate, preprocess_coils
-    from recon.posterior.setup import system_of
-    from recon.reconstruction.baselines import cg_sense
+    from recon.reconstruction.options import ReconstructionOptions
+    from recon.reconstruction.pipeline import one_slice
 
     used = result.configuration
-    preprocessing = preprocess_coils(scan, coils=used.get("coils"), noise_sigma=used.get("noise_sigma"))
-    problem = calibrate(scan, preprocessing, [index], map_sets=int(used.get("map_sets", 1)))
-    return problem.magnitude(cg_sense(system_of(problem)))[0].cpu().numpy()
+    options = ReconstructionOptions(
+        method="sense",
+        coils=int(used.get("coils", 16)),
+        noise_sigma=used.get("noise_sigma"),
+        map_sets=int(used.get("map_sets", 1)),
+    )
+    return one_slice(scan, index, options)

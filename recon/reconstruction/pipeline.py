@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
@@ -134,6 +136,19 @@ def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, 
         del prepared, solution  # before the next slices take as much memory
 
 
+def one_slice(
+    scan: Scan,
+    index: int,
+    options: ReconstructionOptions,
+    prior: Prior | None = None,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """The magnitude ``[readout, phase]`` of one slice as ``reconstruct`` gives it."""
+    solver = solver_for(scan, options, prior, device=device)
+    prepared = solver.prepare(range(index, index + 1))
+    return prepared.problem.magnitude(solver.solve(prepared).image)[0].cpu().numpy()
+
+
 def reconstruct(
     scan: Scan,
     prior: Prior | None = None,
@@ -147,7 +162,7 @@ def reconstruct(
     Raises ReconError for scans that cannot be reconstructed, or when a value is not finite.
     """
     solver = solver_for(scan, options, prior, device=device)
-    collector = ResultCollector(_header(solver))
+    collector = ResultCollector(_header(solver), scan.path)
     _fill(collector, solver, report)
     return collector.result()
 
@@ -238,6 +253,4 @@ def _header(solver: Solver) -> ResultHeader:
         "noise_source": solver.measurement.preprocessing.noise.source,
     }
     shape = (min(scan.image_shape[0], scan.shape[2]), min(scan.image_shape[1], scan.shape[3]))
-    return ResultHeader(
-        scan.path, scan.shape[0], shape, contrast, scan.voxel_size, scan.affine, configuration, attributes
-    )
+    return ResultHeader(scan.shape[0], shape, contrast, scan.voxel_size, scan.affine, configuration, attributes)

@@ -14,17 +14,12 @@ import re
 from pathlib import Path
 
 from recon.errors import ReconError
-from recon.simulate.anatomy import AnatomySource, builtin_anatomy
+from recon.simulate.anatomy import AnatomySource
 from recon.simulate.anatomy_names import contrast_of_name, contrast_pattern, person_of_name, stem_of_name
 from recon.simulate.anatomy_nifti import image_sources, is_tissue_map, labelled_loader
 from recon.simulate.anatomy_npz import npz_sources
 
 _NOT_AN_IMAGE = re.compile(r"mask|lesion|seg|label|gt|dlmuse|dlwmls|atlas|lpba", re.IGNORECASE)
-
-
-def builtin_sources() -> list[AnatomySource]:
-    """The heads that come with the package: one."""
-    return [AnatomySource("icbm152", "icbm152", None, builtin_anatomy)]
 
 
 def find_anatomies(folder: str | Path) -> list[AnatomySource]:

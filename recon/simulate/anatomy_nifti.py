@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, binary_fill_holes, gaussian_filter, label, zoom
 
 from recon.errors import ReconError
-from recon.simulate.anatomy import (
-    CSF,
-    DEEP_GREY,
-    GREY,
-    TISSUES,
-    WHITE,
-    Anatomy,
-    AnatomySource,
+from recon.simulate.anatomy import CSF, DEEP_GREY, GREY, TISSUES, WHITE, Anatomy, AnatomySource
+from recon.simulate.anatomy_grid import (
     bounding_box_affine,
     brain_distance,
     filled_brain,
@@ -29,6 +23,7 @@ from recon.simulate.anatomy_names import contrast_pattern, licence_beside, perso
 
 
 def is_tissue_map(path: Path) -> bool:
+    """Whether a NIfTI holds whole numbers 0 to 3 or 4, all three tissues among them. Raises ReconError when damaged."""
     import nibabel
 
     try:
@@ -42,6 +37,8 @@ def is_tissue_map(path: Path) -> bool:
 
 
 def labelled_loader(path: Path, subject: str) -> Callable[[], Anatomy]:
+    """What loads the head ``subject`` from a NIfTI of tissue labels."""
+
     def load() -> Anatomy:
         labels, affine, voxel_size = _load_nifti(path)
         brain = filled_brain(labels > 0)

@@ -22,8 +22,8 @@ from recon.simulate.anatomy import (
     WHITE,
     Anatomy,
     AnatomySource,
-    bounding_box_affine,
 )
+from recon.simulate.anatomy_grid import bounding_box_affine
 from recon.simulate.anatomy_names import licence_beside
 
 # The Pediatric Template of Brain Perfusion set holds some children several times (1-based positions in its file).
@@ -42,6 +42,7 @@ _PTBP_REPEATS = (
 
 
 def npz_sources(path: Path) -> list[AnatomySource]:
+    """One head for each subject of the archive. Raises ReconError when it is damaged or lacks an array."""
     t1, _, groups = _npz_arrays(path)
     prefix = re.split(r"[_\d]", path.stem)[0] or path.stem
     if groups is None:
@@ -66,7 +67,7 @@ def _npz_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str] | Non
                     f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}"
                 )
             t1, labels = archive["t1"], archive["labels"]
-            groups = [str(entry) for entry in archive["groups"]] if "groups" in archive else None
+            groups = [str(group) for group in archive["groups"]] if "groups" in archive else None
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise ReconError(f"{path}: truncated or not an npz archive ({error})") from error
     if t1.ndim == 3:
@@ -117,8 +118,8 @@ def fractions_from_image(
     near = np.stack([gaussian_filter((labels == code).astype(np.float32), (0, 0.8, 0.8)) for code in (1, 2, 3, 4)])
     white = np.clip((even - level[2]) / (level[3] - level[2]), 0, 1)
     fluid = np.clip((level[2] - even) / (level[2] - level[1]), 0, 1)
-    guess = np.stack([fluid, 1 - white - fluid, white])
-    weight = guess * (near[:3] + 0.04)
+    by_intensity = np.stack([fluid, 1 - white - fluid, white])
+    weight = by_intensity * (near[:3] + 0.04)
     weight /= np.maximum(weight.sum(0), 1e-4)
     deep = np.clip(near[3] * 1.2, 0, 1)
     soft = np.clip(gaussian_filter(brain.astype(np.float32), (0, 0.6, 0.6)), 0, 1)

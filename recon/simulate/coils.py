@@ -40,7 +40,7 @@ def coil_maps(
         for s, count, pitch in zip(size, shape, voxel_size, strict=True)
     )
     # Cubic splines are separable: one matrix an axis does what interpolating each map would, many times faster.
-    spread = [
+    interpolation = [
         zoom(np.eye(s, dtype=np.float32), (count / s, 1), order=3, grid_mode=True, mode="nearest")
         for s, count in zip(size, shape, strict=True)
     ]
@@ -50,7 +50,7 @@ def coil_maps(
         points = np.stack(np.broadcast_arrays(across[None, :], down[:, None], np.float64(through)), -1)
         for coil in range(coils):
             field = gain[coil] * _loop_field(points, angle[coil], height[coil], distance[coil], radius[coil])
-            maps[index, coil] = spread[0] @ field.astype(np.complex64) @ spread[1].T
+            maps[index, coil] = interpolation[0] @ field.astype(np.complex64) @ interpolation[1].T
     total = np.sqrt(np.sum(np.abs(maps) ** 2, axis=1))
     maps /= total[:, None]
     return maps, (total / total.mean()).astype(np.float32)

@@ -5,34 +5,31 @@ from numpy.typing import NDArray
 
 from recon.simulate.anatomy import CSF, DEEP_GREY, FAT, GREY, MARROW, SCALP, WHITE, Anatomy
 from recon.simulate.fields import smooth_field
-from recon.simulate.geometry import slab_average
+from recon.simulate.pose import Pose
 
 
 def tissue_grid(
     anatomy: Anatomy,
-    coordinates: NDArray[np.float32],
-    offsets: NDArray[np.float32],
-    brain: NDArray[np.bool_],
+    pose: Pose,
     spacing: tuple[float, float, float],
     generator: np.random.Generator,
 ) -> NDArray[np.float32]:
+    """Tissue fractions ``[tissue, slice, readout, phase]`` of one person on the grid of the scan.
+
+    ``spacing`` is mm along slice, readout, phase; the anatomy must hold fractions.
+    """
     assert anatomy.fractions is not None
     fractions = np.stack(
         [
-            slab_average(volume, anatomy, coordinates, offsets)
-            if volume.any()
-            else np.zeros(coordinates.shape[1:], np.float32)
+            pose.slab_average(volume) if volume.any() else np.zeros(pose.coordinates.shape[1:], np.float32)
             for volume in anatomy.fractions
         ]
     )
-    distance = None
-    if anatomy.distance is not None:
-        middle = len(offsets) // 2
-        distance = slab_average(anatomy.distance, anatomy, coordinates, offsets[middle : middle + 1], 60.0)
+    distance = pose.middle_of_slab(anatomy.distance, 60.0) if anatomy.distance is not None else None
     if anatomy.probabilistic:
         fractions = _own_boundaries(fractions, distance, spacing, generator)
     if distance is not None:
-        _add_skull(fractions, distance, brain, spacing, generator)
+        _add_skull(fractions, distance, spacing, generator)
     return fractions
 
 
@@ -89,14 +86,13 @@ def _step(depth: NDArray[np.float32], width: float) -> NDArray[np.float32]:
 def _add_skull(
     fractions: NDArray[np.float32],
     distance: NDArray[np.float32],
-    brain: NDArray[np.bool_],
     spacing: tuple[float, float, float],
     generator: np.random.Generator,
 ) -> None:
-    """Fill in, by distance from the brain: CSF, inner table, marrow, outer table, muscle, fat, skin."""
+    """Fill in, by ``distance`` in mm from the brain: CSF, inner table, marrow, outer table, muscle, fat, skin."""
 
-    def thickness(mean: float, spread: float, roughness: float = 0.2) -> NDArray[np.float32]:
-        own = mean * float(np.exp(spread * generator.standard_normal()))
+    def thickness(mean: float, variation: float, roughness: float = 0.2) -> NDArray[np.float32]:
+        own = mean * float(np.exp(variation * generator.standard_normal()))
         return own * (1 + roughness * np.clip(smooth_field(distance.shape, spacing, 18.0, generator), -2, 2))
 
     def layer(start: NDArray[np.float32], end: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.simulate.anatomy import BRAIN_TISSUES, CSF, FAT, GREY, MARROW, SCALP, TISSUES, WHITE
-from recon.simulate.contrast import Sequence, Tissue, draw_sequence, tissue_signals
+from recon.simulate.pulse_sequence import PulseSequence, draw_sequence, tissue_signals
 from recon.simulate.subject import Subject
+from recon.simulate.tissues import Tissue
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,21 @@ class ContrastImage:
     """The magnitude ``[slice, readout, phase]`` (float32, mean over the brain 1) and how it was made."""
 
     magnitude: NDArray[np.float32]
-    sequence: Sequence
-    facts: Mapping[str, str | float | int]
+    sequence: PulseSequence
+    measured: bool  # a real magnitude: the sequence only says how the lesion looks in it
+
+    def parameters(self) -> dict[str, str | float]:
+        """The sequence as a manifest and a scan's header hold it: kind, times in ms, b-value in s/mm^2."""
+        found: dict[str, str | float] = {
+            "sequence": "measured" if self.measured else self.sequence.kind,
+            "tr_ms": round(self.sequence.repetition_time, 1),
+            "te_ms": round(self.sequence.echo_time, 1),
+        }
+        if self.sequence.inversion_time:
+            found["ti_ms"] = round(self.sequence.inversion_time, 1)
+        if self.sequence.b_value:
+            found["b_value"] = self.sequence.b_value
+        return found
 
 
 def contrast_image(subject: Subject, contrast: str, generator: np.random.Generator) -> ContrastImage:
@@ -30,7 +44,7 @@ def contrast_image(subject: Subject, contrast: str, generator: np.random.Generat
     if subject.fractions is None:
         if contrast not in subject.measured:
             have = ", ".join(sorted(subject.measured))
-            raise ReconError(f"{subject.facts['source']}: only {have} was measured, {contrast} cannot be made from it")
+            raise ReconError(f"{subject.origin.source}: only {have} was measured, {contrast} cannot be made from it")
         image = subject.measured[contrast].copy()
         if subject.lesion is not None:
             image *= _lesion_ratio(subject, sequence)
@@ -38,20 +52,11 @@ def contrast_image(subject: Subject, contrast: str, generator: np.random.Generat
         image = np.abs(_mix(subject, sequence))
     mean = float(image[subject.brain].mean())
     if not np.isfinite(mean) or mean <= 0:
-        raise ReconError(f"{subject.facts['source']}: the image has no signal in the brain")
-    facts: dict[str, str | float | int] = {
-        "sequence": sequence.kind if subject.fractions is not None else "measured",
-        "tr_ms": round(sequence.repetition_time, 1),
-        "te_ms": round(sequence.echo_time, 1),
-    }
-    if sequence.inversion_time:
-        facts["ti_ms"] = round(sequence.inversion_time, 1)
-    if sequence.b_value:
-        facts["b_value"] = sequence.b_value
-    return ContrastImage((image / mean).astype(np.float32), sequence, facts)
+        raise ReconError(f"{subject.origin.source}: the image has no signal in the brain")
+    return ContrastImage((image / mean).astype(np.float32), sequence, measured=subject.fractions is None)
 
 
-def _mix(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
+def _mix(subject: Subject, sequence: PulseSequence) -> NDArray[np.float32]:
     """Signed signal of the mixture: sum over tissues of fraction times signal, with lesion and texture."""
     assert subject.fractions is not None
     fractions = subject.fractions
@@ -71,7 +76,7 @@ def _mix(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
     return image.astype(np.float32)
 
 
-def _relative_slope(tissues: Mapping[str, Tissue], sequence: Sequence) -> NDArray[np.float32]:
+def _relative_slope(tissues: Mapping[str, Tissue], sequence: PulseSequence) -> NDArray[np.float32]:
     """d ln S / d ln (T1 and T2 together) of every tissue, bounded: near a null the logarithm has no slope."""
     step = 0.02
     longer = {
@@ -84,7 +89,7 @@ def _relative_slope(tissues: Mapping[str, Tissue], sequence: Sequence) -> NDArra
     return np.clip(slope, -3, 3).astype(np.float32)
 
 
-def _lesion_ratio(subject: Subject, sequence: Sequence) -> NDArray[np.float32]:
+def _lesion_ratio(subject: Subject, sequence: PulseSequence) -> NDArray[np.float32]:
     """What a lesion multiplies a measured magnitude with: the ratio of signals of white and grey matter."""
     assert subject.lesion is not None
     assert subject.lesioned_tissues is not None

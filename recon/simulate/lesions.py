@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
 
 from recon.errors import ReconError
-from recon.simulate.contrast import Tissue
 from recon.simulate.fields import smooth_field
+from recon.simulate.options import STAGES
 from recon.simulate.territories import TERRITORY_SHARES, territory_masks
-
-STAGES = ("acute", "subacute", "chronic")
+from recon.simulate.tissues import Tissue
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recon.simulate.coils import coil_maps
 from recon.simulate.imaging import ContrastImage, contrast_image
-from recon.simulate.scanner import Acquisition, background_phase, noise_correlation, simulate_kspace
+from recon.simulate.scanner import SimulatedKspace, background_phase, noise_correlation, simulate_kspace
 from recon.simulate.subject import Subject
 
 
@@ -25,7 +25,7 @@ class SimulatedScan:
     """What was measured and the truth behind it."""
 
     image: NDArray[np.complex64]  # [slice, readout, phase], noise-free, shading included: what A maps to the data
-    acquisition: Acquisition
+    acquired: SimulatedKspace
     contrast: ContrastImage
 
 
@@ -68,7 +68,7 @@ def measure(
     Raises ReconError for an unknown contrast or an SNR that is not positive.
     """
     image, made = complex_image(subject, contrast, array, generator)
-    acquisition = simulate_kspace(
+    acquired = simulate_kspace(
         image,
         array.maps,
         generator,
@@ -77,4 +77,4 @@ def measure(
         correlation=array.correlation,
         oversampling=oversampling,
     )
-    return SimulatedScan(image, acquisition, made)
+    return SimulatedScan(image, acquired, made)

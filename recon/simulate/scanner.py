@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
+from recon.acquisition.fourier_numpy import centred_fft2
 from recon.errors import ReconError
 from recon.simulate.fields import smooth_field
 
 
 @dataclass(frozen=True)
-class Acquisition:
-    """A simulated acquisition. ``noise_covariance`` is E[n n^H] (twice the covariance per real component)."""
+class SimulatedKspace:
+    """What the receivers deliver. ``noise_covariance`` is E[n n^H] (twice the covariance per real component)."""
 
     kspace: NDArray[np.complex64]  # [slice, coil, readout, phase], centred, orthonormal, fully sampled, with noise
     noise_covariance: NDArray[np.complex64]  # [coil, coil], in k-space units
@@ -51,13 +51,13 @@ def noise_correlation(coils: int, generator: np.random.Generator, strength: floa
     about ``strength``, receivers differ by some 10 % in noise level."""
     offset = np.abs(np.arange(coils)[:, None] - np.arange(coils)[None, :])
     ring = np.minimum(offset, coils - offset)
-    mixing = np.eye(coils, dtype=np.complex128)
+    coupling = np.eye(coils, dtype=np.complex128)
     for step, share in ((1, 0.5), (2, 0.15)):
         where = (ring == step) & (coils > step)
         random = generator.standard_normal((coils, coils)) + 1j * generator.standard_normal((coils, coils))
-        mixing += strength * share * where * random / np.sqrt(2) * 2
-    mixing *= np.exp(0.1 * generator.standard_normal(coils))[:, None]
-    covariance = mixing @ mixing.conj().T
+        coupling += strength * share * where * random / np.sqrt(2) * 2
+    coupling *= np.exp(0.1 * generator.standard_normal(coils))[:, None]
+    covariance = coupling @ coupling.conj().T
     return (covariance / np.real(np.trace(covariance)) * coils).astype(np.complex64)
 
 
@@ -101,7 +101,7 @@ def simulate_kspace(
     correlation: NDArray[np.complex64] | None = None,
     oversampling: int = 1,
     noise_samples: int = 4096,
-) -> Acquisition:
+) -> SimulatedKspace:
     """Fully sampled multi-coil k-space of complex ``images`` [slice, readout, phase] at a stated SNR.
 
     ``maps`` are ``[slice, coil, readout, phase]`` with sum_c |S_c|^2 = 1, ``brain`` is where the SNR is defined (see
@@ -114,7 +114,7 @@ def simulate_kspace(
     if correlation is None:
         correlation = np.eye(coils, dtype=np.complex64)
     sigma = noise_scale(images, maps, brain, correlation, snr)
-    mixing = (sigma * np.linalg.cholesky(correlation.astype(np.complex128))).astype(np.complex64)
+    noise_factor = (sigma * np.linalg.cholesky(correlation.astype(np.complex128))).astype(np.complex64)
     wide = readout * oversampling
     # Index of the centre (n // 2) of the small grid goes to the centre of the wide one: right for odd sizes too.
     start = wide // 2 - readout // 2
@@ -122,32 +122,20 @@ def simulate_kspace(
     for index in range(slices):
         coil_images = np.zeros((coils, wide, phase), np.complex64)
         coil_images[:, start : start + readout] = images[index].astype(np.complex64) * maps[index]
-        kspace[index] = centred_fft(coil_images)
-        kspace[index] += _noise(mixing, (wide, phase), generator)
-    return Acquisition(
+        kspace[index] = centred_fft2(coil_images)
+        kspace[index] += _noise(noise_factor, (wide, phase), generator)
+    return SimulatedKspace(
         kspace=kspace,
-        noise_covariance=(2 * mixing @ mixing.conj().T).astype(np.complex64),
-        noise=_noise(mixing, (noise_samples,), generator),
+        noise_covariance=(2 * noise_factor @ noise_factor.conj().T).astype(np.complex64),
+        noise=_noise(noise_factor, (noise_samples,), generator),
         snr=snr,
     )
 
 
-def centred_fft(images: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Orthonormal 2-D Fourier transform of the last two axes with the origin at index n // 2 in both domains."""
-    shifted = fft.ifftshift(images, axes=(-2, -1))
-    return fft.fftshift(fft.fft2(shifted, norm="ortho", overwrite_x=True), axes=(-2, -1))
-
-
-def centred_ifft(kspace: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Inverse of ``centred_fft``."""
-    shifted = fft.ifftshift(kspace, axes=(-2, -1))
-    return fft.fftshift(fft.ifft2(shifted, norm="ortho", overwrite_x=True), axes=(-2, -1))
-
-
 def _noise(
-    mixing: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator
+    noise_factor: NDArray[np.complex64], shape: tuple[int, ...], generator: np.random.Generator
 ) -> NDArray[np.complex64]:
-    """Complex noise ``[coil, *shape]`` with covariance ``mixing mixing^H`` per real component."""
-    coils = mixing.shape[0]
+    """Complex noise ``[coil, *shape]`` with covariance ``noise_factor noise_factor^H`` per real component."""
+    coils = noise_factor.shape[0]
     white = generator.standard_normal((coils, int(np.prod(shape)), 2), dtype=np.float32).view(np.complex64)[..., 0]
-    return (mixing @ white).reshape(coils, *shape)
+    return (noise_factor @ white).reshape(coils, *shape)

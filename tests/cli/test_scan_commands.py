@@ -12,7 +12,7 @@ import pytest
 
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
-from recon.images.result import write_result
+from recon.images.result import ResultHeader, write_result
 from recon.scans.fastmri import write_fastmri
 from recon.scans.opening import open_scan
 
@@ -193,7 +193,7 @@ def test_full_disk_while_a_result_is_written(small_disk: Path) -> None:
     with (  # noqa: PT012
         pytest.raises(ReconError, match="No space left"),
         write_result(
-            small_disk / "a.h5", slices=4, shape=(128, 128), configuration={}, attributes={}, **options
+            small_disk / "a.h5", ResultHeader(slices=4, shape=(128, 128), configuration={}, attributes={}, **options)
         ) as writer,
     ):
         for index in range(4):

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from recon.encode.encoders import ENCODERS
 from recon.errors import ReconWarning
-from recon.images.result import write_result
+from recon.images.result import ResultHeader, write_result
 from tests.encode.conftest import AFFINE, save_nifti
 
 BLOCKS = 2
@@ -27,13 +27,15 @@ def files(head: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     samples = np.stack([blurred, np.roll(blurred, 1, axis=0)]).astype(np.complex64)
     with write_result(
         folder / "result.h5",
-        slices=12,
-        shape=(64, 80),
-        contrast="FLAIR",
-        voxel_size=(1, 1, 4),
-        affine=AFFINE,
-        configuration={},
-        attributes={"method": "posterior", "noise_std": 0.02},
+        ResultHeader(
+            slices=12,
+            shape=(64, 80),
+            contrast="FLAIR",
+            voxel_size=(1, 1, 4),
+            affine=AFFINE,
+            configuration={},
+            attributes={"method": "posterior", "noise_std": 0.02},
+        ),
     ) as writer:
         for index in range(12):
             writer.put(index, reconstruction=blurred[..., index], samples=samples[..., index])

@@ -460,7 +460,9 @@ def test_forgetting_is_measured(prior: Path) -> None:
 def test_raw_scans_are_prepared_and_judged_with_their_own_coils(
     prior: Path, tmp_path: Path, run_cli: Callable[..., object]
 ) -> None:
-    from recon.finetuning.validation_cases import build_cases
+    from recon.finetuning.validation import prepare_cases
+    from recon.finetuning.validation_cases import validation_cases
+    from recon.reconstruction.options import ReconstructionOptions
 
     words = ("simulate", "--out", tmp_path / "scans", "--subjects", 3, "--contrast", "FLAIR", "--stroke")
     assert run_cli(*words, "--size", "64,64", "--slices", 2, "--coils", 4).code == 0  # type: ignore[attr-defined]
@@ -469,12 +471,15 @@ def test_raw_scans_are_prepared_and_judged_with_their_own_coils(
     assert outcome.code == 0, outcome.err  # type: ignore[attr-defined]
     assert len(list((tmp_path / "out" / "prepared").glob("*.h5"))) == 3
     patients, _ = gather(tmp_path / "scans", tmp_path / "out" / "prepared", skip_bad=False)
-    cases = build_cases(patients, 2.0, 1, 0)
+    cases = prepare_cases(
+        validation_cases(patients, 2.0, 1, 0), load_prior(prior), ReconstructionOptions(method="sense")
+    )
     assert len(cases) == 3
-    for case in cases:
-        assert not case.simulated
-        assert int(case.problem.mask.sum()) < 0.65 * case.problem.mask.numel()
-        system = case.system()
-        image = case.problem.magnitude(system.mean(system.zeros(), torch.full_like(system.sigma, 10.0)))[0, 0].numpy()
-        error = np.linalg.norm(image - case.reference) / np.linalg.norm(case.reference)
+    for entry in cases:
+        assert not entry.case.simulated
+        assert int(entry.case.scan.mask.sum()) < 0.65 * entry.case.scan.mask.size
+        prepared = entry.prepared()
+        image = prepared.problem.magnitude(entry.solver.solve(prepared).image)[0].numpy()
+        reference = entry.case.reference
+        error = np.linalg.norm(image - reference) / np.linalg.norm(reference)
         assert error < 0.3, "the reference is in the units of the reconstruction"

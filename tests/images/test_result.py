@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
-from recon.images.result import read_result, write_result
+from recon.images.result import ResultHeader, read_result, write_result
 
 AFFINE = np.diag([0.7, 0.8, 5, 1.0])
 
@@ -21,7 +21,7 @@ def write(path, put=None, slices=2, **changes):
         "attributes": {"method": "posterior", "seed": 3, "acceleration": 2.5},
         **changes,
     }
-    with write_result(path, **options) as writer:
+    with write_result(path, ResultHeader(**options)) as writer:
         for index in range(slices):
             if put is None:
                 images = {

@@ -12,7 +12,8 @@ from recon.acquisition.problem import Problem
 from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import conjugate_gradients, iterative_system
 from recon.posterior.random_streams import NoiseStreams
-from recon.posterior.system import System, Weights, system_of
+from recon.posterior.setup import system_of
+from recon.posterior.system import System, Weights
 from tests.posterior.gaussian_posterior import BulkNoise, complex_normal, gaussian_case, smooth_maps
 
 
@@ -148,7 +149,7 @@ def test_the_error_of_a_guess_is_found_from_the_scan(dimensions: int, denoiser_v
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_what_no_image_explains_has_the_expected_size(dimensions: int) -> None:
     """Pure noise leaves 2 sigma^2 a degree of residual_dof, so no inflation is found; wrong coil maps leave more."""
-    from recon.reconstruction.pipeline import noise_inflation
+    from recon.posterior.setup import noise_inflation
 
     problem, _ = small_problem(size=32, coils=6, dimensions=dimensions, sigma=0.05)
     assert float(noise_inflation(system_of(problem))) == pytest.approx(1, abs=0.05)

@@ -24,7 +24,8 @@ from recon.posterior.stochastic_dds import stochastic_dds
 from recon.prior.denoiser import Denoiser, build_denoiser
 from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts
-from recon.reconstruction.pipeline import Stopwatch, prior_denoise
+from recon.reconstruction.denoising import denoise_with
+from recon.reconstruction.machine import Stopwatch
 from recon.scan import Scan
 
 SLICES, COILS, ROWS, COLUMNS = 2, 4, 24, 20
@@ -97,7 +98,7 @@ def test_samplers_stay_on_the_device_and_never_wait(
     supports = [(12, rows[:20], [10] * 20), (16, rows[20:40], [16] * 20)]
     monkeypatch.setattr(hybrid_modes, "_widths", lambda _: supports)
     problem, prior, noise = fake_problem(1), on_the_device(denoiser), FakeNoise(3)
-    network = prior_denoise(prior, 1, Stopwatch())
+    network = denoise_with(prior, 1, Stopwatch())
     schedule = Schedule(1.0, 3)
     if sampler == "pula":
         draws = pula(hybrid_space_solver(problem), network, schedule, 0.5, noise)
@@ -121,7 +122,7 @@ def test_conjugate_gradients_stay_on_the_device(
     monkeypatch.setattr(iterative, "_all", not_yet)
     system = iterative_system(problem)
     draws = stochastic_dds(
-        system, prior_denoise(prior, 0, Stopwatch()), Schedule(1.0, 2), prior.denoiser_variance, 0.5, noise
+        system, denoise_with(prior, 0, Stopwatch()), Schedule(1.0, 2), prior.denoiser_variance, 0.5, noise
     )
     assert draws.samples.device == torch.device("cuda:0")
     assert set(asked) == {torch.device("cuda:0")}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
-from recon.images.result import write_result
+from recon.images.result import ResultHeader, write_result
 from recon.quality import metrics
 from recon.quality.comparison import compare_files
 from recon.quality.lesions import evaluate_lesions
@@ -38,13 +38,15 @@ def result(path, image, affine=AFFINE, **attributes):
     attributes = {"method": "posterior", "scan_name": path.stem, "acceleration": 2.0, **attributes}
     with write_result(
         path,
-        slices=len(image),
-        shape=image.shape[1:],
-        contrast="FLAIR",
-        voxel_size=(0.7, 0.8, 5.0),
-        affine=affine,
-        configuration={},
-        attributes=attributes,
+        ResultHeader(
+            slices=len(image),
+            shape=image.shape[1:],
+            contrast="FLAIR",
+            voxel_size=(0.7, 0.8, 5.0),
+            affine=affine,
+            configuration={},
+            attributes=attributes,
+        ),
     ) as writer:
         for index, one in enumerate(image):
             writer.put(index, reconstruction=one)

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from recon.errors import ReconError
-from recon.images.result import read_result, write_result
+from recon.images.result import ResultHeader, read_result, write_result
 from recon.quality.drawing import save, zoom_on
 from recon.quality.figures import benchmark, panel, slice_to_show
 from recon.quality.orientation import upright
@@ -118,13 +118,15 @@ def test_panel_of_a_result_file(tmp_path):
     reference, image, std, lesion = slices()
     with write_result(
         tmp_path / "r.h5",
-        slices=2,
-        shape=SHAPE,
-        contrast="FLAIR",
-        voxel_size=(0.8, 0.9, 5.0),
-        affine=AXIAL,
-        configuration={},
-        attributes={"method": "posterior", "acceleration": 3.2},
+        ResultHeader(
+            slices=2,
+            shape=SHAPE,
+            contrast="FLAIR",
+            voxel_size=(0.8, 0.9, 5.0),
+            affine=AXIAL,
+            configuration={},
+            attributes={"method": "posterior", "title": "posterior mean", "acceleration": 3.2},
+        ),
     ) as writer:
         for index in range(2):
             writer.put(index, reconstruction=image, std=std, zero_filled=0.7 * image)

@@ -32,7 +32,7 @@ from reader_study.sheet import Response, Sheet, read_sheet, write_sheet
 from reader_study.volumes import Volume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning
-from recon.images.result import write_result
+from recon.images.result import ResultHeader, write_result
 from tests.reader_study.study_maker import (
     PASSPHRASE,
     export_small,
@@ -193,7 +193,7 @@ def test_result_files_are_read_without_their_samples(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.uniform(1, 2, (3, 8, 6)).astype(np.float32)
     facts = {"slices": 3, "shape": (8, 6), "contrast": "FLAIR", "voxel_size": (1.0, 2.0, 4.0), "affine": None}
-    with write_result(path, **facts, configuration={}, attributes={"method": "posterior"}) as writer:
+    with write_result(path, ResultHeader(**facts, configuration={}, attributes={"method": "posterior"})) as writer:
         for index in range(3):
             writer.put(index, reconstruction=images[index])
     volume = read_volume(path, "case C1")
@@ -319,7 +319,7 @@ def test_a_study_of_eighty_cases_is_exported_within_a_minute_and_a_gigabyte(tmp_
     facts = {"slices": 24, "shape": (320, 320), "contrast": "FLAIR", "voxel_size": (0.7, 0.7, 5.0), "affine": None}
     for case, arm in itertools.product(range(80), ("soc", "dm")):
         path = tmp_path / "images" / arm / f"C{case + 1:03d}.h5"
-        with write_result(path, **facts, configuration={}, attributes={}) as writer:
+        with write_result(path, ResultHeader(**facts, configuration={}, attributes={})) as writer:
             for index in range(24):
                 image = np.roll(base[index], 7 * case + (arm == "dm"), 0) * (1 + 0.02 * (arm == "dm")) + 0.1
                 writer.put(index, reconstruction=image)

@@ -11,8 +11,16 @@ import torch
 from recon.posterior.schedule import Schedule
 from recon.posterior.setup import system_of
 from recon.posterior.stochastic_dds import stochastic_dds
-from recon.reconstruction.audit import SliceAudit, averaging_gain, data_warnings, result_warnings, summarise
-from recon.reconstruction.pipeline import _audit
+from recon.reconstruction.audit import (
+    SliceAudit,
+    audit_slices,
+    averaging_gain,
+    data_warnings,
+    result_warnings,
+    summarise,
+)
+from recon.reconstruction.preparing import Prepared
+from recon.reconstruction.solving import Solution
 from recon.scan import Scan
 from tests.posterior.gaussian_posterior import BulkNoise, gaussian_case
 
@@ -89,7 +97,8 @@ def test_chi2_and_the_averaging_gain_of_exact_samples() -> None:
         draws = stochastic_dds(
             system, case.denoise, Schedule(0.5, 20, 0.01), case.denoiser_variance, 0.5, BulkNoise(8, seed)
         )
-        audits += _audit(problem, system, draws, draws.means.mean(1), torch.ones(1))
+        solution = Solution(draws.means.mean(1), draws.samples, draws.network_calls, draws.inflation)
+        audits += audit_slices(Prepared(problem, system, torch.ones(1)), solution)
     figures = summarise(audits)
     assert figures["chi2"] == pytest.approx(1, abs=0.05)
     assert figures["chi2_lowest"] > 0.6

@@ -9,8 +9,11 @@ import torch
 from recon.acquisition.problem import Problem
 from recon.errors import ReconError
 from recon.quality.metrics import nrmse
-from recon.reconstruction import baselines
+from recon.reconstruction import classical
 from recon.reconstruction.grappa import grappa, neighbour_patterns
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.preparing import Prepared
+from recon.reconstruction.solving import Task
 from recon.scan import Scan
 
 
@@ -165,4 +168,4 @@ def test_calibration_measured_apart_is_refused():
         torch.ones(1), torch.ones(1), torch.eye(2, dtype=torch.complex64), (slice(0, 16), slice(0, 16)),
     )  # fmt: skip
     with pytest.raises(ReconError, match=r"apart\.h5: GRAPPA needs its calibration lines within the scan"):
-        baselines.grappa(problem, scan)
+        classical.grappa(Prepared(problem, None, torch.ones(1)), Task(scan, ReconstructionOptions(method="grappa")))

@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from test_acquisition import head_kspace
 
 from recon.acquisition.fourier import centre_slice
 from recon.images.result import read_result
@@ -26,12 +25,14 @@ from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts, load_prior, save_prior, shipped_prior
 from recon.quality.metrics import nrmse
 from recon.quality.references import read_reference
-from recon.reconstruction.pipeline import Outcome, ReconstructionOptions, reconstruct
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.pipeline import Outcome, reconstruct_to_file
 from recon.scans.fastmri import write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
-from recon.simulate.anatomy_files import builtin_sources
-from recon.simulate.cohort import Settings, simulate_cohort
+from recon.simulate.cohort import simulate_cohort
+from recon.simulate.options import SimulationOptions
+from tests.acquisition.test_acquisition import head_kspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,14 +78,14 @@ def images(path: Path) -> np.ndarray:
 def run(scan: Path, prior: Path | Prior, out: Path, **options: object) -> Outcome:
     loaded = prior if isinstance(prior, Prior) else load_prior(prior)
     chosen = ReconstructionOptions(**{"samples": 2, "steps": 3, "keep_samples": True, **options})  # type: ignore[arg-type]
-    return reconstruct(open_scan(scan), chosen, out, loaded)
+    return reconstruct_to_file(open_scan(scan), chosen, out, loaded)
 
 
 def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> None:
     """With a trained prior, whose errors are not those of an exact denoiser: the default's posterior mean is no worse
     than that of the asymptotically exact sampler, to which it is an approximation, with three times the work."""
-    settings = Settings(size=(112, 96), coils=8, slices=1, snr=30.0, stroke=True, seed=77)
-    simulate_cohort(tmp_path / "full", builtin_sources(), 1, ["FLAIR"], settings)
+    options = SimulationOptions(size=(112, 96), coils=8, slices=1, snr=30.0, stroke=True, seed=77)
+    simulate_cohort(tmp_path / "full", 1, ["FLAIR"], options)
     full = next((tmp_path / "full").glob("*_FLAIR.h5"))
     undersample(open_scan(full), tmp_path / "fast.h5", acceleration=4, calibration_lines=16)
     scan, prior = open_scan(tmp_path / "fast.h5"), load_prior(shipped_prior())
@@ -92,9 +93,9 @@ def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> N
     errors = {}
     for name, options in {
         "default": ReconstructionOptions(),
-        "pula": ReconstructionOptions(sampler="pula", steps=48),
+        "pula": ReconstructionOptions(method="pula", steps=48),
     }.items():
-        reconstruct(scan, options, tmp_path / f"{name}.h5", prior)
+        reconstruct_to_file(scan, options, tmp_path / f"{name}.h5", prior)
         errors[name] = nrmse(images(tmp_path / f"{name}.h5"), truth)
     assert errors["default"] < 1.03 * errors["pula"]
 
@@ -112,7 +113,7 @@ def test_a_scaled_scan_gives_the_scaled_image(
     second = dataclasses.replace(second, digest=first.digest)
     prior, options = load_prior(tiny_prior), ReconstructionOptions(samples=2, steps=3)
     for scan, name in ((first, "ra.h5"), (second, "rb.h5")):
-        reconstruct(scan, options, tmp_path / name, prior)
+        reconstruct_to_file(scan, options, tmp_path / name, prior)
     one, other = read_result(tmp_path / "ra.h5"), read_result(tmp_path / "rb.h5")
     assert one.std is not None
     assert other.std is not None

@@ -6,56 +6,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon.errors import ReconError
-from recon.simulate.contrast import (
+from recon.simulate.lesions import lesion_tissues
+from recon.simulate.options import STAGES
+from recon.simulate.pulse_sequence import (
     CONTRASTS,
     NOMINAL,
-    TISSUE_TABLE,
-    Sequence,
-    Tissue,
+    PulseSequence,
     draw_sequence,
-    draw_tissues,
     nulling_time,
     signal,
     tissue_signals,
 )
-from recon.simulate.lesions import STAGES, lesion_tissues
+from recon.simulate.tissues import TISSUE_TABLE, Tissue, draw_tissues
 
 TISSUE = Tissue(t1=1000.0, t2=100.0, density=0.8, diffusivity=0.7)
 
 
 def test_spin_echo_by_hand():
     # 0.8 (1 - e^-1) e^-0.5
-    assert signal(TISSUE, Sequence("T2", "spin-echo", 1000, 50)) == pytest.approx(0.8 * 0.63212056 * 0.60653066)
+    assert signal(TISSUE, PulseSequence("T2", "spin-echo", 1000, 50)) == pytest.approx(0.8 * 0.63212056 * 0.60653066)
 
 
 def test_gradient_echo_by_hand():
     # Ernst angle for TR = T1 ln 2 is 60 degrees: E1 = 1/2, sin 60 (1/2) / (1 - 1/4) = 0.57735
-    sequence = Sequence("T1", "gradient-echo", 1000 * np.log(2), 0, flip_angle=60)
+    sequence = PulseSequence("T1", "gradient-echo", 1000 * np.log(2), 0, flip_angle=60)
     assert signal(TISSUE, sequence) == pytest.approx(0.8 * 0.57735027)
 
 
 def test_mprage_by_hand():
     # TI = T1 ln 2, TR very long: 1 - 2 (1/2) / 1 = 0; TR = T1 ln 2 as well: 1 - 1 / (3/2) = 1/3
     half = 1000 * np.log(2)
-    assert signal(TISSUE, Sequence("T1", "mprage", 1e9, 0, inversion_time=half)) == pytest.approx(0, abs=1e-12)
-    assert signal(TISSUE, Sequence("T1", "mprage", half, 0, inversion_time=half)) == pytest.approx(0.8 / 3)
+    assert signal(TISSUE, PulseSequence("T1", "mprage", 1e9, 0, inversion_time=half)) == pytest.approx(0, abs=1e-12)
+    assert signal(TISSUE, PulseSequence("T1", "mprage", half, 0, inversion_time=half)) == pytest.approx(0.8 / 3)
 
 
 def test_diffusion_by_hand():
     # b D = 1000 x 0.7e-3 = 0.7
-    sequence = Sequence("DWI", "diffusion", 1e9, 0, b_value=1000)
+    sequence = PulseSequence("DWI", "diffusion", 1e9, 0, b_value=1000)
     assert signal(TISSUE, sequence) == pytest.approx(0.8 * 0.49658530)
 
 
 def test_unknown_kind_is_refused():
     with pytest.raises(ReconError, match="unknown"):
-        signal(TISSUE, Sequence("T2", "echo-planar", 1000, 50))
+        signal(TISSUE, PulseSequence("T2", "echo-planar", 1000, 50))
 
 
 @given(t1=st.floats(200, 5000), repetition=st.floats(500, 15000))
 def test_nulling_time_nulls(t1: float, repetition: float):
     tissue = Tissue(t1, 2000, 1.0, 3.0)
-    sequence = Sequence("FLAIR", "inversion", repetition, 100, inversion_time=nulling_time(t1, repetition))
+    sequence = PulseSequence("FLAIR", "inversion", repetition, 100, inversion_time=nulling_time(t1, repetition))
     assert abs(signal(tissue, sequence)) < 1e-9
 
 

@@ -12,12 +12,13 @@ import pytest
 
 from recon.errors import ReconError
 from recon.scans.opening import open_scan
-from recon.simulate.anatomy_files import builtin_sources, find_anatomies
+from recon.simulate.anatomy_files import find_anatomies
 from recon.simulate.anatomy_names import contrast_of_name, person_of_name
-from recon.simulate.cohort import Settings, plan_cohort, simulate_cohort
+from recon.simulate.cohort import plan_cohort, simulate_cohort
 from recon.simulate.lesion_files import find_lesion_files
+from recon.simulate.options import SimulationOptions
 
-SMALL = Settings(size=(64, 64), coils=4, slices=3, snr=40.0, seed=1)
+SMALL = SimulationOptions(size=(64, 64), coils=4, slices=3, snr=40.0, seed=1)
 
 
 def _phantom_labels(shape: tuple[int, int, int] = (8, 120, 100)) -> np.ndarray:
@@ -89,7 +90,7 @@ def test_labelled_and_measured_nifti(tmp_path: Path):
         "sub-01_tissues": ("FLAIR", "T1"),
         "p09": ("FLAIR",),
     }
-    result = simulate_cohort(tmp_path / "out", list(sources.values()), 2, ["FLAIR"], SMALL)
+    result = simulate_cohort(tmp_path / "out", 2, ["FLAIR"], SMALL, sources=list(sources.values()))
     assert {entry["kind"] for entry in result["scans"]} == {"semi-synthetic"}
     with pytest.raises(ReconError, match="none of the anatomies"):
         plan_cohort([sources["p09"]], 1, ["DWI"])
@@ -126,8 +127,8 @@ def test_bad_anatomies_are_one_clear_error(tmp_path: Path):
 
 
 def test_cohort_on_disk(tmp_path: Path):
-    settings = Settings(size=(72, 64), coils=4, slices=4, snr=40.0, seed=1, stroke=True, oversampling=2)
-    result = simulate_cohort(tmp_path, builtin_sources(), 1, ["FLAIR", "DWI"], settings)
+    settings = SimulationOptions(size=(72, 64), coils=4, slices=4, snr=40.0, seed=1, stroke=True, oversampling=2)
+    result = simulate_cohort(tmp_path, 1, ["FLAIR", "DWI"], settings)
     assert (result["written"], result["kept"]) == (2, 0)
     entry = next(entry for entry in result["scans"] if entry["contrast"] == "FLAIR")
     assert entry["kind"] == "simulated"
@@ -154,20 +155,20 @@ def test_cohort_on_disk(tmp_path: Path):
     assert [scan["file"] for scan in manifest["scans"]] == sorted(scan["file"] for scan in manifest["scans"])
 
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
-    again = simulate_cohort(tmp_path, builtin_sources(), 1, ["FLAIR", "DWI"], settings)
+    again = simulate_cohort(tmp_path, 1, ["FLAIR", "DWI"], settings)
     assert (again["written"], again["kept"]) == (0, 2)
     assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
     with pytest.raises(ReconError, match="other settings"):
-        simulate_cohort(tmp_path, builtin_sources(), 1, ["FLAIR"], SMALL)
+        simulate_cohort(tmp_path, 1, ["FLAIR"], SMALL)
 
 
 def test_a_lost_scan_comes_back_the_same(tmp_path: Path):
     """Every draw depends on names only: one scan made alone equals the one made among others."""
-    simulate_cohort(tmp_path, builtin_sources(), 2, ["T1", "T2"], SMALL)
+    simulate_cohort(tmp_path, 2, ["T1", "T2"], SMALL)
     path = tmp_path / "icbm152-001_T2.h5"
     first = open_scan(path).read_kspace(1)
     path.unlink()
-    assert simulate_cohort(tmp_path, builtin_sources(), 2, ["T1", "T2"], SMALL)["written"] == 1
+    assert simulate_cohort(tmp_path, 2, ["T1", "T2"], SMALL)["written"] == 1
     np.testing.assert_array_equal(open_scan(path).read_kspace(1), first)
 
 
@@ -180,16 +181,18 @@ def test_real_shapes_and_atlases(tmp_path: Path):
     nibabel.save(nibabel.Nifti1Image(ball, affine), tmp_path / "shapes" / "one.nii.gz")
     atlas = np.where(z > 0, 1 + (x > 0), 0).astype(np.uint8)
     nibabel.save(nibabel.Nifti1Image(atlas, affine), tmp_path / "atlas.nii.gz")
-    stroke = Settings(size=(64, 64), coils=4, slices=6, stroke=True, seed=2, lesion_shapes="shapes")
-    files = find_lesion_files(tmp_path / "shapes", None)
-    entry = simulate_cohort(tmp_path / "a", builtin_sources(), 1, ["T1"], stroke, files)["scans"][0]
+    stroke = SimulationOptions(
+        size=(64, 64), coils=4, slices=6, stroke=True, seed=2, lesion_shapes=str(tmp_path / "shapes")
+    )
+    entry = simulate_cohort(tmp_path / "a", 1, ["T1"], stroke)["scans"][0]
     assert entry["kind"] == "semi-synthetic"
     assert entry["lesion_territory"] == "MCA"
     assert entry["lesion_stage"] == "chronic"
     assert 5 < entry["lesion_ml"] < 40
-    own = Settings(size=(64, 64), coils=4, slices=6, stroke=True, seed=2, territories="atlas.nii.gz")
-    files = find_lesion_files(None, tmp_path / "atlas.nii.gz")
-    entry = simulate_cohort(tmp_path / "b", builtin_sources(), 1, ["T1"], own, files)["scans"][0]
+    own = SimulationOptions(
+        size=(64, 64), coils=4, slices=6, stroke=True, seed=2, territories=str(tmp_path / "atlas.nii.gz")
+    )
+    entry = simulate_cohort(tmp_path / "b", 1, ["T1"], own)["scans"][0]
     assert entry["lesion_territory"] in ("territory-1", "territory-2")
     with pytest.raises(ReconError, match="no NIfTI masks"):
         find_lesion_files(tmp_path / "b", None)
@@ -250,11 +253,11 @@ def test_real_heads(shared_data: Path, tmp_path: Path):
     assert len(sources) == 60
     assert len({source.group for source in sources}) == 45
     assert sources[3].group == sources[4].group != sources[5].group == sources[7].group
-    result = simulate_cohort(tmp_path / "labels", sources, 1, ["FLAIR"], SMALL)
+    result = simulate_cohort(tmp_path / "labels", 1, ["FLAIR"], SMALL, sources=sources)
     assert result["scans"][0]["kind"] == "semi-synthetic"
     images = shared_data / "ms_open_ms_data" / "MNI_p07_FLAIR.nii.gz"
     if images.is_file():
         source = find_anatomies(images)
-        entry = simulate_cohort(tmp_path / "images", source, 1, ["FLAIR"], SMALL)["scans"][0]
+        entry = simulate_cohort(tmp_path / "images", 1, ["FLAIR"], SMALL, sources=source)["scans"][0]
         assert entry["sequence"] == "measured"
         assert entry["group"] == "p07"

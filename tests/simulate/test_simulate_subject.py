@@ -1,22 +1,27 @@
 """Simulated people: what a reader of the images would expect, and reproducible draws."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from recon.errors import ReconError
 from recon.seeding import numpy_generator
-from recon.simulate.anatomy import CSF, WHITE, builtin_anatomy
+from recon.simulate.anatomy import CSF, WHITE
+from recon.simulate.builtin_head import builtin_anatomy
 from recon.simulate.imaging import contrast_image
 from recon.simulate.lesions import draw_lesion
 from recon.simulate.measurement import complex_image, draw_coils
+from recon.simulate.options import TERRITORIES, SimulationOptions
+from recon.simulate.prescription import HEIGHTS
 from recon.simulate.subject import Subject, simulate_subject
 from recon.simulate.territories import TERRITORY_SHARES, territory_masks
 
 
-def _subject(seed: int = 0, **options: object) -> Subject:
+def _subject(seed: int = 0, heights: tuple[float, float] = HEIGHTS, **given: Any) -> Subject:
     generator = numpy_generator(seed, "test")
-    arguments = {"name": "someone", "size": 96, "slices": 6, **options}
-    return simulate_subject(builtin_anatomy(), generator, **arguments)  # type: ignore[arg-type]
+    options = SimulationOptions(**{"size": (96, 96), "slices": 6, **given})
+    return simulate_subject(builtin_anatomy(), "someone", options, generator, heights=heights)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def test_lesions_lie_in_brain_and_territory(territory: str):
 def test_territories_do_not_overlap_and_cover_the_hemispheres():
     x, y, z = np.meshgrid(np.arange(-65, 66, 5.0), np.arange(-100, 71, 5.0), np.arange(-30, 76, 5.0), indexing="ij")
     masks = territory_masks(x, y, z)
-    assert set(masks) == set(TERRITORY_SHARES)
+    assert set(masks) == set(TERRITORY_SHARES) == set(TERRITORIES)
     count = sum(masks[name].astype(int) for name in ("MCA", "ACA", "PCA", "cerebellar"))
     assert count.max() == 1
     assert (count[(z > -20)] == 1).mean() > 0.9
@@ -140,9 +145,9 @@ def test_geometry_is_right():
 
 
 def test_what_cannot_be_simulated_is_refused():
-    with pytest.raises(ReconError, match="16 pixels"):
-        _subject(size=8)
+    with pytest.raises(ReconError, match="choose 16 to 1024"):
+        _subject(size=(8, 8))
     with pytest.raises(ReconError, match="cut the head"):
         _subject(size=(96, 48))
     with pytest.raises(ReconError, match="territory"):
-        _subject(stroke=True, territory="cerebellar", lowest=40.0)
+        _subject(stroke=True, territory="cerebellar", heights=(40.0, 62.0))

@@ -1,59 +1,23 @@
-"""From tissue to signal: the textbook signal equations with published tissue parameters.
+"""From tissue to signal: the textbook signal equations.
 
-Sources (means; the spread between subjects is ours, of the order of the published standard deviations):
-T1 and T2 of white and grey matter at 3 T: Wansapura et al., J Magn Reson Imaging 9:531, 1999; T1 at 1.5 T and T1 of
-CSF: Rooney et al., Magn Reson Med 57:308, 2007; T2 at 1.5 T and muscle: Stanisz et al., Magn Reson Med 54:507, 2005;
-fat and marrow: de Bazelaire et al., Radiology 230:652, 2004; deep grey matter: Gelman et al., Magn Reson Med 45:71,
-2001 and Wansapura; water content (proton density): Whittall et al., Magn Reson Med 37:34, 1997; diffusivities:
-Pierpaoli et al., Radiology 201:637, 1996. The equations are those of Bernstein, King and Zhou, Handbook of MRI Pulse
-Sequences, 2004.
+They are those of Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.simulate.anatomy import TISSUES
+from recon.simulate.tissues import TISSUE_TABLE, Tissue
 
 CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI")
 
 
 @dataclass(frozen=True)
-class Tissue:
-    """Relaxation times in ms, proton density relative to water, diffusivity in 1e-3 mm^2/s."""
-
-    t1: float
-    t2: float
-    density: float
-    diffusivity: float
-
-
-TISSUE_TABLE: Mapping[float, Mapping[str, Tissue]] = {
-    1.5: {
-        "csf": Tissue(4200, 2000, 1.00, 3.0),
-        "grey": Tissue(1188, 95, 0.83, 0.80),
-        "white": Tissue(656, 72, 0.71, 0.70),
-        "deep_grey": Tissue(1000, 82, 0.80, 0.73),
-        "fat": Tissue(343, 58, 0.90, 0.05),
-        "scalp": Tissue(1008, 44, 0.75, 1.40),
-        "marrow": Tissue(549, 49, 0.50, 0.20),
-    },
-    3.0: {
-        "csf": Tissue(4200, 2000, 1.00, 3.0),
-        "grey": Tissue(1331, 110, 0.83, 0.80),
-        "white": Tissue(832, 80, 0.71, 0.70),
-        "deep_grey": Tissue(1150, 85, 0.80, 0.73),
-        "fat": Tissue(382, 68, 0.90, 0.05),
-        "scalp": Tissue(1412, 50, 0.75, 1.40),
-        "marrow": Tissue(586, 49, 0.50, 0.20),
-    },
-}
-
-
-@dataclass(frozen=True)
-class Sequence:
+class PulseSequence:
     """One contrast's timing in ms. ``kind``: "spin-echo", "gradient-echo", "mprage", "inversion" or "diffusion"."""
 
     contrast: str
@@ -67,17 +31,17 @@ class Sequence:
     contrast_agent: bool = False
 
 
-NOMINAL: Mapping[str, Sequence] = {
-    "T1": Sequence("T1", "spin-echo", 550, 10),
-    "T1POST": Sequence("T1POST", "spin-echo", 550, 10, contrast_agent=True),
-    "T2": Sequence("T2", "spin-echo", 5000, 100, fat_signal=0.8),
-    "PD": Sequence("PD", "spin-echo", 3000, 18, fat_signal=0.8),
-    "FLAIR": Sequence("FLAIR", "inversion", 9000, 100, inversion_time=2500, fat_signal=0.3),
-    "DWI": Sequence("DWI", "diffusion", 5000, 80, b_value=1000, fat_signal=0.08),
+NOMINAL: Mapping[str, PulseSequence] = {
+    "T1": PulseSequence("T1", "spin-echo", 550, 10),
+    "T1POST": PulseSequence("T1POST", "spin-echo", 550, 10, contrast_agent=True),
+    "T2": PulseSequence("T2", "spin-echo", 5000, 100, fat_signal=0.8),
+    "PD": PulseSequence("PD", "spin-echo", 3000, 18, fat_signal=0.8),
+    "FLAIR": PulseSequence("FLAIR", "inversion", 9000, 100, inversion_time=2500, fat_signal=0.3),
+    "DWI": PulseSequence("DWI", "diffusion", 5000, 80, b_value=1000, fat_signal=0.08),
 }
 
 
-def signal(tissue: Tissue, sequence: Sequence) -> float:
+def signal(tissue: Tissue, sequence: PulseSequence) -> float:
     """Magnitude of the transverse magnetisation at the echo, relative to that of pure water fully relaxed.
 
     spin-echo      M0 (1 - exp(-TR/T1)) exp(-TE/T2)
@@ -112,7 +76,7 @@ def nulling_time(t1: float, repetition_time: float) -> float:
     return float(t1 * np.log(2 / (1 + np.exp(-repetition_time / t1))))
 
 
-def draw_sequence(contrast: str, generator: np.random.Generator) -> Sequence:
+def draw_sequence(contrast: str, generator: np.random.Generator) -> PulseSequence:
     """A site's own version of ``contrast``: timings, fat suppression and, for T1, the kind of sequence, around the
     nominal. Raises ReconError for a contrast that is not in ``CONTRASTS``."""
     nominal = NOMINAL.get(contrast)
@@ -146,29 +110,7 @@ def draw_sequence(contrast: str, generator: np.random.Generator) -> Sequence:
     return drawn
 
 
-def draw_tissues(field_strength: float, generator: np.random.Generator, spread: float = 0.06) -> dict[str, Tissue]:
-    """One subject's tissues: every parameter varies log-normally (density at a third of ``spread``) about the table.
-
-    Raises ReconError for a field strength other than 1.5 or 3 T.
-    """
-    if field_strength not in TISSUE_TABLE:
-        raise ReconError(f"field strength {field_strength} T has no tissue table; choose 1.5 or 3.0")
-
-    def vary(value: float, relative: float) -> float:
-        return value * float(np.exp(relative * generator.standard_normal()))
-
-    drawn = {}
-    for name, tissue in TISSUE_TABLE[field_strength].items():
-        drawn[name] = Tissue(
-            t1=vary(tissue.t1, spread if name != "csf" else spread / 4),
-            t2=vary(tissue.t2, spread),
-            density=min(vary(tissue.density, spread / 3), 1.0),
-            diffusivity=vary(tissue.diffusivity, spread),
-        )
-    return drawn
-
-
-def tissue_signals(tissues: Mapping[str, Tissue], sequence: Sequence) -> np.ndarray:
+def tissue_signals(tissues: Mapping[str, Tissue], sequence: PulseSequence) -> NDArray[np.float32]:
     """Signed signal of every tissue in the order of ``TISSUES``, float32 ``[tissue]``.
 
     The sign matters after an inversion: fractions of opposite sign cancel in one voxel before the magnitude is taken.
