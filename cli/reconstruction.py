@@ -9,7 +9,7 @@ import typer
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
-from recon.reconstruction import methods
+from recon.reconstruction import formats, methods
 from recon.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def reconstruct(
     prior: Annotated[
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
-    formats: Annotated[
+    wanted: Annotated[
         str,
-        typer.Option("--format", help="What to write beside the HDF5 file, comma-separated: h5, nifti, dicom, png."),
+        typer.Option("--format", help=f"Formats, comma-separated. {formats.described()}."),
     ] = "h5",
     reference: Annotated[
         list[Path] | None,
@@ -59,9 +59,10 @@ def reconstruct(
 
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)
-    wanted = _formats(formats)
-    if reference and "png" not in wanted:
-        raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
+    rows = formats.chosen_formats(wanted)
+    if reference and not any(row.draws_reference for row in rows):
+        drawing = formats.names(lambda row: row.draws_reference)
+        raise ReconError(f"--reference is drawn into the picture: add --format {drawing}, or use 'recon evaluate'")
     paths = find_scans(scans)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -82,7 +83,7 @@ def reconstruct(
     with Progress() as progress:
         progress.show("loading the prior" if method.needs_prior else "opening scans", 0.0)
         loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-        job = _Job(options, loaded, Path(out), wanted, place)
+        job = _Job(options, loaded, Path(out), rows, place)
         results = []
         for position, (path, truth) in enumerate(work):
 
@@ -100,12 +101,12 @@ class _Job:
     options: ReconstructionOptions
     prior: "Prior | None"
     out: Path
-    formats: list[str]
+    formats: list[formats.ImageFormat]
     device: str
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
         from recon.reconstruction.cohort import check_kept
-        from recon.reconstruction.export import check_exportable, export, exported
+        from recon.reconstruction.export import export, exported
         from recon.reconstruction.pipeline import reconstruct_to_file
         from recon.scans.opening import open_scan
 
@@ -117,7 +118,7 @@ class _Job:
             if exported(output, self.formats):
                 return entry
         scan = open_scan(path)
-        check_exportable(scan, self.formats)
+        formats.check_exportable(scan, self.formats)
         if not entry["kept"]:
             show(path.stem, 0.0)
             outcome = reconstruct_to_file(scan, self.options, output, self.prior, device=self.device, report=show)
@@ -130,17 +131,6 @@ class _Job:
             }  # fmt: skip
         entry["files"] = [str(file) for file in export(output, scan, self.formats, reference)]
         return entry
-
-
-def _formats(text: str) -> list[str]:
-    """The formats that ``--format`` names."""
-    from recon.errors import ReconError
-
-    known = ("h5", "nifti", "dicom", "png")
-    wanted = [entry.strip() for entry in text.split(",") if entry.strip()]
-    if not wanted or set(wanted) - set(known):
-        raise ReconError(f"--format {text}: choose from {', '.join(known)}")
-    return wanted
 
 
 def _line(entry: dict[str, Any]) -> str:

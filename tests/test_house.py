@@ -36,7 +36,10 @@ ONE_PLACE = {"calibrate", "preprocess_coils", "refined_problem", "system_of", "n
     "stochastic_dds", "pula", "dps", "mean_recursion",
 }  # fmt: skip
 MAY_CALIBRATE = ("recon.acquisition", "recon.posterior", "recon.reconstruction")
-TORCH_FREE = ("recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py")
+TORCH_FREE = (
+    *("recon/reconstruction/methods.py", "recon/reconstruction/formats.py", "recon/reconstruction/options.py"),
+    "recon/benchmark/options.py",
+)
 
 
 def module_of(path: Path) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from recon.errors import ReconError, ReconWarning
 from recon.images.dicom import display_scale, write_dicom_series
+from recon.images.dicom_header import DicomSeries
 from recon.images.nifti import read_nifti, write_nifti
 
 TILT = np.deg2rad(20)
@@ -100,18 +101,15 @@ def test_nifti_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 
 
 def write_series(folder: Path, stack: np.ndarray, **options: Any) -> list[Path]:
-    return write_dicom_series(
-        folder,
-        stack,
-        **{
-            "derivation": "posterior mean of 4 samples",
-            "series_description": "recon mean",
-            "contrast": "FLAIR",
-            "affine": oblique(),
-            "facts": {"te_ms": 90.0, "tr_ms": 9000.0, "ti_ms": 2500.0, "field_strength_t": 3.0, "flip_angle_deg": 150},
-            **options,
-        },
-    )
+    place = {"affine": oblique(), **{name: options.pop(name) for name in ("affine", "voxel_size") if name in options}}
+    series = {
+        "derivation": "posterior mean of 4 samples",
+        "description": "recon mean",
+        "contrast": "FLAIR",
+        "facts": {"te_ms": 90.0, "tr_ms": 9000.0, "ti_ms": 2500.0, "field_strength_t": 3.0, "flip_angle_deg": 150},
+        **options,
+    }
+    return write_dicom_series(folder, stack, DicomSeries(**series), **place)
 
 
 def position_in_dicom(dataset: pydicom.Dataset, row: int, column: int) -> np.ndarray:
