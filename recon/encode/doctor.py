@@ -8,10 +8,8 @@ import numpy as np
 
 from recon.encode.encoders import find_row, load_encoder, missing_packages
 from recon.encode.geometry import (
-    SliceAxis,
     axis_codes,
     header_slice_axis,
-    single_slice_axis,
     upstream_slice_axis,
     volume_faults,
     voxel_spacing,
@@ -19,6 +17,7 @@ from recon.encode.geometry import (
 from recon.encode.interface import Encoder
 from recon.encode.volumes import Series, onto_reference, read_series
 from recon.errors import ReconError
+from recon.images.volume import SliceAxis, single_slice_axis
 
 
 @dataclass

@@ -4,20 +4,29 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.geometry import resample_onto
 from recon.errors import ReconError, ReconWarning
+from recon.images.dicom_reading import is_dicom
+from recon.images.grid import on_grid
+from recon.images.nifti import is_nifti
+from recon.images.reading import read_volume
+from recon.images.result import is_result, read_result
+from recon.images.volume import Volume
+
+AS_STORED = 2
+"""Encoders take a NIfTI's axes in their stored order and settle the slice axis themselves (``--slice-axis``): by the
+same rule, but for a volume without a thickest axis, where networks were trained on the axis nearest to the body's."""
 
 NOISE_KEYS = ("noise_std", "noise_standard_deviation")  # in a result's attributes or audit, per real component
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One series as encoders take it: axes (readout, phase, slice), affine to RAS+ mm."""
+    """One series as encoders take it: axes (readout, phase, slice), of a NIfTI as stored; affine to RAS+ mm."""
 
     path: Path
     values: NDArray[np.float32]  # magnitude [readout, phase, slice]
@@ -35,11 +44,8 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
     ``voxel_size`` in mm (readout, phase, slice) places a file without an affine on axis-aligned voxels, with a
     warning; files with one keep theirs. Raises ReconError for a missing, damaged or foreign file.
     """
-    from recon.images.result import read_result
-    from recon.quality.references import is_result, read_reference
-
     path = Path(path)
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
+    if is_dicom(path):
         raise ReconError(
             f"{path}: DICOM is not read here; convert the series to NIfTI first (dcm2niix keeps its affine)"
         )
@@ -59,13 +65,11 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
             noise_std=noise[0] if noise and noise[0] > 0 else None,
         )
     else:
-        volume = read_reference(path)
+        volume = read_volume(path, slice_axis=AS_STORED)
         values = np.moveaxis(volume.values, 0, -1)
         values = values if np.iscomplexobj(values) else values.astype(np.float32)
-        nifti = path.name.endswith((".nii", ".nii.gz"))
-        series = Series(path, values, volume.affine, volume.kind, measured=not nifti)
-        if nifti and not _nifti_is_placed(path):
-            series = replace(series, affine=None)
+        affine = volume.affine if volume.placed else None
+        series = Series(path, values, affine, volume.kind, measured=not is_nifti(path))
     if series.affine is None and voxel_size is not None:
         if min(voxel_size) <= 0:
             raise ReconError(f"voxel size {voxel_size}: give three positive lengths in mm")
@@ -86,8 +90,6 @@ def onto_reference(series: Series, reference: Series, *, resample: bool = False)
 
     Raises ReconError when the grids differ and ``resample`` is not given, or when an affine is missing.
     """
-    from recon.quality.references import Volume, on_grid
-
     target_shape = np.moveaxis(reference.values, -1, 0).shape
     stack = [series.values] if series.samples is None else [series.values, *series.samples]
     try:
@@ -137,14 +139,6 @@ def with_noise_of(reference: Series, reconstructions: Sequence[Series]) -> Serie
     if reference.noise_std is not None or reference.measured or not known:
         return reference
     return replace(reference, noise_std=known[0])
-
-
-def _nifti_is_placed(path: Path) -> bool:
-    """Whether the header says where the voxels are (a qform or sform code above 0)."""
-    import nibabel
-
-    header: Any = nibabel.load(path).header
-    return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
 
 
 def _grid(series: Series) -> str:

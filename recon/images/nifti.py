@@ -1,6 +1,7 @@
 """NIfTI: images with their true position and orientation, for viewers and analysis packages."""
 
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError, ReconWarning
+from recon.images.volume import Volume, slices_first
+
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, AttributeError, zlib.error)
 
 
 def write_nifti(
@@ -60,10 +64,16 @@ def write_nifti(
     return path
 
 
-def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[float, float, float]]:
-    """Images ``[slice, readout, phase]`` float32, affine (readout, phase, slice) -> RAS+ mm, and voxel size in mm.
+def is_nifti(path: Path) -> bool:
+    """Whether a path is named like a NIfTI file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
-    Raises ReconError when the file is missing, truncated, foreign or not three-dimensional.
+
+def read_nifti(path: str | Path, slice_axis: int | None = None) -> Volume:
+    """The image in a NIfTI file, as stored values: one 3-D volume, or one slice.
+
+    Which stored axis runs across the slices is found by ``recon.images.volume.slice_axis``, or is ``slice_axis``; the
+    two others keep their order. Raises ReconError when the file is missing, truncated, foreign or not one volume.
     """
     import nibabel
 
@@ -72,14 +82,19 @@ def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float6
         raise ReconError(f"{path}: no such file")
     try:
         image: Any = nibabel.load(path)
-        data = np.asarray(image.dataobj, np.float32)
+        values = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, np.float64)
-        zooms = image.header.get_zooms()
-    except (OSError, ValueError, EOFError, AttributeError, nibabel.filebasedimages.ImageFileError) as error:
-        raise ReconError(f"{path}: truncated or not a NIfTI file ({error})") from error
-    if data.ndim != 3:
-        raise ReconError(f"{path}: {data.ndim}-dimensional; a single 3-D volume is needed")
-    return data.transpose(2, 0, 1), affine, (float(zooms[0]), float(zooms[1]), float(zooms[2]))
+        header = image.header
+        placed = int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
+    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:
+        raise ReconError(f"{path}: not readable as NIfTI ({' '.join(str(error).split())})") from error
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.dtype.kind not in "biufc":
+        raise ReconError(f"{path}: expected one three-dimensional image, found {values.dtype} {values.shape}")
+    slices, turned = slices_first(values, affine, slice_axis)
+    return Volume(path, slices, turned, "NIfTI image", placed=placed)
 
 
 def _orthogonal(matrix: NDArray) -> bool:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.images.grid import on_grid
+from recon.images.reading import read_volume
 from recon.images.result import Reconstruction
 from recon.quality.drawing import save
 from recon.quality.figures import slice_to_show
 from recon.quality.panels import panel_of_result
-from recon.quality.references import on_grid, read_reference
 from recon.reconstruction.export import is_sampled
 from recon.reconstruction.formats import beside
 from recon.reconstruction.methods import METHODS
@@ -24,7 +25,7 @@ def write(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Pa
     """Write the panel beside the result. Raises ReconError when the reference is on another grid."""
     truth = None
     if reference is not None:
-        truth = on_grid(read_reference(reference), result.reconstruction.shape, result.affine, "reference")
+        truth = on_grid(read_volume(reference), result.reconstruction.shape, result.affine, "reference")
     index = slice_to_show(result.reconstruction)
     baselines = {}
     if is_sampled(result):

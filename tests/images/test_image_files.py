@@ -50,10 +50,10 @@ def test_nifti_keeps_every_voxel_in_its_place(affine: np.ndarray, tmp_path: Path
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 1)
     assert image.header.get_xyzt_units()[0] == "mm"
     np.testing.assert_allclose(image.header.get_zooms(), np.linalg.norm(affine[:3, :3], axis=0), rtol=1e-5)
-    again, matrix, zooms = read_nifti(tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(again, stack)
-    np.testing.assert_allclose(matrix, affine, atol=1e-5)
-    assert zooms == pytest.approx(tuple(np.linalg.norm(affine[:3, :3], axis=0)), rel=1e-5)
+    again = read_nifti(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(again.values, stack)
+    np.testing.assert_allclose(again.affine, affine, atol=1e-5)
+    assert again.spacing == pytest.approx(tuple(np.linalg.norm(affine[:3, :3], axis=0)), rel=1e-5)
 
 
 def test_nifti_says_what_it_does_not_know(tmp_path: Path) -> None:

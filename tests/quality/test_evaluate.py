@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
+from recon.images.reading import read_volume
 from recon.images.result import ResultHeader, write_result
 from recon.quality import metrics
 from recon.quality.comparison import compare_files
 from recon.quality.lesions import evaluate_lesions
 from recon.quality.pairing import pair
-from recon.quality.references import read_reference
 from recon.scans.fastmri import write_fastmri
 
 SHAPE = (3, 40, 32)
@@ -224,7 +224,7 @@ def test_an_undersampled_scan_is_no_reference(tmp_path):
         file["kspace"][...] = file["kspace"][()] * mask
         file["mask"] = mask
     with pytest.raises(ReconError, match=r"undersampled .* fully sampled scan"):
-        read_reference(full)
+        read_volume(full)
 
 
 def test_an_undefined_figure_is_null_in_json(run_cli, tmp_path):

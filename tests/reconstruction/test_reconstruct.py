@@ -19,12 +19,12 @@ import pytest
 import torch
 
 from recon.acquisition.fourier import centre_slice
+from recon.images.reading import read_volume
 from recon.images.result import read_result
 from recon.prior.denoiser import build_denoiser
 from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts, load_prior, save_prior, shipped_prior
 from recon.quality.metrics import nrmse
-from recon.quality.references import read_reference
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import Outcome, reconstruct_to_file
 from recon.scans.fastmri import write_fastmri
@@ -89,7 +89,7 @@ def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> N
     full = next((tmp_path / "full").glob("*_FLAIR.h5"))
     undersample(open_scan(full), tmp_path / "fast.h5", acceleration=4, calibration_lines=16)
     scan, prior = open_scan(tmp_path / "fast.h5"), load_prior(shipped_prior())
-    truth = read_reference(full).values
+    truth = read_volume(full).values
     errors = {}
     for name, options in {
         "default": ReconstructionOptions(),

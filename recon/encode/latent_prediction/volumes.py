@@ -20,7 +20,6 @@ from recon.encode.geometry import (
     foreground_share,
     header_slice_axis,
     lattice_affine,
-    single_slice_axis,
 )
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
@@ -31,7 +30,9 @@ from recon.encode.latent_prediction.preparation import (
 )
 from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError, ReconWarning
-from recon.quality.references import on_grid, read_lesions
+from recon.images.grid import on_grid
+from recon.images.reading import read_lesions
+from recon.images.volume import single_slice_axis
 from recon.seeding import stream_seed
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
