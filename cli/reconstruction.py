@@ -147,9 +147,10 @@ def _line(entry: dict[str, Any]) -> str:
     if entry["kept"]:
         return f"{entry['output']}: kept"
     text = f"{entry['output']}: R = {entry['acceleration']:.2f}, {entry['seconds']:.1f} s{_shares(entry['stages'])}"
-    if "chi2" in entry:
+    if "noise_inflation" in entry:
+        text += f", chi2 {entry['chi2']:.3f} (expected 1)" if "chi2" in entry else ""
         text += (
-            f", chi2 {entry['chi2']:.3f} (expected 1), noise raised {entry['noise_inflation']:.2f}x, "
+            f", noise raised {entry['noise_inflation']:.2f}x, "
             f"denoising error {entry['denoising_inflation']:.2f}x the table"
         )
         if "averaging_gain_db" in entry:

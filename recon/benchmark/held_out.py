@@ -136,7 +136,7 @@ def score_held_out(
         solver = solver_for(part.scan, options_of(method, options), prior, device=device)
         prepared = solver.prepare(range(scan.shape[0]))
         data = withheld(scan, part, solver.measurement, prepared)
-        steps = solver.plan.schedule.steps if solver.plan else 1
+        steps = solver.plan.steps if solver.plan else 1
         done = 0
 
         def step(name: str = method.name, behind: float = behind, share: float = share, steps: int = steps) -> None:

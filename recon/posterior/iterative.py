@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
-from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.random_streams import Noise
 from recon.posterior.system import Weights
 
 TOLERANCE = 1e-4
@@ -93,7 +93,7 @@ class IterativeSystem:
         """The same system under another noise level."""
         return replace(self, sigma=sigma)
 
-    def start(self, variance: float, noise: NoiseStreams) -> Tensor:
+    def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         denoised = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
         return self.draw(denoised, torch.full_like(self.sigma, variance), noise)
@@ -109,7 +109,7 @@ class IterativeSystem:
         return self._solve(self.data + weight * denoised, weight, denoised)
 
     def condition(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``denoised`` and a conditional draw; ``weights``: see
         ``recon.posterior.system``."""
@@ -118,13 +118,21 @@ class IterativeSystem:
         deviation = self._solve(perturbation, self._weight(denoiser_variance), torch.zeros_like(mean))
         return mean, mean + deviation
 
-    def draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
-    ) -> Tensor:
+    def draw(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
         """The conditional draw of ``condition`` without the mean: one solution instead of two."""
         weight = self._weight(denoiser_variance)
         right = self.data + weight * denoised + self._perturbation(denoised, denoiser_variance, noise, weights)
         return self._solve(right, weight, denoised)
+
+    def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """The conditional mean with about as much noise as makes its distance from the truth ``sigma``; see
+        ``recon.posterior.hybrid_space``.
+
+        One solution gives both: noise sigma A^H A n in the right-hand side becomes sigma H / (H + lambda) n, which is
+        sigma where much was measured and nothing where nothing was."""
+        weight = self._weight(denoiser_variance)
+        added = sigma * normal(noise(*denoised.shape[2:]), self.maps, self.mask)
+        return self._solve(self.data + weight * denoised + added, weight, denoised)
 
     def denoised_variance(self, denoised: Tensor) -> Tensor:
         """Error variance ``[slice]`` per real component of ``denoised`` from the scan's own residual:
@@ -137,9 +145,7 @@ class IterativeSystem:
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
 
-    def _perturbation(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights
-    ) -> Tensor:
+    def _perturbation(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights) -> Tensor:
         """Noise of the right-hand side: that of the data and that of the denoised."""
         weight, sigma = self._weight(denoiser_variance), self._wide(self.sigma)
         of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)

@@ -49,6 +49,7 @@ class PriorFacts:
     contrast_labels: dict[str, int]
     denoiser_variance_sigmas: tuple[float, ...] = ()
     denoiser_variances: tuple[float, ...] = ()
+    draw_share: float = 1.0  # see recon.posterior.sampler.DiffusionPrior
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
