@@ -12,6 +12,7 @@ from cli.output import emit
 from cli.progress import Progress
 from recon.prior.options import PreparationOptions, TrainingOptions
 from recon.progress import silent
+from recon.scans.readers import scans_in
 
 
 def register(app: typer.Typer) -> None:
@@ -62,18 +63,11 @@ def prepare(
 
 def find_scans(words: list[str]) -> list[Path]:
     """The scan files that the words name: files as they are, folders by what is in them, in order."""
-    from recon.errors import ReconError
-
     paths: list[Path] = []
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = [
-                p for p in sorted(path.iterdir()) if p.suffix in (".h5", ".cfl") and not p.stem.endswith("_lesion")
-            ]
-            if not inside:
-                raise ReconError(f"{path}: no .h5 or .cfl scans in this folder")
-            paths += inside
+            paths += scans_in(path)
         else:
             paths.append(path)
     return paths

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import torch
 
 from recon.errors import ReconError
-from recon.prior.dataset import PREPARED_FORMAT, PreparedScan, open_prepared
+from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
+from recon.scans.readers import scans_in
 from recon.seeding import numpy_generator
 
 
@@ -32,10 +32,8 @@ def gather(
     """
     if not data.is_dir():
         raise ReconError(f"{data}: no such folder; give the folder of the patients' scans with --data")
-    files = [p for p in sorted(data.iterdir()) if p.suffix in (".h5", ".cfl") and not p.stem.endswith("_lesion")]
-    if not files:
-        raise ReconError(f"{data}: no .h5 or .cfl scans in this folder")
-    ready = [path for path in files if _is_prepared(path)]
+    files = scans_in(data)
+    ready = [path for path in files if is_prepared(path)]
     raw = [path for path in files if path not in set(ready)]
     if len({path.stem for path in raw}) < len(raw):
         raise ReconError(f"{data}: two raw scans have the same name and would overwrite each other; rename one")
@@ -82,14 +80,6 @@ def gather(
         )
         for name in names
     ], skipped
-
-
-def _is_prepared(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("format") == PREPARED_FORMAT
-    except OSError:
-        return False  # a BART file, or one that the scan reader will name as broken
 
 
 def merge_persons(patients: Sequence[Patient], pairs: Sequence[tuple[str, str]]) -> list[Patient]:

@@ -82,7 +82,7 @@ class Solver:
             prior.denoiser_variance,
             prior.facts.sigma_data,
             NoiseStreams(
-                self.options.seed, self.scan.digest, slices, range(self.plan.samples), self.measurement.device
+                self.options.seed, self.scan.identity, slices, range(self.plan.samples), self.measurement.device
             ),
             step,
         )
