@@ -12,7 +12,6 @@ from cli.output import emit
 from cli.progress import Progress
 from recon.prior.options import PreparationOptions, TrainingOptions
 from recon.progress import silent
-from recon.scans.readers import scans_in
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +36,7 @@ def prepare(
     from recon.configuration import load_config
     from recon.errors import ReconError
     from recon.prior.preparation import prepare_all
+    from recon.scans.finding import find_scans
 
     options = load_config(PreparationOptions, None, given)
     paths = find_scans(scans)
@@ -59,18 +59,6 @@ def prepare(
         [f"{made} scans prepared, {kept} kept, {len(failed)} skipped: {out}"],
         as_json,
     )
-
-
-def find_scans(words: list[str]) -> list[Path]:
-    """The scan files that the words name: files as they are, folders by what is in them, in order."""
-    paths: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            paths += scans_in(path)
-        else:
-            paths.append(path)
-    return paths
 
 
 @with_options(TrainingOptions, show_defaults=False)

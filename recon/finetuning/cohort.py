@@ -9,7 +9,7 @@ import torch
 from recon.errors import ReconError
 from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
-from recon.scans.readers import scans_in
+from recon.scans.finding import scans_in
 from recon.seeding import numpy_generator
 
 

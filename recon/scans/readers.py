@@ -15,8 +15,6 @@ from recon.errors import ReconError
 if TYPE_CHECKING:
     from recon.scan import Scan
 
-BESIDE = ("_lesion",)  # files of the simulator that lie beside scans and are none
-
 
 @dataclass(frozen=True)
 class Reader:
@@ -38,14 +36,14 @@ class Reader:
 
 
 READERS: tuple[Reader, ...] = (
-    Reader("BART cfl/hdr", (".cfl",), "recon.scans.bart", "a .cfl/.hdr pair, named by either"),
     Reader("fastMRI HDF5", (".h5",), "recon.scans.fastmri", "multi-coil files of the public data set, and recon's own"),
     Reader("ISMRMRD HDF5", (".h5",), "recon.scans.ismrmrd", "raw acquisitions of any vendor after conversion"),
+    Reader("BART cfl/hdr", (".cfl",), "recon.scans.bart", "a .cfl/.hdr pair, named by either"),
 )
 
 
 def described() -> str:
-    """The formats for help texts and errors: ``BART cfl/hdr, fastMRI HDF5, ISMRMRD HDF5``."""
+    """The formats for help texts and errors: ``fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr``."""
     return ", ".join(reader.name for reader in READERS)
 
 
@@ -58,12 +56,3 @@ def reader_of(path: str | Path) -> Reader:
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     raise ReconError(f"{path}: not a scan that recon reads ({described()}); import other arrays with 'recon convert'")
-
-
-def scans_in(folder: Path) -> list[Path]:
-    """The files of a folder that are named like scans, in the order of their names. Raises ReconError when none is."""
-    suffixes = tuple(dict.fromkeys(suffix for reader in READERS for suffix in reader.suffixes))
-    found = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes and not p.stem.endswith(BESIDE)]
-    if not found:
-        raise ReconError(f"{folder}: no {' or '.join(suffixes)} scans in this folder")
-    return found

@@ -11,8 +11,9 @@ from recon.errors import ReconError
 from recon.images.result import read_result
 from recon.scans import readers
 from recon.scans.bart import write_bart
+from recon.scans.finding import scans_in
 from recon.scans.opening import open_scan
-from recon.scans.readers import READERS, Reader, scans_in
+from recon.scans.readers import READERS, Reader
 from tests.small_world import write_small_scan
 
 TOY = Reader("toy archive", (".toy",), "tests.scans.toy_format", "for tests only")
@@ -35,7 +36,7 @@ def test_a_format_is_one_module_and_one_row(
 ) -> None:
     unknown = run_cli("info", toy_file)
     assert unknown.code == 2
-    assert "not a scan that recon reads (BART cfl/hdr, fastMRI HDF5, ISMRMRD HDF5)" in unknown.err
+    assert "not a scan that recon reads (fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr)" in unknown.err
 
     monkeypatch.setattr(readers, "READERS", (*READERS, TOY))
     found = run_cli("info", toy_file, "--json").json
@@ -54,7 +55,7 @@ def test_a_format_is_one_module_and_one_row(
 
 
 def test_folders_are_searched_by_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ReconError, match=r"no \.cfl or \.h5 scans in this folder"):
+    with pytest.raises(ReconError, match=r"no \.h5 or \.cfl scans in this folder"):
         scans_in(tmp_path)
     write_small_scan(tmp_path / "b.h5")
     write_bart(tmp_path / "a.cfl", (1, 2, 8, 8), [np.ones((2, 8, 8), np.complex64)])
