@@ -68,6 +68,7 @@ class Recorder:
 
     def __init__(self, path: Path, xml: str) -> None:
         self.path = path
+        self.measurement = 0
         self.dataset = ismrmrd.Dataset(str(path), mode="w")
         self.dataset.write_xml_header(xml.encode())
 
@@ -88,6 +89,7 @@ class Recorder:
         acquisition = ismrmrd.Acquisition.from_array(np.ascontiguousarray(samples, np.complex64), trajectory)
         acquisition.idx.kspace_encode_step_1 = line
         acquisition.idx.slice = slice_number
+        acquisition.measurement_uid = self.measurement
         for name, value in counters.items():
             setattr(acquisition.idx, name, value)
         acquisition.center_sample = samples.shape[1] // 2 if center is None else center
@@ -140,6 +142,19 @@ def test_full_scan_with_noise_and_oversampling(recorder: Callable[..., Recorder]
         reference_image(scan, 0), root_sum_of_squares(kspace[SLICES - 1], (READOUT // 2, PHASE))
     )
     assert "Muster" not in repr(scan)
+
+
+def test_measurements_of_one_protocol_have_their_own_identity(tmp_path: Path) -> None:
+    """By the scanner's counters; what it measured is not asked."""
+    found = []
+    for number, (measurement, seed) in enumerate([(0, 0), (0, 1), (1, 0)]):
+        file = Recorder(tmp_path / f"{number}.h5", header())
+        file.measurement = measurement
+        record_full(file, random_kspace(SLICES, COILS, READOUT, PHASE, seed=seed))
+        found.append(open_scan(file.close()))
+    first, same, other = found
+    assert first.digest != same.digest
+    assert first.identity == same.identity != other.identity
 
 
 def test_geometry_is_the_patients(recorder: Callable[..., Recorder]) -> None:
