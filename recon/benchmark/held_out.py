@@ -61,7 +61,7 @@ def hold_out(scan: Scan, fraction: float, seed: int) -> HeldOut:
     if not 0 < count < places.size:
         raise ReconError(f"{scan.path}: {places.size} samples outside the calibration are too few to hold some out")
     held = np.zeros(scan.mask.shape, bool)
-    held.flat[numpy_generator(seed, scan.digest, "held out").choice(places, count, replace=False)] = True
+    held.flat[numpy_generator(seed, scan.identity, "held out").choice(places, count, replace=False)] = True
     return HeldOut(with_mask(scan, scan.mask & ~held), held)
 
 

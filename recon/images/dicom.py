@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError, ReconWarning
+from recon.header import UNSTATED, Header
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PAIRED = ("KNEE", "HIP", "SHOULDER", "ELBOW", "WRIST", "HAND", "ANKLE", "FOOT", "BREAST", "EYE", "EAR")
@@ -34,7 +35,7 @@ def write_dicom_series(
     voxel_size: tuple[float, float, float] | None = None,
     affine: NDArray | None = None,
     slice_thickness: float | None = None,
-    facts: Mapping[str, str | float | int] | None = None,
+    header: Header = UNSTATED,
     body_part: str = "HEAD",
     series_number: int = 1,
     study_uid: str | None = None,
@@ -46,7 +47,7 @@ def write_dicom_series(
     derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+
     mm; without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout,
     phase, slice; needed without affine. slice_thickness: mm, when it differs from the distance of the slices.
-    facts: tr_ms, te_ms, ti_ms, flip_angle_deg, field_strength_t where known. UIDs are random; pass ``study_uid`` and
+    header: times, flip angle and field strength where known. UIDs are random; pass ``study_uid`` and
     ``frame_of_reference_uid`` to keep several series of a scan (mean, std) together. scale: factor on the values, by
     default ``display_scale``; pass one factor to keep series comparable. It is recorded in the derivation.
 
@@ -74,7 +75,7 @@ def write_dicom_series(
         contrast=contrast,
         derivation=f"{derivation}; values are {factor:g} times the scan's own units",
         description=series_description,
-        facts=facts or {},
+        header=header,
         body_part=body_part,
         number=series_number,
         uids=(study_uid or generate_uid(prefix=None), generate_uid(prefix=None)),
@@ -167,7 +168,7 @@ def _common(
     contrast: str,
     derivation: str,
     description: str,
-    facts: Mapping[str, str | float | int],
+    header: Header,
     body_part: str,
     number: int,
     uids: tuple[str, str],
@@ -199,12 +200,12 @@ def _common(
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "written by recon without patient attributes",
         "BodyPartExamined": body_part,
-        "ScanningSequence": ["RM", "IR"] if "ti_ms" in facts else "RM",
+        "ScanningSequence": ["RM", "IR"] if header.inversion_time_ms is not None else "RM",
         "SequenceVariant": "NONE",
         "ScanOptions": "",
         "MRAcquisitionType": "2D",
-        "RepetitionTime": _known(facts, "tr_ms"),
-        "EchoTime": _known(facts, "te_ms"),
+        "RepetitionTime": _known(header.repetition_time_ms),
+        "EchoTime": _known(header.echo_time_ms),
         "EchoTrainLength": "",
         "PatientPosition": "HFS",
         "StudyInstanceUID": uids[0],
@@ -224,13 +225,13 @@ def _common(
     }
     if body_part in _PAIRED:
         values["Laterality"] = ""  # which side is not known; the attribute must be there
-    for name, keyword in (
-        ("ti_ms", "InversionTime"),
-        ("flip_angle_deg", "FlipAngle"),
-        ("field_strength_t", "MagneticFieldStrength"),
+    for keyword, value in (
+        ("InversionTime", header.inversion_time_ms),
+        ("FlipAngle", header.flip_angle_deg),
+        ("MagneticFieldStrength", header.field_strength_t),
     ):
-        if name in facts:
-            values[keyword] = _decimal(float(facts[name]))
+        if value is not None:
+            values[keyword] = _decimal(value)
     return values
 
 
@@ -265,8 +266,8 @@ def _write_slice(
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _known(facts: Mapping[str, str | float | int], name: str) -> float | str:
-    return _decimal(float(facts[name])) if name in facts else ""
+def _known(value: float | None) -> float | str:
+    return "" if value is None else _decimal(value)
 
 
 def _decimal(value: float) -> float:

@@ -12,9 +12,14 @@ class NoiseStreams:
     """Complex noise of unit variance per real component, ``[slice, sample, ...]``, drawn from one stream for each."""
 
     def __init__(
-        self, seed: int, digest: str, slices: Sequence[int], samples: Sequence[int], device: torch.device | str = "cpu"
+        self,
+        seed: int,
+        identity: str,
+        slices: Sequence[int],
+        samples: Sequence[int],
+        device: torch.device | str = "cpu",
     ) -> None:
-        self._streams = [[torch_generator(seed, digest, i, j, device=device) for j in samples] for i in slices]
+        self._streams = [[torch_generator(seed, identity, i, j, device=device) for j in samples] for i in slices]
         self._device = device
         self.samples = len(samples)
 

@@ -73,7 +73,6 @@ def _dicom(result: Reconstruction, scan: Scan) -> list[Path]:
     if method == "posterior":
         what += f" ({result.attributes.get('sampler')}), prior {str(result.attributes.get('prior_hash'))[:12]}"
     what += f", acceleration {float(result.attributes.get('acceleration', 1.0)):.2f}"
-    thickness = scan.facts.get("slice_thickness_mm")
     volumes = {"mean" if method == "posterior" else method: result.reconstruction, "std": result.std}
     # One study, one frame of reference and one scale, so that a viewer shows both side by side in the same units.
     study, frame, scale = generate_uid(prefix=None), generate_uid(prefix=None), display_scale(result.reconstruction)
@@ -90,8 +89,8 @@ def _dicom(result: Reconstruction, scan: Scan) -> list[Path]:
             contrast=result.contrast,
             voxel_size=result.voxel_size,
             affine=result.affine,
-            slice_thickness=None if thickness is None else float(thickness),
-            facts=scan.facts,
+            slice_thickness=scan.header.slice_thickness_mm,
+            header=scan.header,
             series_number=number,
             study_uid=study,
             frame_of_reference_uid=frame,

@@ -85,13 +85,7 @@ class Solver:
                 prior.facts.sigma_data,
                 prior.facts.draw_share,
             ),
-            NoiseStreams(
-                self.options.seed,
-                self.scan.digest,
-                slices,
-                range(max(self.plan.samples, self.plan.estimates)),
-                self.measurement.device,
-            ),
+            NoiseStreams(self.options.seed, self.scan.identity, slices, _streams(self.plan), self.measurement.device),
             step,
         )
 

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from recon.errors import ReconError, ReconWarning
+from recon.header import Header
 from recon.images.dicom import display_scale, write_dicom_series
 from recon.images.nifti import read_nifti, write_nifti
 
@@ -108,7 +109,13 @@ def write_series(folder: Path, stack: np.ndarray, **options: Any) -> list[Path]:
             "series_description": "recon mean",
             "contrast": "FLAIR",
             "affine": oblique(),
-            "facts": {"te_ms": 90.0, "tr_ms": 9000.0, "ti_ms": 2500.0, "field_strength_t": 3.0, "flip_angle_deg": 150},
+            "header": Header(
+                echo_time_ms=90.0,
+                repetition_time_ms=9000.0,
+                inversion_time_ms=2500.0,
+                field_strength_t=3.0,
+                flip_angle_deg=150.0,
+            ),
             **options,
         },
     )
@@ -189,7 +196,7 @@ def test_dicom_is_derived_and_names_nobody(tmp_path: Path) -> None:
     "options",
     [
         {},
-        {"affine": SAGITTAL, "facts": {}, "contrast": "unknown"},
+        {"affine": SAGITTAL, "header": Header(), "contrast": "unknown"},
         {"affine": CORONAL, "slice_thickness": 4.0, "body_part": "KNEE"},
     ],
 )
