@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import emit, note
+from cli.progress import Progress
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -135,19 +136,17 @@ def analyze(
     Signatures, completeness and scales are checked; the sheets must be those that stood when the key was opened.
     One primary test decides; everything else is labelled as what it is.
     """
-    from tqdm import tqdm
-
     from reader_study.analysis import analyse
     from reader_study.claim import claim, limits
-    from reader_study.report import summary, write_report
+    from reader_study.report_files import summary, write_report
     from reader_study.statistics.non_inferiority import refuse_pooled_rows
 
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
     protocol, found, provenance = _observations(study, sheets, key, columns, notice)
-    with tqdm(total=len(protocol.items), unit=" items", disable=None) as bar:
-        analysis = analyse(protocol, found, seed, readers, progress=lambda: bar.update(1))
+    with Progress() as progress:
+        analysis = analyse(protocol, found, seed, readers, report=progress.show)
     written = write_report(out, analysis, found, provenance)
     decision = analysis.decision
     head = _log(study, analysis, written["analysis.json"]) if study.is_dir() else None
