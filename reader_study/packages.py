@@ -29,7 +29,11 @@ from recon.digest import file_sha256
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
-_VIEWER_FILES = ("start.html", "viewer.css", "image.js", "pane.js", "form.js", "store.js", "viewer.js")
+_SCRIPTS = (
+    *("form", "session", "store", "clock", "image", "pane", "desk"),
+    *("instructions", "reading", "closing", "keyboard", "viewer"),
+)
+_VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in _SCRIPTS))
 
 
 class ImageFiles:
