@@ -13,10 +13,12 @@ INTERVAL = 30.0  # seconds between plain lines of one stage
 class Progress:
     """``with Progress() as progress: progress.show("R = 2, sense", 0.3)``: a stage in words and the fraction done.
 
-    The remaining time is extrapolated from the fraction, so it is as honest as the fraction is.
+    The remaining time is extrapolated from the fraction, so it is as honest as the fraction is. ``quiet`` holds plain
+    lines back for so many seconds: work that is done or refused by then says nothing but its result.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: float = 0.0) -> None:
+        self._quiet = quiet
         self._bar: Any = None
         self._stage = ""
         self._began = self._spoke = time.monotonic()
@@ -47,6 +49,8 @@ class Progress:
             self._bar.update(done - self._bar.n)
         else:
             now = time.monotonic()
+            if now - self._began < self._quiet:
+                return
             if stage != self._stage or now - self._spoke > INTERVAL:
                 left = (now - self._began) * (1 - done) / done if done > 0.02 else None
                 note(f"{stage} ({100 * done:.0f} %{'' if left is None else f', about {left:.0f} s left'})")

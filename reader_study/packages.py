@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from reader_study.allocation import Presentation, secret_bytes
 from reader_study.blind_check import Pair
-from reader_study.pixels import Prepared
+from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Expected, Package
@@ -66,7 +66,7 @@ class ImageFiles:
 
 
 def write_viewer_image(
-    targets: list[Path], arm: str, prepared: Prepared, building: Path, hashes: dict[str, str]
+    targets: list[Path], arm: str, prepared: CaseImages, building: Path, hashes: dict[str, str]
 ) -> None:
     """One script for one image; every further presentation of it is a hard link, or a copy where links do not work.
 

@@ -8,7 +8,7 @@ from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis_result import Analysis
 from reader_study.checklists import claim_2024, grras
 from reader_study.claim import claim, limits
-from reader_study.document import Block, Bullets, Document, Paragraph, Picture, Section, Table
+from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
 from reader_study.report_tables import item_table, other_analyses
@@ -70,7 +70,7 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
 
 def _statistics(analysis: Analysis, found: Observations) -> list[Section]:
     """The sections of the table of statistics, in its order; sections without a block are left out."""
-    blocks: dict[str, list[Block]] = {}
+    blocks: dict[str, list[ReportBlock]] = {}
     folded: dict[str, bool] = {}
     for statistic in table.STATISTICS:
         if statistic.section not in blocks:

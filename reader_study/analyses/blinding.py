@@ -2,7 +2,7 @@
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Paragraph, Table
+from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.blinding_index import BlindingIndex, blinding_index
 from reader_study.wording import interval, number, p_cell
@@ -18,7 +18,7 @@ def _compute(readings: Readings) -> dict[str, BlindingIndex]:
     }
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     rows = [
         (name, str(found.guesses), number(found.index), interval(found.low, found.high), p_cell(found.p_one_sided))
         for name, found in (BLINDING.of(analysis) or {}).items()

@@ -2,7 +2,7 @@
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Picture, Table
+from reader_study.document import Picture, ReportBlock, Table
 from reader_study.figures.likert import ItemShares, likert
 from reader_study.observations import Observations
 from reader_study.statistics.descriptive import Descriptive, describe
@@ -26,7 +26,7 @@ def _compute(readings: Readings) -> tuple[Descriptive, ...]:
     return tuple(found)
 
 
-def _blocks(analysis: Analysis, found: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     rows, shares = [], []
     for item in analysis.items:
         together = tuple(row for row in DESCRIPTIVE.of(item) or () if row.reader == "all")

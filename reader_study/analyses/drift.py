@@ -4,7 +4,7 @@ import numpy as np
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Paragraph, Picture, Table
+from reader_study.document import Paragraph, Picture, ReportBlock, Table
 from reader_study.figures.reading_order import reading_order
 from reader_study.observations import Observations
 from reader_study.statistics.drift import OrderDrift, drift, pair_drift
@@ -30,9 +30,9 @@ def _compute(readings: Readings) -> dict[str, OrderDrift]:
     return drifts
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     item, drifts = analysis.primary.item, DRIFT.of(analysis.primary)
-    blocks: list[Block] = []
+    blocks: list[ReportBlock] = []
     figure = reading_order(analysis, observations)
     if figure is not None:
         blocks.append(Picture("order", figure, _LEGEND.format(item=item)))

@@ -7,7 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from reader_study.analyses.blinding import SECTION
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.wording import p_cell
 
@@ -37,7 +37,7 @@ def _compute(readings: Readings) -> tuple[FlagCount, ...]:
     return tuple(rows)
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     names = (analysis.protocol.reference, analysis.protocol.new)
     rows = []
     for flag in FLAGS.of(analysis) or ():

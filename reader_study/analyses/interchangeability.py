@@ -3,7 +3,7 @@
 from reader_study.analyses.preference import SECTION
 from reader_study.analyses.statistic import Readings, Statistic, scored
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from reader_study.statistics.interchangeability import Interchangeability, interchangeability
@@ -23,7 +23,7 @@ def _compute(readings: Readings) -> dict[str, Interchangeability]:
     }
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     rows = []
     for item in analysis.items:
         for label, found in (INTERCHANGEABILITY.of(item) or {}).items():

@@ -2,7 +2,7 @@
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics import missing
 from reader_study.statistics.hypothesis_test import HypothesisTest
@@ -15,7 +15,7 @@ def _compute(readings: Readings) -> missing.MissingData:
     return missing.sensitivity(readings.scores, ends, primary.margin, primary.alpha, readings.generator)
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     def line(name: str, test: HypothesisTest) -> tuple[str, ...]:
         return name, number(test.estimate), number(test.lower_bound), verdict(test.claimed)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.preference import Preference, preference
 from reader_study.wording import interval, number, p_cell
@@ -23,7 +23,7 @@ def _compute(readings: Readings) -> dict[str, Preference]:
     return found
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     protocol = analysis.protocol
     rows = []
     for item in analysis.items:

@@ -5,7 +5,7 @@ import numpy as np
 from reader_study.analyses.blinding import SECTION
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Paragraph
+from reader_study.document import Paragraph, ReportBlock
 from reader_study.observations import Observations
 
 
@@ -18,7 +18,7 @@ def _compute(readings: Readings) -> dict[str, float]:
     }
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     medians = READING_TIME.of(analysis)
     if not medians:
         return ()

@@ -2,7 +2,7 @@
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Paragraph, Table
+from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.agreement import Gwet
 from reader_study.statistics.reliability import Reliability, reliability
@@ -38,7 +38,7 @@ def _row(item: str, arm: str, found: Reliability) -> tuple[str, ...]:
     return item, arm, kappa, *coefficients, f"{number(icc.coefficient)} {brackets(icc.low, icc.high)}"
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     rows = [
         _row(item.item, arm, found) for item in analysis.items for arm, found in (RELIABILITY.of(item) or {}).items()
     ]

@@ -2,7 +2,7 @@
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Paragraph, Table
+from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.repeatability import Repeatability, repeatability
 from reader_study.wording import number
@@ -26,7 +26,7 @@ def _compute(readings: Readings) -> dict[str, Repeatability]:
     return agreed
 
 
-def _blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     rows = []
     for item in analysis.items:
         for name, found in (REPEATABILITY.of(item) or {}).items():

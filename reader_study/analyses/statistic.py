@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.analysis_result import Analysis, ItemResult
-from reader_study.document import Block
+from reader_study.document import ReportBlock
 from reader_study.observations import Observations
 from reader_study.protocol import Item, Protocol
 
@@ -63,7 +63,7 @@ def scored(protocol: Protocol) -> bool:
     return protocol.mode != "preference"
 
 
-def nothing(analysis: Analysis, found: Observations) -> tuple[Block, ...]:
+def nothing(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     """Shows nothing."""
     return ()
 
@@ -89,7 +89,7 @@ class Statistic(Generic[Result]):
     per_item: bool = True
     section: str = OTHER_ANALYSES
     folded: bool = False  # does the section start closed?
-    blocks: Callable[[Analysis, Observations], tuple[Block, ...]] = nothing
+    blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
     line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
 
     def of(self, found: ItemResult | Analysis) -> Result | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.non_inferiority import compare_by_case_means
@@ -36,7 +36,7 @@ def _compute(readings: Readings) -> Subsets:
     return Subsets(by_reader, by_cohort)
 
 
-def _blocks(analysis: Analysis, found: Observations) -> tuple[Block, ...]:
+def _blocks(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     def line(name: str, test: HypothesisTest) -> tuple[str, ...]:
         deviation = test.standard_error * float(np.sqrt(test.cases))
         limits = interval(test.low, test.high)

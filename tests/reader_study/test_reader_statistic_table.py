@@ -10,7 +10,7 @@ from test_reader_analysis import PASSPHRASE, Built
 from reader_study.analyses import table
 from reader_study.analyses.statistic import OTHER_ANALYSES, Readings, Statistic
 from reader_study.analysis_result import Analysis, ItemResult
-from reader_study.document import Block, Table
+from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from recon.errors import ReconError
 
@@ -22,7 +22,7 @@ def compute(readings: Readings) -> float:
     return float((readings.scores[0] == readings.scores[1])[:, readings.complete].all(axis=0).mean())
 
 
-def blocks(analysis: Analysis, observations: Observations) -> tuple[Block, ...]:
+def blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     rows = tuple((item.item, f"{UNCHANGED.of(item):.3f}") for item in analysis.items)
     return (Table(("item", "share of unchanged cases"), rows),)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader_study.power import Assumptions, Design, draw_scores, latent_means, planned_claims, simulate
+from reader_study.power import Design, draw_scores, latent_means, planned_claims, simulate
+from reader_study.power_options import Assumptions
 from reader_study.statistics import agreement, missing, multiplicity, obuchowski_rockette, obuchowski_rockette_power
 from reader_study.statistics.blinding_index import blinding_index
 from reader_study.statistics.drift import drift, pair_drift
