@@ -10,6 +10,7 @@ from cli.options import Given, with_options
 from cli.output import emit
 from cli.progress import Progress
 from recon.finetuning.plan import FinetuneOptions
+from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -66,10 +67,12 @@ def finetune(
         torch.set_num_threads(physical_threads())
     old = open_folder(old_data) if old_data else []
     folder = Path(prior) if prior else shipped_prior()
+    speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process shows progress and result
     task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
     with Progress() as progress:
-        outcome = run(task, options, device=device, report=progress.show, note=progress.note)
-    if int(os.environ.get("RANK", "0")) != 0:
+        show = progress.show if speaks else silent
+        outcome = run(task, options, device=device, report=show, note=progress.note)
+    if not speaks:
         return
     values = outcome.values
     result = {

@@ -3,57 +3,76 @@
 import sys
 import traceback
 import warnings
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from cli import (
-    benchmark,
-    demonstration,
-    encode,
-    encoder_pretraining,
-    evaluation,
-    finetuning,
-    priors,
-    probe,
-    reader_study,
-    reconstruction,
-    scans,
-    simulation,
-)
 from cli.output import emit, note
 from recon.errors import ReconError
 from recon.version import __version__
+
+# Every command or group: what it is for, and the modules whose ``register`` adds it. A module is imported when its
+# command is called, so that no command waits for the others.
+COMMANDS = {
+    "demo": ("The whole chain on a simulated stroke scan: every method side by side.", "cli.demonstration"),
+    "info": ("What is in a scan, and whether it can be reconstructed.", "cli.scans"),
+    "convert": ("Bring kspace of other origin into the fastMRI form.", "cli.scans"),
+    "undersample": ("Keep only the kspace lines that a faster scan would have.", "cli.scans"),
+    "simulate": ("Simulate brain scans with known truth.", "cli.simulation"),
+    "prepare": ("Turn fully sampled scans into training images.", "cli.priors"),
+    "pretrain": ("Train a diffusion prior from scratch.", "cli.priors"),
+    "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
+    "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
+    "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
+    "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
+    "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
+    "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
+}
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
 INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"
 
+
+class CommandTable(TyperGroup):
+    """The commands of ``COMMANDS``, each made when it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        names: Any = dict.fromkeys(COMMANDS)
+        self.commands.update(names)  # names for the list and for "did you mean"
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (summary, *_) in COMMANDS.items()])
+
+
 app = typer.Typer(
     name="recon",
+    cls=CommandTable,
     help="Accelerated MRI reconstruction with diffusion models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-GROUPS = (
-    demonstration,
-    scans,
-    simulation,
-    priors,
-    finetuning,
-    reconstruction,
-    evaluation,
-    benchmark,
-    encode,
-    encoder_pretraining,
-    probe,
-    reader_study,
-)
-for group in GROUPS:
-    group.register(app)
+
+
+@cache
+def _command(name: str) -> Any:
+    """The command or group of that name, from the modules that make it."""
+    part = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    for module in COMMANDS[name][1:]:
+        import_module(module).register(part)
+    return typer.main.get_group(part).commands[name]
 
 
 def _version(wanted: bool) -> None:
@@ -87,7 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         message = error.format_message() if isinstance(error, _ClickException) else str(error)
-        note(f"recon: {' '.join(message.split())}")
+        shows_help = type(error).__name__ == "NoArgsIsHelpError"
+        note(message if shows_help else f"recon: {' '.join(message.split())}")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         note(INTERRUPTED)

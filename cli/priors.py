@@ -36,6 +36,7 @@ def prepare(
     from recon.configuration import load_config
     from recon.errors import ReconError
     from recon.prior.preparation import prepare_all
+    from recon.scans.finding import find_scans
 
     options = load_config(PreparationOptions, None, given)
     paths = find_scans(scans)
@@ -58,25 +59,6 @@ def prepare(
         [f"{made} scans prepared, {kept} kept, {len(failed)} skipped: {out}"],
         as_json,
     )
-
-
-def find_scans(words: list[str]) -> list[Path]:
-    """The scan files that the words name: files as they are, folders by what is in them, in order."""
-    from recon.errors import ReconError
-
-    paths: list[Path] = []
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            inside = [
-                p for p in sorted(path.iterdir()) if p.suffix in (".h5", ".cfl") and not p.stem.endswith("_lesion")
-            ]
-            if not inside:
-                raise ReconError(f"{path}: no .h5 or .cfl scans in this folder")
-            paths += inside
-        else:
-            paths.append(path)
-    return paths
 
 
 @with_options(TrainingOptions, show_defaults=False)

@@ -53,9 +53,9 @@ def reconstruct(
     and the audit. Scans that have a result already are kept, so an interrupted cohort continues. Under 'accelerate
     launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
-    from cli.priors import find_scans
     from recon.configuration import load_config
     from recon.errors import ReconError
+    from recon.scans.finding import find_scans
 
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)

@@ -64,7 +64,10 @@ def load_config(kind: type[Config], source: str | Path | None, overrides: dict[s
         if loaded is not None and not isinstance(loaded, dict):
             raise ReconError(f"{path}: expected 'key: value' lines, found {type(loaded).__name__}")
         values = dict(loaded or {})
-    values.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    values.update(given)
+    if source is not None and given:
+        where = f"{where} and command line"
     return from_mapping(kind, values, where)
 
 

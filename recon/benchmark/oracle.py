@@ -1,6 +1,6 @@
 """Tuning a method on the reference: an oracle for benchmarks only, which no real reconstruction has.
 
-``recon benchmark`` grants it to CG-SENSE and L1-wavelet, so that the comparison with them is as hard as it can be.
+``recon benchmark`` grants it to CG-SENSE and L1-wavelet, so that no default of ours can put them at a disadvantage.
 """
 
 import math

@@ -63,7 +63,7 @@ def choose_rank(network: nn.Module) -> tuple[int, list[str]]:
     if not kept:
         raise ReconError(
             f"a network of {total} parameters is too small for a LoRA adapter below {LARGEST_SHARE:.0%} of its size; "
-            "fine-tune all of it instead (leave --lora away)"
+            "fine-tune all of it instead (leave --adapter lora away)"
         )
     return 1, kept
 

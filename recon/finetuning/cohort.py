@@ -10,6 +10,7 @@ import torch
 from recon.errors import ReconError
 from recon.prior.dataset import PREPARED_FORMAT, PreparedScan, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
+from recon.scans.finding import scans_in
 from recon.seeding import numpy_generator
 
 
@@ -32,9 +33,7 @@ def gather(
     """
     if not data.is_dir():
         raise ReconError(f"{data}: no such folder; give the folder of the patients' scans with --data")
-    files = [p for p in sorted(data.iterdir()) if p.suffix in (".h5", ".cfl") and not p.stem.endswith("_lesion")]
-    if not files:
-        raise ReconError(f"{data}: no .h5 or .cfl scans in this folder")
+    files = scans_in(data)
     ready = [path for path in files if _is_prepared(path)]
     raw = [path for path in files if path not in set(ready)]
     if len({path.stem for path in raw}) < len(raw):

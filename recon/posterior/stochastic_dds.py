@@ -2,7 +2,7 @@
 
 Chung et al., Decomposed Diffusion Sampler (ICLR 2024), alternates a denoising with a data consistency step. Here that
 step is an exact draw from the Gaussian conditional: the denoiser says x ~ N(d, v), the data say y ~ N(A x, sigma^2),
-and both weights are measured, so nothing is tuned by hand:
+and both weights are measured:
 
     x = draw(0, sigma_data^2) + sigma_0 n
     for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, v_i, v_i);  x = x_hat + sigma_{i+1} n

@@ -1,6 +1,11 @@
 """A user's mistake is one line on standard error and exit code 2; nothing on standard output."""
 
+from pathlib import Path
+
 import pytest
+
+import cli
+from cli.main import COMMANDS
 
 
 @pytest.mark.parametrize("words", [["bogus"], ["info"], ["info", "no-such-file.h5"], ["info", "--nonsense", "x"]])
@@ -17,6 +22,28 @@ def test_the_version_is_that_of_the_package(run_cli):
 
     outcome = run_cli("--version")
     assert (outcome.code, outcome.out, outcome.err) == (0, f"recon {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [[], ["encode"], ["reader-study"]])
+def test_nothing_to_do_shows_the_help_as_it_is(run_cli, words):
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) > 8
+    assert outcome.err.startswith("Usage: recon")
+
+
+def test_a_name_that_is_nearly_right_is_recognised(run_cli):
+    assert "Did you mean 'reconstruct'?" in run_cli("reconstruc").err
+
+
+def test_every_module_with_commands_stands_in_the_table_and_every_command_has_help(run_cli):
+    folder = Path(cli.__file__).parent
+    modules = {f"cli.{path.stem}" for path in folder.glob("*.py") if "def register(app" in path.read_text()}
+    assert modules == {module for _, *listed in COMMANDS.values() for module in listed}
+    for name in COMMANDS:
+        outcome = run_cli(name, "--help")
+        assert outcome.code == 0
+        assert outcome.out.startswith(f"Usage: recon {name} ")
 
 
 def test_help_lists_commands(run_cli):

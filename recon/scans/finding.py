@@ -1,0 +1,24 @@
+"""Which files of a folder are scans."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from recon.errors import ReconError
+
+ENDINGS = (".h5", ".cfl")
+
+
+def scans_in(folder: Path) -> list[Path]:
+    """The scan files of a folder in the order of their names, without lesion masks. Raises ReconError when none is."""
+    found = [p for p in sorted(folder.iterdir()) if p.suffix in ENDINGS and not p.stem.endswith("_lesion")]
+    if not found:
+        raise ReconError(f"{folder}: no {' or '.join(ENDINGS)} scans in this folder")
+    return found
+
+
+def find_scans(words: Iterable[str | Path]) -> list[Path]:
+    """The scan files that the words name: files as they are, folders by what is in them, in order."""
+    paths: list[Path] = []
+    for path in map(Path, words):
+        paths += scans_in(path) if path.is_dir() else [path]
+    return paths

@@ -1,0 +1,33 @@
+"""The remaining time that is promised."""
+
+import pytest
+
+from cli import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_remaining_time_counts_only_what_this_run_has_done(clock, capsys):
+    with progress.Progress() as shown:
+        clock[0] = 5.0  # reading what an earlier run left
+        shown.show("training", 0.5)
+        clock[0] = 45.0
+        shown.show("training", 0.6)
+    assert capsys.readouterr().err == "training (50 %)\ntraining (60 %, about 160 s left)\n"
+
+
+def test_lines_are_rare_within_a_stage(clock, capsys):
+    with progress.Progress() as shown:
+        for second in range(61):
+            clock[0] = float(second)
+            shown.show("training", second / 100)
+        shown.show("checking", 0.7)
+        shown.note("a remark")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in lines] == ["training", "training", "checking", "a remark"]

@@ -1,0 +1,19 @@
+"""Which files of a folder are scans."""
+
+from pathlib import Path
+
+import pytest
+
+from recon.errors import ReconError
+from recon.scans.finding import find_scans
+
+
+def test_folders_give_their_scans_in_order_and_files_stay_as_they_are(tmp_path: Path) -> None:
+    for name in ("b.h5", "a.cfl", "a.hdr", "b_lesion.h5", "manifest.json"):
+        (tmp_path / name).touch()
+    assert find_scans(["x.h5", tmp_path]) == [Path("x.h5"), tmp_path / "a.cfl", tmp_path / "b.h5"]
+
+
+def test_a_folder_without_scans_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReconError, match=f"{tmp_path}: no .h5 or .cfl scans"):
+        find_scans([tmp_path])
