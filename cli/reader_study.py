@@ -1,14 +1,15 @@
 """Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli import reader_analysis
+from cli.flags import AsJson
 from cli.output import emit, note
+from cli.progress import INTERVAL, Progress
 
 reader_study = typer.Typer(
     name="reader-study",
@@ -20,7 +21,6 @@ reader_study = typer.Typer(
 PassphraseFile = Annotated[
     Path | None, typer.Option(help="File whose first line is the passphrase; otherwise it is asked for.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +117,8 @@ def export(
     lines: list[str] = []
     if images is not None:
         passphrase = _passphrase(passphrase_file, new=True)
-        outcome = export_study(study, images, passphrase, masks=masks, progress=_bar("case"))
+        with Progress(quiet=INTERVAL) as progress:
+            outcome = export_study(study, images, passphrase, masks=masks, report=progress.show)
         checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
         result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
         for verdict in (outcome.check, outcome.viewer_check):
@@ -133,7 +134,8 @@ def export(
     elif destination is None:
         raise ReconError("reader-study export: name the images with --images")
     if destination is not None:
-        sent = send(open_study(study), destination, calling_title, _bar("instance"))
+        with Progress(quiet=INTERVAL) as progress:
+            sent = send(open_study(study), destination, calling_title, progress.show)
         result["instances_confirmed"] = sent
         lines.append(f"{sent} instances confirmed by {push}")
     emit(result, lines, as_json)
@@ -166,7 +168,8 @@ def check(
     if pairs is None and (folder / LOG).is_file():
         _check_study(folder, passphrase_file, sheets, as_json)
         return
-    verdict = check_pairs(find_pairs(folder, pairs), _bar("pair"))
+    with Progress(quiet=INTERVAL) as progress:
+        verdict = check_pairs(find_pairs(folder, pairs), progress.show)
     emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
     if not verdict.passed:
         raise typer.Exit(1)
@@ -302,18 +305,6 @@ def _passphrase(file: Path | None, new: bool = False) -> str:
     if file.stat().st_mode & 0o077:
         note(f"warning: {file} can be read by other users; set its rights to 600")
     return lines[0]
-
-
-def _bar(unit: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
-    """Wraps items in a progress bar; off a terminal, one line a minute."""
-
-    def wrap(items: Sequence[Any]) -> Iterable[Any]:
-        from tqdm import tqdm
-
-        interval = 0.2 if sys.stderr.isatty() else 60.0
-        return tqdm(items, unit=unit, leave=False, mininterval=interval, delay=interval, dynamic_ncols=True)
-
-    return wrap
 
 
 def _verdict_lines(verdict: Any) -> list[str]:

@@ -26,7 +26,7 @@ FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One verified line of the log."""
 
     index: int
@@ -37,7 +37,7 @@ class Entry:
     hash: str
 
 
-def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
+def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry:
     """Verify the log, add one line, flush it to disk, and give the new entry.
 
     Raises ReconError when the log was altered (nothing is added then) or cannot be written.
@@ -61,10 +61,10 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
         raise ReconError(
             f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
         ) from error
-    return Entry(**body)
+    return LogEntry(**body)
 
 
-def read(path: str | Path, head: str | None = None) -> list[Entry]:
+def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
     """Every entry, verified. With ``head`` (a hash noted earlier) the log must still contain that line.
 
     Raises ReconError naming the first altered line.
@@ -76,7 +76,7 @@ def read(path: str | Path, head: str | None = None) -> list[Entry]:
         raise ReconError(f"{path}: the study log cannot be read ({error.strerror})") from error
     if lines and lines[-1] == b"":
         lines.pop()
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     previous = FIRST
     for number, line in enumerate(lines, start=1):
         try:
@@ -86,7 +86,7 @@ def read(path: str | Path, head: str | None = None) -> list[Entry]:
                 raise ValueError("its hash does not match its content")
             if body["previous"] != previous or body["index"] != number:
                 raise ValueError("it does not follow from the line before")
-            entries.append(Entry(**body, hash=stored))
+            entries.append(LogEntry(**body, hash=stored))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if type(error) is ValueError else "it is not a log line"
             raise ReconError(f"{path}: line {number} was altered ({reason}); restore the log from a copy") from error
@@ -96,6 +96,6 @@ def read(path: str | Path, head: str | None = None) -> list[Entry]:
     return entries
 
 
-def last(entries: list[Entry], *events: str) -> Entry | None:
+def last(entries: list[LogEntry], *events: str) -> LogEntry | None:
     """The newest entry of one of these events, or None."""
     return next((entry for entry in reversed(entries) if entry.event in events), None)

@@ -13,7 +13,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from scipy.stats import binom
 
 from reader_study.series_facts import FileFacts, SeriesFacts, read_series
 from recon.errors import ReconError
+from recon.progress import Report, silent
 
 LEVEL = 0.05
 _EXCHANGES = 999
@@ -88,16 +89,15 @@ class BlindCheck:
         }
 
 
-def check_pairs(
-    pairs: Sequence[Pair], progress: Callable[[Sequence[Pair]], Iterable[Pair]] = lambda pairs: pairs
-) -> BlindCheck:
-    """Run the three steps. ``progress`` may wrap the pairs in a bar. Raises ReconError when a file cannot be read."""
+def check_pairs(pairs: Sequence[Pair], report: Report = silent) -> BlindCheck:
+    """Run the three steps. Raises ReconError when there is no pair or a file cannot be read."""
     if not pairs:
         raise ReconError("the blind check found no pairs of series")
     differing: dict[str, list[str]] = {}
     container: dict[str, list[str]] = {}
     signs: list[dict[str, int]] = []
-    for pair in progress(pairs):
+    for index, pair in enumerate(pairs):
+        report("blind check", index / len(pairs))
         first = read_series(pair.first, pair.case)
         second = read_series(pair.second, pair.case)
         for attribute, example in _differences(first, second).items():

@@ -4,8 +4,10 @@ Item numbers follow CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligenc
 J Clin Epidemiol 2011); the wording here is our own short form.
 """
 
-from reader_study.analysis import Analysis
-from reader_study.claim import claim, number, points
+from reader_study.analyses.missing import MISSING
+from reader_study.analysis_result import Analysis
+from reader_study.claim import claim, points
+from reader_study.wording import number
 
 AUTHORS = "Authors: to be written."
 
@@ -48,8 +50,8 @@ def _cases(analysis: Analysis) -> str:
 
 
 def _missing(analysis: Analysis) -> str:
-    found = analysis.primary.missing
-    if not found.missing_scores:
+    found = MISSING.of(analysis.primary)
+    if found is None or not found.missing_scores:
         return "no score of the primary item is missing"
     return (
         f"{found.missing_scores} scores of the primary item missing in {found.incomplete_cases} cases; complete cases "

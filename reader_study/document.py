@@ -41,7 +41,7 @@ class Picture:
     caption: str
 
 
-Block = Paragraph | Bullets | Table | Picture
+ReportBlock = Paragraph | Bullets | Table | Picture
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Section:
     """A headed part of the report; ``folded`` sections start closed in the HTML page."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[ReportBlock, ...]
     folded: bool = False
 
 
@@ -104,7 +104,7 @@ def _bullets(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
 
 
-def _html_block(block: Block) -> str:
+def _html_block(block: ReportBlock) -> str:
     say = html.escape
     if isinstance(block, Paragraph):
         return f"<p>{say(block.text)}</p>"

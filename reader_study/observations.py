@@ -17,7 +17,6 @@ from reader_study.tables import TableScore
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
-ARMS = ("reference", "new")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from reader_study.allocation import Presentation, secret_bytes
 from reader_study.blind_check import Pair
-from reader_study.pixels import Prepared
+from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Expected, Package
@@ -29,7 +29,11 @@ from recon.digest import file_sha256
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
-_VIEWER_FILES = ("start.html", "viewer.css", "image.js", "pane.js", "form.js", "store.js", "viewer.js")
+_SCRIPTS = (
+    *("form", "session", "store", "clock", "image", "pane", "desk"),
+    *("instructions", "reading", "closing", "keyboard", "viewer"),
+)
+_VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in _SCRIPTS))
 
 
 class ImageFiles:
@@ -62,7 +66,7 @@ class ImageFiles:
 
 
 def write_viewer_image(
-    targets: list[Path], arm: str, prepared: Prepared, building: Path, hashes: dict[str, str]
+    targets: list[Path], arm: str, prepared: CaseImages, building: Path, hashes: dict[str, str]
 ) -> None:
     """One script for one image; every further presentation of it is a hard link, or a copy where links do not work.
 

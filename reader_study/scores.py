@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reader_study.audit_log import Entry
+from reader_study.audit_log import LogEntry
 from reader_study.sheet import Package, Response, Sheet, check_sheet, read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
@@ -109,7 +109,7 @@ def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Shee
     return [_unsigned_sheet(study, packages[name], answers, path) for name, answers in gathered.items()]
 
 
-def covered(deviations: Sequence[Entry], package: Package) -> bool:
+def covered(deviations: Sequence[LogEntry], package: Package) -> bool:
     """Does a logged deviation speak of this whole session (or of everything this reader, or anybody, did)?"""
     return any(
         entry.details.get("presentation") is None

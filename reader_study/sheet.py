@@ -10,7 +10,7 @@ pixels from 0. A guess: ``{"presentation", "guess"}`` with "reference", "new" or
 "A", "B" or "unknown" for the side thought to be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page
 was visible.
 
-CSV: one row per score, the columns of ``COLUMNS``; the first row has record ``sheet``. From it the JSON form is rebuilt
+CSV: one row per score, columns ``SHEET_COLUMNS``; the first row has record ``sheet``. From it the JSON form is rebuilt
 exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts with an
 apostrophe there.
 """
@@ -30,7 +30,7 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 
 FORMAT = "recon-score-sheet-1"
-COLUMNS = (
+SHEET_COLUMNS = (
     *("record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"),
     *("seconds", "started", "finished", "flags", "comment", "signature"),
 )
@@ -232,7 +232,7 @@ def _to_json(sheet: Sheet) -> str:
 def _to_csv(sheet: Sheet) -> str:
     """The CSV form; the viewer writes the same bytes (up to key order inside the flags' JSON)."""
     text = io.StringIO()
-    rows = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\r\n")
+    rows = csv.DictWriter(text, SHEET_COLUMNS, restval="", lineterminator="\r\n")
     rows.writeheader()
     common = {"study": sheet.study, "package": sheet.package, "reader": sheet.reader, "session": sheet.session}
     ends = {"started": sheet.started, "finished": sheet.finished, "signature": sheet.signature}
@@ -258,7 +258,7 @@ def _to_csv(sheet: Sheet) -> str:
 def _from_csv(text: str) -> dict[str, Any]:
     """The JSON mapping behind a CSV sheet. Raises ValueError or KeyError when rows or columns are missing."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    if reader.fieldnames is None or list(reader.fieldnames) != list(COLUMNS):
+    if reader.fieldnames is None or list(reader.fieldnames) != list(SHEET_COLUMNS):
         raise ValueError("the columns are not those of a score sheet")
     head: dict[str, Any] | None = None
     responses: dict[str, dict[str, Any]] = {}

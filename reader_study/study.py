@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reader_study import audit_log
 from reader_study.allocation import allocate, new_seed
 from reader_study.canonical import digest
@@ -37,7 +35,7 @@ class Study:
     folder: Path
     protocol: Protocol
     version: int  # of the protocol
-    entries: tuple[audit_log.Entry, ...]
+    entries: tuple[audit_log.LogEntry, ...]
     packages: tuple[Package, ...]  # empty before the export
 
     @property
@@ -46,7 +44,7 @@ class Study:
         return self.entries[-1].hash
 
     @property
-    def deviations(self) -> tuple[audit_log.Entry, ...]:
+    def deviations(self) -> tuple[audit_log.LogEntry, ...]:
         """The logged deviations: details ``{"text", "reader", "session", "presentation"}``, the last three or None."""
         return tuple(entry for entry in self.entries if entry.event == "deviation")
 
@@ -117,7 +115,7 @@ def open_study(folder: str | Path) -> Study:
     )
 
 
-def exported(entries: Sequence[audit_log.Entry]) -> audit_log.Entry | None:
+def exported(entries: Sequence[audit_log.LogEntry]) -> audit_log.LogEntry | None:
     """The export line that belongs to the newest version of the protocol, or None."""
     for entry in reversed(entries):
         if entry.event == "export":
@@ -138,7 +136,7 @@ def log_deviation(
     reader: str | None = None,
     session: int | None = None,
     presentation: str | None = None,
-) -> audit_log.Entry:
+) -> audit_log.LogEntry:
     """Log a deviation from the protocol; without reader, session or presentation it covers all of them."""
     if not text.strip():
         raise ReconError("a deviation needs a text that says what happened")
@@ -149,7 +147,7 @@ def log_deviation(
     return audit_log.append(study.folder / LOG, "deviation", details)
 
 
-def log_sheet(study: Study, sheet: Sheet) -> audit_log.Entry | None:
+def log_sheet(study: Study, sheet: Sheet) -> audit_log.LogEntry | None:
     """Log that a checked sheet was received, by the hash of its content; the same content again changes nothing.
 
     From then on another sheet for the same package is refused, even one signed with the package's key. Raises
@@ -224,14 +222,3 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
 
 def _package(row: Any) -> Package:
     return Package(**{**row, "presentations": tuple(Expected(**entry) for entry in row["presentations"])})
-
-
-def frozen_yaml(protocol: Protocol) -> str:
-    """A protocol as YAML text, for programs that build protocols."""
-    return yaml.safe_dump(_lists(protocol.as_mapping()), sort_keys=False, allow_unicode=True)
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items()}
-    return [_lists(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError, ReconWarning
 from recon.header import UNSTATED, Header
+from recon.images.laterality import PAIRED_BODY_PARTS
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_PAIRED = ("KNEE", "HIP", "SHOULDER", "ELBOW", "WRIST", "HAND", "ANKLE", "FOOT", "BREAST", "EYE", "EAR")
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
@@ -223,7 +223,7 @@ def _common(
         "HighBit": 15,
         "PixelRepresentation": 0,
     }
-    if body_part in _PAIRED:
+    if body_part in PAIRED_BODY_PARTS:
         values["Laterality"] = ""  # which side is not known; the attribute must be there
     for keyword, value in (
         ("InversionTime", header.inversion_time_ms),

@@ -11,11 +11,16 @@ import pytest
 
 from reader_study import audit_log, unblinding
 from reader_study.allocation import allocate
-from reader_study.analysis import analyse, as_mapping
+from reader_study.analyses.blinding import BLINDING
+from reader_study.analyses.flags import FLAGS
+from reader_study.analyses.subsets import SUBSETS
+from reader_study.analysis import analyse
+from reader_study.analysis_result import as_mapping
 from reader_study.claim import claim, limits
 from reader_study.observations import from_sheets, orient
 from reader_study.protocol import load_protocol
-from reader_study.report import Provenance, document, write_report
+from reader_study.report import Provenance, document
+from reader_study.report_files import write_report
 from reader_study.scores import collect
 from reader_study.seal import Key, seal_key
 from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet, write_sheet
@@ -447,11 +452,15 @@ def test_the_decision_is_the_primary_items_bound_and_nothing_else(analysed):
     assert analysis.decision["estimate"] == pytest.approx(d.mean())
     assert analysis.claimed == (analysis.decision["lower_bound"] > -0.5)
     assert [row.name for row in analysis.adjusted] == ["artifacts"]
-    assert set(analysis.primary.by_cohort) == {"first", "second"}
-    assert analysis.primary.by_cohort["second"].cases == 4
-    assert analysis.blinding["R1, fast"].index == 1
-    assert analysis.flags[1].new == 1
-    assert analysis.flags[1].reference == 0
+    subsets, blinding, flags = SUBSETS.of(analysis.primary), BLINDING.of(analysis), FLAGS.of(analysis)
+    assert subsets is not None
+    assert blinding is not None
+    assert flags is not None
+    assert set(subsets.by_cohort) == {"first", "second"}
+    assert subsets.by_cohort["second"].cases == 4
+    assert blinding["R1, fast"].index == 1
+    assert flags[1].new == 1
+    assert flags[1].reference == 0
     repeated = analyse(study.protocol, found, replicates=200)
     assert json.dumps(as_mapping(repeated)) == json.dumps(as_mapping(analysis))
 
@@ -568,9 +577,9 @@ def test_random_readers_decide_by_obuchowski_rockette(tmp_path):
     ]
     analysis = analyse(protocol, from_sheets(protocol, rows, sheets), replicates=50)
     assert analysis.primary.random is not None
-    assert analysis.decision["lower_bound"] == analysis.primary.random.non_inferiority.lower_bound
+    assert analysis.decision["lower_bound"] == analysis.primary.random.test.lower_bound
     assert "readers like these 3" in claim(analysis)
-    assert analysis.decision["df"] == analysis.primary.random.non_inferiority.df
+    assert analysis.decision["df"] == analysis.primary.random.test.df
 
 
 def test_studies_without_variation_or_with_an_unanswered_item_still_report(analysed, tmp_path):

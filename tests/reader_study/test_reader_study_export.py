@@ -18,10 +18,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from reader_study import audit_log, export, study
+from reader_study import audit_log, export, image_export, study
 from reader_study.allocation import allocate, secret_bytes
 from reader_study.blind_check import check_pairs
-from reader_study.dicom_writer import random_uid, series_datasets
+from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets
 from reader_study.export import dicom_pairs, export_study
 from reader_study.integrity import uniform_series, verify_files
 from reader_study.naming import draw_names
@@ -76,15 +76,8 @@ def test_other_planes_are_valid_dicom_and_keep_their_plane(tmp_path, plane):
     uids = [random_uid(os.urandom(16)) for _ in range(6)]
     datasets = series_datasets(
         np.arange(1, 61, dtype=np.uint16).reshape(3, 4, 5),
-        spacing=(4.5, 1.25, 0.75),
-        plane=plane,
-        window=(30, 60),
-        body_part="KNEE" if plane == "sagittal" else "HEAD",
-        patient_id="ab",
-        study_uid=uids[0],
-        series_uid=uids[1],
-        frame_uid=uids[2],
-        instance_uids=uids[3:],
+        SeriesGeometry((4.5, 1.25, 0.75), plane, (30, 60), "KNEE" if plane == "sagittal" else "HEAD"),
+        SeriesIdentity("ab", *uids[:3], tuple(uids[3:])),
     )
     for index, dataset in enumerate(datasets):
         dataset.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
@@ -539,7 +532,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_cli):
     folder, images = make_study(tmp_path, cases=2)
-    original = export.series_datasets
+    original = image_export.series_datasets
     calls = itertools.count()
 
     def leaky(*arguments, **named):
@@ -548,7 +541,7 @@ def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_c
             dataset.SeriesDescription = f"{number:04d}"
             yield dataset
 
-    monkeypatch.setattr(export, "series_datasets", leaky)
+    monkeypatch.setattr(image_export, "series_datasets", leaky)
     secret = tmp_path / "secret"
     secret.write_text(PASSPHRASE)
     outcome = run_cli("reader-study", "export", folder, "--images", images, "--passphrase-file", secret, "--json")

@@ -128,6 +128,7 @@ def test_a_session_of_single_images_from_start_to_signed_sheet(browser, tmp_path
     browser.press("4", "2")
     browser.press("n")
     assert browser.text(".top strong") == "Training 2 of 2"
+    browser.ready()  # keys wait for the image
     browser.press("9", "5", "n")
     browser.ready()
     assert browser.text(".top strong") == "Image 1 of 4"
