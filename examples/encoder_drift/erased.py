@@ -20,7 +20,7 @@ from recon.encode.latent_prediction.volumes import is_held_out
 from recon.encode.map import difference_map
 from recon.encode.noise import noise_level
 from recon.encode.volumes import read_series
-from recon.quality.references import read_lesions
+from recon.images.references import read_lesions
 from recon.seeding import numpy_generator
 
 

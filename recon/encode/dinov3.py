@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from recon.digest import file_sha256
-from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
+from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import drawn, read_json, read_tensors, weight_file
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 PATCH = (1, 16, 16)
 THINNEST = 4.0  # mm: thinner slices are resampled to it, 155 slices of 1 mm would be 155 images of almost the same

@@ -7,18 +7,11 @@ from typing import Any
 import numpy as np
 
 from recon.encode.encoders import find_row, load_encoder, missing_packages
-from recon.encode.geometry import (
-    SliceAxis,
-    axis_codes,
-    header_slice_axis,
-    single_slice_axis,
-    upstream_slice_axis,
-    volume_faults,
-    voxel_spacing,
-)
+from recon.encode.geometry import axis_codes, upstream_slice_axis, volume_faults
 from recon.encode.interface import Encoder
 from recon.encode.volumes import Series, onto_reference, read_series
 from recon.errors import ReconError
+from recon.images.slice_axis import SliceAxis, header_slice_axis, single_slice_axis, voxel_spacing
 
 
 @dataclass

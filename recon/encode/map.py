@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.encode.distance import common_tokens, cosine_distance
-from recon.encode.geometry import paint, voxel_spacing
+from recon.encode.geometry import paint
 from recon.encode.interface import Embedding, PreparedVolume
 from recon.encode.neurovfm_head import DiagnosticHead
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 
 @dataclass(frozen=True, eq=False)

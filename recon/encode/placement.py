@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.encoders import find_row
-from recon.encode.geometry import Grid, check_volume, header_slice_axis, same_grid, single_slice_axis
+from recon.encode.geometry import Grid, check_volume, same_grid
 from recon.encode.interface import ReferencePreprocessing
 from recon.errors import ReconError
+from recon.images.slice_axis import header_slice_axis, single_slice_axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from recon.encode.geometry import (
     check_volume,
-    header_slice_axis,
     orient,
     pad_to_multiple,
     paint,
@@ -23,6 +22,7 @@ from recon.encode.geometry import (
 )
 from recon.encode.neurovfm_preprocessing import prepare_neurovfm
 from recon.errors import ReconError
+from recon.images.slice_axis import header_slice_axis
 
 
 def world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

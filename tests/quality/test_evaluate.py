@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
+from recon.images.references import read_reference
 from recon.images.result import ResultHeader, write_result
 from recon.quality import metrics
 from recon.quality.comparison import compare_files
 from recon.quality.lesions import evaluate_lesions
 from recon.quality.pairing import pair
-from recon.quality.references import read_reference
 from recon.scans.fastmri import ScanDescription, write_fastmri
 
 SHAPE = (3, 40, 32)

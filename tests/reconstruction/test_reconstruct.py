@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from recon.acquisition.fourier import centre_slice
+from recon.images.references import read_reference
 from recon.images.result import read_result
 from recon.prior.denoiser import build_denoiser
 from recon.prior.options import NetworkOptions
 from recon.prior.store import Prior, PriorFacts, load_prior, save_prior, shipped_prior
 from recon.quality.metrics import nrmse
-from recon.quality.references import read_reference
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import Outcome, reconstruct_to_file
 from recon.scans.fastmri import ScanDescription, write_fastmri

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
+from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid
 from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 NAME = "recon-small"
 IN_PLANE = 1.0  # mm
