@@ -131,11 +131,11 @@ def test_unlocked_drift_warns(run_cli, files: dict[str, Path]) -> None:
         warnings.simplefilter("always", ReconWarning)
         outcome = run_cli(
             *("encode", "drift", files["blurred"], "--reference", files["reference"], *RANDOM, "--replicas", 2),
-            *("--lock", "none", "--json"),
+            *("--preprocessing", "own", "--json"),
         )
     assert outcome.code == 0
-    assert "warning: --lock none" in outcome.err
-    assert outcome.json["lock"] == "none"
+    assert "warning: --preprocessing none" in outcome.err
+    assert outcome.json["preprocessing"] == "own"
 
 
 def test_map_lies_in_the_reference_s_space(run_cli, files: dict[str, Path], head_folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_slice_axis_is_the_header_s_and_not_flipped_by_jitter() -> None:
 def test_published_shapes(shape: tuple[int, int, int], spacing: tuple, grid: tuple, tokens: int) -> None:
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     prepared = prepare_neurovfm(values, np.diag([*spacing, 1.0]))
-    assert prepared.lock.grid_shape == grid
+    assert prepared.preprocessing.grid_shape == grid
     assert prepared.mask.size == tokens
 
 
