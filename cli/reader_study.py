@@ -183,7 +183,7 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
     from reader_study import audit_log
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
-    from reader_study.integrity import uniform_series, verify_files
+    from reader_study.integrity import absent, uniform_series, verify_files
     from reader_study.seal import open_key
     from reader_study.study import KEY, LOG, exported, open_study
 
@@ -191,8 +191,10 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
     problems = verify_files(study)
     findings = uniform_series(study)
     problems += [f"{finding.attribute}: {finding.example}" for finding in findings]
-    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems}
-    lines = [*problems] or ["every file, the key and the log are as exported; all series have the same attributes"]
+    away = absent(study)
+    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems, "absent": away}
+    kept = "every file here, the key and the log are as exported; all series here have the same attributes"
+    lines = [*(problems or [kept]), *away]
     export_line = exported(study.entries)
     if passphrase_file is not None and export_line is not None:
         details = export_line.details

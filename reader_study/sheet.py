@@ -108,6 +108,7 @@ class Expected:
     order: int
     training: bool
     guess: bool
+    shape: tuple[int, int, int] | None = None  # slices, rows, columns of its images; older exports do not say
 
 
 @dataclass(frozen=True)
@@ -178,18 +179,49 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
         if response.presentation in seen:
             raise ReconError(f"{where} stands twice")
         seen.add(response.presentation)
-        for key, score in response.scores.items():
-            if key not in protocol.score_keys:
-                raise ReconError(f"{where}: '{key}' is not an item of the protocol")
-            allowed = protocol.allowed(key)
-            if isinstance(score, bool) or score not in allowed:
-                shown = ", ".join(map(str, allowed))
-                raise ReconError(f"{where}: {key} is {score!r}, out of scale ({shown})")
+        _check_response(response, where, protocol, known.shape)
     answers = ("A", "B", "unknown") if protocol.paired else ("reference", "new", "unknown")
+    asked = [guess.presentation for guess in sheet.guesses]
     for guess in sheet.guesses:
-        if guess.presentation not in expected or guess.guess not in answers:
+        known = expected.get(guess.presentation)
+        if known is None or not known.guess or guess.guess not in answers:
             raise ReconError(f"{name}: guess {guess.guess!r} for {guess.presentation} is not possible here")
+        if asked.count(guess.presentation) > 1:
+            raise ReconError(f"{name}: the guess for {guess.presentation} stands twice")
+    if not (isinstance(sheet.started, str) and isinstance(sheet.finished, str)):
+        raise ReconError(f"{name}: started and finished must be times")
     return package
+
+
+def _check_response(response: Response, where: str, protocol: Protocol, shape: Sequence[int] | None) -> None:
+    """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
+    for key, score in response.scores.items():
+        if key not in protocol.score_keys:
+            raise ReconError(f"{where}: '{key}' is not an item of the protocol")
+        allowed = protocol.allowed(key)
+        if isinstance(score, bool) or score not in allowed:
+            shown = ", ".join(map(str, allowed))
+            raise ReconError(f"{where}: {key} is {score!r}, out of scale ({shown})")
+    if not _is_number(response.seconds) or not 0 <= response.seconds < float("inf"):
+        raise ReconError(f"{where}: {response.seconds!r} is no number of seconds")
+    for name in ("comment", "started", "finished"):
+        if not isinstance(getattr(response, name), str):
+            raise ReconError(f"{where}: {name} is {getattr(response, name)!r}, not a text")
+    ends = (float("inf"),) * 3 if shape is None else tuple(shape)
+    for flag in response.flags:
+        inside = (
+            all(map(_is_number, (flag.slice, flag.x, flag.y)))
+            and 1 <= flag.slice <= ends[0]
+            and 0 <= flag.y <= ends[1]
+            and 0 <= flag.x <= ends[2]
+        )
+        sides = ("A", "B") if protocol.paired else ("A",)
+        if flag.kind not in protocol.viewing.flags or flag.side not in sides or not inside:
+            raise ReconError(f"{where}: flag {asdict(flag)} is not possible here")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Package]) -> list[dict[str, Any]]:
@@ -265,6 +297,8 @@ def _from_csv(text: str) -> dict[str, Any]:
     guesses: list[dict[str, str]] = []
     for row in reader:
         if row["record"] == "sheet":
+            if head is not None:
+                raise ValueError("the row with record 'sheet' stands twice")
             head = row
         elif row["record"] == "guess":
             guesses.append({"presentation": row["presentation"], "guess": row["score"]})
@@ -284,6 +318,8 @@ def _from_csv(text: str) -> dict[str, Any]:
                 },
             )
             if row["item"]:
+                if row["item"] in response["scores"]:
+                    raise ValueError(f"{row['item']} of presentation {row['presentation']} stands twice")
                 score = row["score"]
                 response["scores"][row["item"]] = int(score) if score.lstrip("-").isdigit() else score
         else:

@@ -8,7 +8,7 @@
     STUDY/worklists/R1-session-1.csv   reading order for a DICOM viewer
 
 The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitment", "dicom_manifest_sha256",
-"packages": [Package ...]}``; everything outside can be checked against it.
+"packages": [Package ...], "worklists": {file: SHA-256}}``; everything outside can be checked against it.
 """
 
 from collections.abc import Sequence
