@@ -97,7 +97,10 @@ class Sheet:
 
     def verified(self, public_key: str) -> bool:
         """Does the signature match the content?"""
-        return signing.verify(public_key, canonical_json(self.payload()), self.signature)
+        try:
+            return signing.verify(public_key, canonical_json(self.payload()), self.signature)
+        except ValueError:  # a number that has no canonical form cannot have been signed
+            return False
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,12 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     seen: set[str] = set()
     for response in sheet.responses:
         where = f"{name}: reader {sheet.reader}, presentation {response.order} ({response.presentation})"
-        known = expected.get(response.presentation)
-        if known is None or (known.order, known.training) != (response.order, response.training):
+        known = expected.get(str(response.presentation))
+        if known is None or (known.id, known.order, known.training) != (
+            response.presentation,
+            response.order,
+            response.training,
+        ):
             raise ReconError(f"{where} is not part of this package")
         if response.presentation in seen:
             raise ReconError(f"{where} stands twice")
@@ -183,8 +190,8 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     answers = ("A", "B", "unknown") if protocol.paired else ("reference", "new", "unknown")
     asked = [guess.presentation for guess in sheet.guesses]
     for guess in sheet.guesses:
-        known = expected.get(guess.presentation)
-        if known is None or not known.guess or guess.guess not in answers:
+        known = expected.get(str(guess.presentation))
+        if known is None or known.id != guess.presentation or not known.guess or guess.guess not in answers:
             raise ReconError(f"{name}: guess {guess.guess!r} for {guess.presentation} is not possible here")
         if asked.count(guess.presentation) > 1:
             raise ReconError(f"{name}: the guess for {guess.presentation} stands twice")
@@ -195,6 +202,8 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
 
 def _check_response(response: Response, where: str, protocol: Protocol, shape: Sequence[int] | None) -> None:
     """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
+    if not isinstance(response.scores, dict):
+        raise ReconError(f"{where}: scores are {response.scores!r}, not one for each item")
     for key, score in response.scores.items():
         if key not in protocol.score_keys:
             raise ReconError(f"{where}: '{key}' is not an item of the protocol")
