@@ -165,7 +165,8 @@ def check(
     altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
     checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
     """
-    from reader_study.blind_check import check_pairs, find_pairs
+    from reader_study.blind_check import check_pairs
+    from reader_study.pair_folders import find_pairs
     from reader_study.study import LOG, open_study
 
     if pairs is None and (folder / LOG).is_file():
@@ -213,7 +214,7 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
 def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
     from reader_study.scores import collect
-    from reader_study.sheet import missing
+    from reader_study.sheet_check import missing
     from reader_study.study import open_study
     from reader_study.unsealing import log_sheet
 

@@ -12,7 +12,8 @@ from itertools import pairwise
 from reader_study.audit_log import LogEntry
 from reader_study.canonical import digest
 from reader_study.protocol import Protocol
-from reader_study.sheet import Package, Sheet, missing
+from reader_study.sheet import Package, Sheet
+from reader_study.sheet_check import missing
 from reader_study.study import Study, exported
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less

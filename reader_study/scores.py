@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reader_study.deviations import deviations, excused
-from reader_study.sheet import Package, Response, Sheet, check_sheet, read_sheet
+from reader_study.sheet import Package, Response, Sheet
+from reader_study.sheet_check import check_sheet
+from reader_study.sheet_files import read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
 from recon.errors import ReconError

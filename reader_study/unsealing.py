@@ -6,7 +6,8 @@ from reader_study import audit_log
 from reader_study.canonical import digest
 from reader_study.deviations import deviations, excused
 from reader_study.seal import Key, open_key
-from reader_study.sheet import Sheet, missing
+from reader_study.sheet import Sheet
+from reader_study.sheet_check import missing
 from reader_study.study import KEY, LOG, Study, exported
 from recon.errors import ReconError
 
@@ -68,8 +69,8 @@ def require_complete(study: Study, sheets: Sequence[Sheet], what_not: str = "") 
 def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) -> Key:
     """Open the key, once every reading is there or its absence is a logged deviation; the log keeps who asked why.
 
-    ``sheets`` must have passed ``sheet.check_sheet``. A failed attempt is logged as well. Raises ReconError naming the
-    first missing reading, a wrong passphrase, an altered key, or a key other than the one committed to.
+    ``sheets`` must have passed ``sheet_check.check_sheet``. A failed attempt is logged as well. Raises ReconError
+    naming the first missing reading, a wrong passphrase, an altered key, or a key other than the one committed to.
     """
     export = exported(study.entries)
     if export is None:

@@ -26,7 +26,8 @@ from reader_study.report import document
 from reader_study.report_files import write_report
 from reader_study.scores import collect
 from reader_study.seal import Key, seal_key
-from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet, write_sheet
+from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet
+from reader_study.sheet_files import write_sheet
 from reader_study.signing import new_signing_key
 from reader_study.study import KEY, LOG, OPENED_KEY, freeze, open_study, package_mapping
 from reader_study.tables import ColumnMap, load_column_map, parse_score, read_table

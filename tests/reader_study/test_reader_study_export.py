@@ -28,7 +28,8 @@ from reader_study.naming import draw_names
 from reader_study.pixels import prepare
 from reader_study.protocol import Protocol
 from reader_study.seal import open_key
-from reader_study.sheet import Response, Sheet, read_sheet, write_sheet
+from reader_study.sheet import Response, Sheet
+from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.volumes import Volume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning

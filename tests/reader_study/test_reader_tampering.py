@@ -21,7 +21,8 @@ from reader_study.deviations import log_deviation
 from reader_study.integrity import absent, verify_files
 from reader_study.report import document
 from reader_study.scores import collect
-from reader_study.sheet import Flag, Sheet, write_sheet
+from reader_study.sheet import Flag, Sheet
+from reader_study.sheet_files import write_sheet
 from reader_study.study import LOG, OPENED_KEY, PROTOCOL, open_study
 from reader_study.unsealing import log_sheet, unseal
 from recon.errors import ReconError
