@@ -9,6 +9,7 @@ import typer
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
+from recon.reconstruction import formats as image_formats
 from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
 
@@ -33,7 +34,9 @@ def reconstruct(
     ] = None,
     formats: Annotated[
         str,
-        typer.Option("--format", help="What to write beside the HDF5 file, comma-separated: h5, nifti, dicom, png."),
+        typer.Option(
+            "--format", help=f"What to write beside the HDF5 file, comma-separated. {image_formats.described()}."
+        ),
     ] = "h5",
     reference: Annotated[
         list[Path] | None,
@@ -59,7 +62,7 @@ def reconstruct(
 
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)
-    wanted = _formats(formats)
+    wanted = image_formats.read_formats(formats)
     if reference and "png" not in wanted:
         raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
     paths = find_scans(scans)
@@ -100,12 +103,12 @@ class _Job:
     options: ReconstructionOptions
     prior: "Prior | None"
     out: Path
-    formats: list[str]
+    formats: tuple[str, ...]
     device: str
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
         from recon.reconstruction.cohort import check_kept
-        from recon.reconstruction.export import check_exportable, export, exported
+        from recon.reconstruction.formats import check_exportable, export, exported
         from recon.reconstruction.pipeline import reconstruct_to_file
         from recon.scans.opening import open_scan
 
@@ -132,24 +135,14 @@ class _Job:
         return entry
 
 
-def _formats(text: str) -> list[str]:
-    """The formats that ``--format`` names."""
-    from recon.errors import ReconError
-
-    known = ("h5", "nifti", "dicom", "png")
-    wanted = [entry.strip() for entry in text.split(",") if entry.strip()]
-    if not wanted or set(wanted) - set(known):
-        raise ReconError(f"--format {text}: choose from {', '.join(known)}")
-    return wanted
-
-
 def _line(entry: dict[str, Any]) -> str:
     if entry["kept"]:
         return f"{entry['output']}: kept"
     text = f"{entry['output']}: R = {entry['acceleration']:.2f}, {entry['seconds']:.1f} s{_shares(entry['stages'])}"
-    if "chi2" in entry:
+    if "noise_inflation" in entry:
+        text += f", chi2 {entry['chi2']:.3f} (expected 1)" if "chi2" in entry else ""
         text += (
-            f", chi2 {entry['chi2']:.3f} (expected 1), noise raised {entry['noise_inflation']:.2f}x, "
+            f", noise raised {entry['noise_inflation']:.2f}x, "
             f"denoising error {entry['denoising_inflation']:.2f}x the table"
         )
         if "averaging_gain_db" in entry:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reader_study.volumes import Volume
+from reader_study.volumes import DisplayVolume
 from recon.errors import ReconError, ReconWarning
 
 LARGEST = 4095  # 12 bits stored
@@ -33,7 +33,7 @@ class CaseImages:
 
 
 def prepare(
-    volumes: dict[str, Volume],
+    volumes: dict[str, DisplayVolume],
     where: str,
     intensity: Literal["as-is", "median-matched"],
     rng: np.random.Generator,
@@ -85,7 +85,7 @@ def prepare(
     return CaseImages(pixels, spacing, volumes[names[0]].plane, _window(pixels))
 
 
-def _check_pair(volumes: dict[str, Volume], where: str) -> None:
+def _check_pair(volumes: dict[str, DisplayVolume], where: str) -> None:
     (first, a), (second, b) = sorted(volumes.items())
     if a.pixels.shape[0] != b.pixels.shape[0]:
         raise ReconError(

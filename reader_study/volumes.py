@@ -4,16 +4,14 @@ Only the pixel array, the spacing and the orientation are taken over. Names, dat
 header text stay behind.
 """
 
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.images.volume import read_volume as read_image
 
 # Radiological display, per plane of the slices: where slice, row and column indices grow to.
 _DISPLAY = {"axial": ("S", "P", "L"), "coronal": ("A", "I", "L"), "sagittal": ("L", "I", "P")}
@@ -21,7 +19,7 @@ _PLANES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
-class Volume:
+class DisplayVolume:
     """One series turned for display (radiological convention where its orientation is known)."""
 
     pixels: NDArray[np.float32]  # [slice, row, column]
@@ -30,7 +28,7 @@ class Volume:
     step: float  # spacing of the grey levels of a quantised source; 0 for a continuous one
 
 
-def read_volume(path: str | Path, where: str) -> Volume:
+def read_volume(path: str | Path, where: str) -> DisplayVolume:
     """Read one series. ``where`` (case and arm) begins every message.
 
     Raises ReconError when the file is missing, foreign, damaged, not one 3-D series, or has NaN or infinite values.
@@ -38,19 +36,11 @@ def read_volume(path: str | Path, where: str) -> Volume:
     path = Path(path)
     if not path.exists():
         raise ReconError(f"{where}: {path} does not exist")
-    read: Callable[[Path], tuple[NDArray[np.float32], NDArray[np.float64] | None, tuple[float, ...] | None]]
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
-        read = _read_dicom
-    elif path.name.lower().endswith((".nii", ".nii.gz")):
-        read = _read_nifti
-    elif path.suffix.lower() in (".h5", ".hdf5"):
-        read = _read_result
-    else:
-        raise ReconError(f"{where}: {path} is neither a result (.h5), NIfTI (.nii, .nii.gz) nor a DICOM folder")
     try:
-        pixels, affine, spacing = read(path)
+        volume = read_image(path)
     except ReconError as error:
         raise ReconError(f"{where}: {error}") from error
+    pixels = np.asarray(volume.values, np.float32)
     if pixels.ndim != 3 or pixels.size == 0:
         raise ReconError(f"{where}: {path} is not one series of slices (shape {pixels.shape})")
     bad = ~np.isfinite(pixels)
@@ -59,10 +49,10 @@ def read_volume(path: str | Path, where: str) -> Volume:
         raise ReconError(f"{where}: {path} has {int(bad.sum())} NaN or infinite pixels, first in slice {first}")
     if not pixels.any():
         raise ReconError(f"{where}: {path} is zero everywhere")
-    return _for_display(pixels, affine, spacing)
+    return _for_display(pixels, volume.affine, volume.voxel_size)
 
 
-def read_mask(path: str | Path, like: Volume, where: str) -> NDArray[np.bool_]:
+def read_mask(path: str | Path, like: DisplayVolume, where: str) -> NDArray[np.bool_]:
     """A defacing mask (non-zero = removed) on the grid of ``like``: NIfTI, or .npy in the layout of the images.
 
     Raises ReconError when it does not fit.
@@ -86,12 +76,12 @@ def read_mask(path: str | Path, like: Volume, where: str) -> NDArray[np.bool_]:
 
 def _for_display(
     pixels: NDArray[np.float32], affine: NDArray[np.float64] | None, spacing: tuple[float, ...] | None
-) -> Volume:
+) -> DisplayVolume:
     """Turn ``pixels`` [slice, readout, phase] with ``affine`` (readout, phase, slice) -> RAS+ for display."""
     step = _step(pixels)
     if affine is None:
         known = None if spacing is None else (spacing[2], spacing[0], spacing[1])
-        return Volume(np.ascontiguousarray(pixels), known, "unknown", step)
+        return DisplayVolume(np.ascontiguousarray(pixels), known, "unknown", step)
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
     ours = io_orientation(affine)[[2, 0, 1]]  # of slice, readout, phase
@@ -102,7 +92,7 @@ def _for_display(
     for axis, (target, _) in enumerate(turn):
         ordered[int(target)] = float(sizes[axis])
     turned = np.ascontiguousarray(apply_orientation(pixels, turn))
-    return Volume(turned, (ordered[0], ordered[1], ordered[2]), plane, step)
+    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane, step)
 
 
 def _step(pixels: NDArray[np.float32]) -> float:
@@ -118,98 +108,3 @@ def _step(pixels: NDArray[np.float32]) -> float:
         return 0.0
     residue = np.abs(gaps / step - np.round(gaps / step))
     return step if float(residue.max()) < 0.02 else 0.0
-
-
-def _read_result(
-    path: Path,
-) -> tuple[NDArray[np.float32], NDArray[np.float64] | None, tuple[float, ...] | None]:
-    """Only the reconstruction of a result file: samples can be a hundred times as large."""
-    import h5py
-
-    from recon.images.result import FORMAT
-
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise ReconError(f"{path} is not a result of 'recon reconstruct'")
-            pixels = np.asarray(file["reconstruction"][()], np.float32)
-            affine = np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None
-            spacing = tuple(map(float, file.attrs["voxel_size_mm"])) if "voxel_size_mm" in file.attrs else None
-    except (OSError, KeyError, ValueError) as error:
-        raise ReconError(f"{path} is a truncated or damaged result ({error})") from error
-    return pixels, affine, spacing
-
-
-def _read_nifti(
-    path: Path,
-) -> tuple[NDArray[np.float32], NDArray[np.float64] | None, tuple[float, ...] | None]:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image: Any = nibabel.load(path)
-        data = np.asarray(image.get_fdata(dtype=np.float32), np.float32)
-        affine = np.asarray(image.affine, np.float64)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise ReconError(f"{path} cannot be read as NIfTI ({error})") from error
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise ReconError(f"{path} is not one 3-D series (shape {data.shape})")
-    # Slices lie across the thickest direction; an isotropic volume is sliced along its last index.
-    sizes = np.round(np.linalg.norm(affine[:3, :3], axis=0), 3)
-    across = 2 if sizes[2] == sizes.max() else int(np.argmax(sizes))
-    order = [axis for axis in range(3) if axis != across] + [across]
-    affine = np.column_stack([affine[:, order], affine[:, 3]])
-    return data.transpose(across, order[0], order[1]), affine, None
-
-
-def _read_dicom(
-    path: Path,
-) -> tuple[NDArray[np.float32], NDArray[np.float64] | None, tuple[float, ...] | None]:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-    slices = []
-    for file in files:
-        try:
-            dataset = pydicom.dcmread(file)
-            if "PixelData" not in dataset:
-                continue
-            image = dataset.pixel_array.astype(np.float32)
-            if image.ndim != 2 or dataset.PhotometricInterpretation != "MONOCHROME2":
-                raise ReconError(f"{file} is not a single grey-scale slice (enhanced DICOM is not read)")
-            image = image * float(dataset.get("RescaleSlope", 1) or 1) + float(dataset.get("RescaleIntercept", 0) or 0)
-            axes = np.asarray(dataset.ImageOrientationPatient, float).reshape(2, 3)
-            position = np.asarray(dataset.ImagePositionPatient, float)
-            row, column = map(float, dataset.PixelSpacing)
-            thickness = float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 1)
-            slices.append((str(dataset.SeriesInstanceUID), image, axes, position, (row, column, thickness)))
-        except InvalidDicomError as error:
-            if file.suffix.lower() in (".dcm", ".ima"):
-                raise ReconError(f"{file} is not a DICOM file") from error
-        except (OSError, EOFError, AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            raise ReconError(f"{file} cannot be read as DICOM ({error})") from error
-    if not slices:
-        raise ReconError(f"{path} holds no DICOM images")
-    if len({entry[0] for entry in slices}) > 1:
-        raise ReconError(f"{path} holds more than one series; give one folder a series")
-    if len({entry[1].shape for entry in slices}) > 1:
-        raise ReconError(f"{path} holds slices of different matrix sizes")
-    normal = np.cross(slices[0][2][0], slices[0][2][1])
-    slices.sort(key=lambda entry: float(entry[3] @ normal))
-    first, last = slices[0], slices[-1]
-    row, column, thickness = first[4]
-    along = (last[3] - first[3]) / (len(slices) - 1) if len(slices) > 1 else normal * thickness
-    if not np.linalg.norm(along) > 0:
-        raise ReconError(f"{path}: two slices have the same position")
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = (
-        first[2][1] * row,
-        first[2][0] * column,
-        along,
-        first[3],
-    )
-    affine[:2] *= -1  # DICOM's LPS to RAS+
-    return np.stack([entry[1] for entry in slices]), affine, None

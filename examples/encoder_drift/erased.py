@@ -20,7 +20,7 @@ from recon.encode.latent_prediction.volumes import is_held_out
 from recon.encode.map import difference_map
 from recon.encode.noise import noise_level
 from recon.encode.volumes import read_series
-from recon.quality.references import read_lesions
+from recon.images.references import read_lesions
 from recon.seeding import numpy_generator
 
 
@@ -31,7 +31,7 @@ def tokens_from_lesion(
     the share of the whole token change that lies in or next to the lesion."""
     prepared = encoder.prepare(values, affine)
     before = encoder.encode(prepared)
-    after = encoder.encode(encoder.prepare(erased, affine, prepared.lock))
+    after = encoder.encode(encoder.prepare(erased, affine, prepared.preprocessing))
     found = difference_map(prepared, before, after)
     to_token = np.linalg.inv(prepared.token_to_world) @ affine
     voxels = np.argwhere(lesion)

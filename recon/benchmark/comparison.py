@@ -74,7 +74,7 @@ def cases(scan: Scan, options: BenchmarkOptions, device: torch.device | str = "c
             noise = measure(turned, ReconstructionOptions(coils=turned.shape[1]), device).preprocessing.noise
             data = with_noise(turned, options.noise_snr, options.seed, noise.whitening().cpu().numpy())
         for rate in options.accelerations:
-            generator = numpy_generator(options.seed, turned.digest, "mask")
+            generator = numpy_generator(options.seed, turned.identity, "mask")
             shape = (turned.shape[2], turned.shape[3])
             mask = draw_mask(options.mask, shape, rate, options.calibration_lines, generator, turned.phase_limits)
             yield BenchmarkCase(axis, float(rate), with_mask(data, mask), reference)

@@ -145,10 +145,10 @@ def _reconstructions(
 
 def _draw(runs: Sequence[_Run], reference: Path, lesion: Path) -> Any:
     """The figure: methods side by side in the slice with the most lesion."""
+    from recon.images.references import read_lesions, read_reference
     from recon.images.result import read_result
     from recon.quality.figures import benchmark, slice_to_show
     from recon.quality.lesions import lesion_mask
-    from recon.quality.references import read_lesions, read_reference
 
     truth = read_reference(reference)
     outline = lesion_mask(read_lesions(lesion).values)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from recon.errors import ReconError
+from recon.images.slice_axis import SliceAxis, voxel_spacing
 
 SHEAR = 1e-2  # cosine between axes that still counts as orthogonal
-EQUAL_SPACING = 0.01  # relative: 0.9999 mm and 1 mm are the same spacing, whatever a scanner's rounding says
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +24,6 @@ class Grid:
 
     values: NDArray[np.float32]
     affine: NDArray[np.float64]  # (depth, height, width) index -> RAS+ mm
-
-
-@dataclass(frozen=True)
-class SliceAxis:
-    """Which axis of a volume is taken as the slice direction, and why."""
-
-    axis: int
-    reason: str
 
 
 def check_volume(
@@ -71,33 +63,6 @@ def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | No
     elif volume.size and float(volume.max()) <= float(volume.min()):
         faults.append("every voxel has the same value; there is nothing to encode")
     return faults
-
-
-def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Edge lengths of a voxel in mm along the three axes of the array."""
-    edges = np.linalg.norm(affine[:3, :3], axis=0)
-    return (float(edges[0]), float(edges[1]), float(edges[2]))
-
-
-def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
-    """The slice direction as the header has it: the axis of largest spacing, else the one nearest inferior-superior.
-
-    Spacings within 1 % count as equal. Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
-    """
-    spacing = np.array(voxel_spacing(affine))
-    order = np.argsort(spacing)
-    if spacing[order[2]] > spacing[order[1]] * (1 + EQUAL_SPACING):
-        axis = int(order[2])
-        return SliceAxis(axis, f"largest spacing in the header ({spacing[axis]:.4g} mm)")
-    vertical = np.abs(affine[2, :3]) / spacing
-    axis = int(np.argmax(vertical))
-    reason = f"no axis of largest spacing in the header ({_millimetres(spacing)}); nearest to inferior-superior"
-    return SliceAxis(axis, reason)
-
-
-def single_slice_axis(shape: tuple[int, ...]) -> SliceAxis | None:
-    """The axis across a stack of one slice, whatever the spacings; None when there are several."""
-    return SliceAxis(shape.index(1), "a single slice") if 1 in shape else None
 
 
 def upstream_slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:

@@ -30,19 +30,19 @@ class Series:
 
 
 def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None = None) -> Series:
-    """Read a result of ``recon reconstruct``, a fully sampled scan (or its stored reference), or a NIfTI image.
+    """Read a result of ``recon reconstruct``, a fully sampled scan (or its stored reference), a NIfTI image or a DICOM
+    series.
 
     ``voxel_size`` in mm (readout, phase, slice) places a file without an affine on axis-aligned voxels, with a
     warning; files with one keep theirs. Raises ReconError for a missing, damaged or foreign file.
     """
+    from recon.images.dicom_reading import is_dicom
+    from recon.images.nifti import is_nifti, read_nifti
+    from recon.images.references import read_reference
     from recon.images.result import read_result
-    from recon.quality.references import is_result, read_reference
+    from recon.images.volume import is_result
 
     path = Path(path)
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
-        raise ReconError(
-            f"{path}: DICOM is not read here; convert the series to NIfTI first (dcm2niix keeps its affine)"
-        )
     if path.is_file() and is_result(path):
         result = read_result(path)
         noise = [
@@ -58,14 +58,14 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
             samples=None if samples is None else np.moveaxis(np.abs(samples).astype(np.float32), 0, -1),
             noise_std=noise[0] if noise and noise[0] > 0 else None,
         )
+    elif is_nifti(path):
+        image = read_nifti(path)  # in the file's own axis order, which --slice-axis counts
+        series = Series(path, _real(image.values), image.affine if image.placed else None, "NIfTI image")
     else:
         volume = read_reference(path)
-        values = np.moveaxis(volume.values, 0, -1)
-        values = values if np.iscomplexobj(values) else values.astype(np.float32)
-        nifti = path.name.endswith((".nii", ".nii.gz"))
-        series = Series(path, values, volume.affine, volume.kind, measured=not nifti)
-        if nifti and not _nifti_is_placed(path):
-            series = replace(series, affine=None)
+        series = Series(
+            path, _real(np.moveaxis(volume.values, 0, -1)), volume.affine, volume.kind, measured=not is_dicom(path)
+        )
     if series.affine is None and voxel_size is not None:
         if min(voxel_size) <= 0:
             raise ReconError(f"voxel size {voxel_size}: give three positive lengths in mm")
@@ -86,7 +86,8 @@ def onto_reference(series: Series, reference: Series, *, resample: bool = False)
 
     Raises ReconError when the grids differ and ``resample`` is not given, or when an affine is missing.
     """
-    from recon.quality.references import Volume, on_grid
+    from recon.images.grid import on_grid
+    from recon.images.volume import Volume
 
     target_shape = np.moveaxis(reference.values, -1, 0).shape
     stack = [series.values] if series.samples is None else [series.values, *series.samples]
@@ -139,16 +140,14 @@ def with_noise_of(reference: Series, reconstructions: Sequence[Series]) -> Serie
     return replace(reference, noise_std=known[0])
 
 
-def _nifti_is_placed(path: Path) -> bool:
-    """Whether the header says where the voxels are (a qform or sform code above 0)."""
-    import nibabel
-
-    header: Any = nibabel.load(path).header
-    return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
+def _real(values: NDArray[Any]) -> NDArray[Any]:
+    """float32, unless complex, which the encoders refuse with a reason."""
+    return values if np.iscomplexobj(values) else values.astype(np.float32)
 
 
 def _grid(series: Series) -> str:
-    from recon.encode.geometry import axis_codes, voxel_spacing
+    from recon.encode.geometry import axis_codes
+    from recon.images.slice_axis import voxel_spacing
 
     size = "x".join(map(str, series.values.shape))
     if series.affine is None:

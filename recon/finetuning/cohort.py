@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import torch
 
 from recon.errors import ReconError
-from recon.prior.dataset import PREPARED_FORMAT, PreparedScan, open_prepared
+from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
 from recon.scans.finding import scans_in
 from recon.seeding import numpy_generator
@@ -34,7 +33,7 @@ def gather(
     if not data.is_dir():
         raise ReconError(f"{data}: no such folder; give the folder of the patients' scans with --data")
     files = scans_in(data)
-    ready = [path for path in files if _is_prepared(path)]
+    ready = [path for path in files if is_prepared(path)]
     raw = [path for path in files if path not in set(ready)]
     if len({path.stem for path in raw}) < len(raw):
         raise ReconError(f"{data}: two raw scans have the same name and would overwrite each other; rename one")
@@ -81,14 +80,6 @@ def gather(
         )
         for name in names
     ], skipped
-
-
-def _is_prepared(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("format") == PREPARED_FORMAT
-    except OSError:
-        return False  # a BART file, or one that the scan reader will name as broken
 
 
 def merge_persons(patients: Sequence[Patient], pairs: Sequence[tuple[str, str]]) -> list[Patient]:

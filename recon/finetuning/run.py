@@ -155,7 +155,7 @@ def _request(
     """Store what is asked for, or check it against the interrupted run in ``out``; its outcome if it was finished."""
     values = dataclasses.asdict(options)
     values.pop("checkpoint_images")
-    data = sorted(str(scan.facts.get("scan_digest", scan.path.name)) for scan in scans_of(patients))
+    data = sorted(scan.scan_digest or scan.path.name for scan in scans_of(patients))
     asked = json.loads(json.dumps({"prior": facts.weights_sha256, "options": values, "data": data}))
     path = out / "request.json"
     if not path.is_file():

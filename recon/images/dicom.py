@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,43 +19,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError, ReconWarning
+from recon.header import UNSTATED, Header
 from recon.images.laterality import PAIRED_BODY_PARTS
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
-def write_dicom_series(
-    folder: str | Path,
-    images: NDArray,
-    *,
-    derivation: str,
-    series_description: str,
-    contrast: str = "unknown",
-    voxel_size: tuple[float, float, float] | None = None,
-    affine: NDArray | None = None,
-    slice_thickness: float | None = None,
-    facts: Mapping[str, str | float | int] | None = None,
-    body_part: str = "HEAD",
-    series_number: int = 1,
-    study_uid: str | None = None,
-    frame_of_reference_uid: str | None = None,
-    scale: float | None = None,
-) -> list[Path]:
-    """Write real images ``[slice, readout, phase]`` as one file a slice, ``IM0001.dcm`` on, into ``folder``.
+@dataclass(frozen=True)
+class DicomSeries:
+    """What a series says of itself.
 
-    derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+
-    mm; without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout,
-    phase, slice; needed without affine. slice_thickness: mm, when it differs from the distance of the slices.
-    facts: tr_ms, te_ms, ti_ms, flip_angle_deg, field_strength_t where known. UIDs are random; pass ``study_uid`` and
-    ``frame_of_reference_uid`` to keep several series of a scan (mean, std) together. scale: factor on the values, by
-    default ``display_scale``; pass one factor to keep series comparable. It is recorded in the derivation.
+    derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+ mm;
+    without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout, phase,
+    slice; needed without affine. header: thickness (when it differs from the distance of the slices), times, flip angle
+    and field strength where known. UIDs are random; pass ``study_uid`` and ``frame_of_reference_uid`` to keep several
+    series of a scan (mean, std) together. scale: factor on the values, by default ``display_scale``; one factor keeps
+    series comparable. It is recorded in the derivation.
+    """
+
+    derivation: str
+    description: str
+    contrast: str = "unknown"
+    voxel_size: tuple[float, float, float] | None = None
+    affine: NDArray | None = None
+    header: Header = UNSTATED
+    body_part: str = "HEAD"
+    number: int = 1
+    study_uid: str | None = None
+    frame_of_reference_uid: str | None = None
+    scale: float | None = None
+
+
+def write_dicom_series(folder: str | Path, images: NDArray, series: DicomSeries) -> list[Path]:
+    """Write real images ``[slice, readout, phase]`` as one file a slice, ``IM0001.dcm`` on, into ``folder``.
 
     The series appears complete or not at all and replaces an earlier one in ``folder``. Raises ReconError when the
     voxel size is unknown, values are complex or not finite, or writing fails.
     """
-    from pydicom.uid import generate_uid
-
     folder = Path(folder)
     if images.ndim != 3 or np.iscomplexobj(images) or 0 in images.shape:
         raise ReconError(
@@ -62,33 +64,41 @@ def write_dicom_series(
         )
     if not np.isfinite(images).all():
         raise ReconError(f"{folder}: the images have NaN or infinite values; nothing is written")
-    matrix = _lps_affine(folder, images.shape, voxel_size, affine)
-    factor = display_scale(images) if scale is None else scale
+    matrix = _lps_affine(folder, images.shape, series.voxel_size, series.affine)
+    factor = display_scale(images) if series.scale is None else series.scale
     pixels, matrix = _as_displayed(images * np.float64(factor), matrix)
+    stored, levels = _stored(pixels)
+    spacing = float(np.linalg.norm(matrix[:3, 2]))
+    common = _common(
+        replace(series, derivation=f"{series.derivation}; values are {factor:g} times the scan's own units")
+    )
+    common |= {
+        **levels,
+        "SliceThickness": _decimal(series.header.slice_thickness_mm or spacing),
+        "SpacingBetweenSlices": _decimal(spacing),
+    }
+    return _place(folder, stored, matrix, common)
+
+
+def _stored(pixels: NDArray) -> tuple[NDArray[np.uint16], dict[str, Any]]:
+    """Sixteen-bit values, and how they are rescaled and shown."""
     intercept = min(float(pixels.min()), 0.0)
     slope = _decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
     intercept = _decimal(intercept)
-    stored = np.clip(np.rint((pixels - intercept) / slope), 0, 65535).astype("<u2")
     low, high = np.percentile(pixels, (1, 99.5))
-    common = _common(
-        contrast=contrast,
-        derivation=f"{derivation}; values are {factor:g} times the scan's own units",
-        description=series_description,
-        facts=facts or {},
-        body_part=body_part,
-        number=series_number,
-        uids=(study_uid or generate_uid(prefix=None), generate_uid(prefix=None)),
-        frame_of_reference=frame_of_reference_uid or generate_uid(prefix=None),
-    )
-    common |= {
+    return np.clip(np.rint((pixels - intercept) / slope), 0, 65535).astype("<u2"), {
         "RescaleSlope": slope,
         "RescaleIntercept": intercept,
         "RescaleType": "US",
         "WindowCenter": _decimal((low + high) / 2),
         "WindowWidth": _decimal(max(high - low, 1.0)),
-        "SliceThickness": _decimal(slice_thickness or float(np.linalg.norm(matrix[:3, 2]))),
-        "SpacingBetweenSlices": _decimal(float(np.linalg.norm(matrix[:3, 2]))),
     }
+
+
+def _place(
+    folder: Path, stored: NDArray[np.uint16], matrix: NDArray[np.float64], common: Mapping[str, Any]
+) -> list[Path]:
+    """Write every slice beside ``folder``, then put them there at once."""
     names = [f"IM{index + 1:04d}.dcm" for index in range(len(stored))]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -162,18 +172,11 @@ def _as_displayed(images: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray[np
     return images, matrix
 
 
-def _common(
-    *,
-    contrast: str,
-    derivation: str,
-    description: str,
-    facts: Mapping[str, str | float | int],
-    body_part: str,
-    number: int,
-    uids: tuple[str, str],
-    frame_of_reference: str,
-) -> dict[str, Any]:
+def _common(series: DicomSeries) -> dict[str, Any]:
     """The attributes that all slices of the series share."""
+    from pydicom.uid import generate_uid
+
+    header = series.header
     now = datetime.datetime.now()
     values: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",
@@ -189,29 +192,29 @@ def _common(
         "Manufacturer": "",
         "SoftwareVersions": f"recon {_version()}",
         "ReferringPhysicianName": "",
-        "SeriesDescription": description[:64],
-        "ProtocolName": contrast[:64],
-        "DerivationDescription": derivation[:1024],
+        "SeriesDescription": series.description[:64],
+        "ProtocolName": series.contrast[:64],
+        "DerivationDescription": series.derivation[:1024],
         "PatientName": "",
         "PatientID": "",
         "PatientBirthDate": "",
         "PatientSex": "",
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "written by recon without patient attributes",
-        "BodyPartExamined": body_part,
-        "ScanningSequence": ["RM", "IR"] if "ti_ms" in facts else "RM",
+        "BodyPartExamined": series.body_part,
+        "ScanningSequence": ["RM", "IR"] if header.inversion_time_ms is not None else "RM",
         "SequenceVariant": "NONE",
         "ScanOptions": "",
         "MRAcquisitionType": "2D",
-        "RepetitionTime": _known(facts, "tr_ms"),
-        "EchoTime": _known(facts, "te_ms"),
+        "RepetitionTime": _known(header.repetition_time_ms),
+        "EchoTime": _known(header.echo_time_ms),
         "EchoTrainLength": "",
         "PatientPosition": "HFS",
-        "StudyInstanceUID": uids[0],
-        "SeriesInstanceUID": uids[1],
+        "StudyInstanceUID": series.study_uid or generate_uid(prefix=None),
+        "SeriesInstanceUID": generate_uid(prefix=None),
         "StudyID": "",
-        "SeriesNumber": number,
-        "FrameOfReferenceUID": frame_of_reference,
+        "SeriesNumber": series.number,
+        "FrameOfReferenceUID": series.frame_of_reference_uid or generate_uid(prefix=None),
         "PositionReferenceIndicator": "",
         "BurnedInAnnotation": "NO",
         "LossyImageCompression": "00",
@@ -222,15 +225,15 @@ def _common(
         "HighBit": 15,
         "PixelRepresentation": 0,
     }
-    if body_part in PAIRED_BODY_PARTS:
+    if series.body_part in PAIRED_BODY_PARTS:
         values["Laterality"] = ""  # which side is not known; the attribute must be there
-    for name, keyword in (
-        ("ti_ms", "InversionTime"),
-        ("flip_angle_deg", "FlipAngle"),
-        ("field_strength_t", "MagneticFieldStrength"),
+    for keyword, value in (
+        ("InversionTime", header.inversion_time_ms),
+        ("FlipAngle", header.flip_angle_deg),
+        ("MagneticFieldStrength", header.field_strength_t),
     ):
-        if name in facts:
-            values[keyword] = _decimal(float(facts[name]))
+        if value is not None:
+            values[keyword] = _decimal(value)
     return values
 
 
@@ -265,8 +268,8 @@ def _write_slice(
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _known(facts: Mapping[str, str | float | int], name: str) -> float | str:
-    return _decimal(float(facts[name])) if name in facts else ""
+def _known(value: float | None) -> float | str:
+    return "" if value is None else _decimal(value)
 
 
 def _decimal(value: float) -> float:

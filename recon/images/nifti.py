@@ -1,6 +1,8 @@
 """NIfTI: images with their true position and orientation, for viewers and analysis packages."""
 
 import warnings
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,23 @@ def write_nifti(
     return path
 
 
-def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[float, float, float]]:
-    """Images ``[slice, readout, phase]`` float32, affine (readout, phase, slice) -> RAS+ mm, and voxel size in mm.
+@dataclass(frozen=True)
+class NiftiImage:
+    """A three-dimensional NIfTI image as its file has it: ``values`` in the file's axis order, ``affine`` from that
+    index to RAS+ mm, ``placed``: the header says where the voxels are (a qform or sform code above 0)."""
 
-    Raises ReconError when the file is missing, truncated, foreign or not three-dimensional.
-    """
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    placed: bool
+
+
+def is_nifti(path: Path) -> bool:
+    """By the name."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti(path: str | Path) -> NiftiImage:
+    """Read one image. Raises ReconError when the file is missing, truncated, foreign or not three-dimensional."""
     import nibabel
 
     path = Path(path)
@@ -72,14 +86,18 @@ def read_nifti(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float6
         raise ReconError(f"{path}: no such file")
     try:
         image: Any = nibabel.load(path)
-        data = np.asarray(image.dataobj, np.float32)
+        values = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, np.float64)
-        zooms = image.header.get_zooms()
-    except (OSError, ValueError, EOFError, AttributeError, nibabel.filebasedimages.ImageFileError) as error:
-        raise ReconError(f"{path}: truncated or not a NIfTI file ({error})") from error
-    if data.ndim != 3:
-        raise ReconError(f"{path}: {data.ndim}-dimensional; a single 3-D volume is needed")
-    return data.transpose(2, 0, 1), affine, (float(zooms[0]), float(zooms[1]), float(zooms[2]))
+        placed = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise ReconError(f"{path}: not readable as NIfTI ({' '.join(str(error).split())})") from error
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3:
+        raise ReconError(f"{path}: expected one three-dimensional image, found shape {values.shape}")
+    return NiftiImage(values, affine, placed)
 
 
 def _orthogonal(matrix: NDArray) -> bool:

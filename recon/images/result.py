@@ -161,8 +161,10 @@ class ResultCollector:
         )
 
 
-def read_result(path: str | Path) -> Reconstruction:
-    """Read a result file. Raises ReconError when it is missing, truncated or not a result of recon."""
+def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
+    """Read a result file; without ``samples``, which can be a hundred times as large, where they are not wanted.
+
+    Raises ReconError when it is missing, truncated or not a result of recon."""
     path = Path(path)
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
@@ -177,7 +179,7 @@ def read_result(path: str | Path) -> Reconstruction:
                 reconstruction=file["reconstruction"][()],
                 std=file["std"][()] if "std" in file else None,
                 zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
-                samples=file["samples"][()] if "samples" in file else None,
+                samples=file["samples"][()] if samples and "samples" in file else None,
                 contrast=str(file.attrs["contrast"]),
                 voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
                 affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,

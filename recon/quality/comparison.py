@@ -11,11 +11,13 @@ import numpy as np
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.images.grid import on_grid
+from recon.images.references import read_lesions, read_reference
 from recon.images.result import read_result
+from recon.images.volume import Volume, is_result
 from recon.quality.lesions import LesionMetrics, evaluate_lesions, lesion_mask
 from recon.quality.metrics import Metrics, evaluate
 from recon.quality.pairing import pair, scan_name
-from recon.quality.references import Volume, is_result, on_grid, read_lesions, read_reference
 
 Row = dict[str, Any]
 FACTS = ("scan", "method", "acceleration", "slice")

@@ -27,7 +27,8 @@ def panel_of_result(
     """
     shape = result.reconstruction.shape
     volumes = dict(baselines or {})
-    if result.zero_filled is not None and result.attributes.get("method") != "zero-filled":
+    # Of the zero-filled method both are one image, once in single and once through the file in the same precision.
+    if result.zero_filled is not None and not np.array_equal(result.zero_filled, result.reconstruction):
         volumes = {"zero-filled": result.zero_filled, **volumes}
     method = str(result.attributes.get("method", "posterior"))
     volumes[str(result.attributes.get("title", method))] = result.reconstruction

@@ -1,57 +1,26 @@
-"""A result in the formats of others: NIfTI, DICOM and a PNG panel beside the HDF5 file.
+"""A result in the formats of others: NIfTI, DICOM and a PNG panel; the rows of ``recon.reconstruction.formats``."""
 
-scan.h5 -> scan.nii.gz, scan_std.nii.gz          posterior mean and standard deviation
-           scan_dicom/mean/, scan_dicom/std/      two series of one study, with one scale
-           scan.png                               the panel of one slice
-"""
-
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.images.result import Reconstruction, read_result
+from recon.images.result import Reconstruction
 from recon.scan import Scan
 
-FORMATS = ("h5", "nifti", "dicom", "png")
 
-
-def check_exportable(scan: Scan, formats: Collection[str]) -> None:
-    """Raise ReconError when a format needs what the scan does not state, before hours are spent on it."""
-    if "dicom" in formats and scan.voxel_size is None and scan.affine is None:
+def check_dicom(scan: Scan) -> None:
+    """Raise ReconError when the scan does not state where its voxels are."""
+    if scan.voxel_size is None and scan.affine is None:
         raise ReconError(
             f"{scan.path}: DICOM needs the voxel size, which this scan does not state; give it with "
             "'recon convert --voxel-size', or leave dicom out of --format"
         )
 
 
-def export(result: str | Path, scan: Scan, formats: Collection[str], reference: str | Path | None = None) -> list[Path]:
-    """Write a result file in ``formats`` beside it; files that exist are replaced. Returns what was written.
-
-    ``reference`` (for the PNG: whatever ``recon.quality.references.read_reference`` reads) adds the error. Raises
-    ReconError when something is missing, on another grid, or cannot be written.
-    """
-    loaded = read_result(result)
-    written: list[Path] = []
-    if "nifti" in formats:
-        written += _nifti(loaded)
-    if "dicom" in formats:
-        written += _dicom(loaded, scan)
-    if "png" in formats:
-        written.append(_png(loaded, scan, reference))
-    return written
-
-
-def exported(result: str | Path, formats: Collection[str]) -> bool:
-    """Whether everything that ``export`` would write is there."""
-    stem = Path(result).with_suffix("")
-    places = {"nifti": Path(f"{stem}.nii.gz"), "dicom": Path(f"{stem}_dicom"), "png": Path(f"{stem}.png")}
-    return all(places[name].exists() for name in formats if name in places)
-
-
-def _nifti(result: Reconstruction) -> list[Path]:
+def write_nifti_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """The image and, where there is one, its standard deviation."""
     from recon.images.nifti import write_nifti
 
     stem = result.path.with_suffix("")
@@ -63,61 +32,65 @@ def _nifti(result: Reconstruction) -> list[Path]:
     ]
 
 
-def _dicom(result: Reconstruction, scan: Scan) -> list[Path]:
+def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """One study, one frame of reference and one scale, so that a viewer shows both side by side in the same units."""
     from pydicom.uid import generate_uid
 
-    from recon.images.dicom import display_scale, write_dicom_series
+    from recon.images.dicom import DicomSeries, display_scale, write_dicom_series
 
-    method = str(result.attributes.get("method", "posterior"))
+    method = str(result.attributes.get("method", "unknown method"))
     what = f"recon {result.configuration.get('version', '')}: {method}"
-    if method == "posterior":
-        what += f" ({result.attributes.get('sampler')}), prior {str(result.attributes.get('prior_hash'))[:12]}"
+    if _sampled(result):
+        what += f", prior {str(result.attributes.get('prior_hash'))[:12]}"
     what += f", acceleration {float(result.attributes.get('acceleration', 1.0)):.2f}"
-    thickness = scan.facts.get("slice_thickness_mm")
-    volumes = {"mean" if method == "posterior" else method: result.reconstruction, "std": result.std}
-    # One study, one frame of reference and one scale, so that a viewer shows both side by side in the same units.
+    volumes = {"mean" if _sampled(result) else method: result.reconstruction, "std": result.std}
     study, frame, scale = generate_uid(prefix=None), generate_uid(prefix=None), display_scale(result.reconstruction)
     written: list[Path] = []
     for number, (name, images) in enumerate(volumes.items(), start=1):
         if images is None:
             continue
         meaning = {"mean": "posterior mean", "std": "posterior standard deviation"}.get(name, name)
-        written += write_dicom_series(
-            Path(f"{result.path.with_suffix('')}_dicom") / name,
-            images,
+        series = DicomSeries(
             derivation=f"{what}; {meaning}",
-            series_description=f"recon {meaning}",
+            description=f"recon {meaning}",
             contrast=result.contrast,
             voxel_size=result.voxel_size,
             affine=result.affine,
-            slice_thickness=None if thickness is None else float(thickness),
-            facts=scan.facts,
-            series_number=number,
+            header=scan.header,
+            number=number,
             study_uid=study,
             frame_of_reference_uid=frame,
             scale=scale,
         )
+        written += write_dicom_series(Path(f"{result.path.with_suffix('')}_dicom") / name, images, series)
     return written
 
 
-def _png(result: Reconstruction, scan: Scan, reference: str | Path | None) -> Path:
+def _sampled(result: Reconstruction) -> bool:
+    """Whether a prior was used."""
+    return str(result.attributes.get("prior_hash", "none")) != "none"
+
+
+def write_png_file(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """The panel of the slice in the middle, CG-SENSE beside what a prior made."""
+    from recon.images.grid import on_grid
+    from recon.images.references import read_reference
     from recon.quality.drawing import save
     from recon.quality.figures import slice_to_show
     from recon.quality.panels import panel_of_result
-    from recon.quality.references import on_grid, read_reference
 
     truth = None
     if reference is not None:
         truth = on_grid(read_reference(reference), result.reconstruction.shape, result.affine, "reference")
     index = slice_to_show(result.reconstruction)
     baselines = {}
-    if result.attributes.get("method") == "posterior":
+    if _sampled(result):
         volume = np.zeros_like(result.reconstruction)
         volume[index] = _sense(result, scan, index)
         baselines["CG-SENSE"] = volume
     path = result.path.with_suffix(".png")
     save(panel_of_result(result, baselines=baselines, reference=truth, index=index), path)
-    return path
+    return [path]
 
 
 def _sense(result: Reconstruction, scan: Scan, index: int) -> NDArray[np.float32]:

@@ -169,3 +169,23 @@ def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path):
         one, two = read_result(tmp_path / "one" / f"{name}.h5"), read_result(tmp_path / "two" / f"{name}.h5")
         np.testing.assert_array_equal(one.reconstruction, two.reconstruction)
         np.testing.assert_array_equal(one.std, two.std)
+
+
+def test_an_image_format_is_one_row(run_cli, prior, fast, tmp_path, monkeypatch):
+    from recon.reconstruction.formats import FORMATS, ImageFormat
+
+    def write(result, scan, reference):
+        path = result.path.with_suffix(".txt")
+        path.write_text(f"{result.reconstruction.max():.3e}")
+        return [path]
+
+    monkeypatch.setitem(FORMATS, "text", ImageFormat("text", "a toy", write, lambda stem: stem.with_suffix(".txt")))
+    words = ("reconstruct", fast, "--method", "zero-filled", "--out", tmp_path, "--format", "text", "--json")
+    outcome = run_cli(*words)
+    assert outcome.code == 0, outcome.err
+    (written,) = outcome.json["scans"][0]["files"]
+    assert float(Path(written).read_text()) > 0
+    again = run_cli(*words)
+    assert again.json["scans"][0]["kept"]
+    assert "files" not in again.json["scans"][0], "it is there already"
+    assert "text" in run_cli("reconstruct", fast, "--out", tmp_path, "--format", "word").err

@@ -30,7 +30,7 @@ from reader_study.protocol import Protocol
 from reader_study.seal import open_key
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import read_sheet, write_sheet
-from reader_study.volumes import Volume, read_volume
+from reader_study.volumes import DisplayVolume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning
 from recon.images.result import ResultHeader, write_result
@@ -350,8 +350,8 @@ def test_identifiers_do_not_follow_from_one_another():
 # ---- grey scale ------------------------------------------------------------------------------------------------------
 
 
-def volume(pixels: np.ndarray, step: float = 0.0) -> Volume:
-    return Volume(pixels.astype(np.float32), (5.0, 1.0, 1.0), "axial", step)
+def volume(pixels: np.ndarray, step: float = 0.0) -> DisplayVolume:
+    return DisplayVolume(pixels.astype(np.float32), (5.0, 1.0, 1.0), "axial", step)
 
 
 def test_padding_of_one_arm_becomes_background_of_both(tmp_path):

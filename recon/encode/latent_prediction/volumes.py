@@ -14,14 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
-from recon.encode.geometry import (
-    check_volume,
-    cut,
-    foreground_share,
-    header_slice_axis,
-    lattice_affine,
-    single_slice_axis,
-)
+from recon.encode.geometry import check_volume, cut, foreground_share, lattice_affine
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
     head_mask,
@@ -31,7 +24,9 @@ from recon.encode.latent_prediction.preparation import (
 )
 from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError, ReconWarning
-from recon.quality.references import on_grid, read_lesions
+from recon.images.grid import on_grid
+from recon.images.references import read_lesions
+from recon.images.slice_axis import header_slice_axis, single_slice_axis
 from recon.seeding import stream_seed
 
 MANIFEST = "manifest.json"  # of ``recon simulate``

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
-from recon.encode.interface import Encoder, Prepared
+from recon.encode.interface import Encoder, PreparedVolume
 from recon.encode.probes.labels import LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
@@ -68,7 +68,7 @@ def pseudonym(name: str) -> str:
 
 
 def embed_table(encoder: Encoder, table: LabelTable, say: Callable[[str], None] = lambda _: None) -> Embeddings:
-    """Embed every volume of a table; a reconstruction is prepared with the lock of its reference.
+    """Embed every volume of a table; a reconstruction is prepared with the preprocessing of its reference.
 
     Raises ReconError, naming the file, when one cannot be read, placed or encoded.
     """
@@ -92,12 +92,12 @@ def embed_with_each(
         series = read_series(entry.file)
         if entry.acceleration == 1:
             check_volume(series.values, series.affine, str(entry.file), find_row(first.name).least_slices)
-            prepared: Prepared = first.prepare(series.values, series.affine)
-            references[entry.case] = (series, prepared.lock)
+            prepared: PreparedVolume = first.prepare(series.values, series.affine)
+            references[entry.case] = (series, prepared.preprocessing)
         else:
-            base, lock = references[entry.case]
+            base, preprocessing = references[entry.case]
             turned = onto_reference(series, base)
-            prepared = first.prepare(turned.values, base.affine, lock)
+            prepared = first.prepare(turned.values, base.affine, preprocessing)
         for number, encoder in enumerate(encoders):
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())

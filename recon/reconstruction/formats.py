@@ -1,0 +1,99 @@
+"""Every form a result is written in: one row a format. Command line, help texts and error messages read this table.
+
+scan.h5 -> scan.nii.gz, scan_std.nii.gz          image and standard deviation
+           scan_dicom/mean/, scan_dicom/std/      two series of one study, with one scale
+           scan.png                               the panel of one slice
+
+A new format is one module with a ``write`` function and one row here.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.errors import ReconError
+from recon.reconstruction.methods import later
+
+if TYPE_CHECKING:
+    from recon.images.result import Reconstruction
+    from recon.scan import Scan
+
+
+def _nothing_missing(scan: "Scan") -> None:
+    """Formats that need nothing of a scan but its images."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
+    is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs."""
+
+    name: str
+    help: str
+    write: Callable[["Reconstruction", "Scan", Path | None], list[Path]]
+    place: Callable[[Path], Path]
+    check: Callable[["Scan"], None] = _nothing_missing
+
+
+def _always(result: "Reconstruction", scan: "Scan", reference: Path | None) -> list[Path]:
+    """The result file is there already."""
+    return []
+
+
+_EXPORT = "recon.reconstruction.export"
+
+FORMATS: dict[str, ImageFormat] = {
+    row.name: row
+    for row in (
+        ImageFormat("h5", "the result file, which is always written", _always, lambda stem: Path(f"{stem}.h5")),
+        ImageFormat(
+            "nifti", "image and standard deviation in the scanner's space",
+            later(_EXPORT, "write_nifti_files"), lambda stem: Path(f"{stem}.nii.gz"),
+        ),
+        ImageFormat(
+            "dicom", "a derived MR series of each, without patient identity",
+            later(_EXPORT, "write_dicom_files"), lambda stem: Path(f"{stem}_dicom"), later(_EXPORT, "check_dicom"),
+        ),
+        ImageFormat(
+            "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
+        ),
+    )
+}  # fmt: skip
+
+
+def described() -> str:
+    """Every format in a few words, for help texts."""
+    return "; ".join(f"{row.name}: {row.help}" for row in FORMATS.values())
+
+
+def read_formats(text: str) -> tuple[str, ...]:
+    """The formats that a comma-separated list names. Raises ReconError for one that is in no row."""
+    wanted = tuple(entry.strip() for entry in text.split(",") if entry.strip())
+    if not wanted or set(wanted) - set(FORMATS):
+        raise ReconError(f"--format {text}: choose from {', '.join(FORMATS)}")
+    return wanted
+
+
+def check_exportable(scan: "Scan", formats: Collection[str]) -> None:
+    """Raise ReconError when a format needs what the scan does not state, before hours are spent on it."""
+    for name in formats:
+        FORMATS[name].check(scan)
+
+
+def export(result: str | Path, scan: "Scan", formats: Collection[str], reference: Path | None = None) -> list[Path]:
+    """Write a result file in ``formats`` beside it; files that exist are replaced. Returns what was written.
+
+    ``reference`` (for pictures: whatever ``recon.images.references.read_reference`` reads) adds the error. Raises
+    ReconError when something is missing, on another grid, or cannot be written.
+    """
+    from recon.images.result import read_result
+
+    loaded = read_result(result)
+    return [file for name in formats for file in FORMATS[name].write(loaded, scan, reference)]
+
+
+def exported(result: str | Path, formats: Collection[str]) -> bool:
+    """Whether everything that ``export`` would write is there."""
+    stem = Path(result).with_suffix("")
+    return all(FORMATS[name].place(stem).exists() for name in formats)
