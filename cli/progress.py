@@ -14,10 +14,12 @@ class Progress:
     """``with Progress() as progress: progress.show("R = 2, sense", 0.3)``: a stage in words and the fraction done.
 
     The remaining time is extrapolated from what was done since the first report, so a run that continues at 90 % does
-    not promise to be as fast as if it had done these in no time.
+    not promise to be as fast as if it had done these in no time. ``quiet`` holds plain lines back for so many seconds:
+    work that is done or refused by then says nothing but its result.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: float = 0.0) -> None:
+        self._quiet = quiet
         self._bar: Any = None
         self._stage = ""
         self._began = self._spoke = time.monotonic()
@@ -53,6 +55,8 @@ class Progress:
             self._bar.update(done - self._bar.n)
         else:
             now = time.monotonic()
+            if now - self._began < self._quiet:
+                return
             if stage != self._stage or now - self._spoke > INTERVAL:
                 made = done - self._first
                 left = (now - self._began) * (1 - done) / made if made > 0.02 else None

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.flags import AsJson
+from cli.options import Given, with_options
 from cli.output import emit, note
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+from cli.progress import INTERVAL, Progress
+from reader_study.power_options import Assumptions
 
 
 def register(study: typer.Typer) -> None:
@@ -18,8 +20,10 @@ def register(study: typer.Typer) -> None:
     study.command("analyze")(analyze)
 
 
+@with_options(Assumptions)
 def power(
     protocol: Annotated[Path, typer.Argument(help="Protocol (YAML) or study folder.")],
+    given: Given,
     effect: Annotated[
         list[float] | None,
         typer.Option(help="True difference new - reference in score points; repeat for several. Default 0."),
@@ -29,16 +33,6 @@ def power(
     ] = None,
     replicates: Annotated[int, typer.Option(min=100, help="Simulated studies for each line.")] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
-    reference_mean: Annotated[
-        float | None,
-        typer.Option(help="Expected score of the reference, higher is better. Default: three quarters up."),
-    ] = None,
-    case_sd: Annotated[float, typer.Option(help="SD between cases, score points.")] = 0.5,
-    reader_sd: Annotated[float, typer.Option(help="SD between readers (lenient or severe).")] = 0.3,
-    reader_arm_sd: Annotated[float, typer.Option(help="SD of reader x arm (taste for one arm).")] = 0.1,
-    case_arm_sd: Annotated[float, typer.Option(help="SD of case x arm (the arm suits some cases).")] = 0.5,
-    reader_case_sd: Annotated[float, typer.Option(help="SD of reader x case.")] = 0.3,
-    residual_sd: Annotated[float, typer.Option(help="SD of one reading.")] = 0.4,
     as_json: AsJson = False,
 ) -> None:
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
@@ -47,27 +41,27 @@ def power(
     exactly the margin. Standard deviations are those of one cell; take them from a pilot.
     """
     import numpy as np
-    from tqdm import tqdm
 
-    from reader_study.power import Assumptions, design_of, simulate
+    from reader_study.power import design_of, simulate
 
     started = time.perf_counter()
     planned = _protocol(protocol)
-    assumptions = Assumptions(
-        reference_mean, case_sd, reader_sd, reader_arm_sd, case_arm_sd, reader_case_sd, residual_sd
-    )
+    assumptions = Assumptions(**given)
     runs = [
         (count, difference)
         for count in (cases or [len(planned.case_ids)])
         for difference in (-planned.primary.margin, *(effect or [0.0 if planned.primary.margin else 0.3]))
     ]
     rows = []
-    with tqdm(total=len(runs) * replicates, unit=" studies", disable=None) as bar:
-        for count, difference in runs:
+    with Progress(quiet=INTERVAL) as progress:
+        for index, (count, difference) in enumerate(runs):
             # One stream for each line, whatever other lines were asked for.
             generator = np.random.default_rng([seed, count, zlib.crc32(repr(difference).encode())])
-            design = design_of(planned, count)
-            rows.append(simulate(design, assumptions, difference, replicates, generator, bar.update))
+
+            def report(stage: str, done: float, before: int = index) -> None:
+                progress.show(stage, (before + done) / len(runs))
+
+            rows.append(simulate(design_of(planned, count), assumptions, difference, replicates, generator, report))
     design = design_of(planned)
     result: dict[str, Any] = {
         "hypothesis": planned.primary.hypothesis,
@@ -126,6 +120,9 @@ def analyze(
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
+    expect_head: Annotated[
+        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
     as_json: AsJson = False,
@@ -135,19 +132,17 @@ def analyze(
     Signatures, completeness and scales are checked; the sheets must be those that stood when the key was opened.
     One primary test decides; everything else is labelled as what it is.
     """
-    from tqdm import tqdm
-
     from reader_study.analysis import analyse
     from reader_study.claim import claim, limits
-    from reader_study.report import summary, write_report
+    from reader_study.report_files import summary, write_report
     from reader_study.statistics.non_inferiority import refuse_pooled_rows
 
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
-    protocol, found, provenance = _observations(study, sheets, key, columns, notice)
-    with tqdm(total=len(protocol.items), unit=" items", disable=None) as bar:
-        analysis = analyse(protocol, found, seed, readers, progress=lambda: bar.update(1))
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head)
+    with Progress(quiet=INTERVAL) as progress:
+        analysis = analyse(protocol, found, seed, readers, report=progress.show)
     written = write_report(out, analysis, found, provenance)
     decision = analysis.decision
     head = _log(study, analysis, written["analysis.json"]) if study.is_dir() else None
@@ -160,11 +155,17 @@ def analyze(
         "readers_analysed_as": decision["readers"],
         "unsigned": list(provenance.unsigned),
         "deviations": list(provenance.deviations),
+        "departures": list(provenance.conduct.departures),
         "log_head": head,
         "output": {name: str(path) for name, path in written.items() if not name.startswith("figures/")},
         "seconds": round(time.perf_counter() - started, 2),
     }
-    lines = [*summary(analysis), f"report: {written['report.html']}", *([f"log ends with {head}"] if head else [])]
+    lines = [
+        *summary(analysis),
+        *(f"- {text}" for text in provenance.conduct.departures),
+        f"report: {written['report.html']}",
+        *([f"log ends with {head}"] if head else []),
+    ]
     emit(result, lines, as_json)
 
 
@@ -176,7 +177,12 @@ def _protocol(path: Path) -> Any:
 
 
 def _observations(
-    study: Path, sheets: list[Path] | None, key: Path | None, columns: Path | None, notice: str
+    study: Path,
+    sheets: list[Path] | None,
+    key: Path | None,
+    columns: Path | None,
+    notice: str,
+    expect_head: str | None,
 ) -> tuple[Any, Any, Any]:
     """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
     from importlib.metadata import PackageNotFoundError, version
@@ -191,7 +197,7 @@ def _observations(
         release = "(run from its source)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
-        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release)
+        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head)
     elif not sheets:
         raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:

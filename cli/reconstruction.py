@@ -9,7 +9,8 @@ import typer
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import Progress
-from recon.reconstruction import formats, methods
+from recon.reconstruction import formats as image_formats
+from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ def reconstruct(
     prior: Annotated[
         str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
     ] = None,
-    wanted: Annotated[
+    formats: Annotated[
         str,
-        typer.Option("--format", help=f"Formats, comma-separated. {formats.described()}."),
+        typer.Option(
+            "--format", help=f"What to write beside the HDF5 file, comma-separated. {image_formats.described()}."
+        ),
     ] = "h5",
     reference: Annotated[
         list[Path] | None,
@@ -59,10 +62,9 @@ def reconstruct(
 
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)
-    rows = formats.chosen_formats(wanted)
-    if reference and not any(row.draws_reference for row in rows):
-        drawing = formats.names(lambda row: row.draws_reference)
-        raise ReconError(f"--reference is drawn into the picture: add --format {drawing}, or use 'recon evaluate'")
+    wanted = image_formats.read_formats(formats)
+    if reference and "png" not in wanted:
+        raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
     paths = find_scans(scans)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -83,7 +85,7 @@ def reconstruct(
     with Progress() as progress:
         progress.show("loading the prior" if method.needs_prior else "opening scans", 0.0)
         loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-        job = _Job(options, loaded, Path(out), rows, place)
+        job = _Job(options, loaded, Path(out), wanted, place)
         results = []
         for position, (path, truth) in enumerate(work):
 
@@ -101,12 +103,12 @@ class _Job:
     options: ReconstructionOptions
     prior: "Prior | None"
     out: Path
-    formats: list[formats.ImageFormat]
+    formats: tuple[str, ...]
     device: str
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
         from recon.reconstruction.cohort import check_kept
-        from recon.reconstruction.export import export, exported
+        from recon.reconstruction.formats import check_exportable, export, exported
         from recon.reconstruction.pipeline import reconstruct_to_file
         from recon.scans.opening import open_scan
 
@@ -118,7 +120,7 @@ class _Job:
             if exported(output, self.formats):
                 return entry
         scan = open_scan(path)
-        formats.check_exportable(scan, self.formats)
+        check_exportable(scan, self.formats)
         if not entry["kept"]:
             show(path.stem, 0.0)
             outcome = reconstruct_to_file(scan, self.options, output, self.prior, device=self.device, report=show)
@@ -137,9 +139,10 @@ def _line(entry: dict[str, Any]) -> str:
     if entry["kept"]:
         return f"{entry['output']}: kept"
     text = f"{entry['output']}: R = {entry['acceleration']:.2f}, {entry['seconds']:.1f} s{_shares(entry['stages'])}"
-    if "chi2" in entry:
+    if "noise_inflation" in entry:
+        text += f", chi2 {entry['chi2']:.3f} (expected 1)" if "chi2" in entry else ""
         text += (
-            f", chi2 {entry['chi2']:.3f} (expected 1), noise raised {entry['noise_inflation']:.2f}x, "
+            f", noise raised {entry['noise_inflation']:.2f}x, "
             f"denoising error {entry['denoising_inflation']:.2f}x the table"
         )
         if "averaging_gain_db" in entry:

@@ -1,16 +1,20 @@
 """Commands on scan files: info, convert, undersample."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.flags import AsJson
 from cli.output import emit
+from cli.progress import Progress
+from recon.progress import Report, silent
+from recon.scans.readers import READERS
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+FORMATS = "; ".join(f"{reader.name} ({reader.help})" for reader in READERS)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Scan: fastMRI or ISMRMRD HDF5, or BART .cfl/.hdr.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help=f"A scan: {FORMATS}.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what is in a scan and whether it can be reconstructed (and why not).
@@ -29,15 +33,18 @@ def info(
     Reads every slice once to find damaged values. Exits with 1 when the scan can be opened but not reconstructed.
     """
     from recon.scans.inspection import inspect
-    from recon.scans.opening import open_scan
+    from recon.scans.readers import reader_of
 
-    scan = open_scan(path)
-    with _bar(scan.shape[0], "checking slices") as advance:
-        found = inspect(scan, advance)
+    reader = reader_of(path)
+    scan = reader.open(path)
+    with _shown() as report:
+        found = inspect(scan, report)
     result: dict[str, Any] = {
         "path": str(path),
-        "format": scan.facts.get("format"),
+        "format": reader.name,
         "digest": scan.digest,
+        "identity": scan.identity,
+        "source_digest": scan.source_digest,
         "slices": scan.shape[0],
         "coils": scan.shape[1],
         "readout": scan.shape[2],
@@ -56,7 +63,7 @@ def info(
         "reference": scan.read_reference is not None,
         "dead_coils": found.dead_coils,
         "empty_slices": found.empty_slices,
-        "facts": dict(scan.facts),
+        "header": scan.header.known(),
         "can_reconstruct": found.can_reconstruct,
         "problems": found.problems,
         "warnings": found.cautions,
@@ -93,7 +100,7 @@ def convert(
     """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros."""
     from recon.scans.arrays import open_array
     from recon.scans.bart import open_volume
-    from recon.scans.conversion import convert_array, convert_scan, steps
+    from recon.scans.conversion import convert_array, convert_scan
     from recon.scans.opening import open_scan
 
     size = _voxel_size(voxel_size)
@@ -101,17 +108,17 @@ def convert(
     if path.suffix in (".npy", ".mat"):
         if axes is None:
             raise typer.BadParameter(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
-        with open_array(path, axes.split(","), key) as array, _bar(steps(array), "converting") as advance:
-            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, progress=advance)
+        with open_array(path, axes.split(","), key) as array, _shown() as report:
+            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, report=report)
     elif axes is not None or key is not None or corner:
         raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
     elif path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
-        with _bar(steps(volume), "converting") as advance:
-            convert_array(volume, out, contrast=named, voxel_size=size, progress=advance)
+        with _shown() as report:
+            convert_array(volume, out, contrast=named, voxel_size=size, report=report)
     else:
         source = open_scan(path)
-        with _bar(source.shape[0], "converting") as advance:
-            convert_scan(source, out, contrast=contrast, voxel_size=size, progress=advance)
+        with _shown() as report:
+            convert_scan(source, out, contrast=contrast, voxel_size=size, report=report)
     scan = open_scan(out)
     result = {
         "output": str(out),
@@ -147,7 +154,7 @@ def undersample(
         int | None,
         typer.Option("--calibration-lines", min=0, help="Fully sampled central lines; 24 or fewer where not given."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses the mask, together with the scan's content.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the mask, together with what the scan is.")] = 0,
     keep_reference: Annotated[
         bool,
         typer.Option("--keep-reference", help="Store the fully sampled image in the output, too."),
@@ -163,7 +170,7 @@ def undersample(
     from recon.scans.opening import open_scan
 
     scan = open_scan(path)
-    with _bar(scan.shape[0], "undersampling slices") as advance:
+    with _shown() as report:
         done = science.undersample(
             scan,
             out,
@@ -172,7 +179,7 @@ def undersample(
             calibration_lines=calibration_lines,
             seed=seed,
             keep_reference=keep_reference,
-            progress=advance,
+            report=report,
         )
     result = {
         "output": str(done.output),
@@ -192,7 +199,6 @@ def undersample(
 def _describe(result: dict[str, Any]) -> list[str]:
     """The findings of ``info`` for people."""
     voxel = result["voxel_size_mm"]
-    facts = {key: value for key, value in result["facts"].items() if key not in ("format", "source_digest")}
     noise = "scan" if result["noise_scan"] else "covariance" if result["noise_covariance"] else "none"
     calibration = f"{result['calibration'][0]} x {result['calibration'][1]}"
     if result["separate_calibration"]:
@@ -208,8 +214,8 @@ def _describe(result: dict[str, Any]) -> list[str]:
         f"  noise        {noise}",
         f"  reference    {'stored' if result['reference'] else 'none'}",
     ]
-    if facts:
-        lines.append("  facts        " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    if result["header"]:
+        lines.append("  header       " + ", ".join(f"{key} {value}" for key, value in result["header"].items()))
     lines += [f"  warning      {text}" for text in result["warnings"]]
     lines += [f"  problem      {text}" for text in result["problems"]]
     lines.append("  can be reconstructed" if result["can_reconstruct"] else "  cannot be reconstructed")
@@ -230,16 +236,7 @@ def _voxel_size(text: str | None) -> tuple[float, float, float] | None:
 
 
 @contextmanager
-def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error that gives the function to call for each finished slice.
-
-    Moving k-space about takes seconds, so nothing is shown where the output is not a terminal.
-    """
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=what, unit="slice", leave=False, disable=not sys.stderr.isatty()) as shown:
-
-        def advance(_: int) -> None:
-            shown.update(1)
-
-        yield advance
+def _shown() -> Iterator[Report]:
+    """A progress bar. Moving k-space about takes seconds, so nothing is said where the output is not a terminal."""
+    with Progress() as progress:
+        yield progress.show if sys.stderr.isatty() else silent

@@ -22,7 +22,7 @@ import numpy as np
 from reader_study.protocol import Protocol
 from recon.errors import ReconError
 
-Kind = Literal["training", "main", "repeat"]
+PresentationKind = Literal["training", "main", "repeat"]
 _TRIES = 40  # random starts of one session's order before the separation is called impossible
 
 
@@ -39,7 +39,7 @@ class Presentation:
     session: int  # from 1
     order: int  # from 1 within reader and session, training first
     case: str
-    kind: Kind
+    kind: PresentationKind
     arms: tuple[str, ...]
     guess: bool = False  # shown again at the very end with the question which arm (side) it was
 
@@ -94,7 +94,7 @@ def allocate(protocol: Protocol, seed: str) -> list[Presentation]:
     return rows
 
 
-_Row = tuple[str, Kind, tuple[str, ...]]
+_Row = tuple[str, PresentationKind, tuple[str, ...]]
 
 
 def _draw_repeats(protocol: Protocol, seed: str) -> frozenset[str]:
@@ -167,7 +167,7 @@ def _order(rows: list[_Row], separation: int, rng: np.random.Generator, where: s
     """A random order in permuted blocks of first-shown arms, with one case's presentations kept apart."""
     for _ in range(_TRIES):
         order = _blocked(rows, rng)
-        if _spread(order, separation, rng):
+        if _separate(order, separation, rng):
             return order
     raise ReconError(
         f"{where}: {len(rows)} presentations cannot keep {separation} presentations between two of the same case; "
@@ -193,7 +193,7 @@ def _blocked(rows: list[_Row], rng: np.random.Generator) -> list[_Row]:
     return order
 
 
-def _spread(order: list[_Row], separation: int, rng: np.random.Generator) -> bool:
+def _separate(order: list[_Row], separation: int, rng: np.random.Generator) -> bool:
     """Exchange presentations of one arm and kind, which keeps the blocks, until one case's presentations are apart.
 
     False when it gets stuck.

@@ -7,7 +7,7 @@ last hash (``head``) is printed by every command that writes a line, and stands 
 
 Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
 ``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
-reader, session, sha256 of the content}; ``deviation`` {text, reader, session, presentation}; ``unseal`` {reason,
+reader, session, sha256 of the content}; ``deviation`` {kind, text, reader, session, presentation}; ``unseal`` {reason,
 deviations, sheets}; ``unseal-failed`` {reason}; and what the analysis adds.
 """
 
@@ -25,8 +25,13 @@ from recon.errors import ReconError
 FIRST = "0" * 64
 
 
+def now() -> datetime:
+    """The time that a new line gets."""
+    return datetime.now(timezone.utc)
+
+
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One verified line of the log."""
 
     index: int
@@ -37,7 +42,7 @@ class Entry:
     hash: str
 
 
-def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
+def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry:
     """Verify the log, add one line, flush it to disk, and give the new entry.
 
     Raises ReconError when the log was altered (nothing is added then) or cannot be written.
@@ -46,7 +51,7 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
     entries = read(path) if path.exists() else []
     body: dict[str, Any] = {
         "index": len(entries) + 1,
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": now().isoformat(timespec="seconds"),
         "event": event,
         "details": dict(details),
         "previous": entries[-1].hash if entries else FIRST,
@@ -61,10 +66,10 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> Entry:
         raise ReconError(
             f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
         ) from error
-    return Entry(**body)
+    return LogEntry(**body)
 
 
-def read(path: str | Path, head: str | None = None) -> list[Entry]:
+def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
     """Every entry, verified. With ``head`` (a hash noted earlier) the log must still contain that line.
 
     Raises ReconError naming the first altered line.
@@ -76,7 +81,7 @@ def read(path: str | Path, head: str | None = None) -> list[Entry]:
         raise ReconError(f"{path}: the study log cannot be read ({error.strerror})") from error
     if lines and lines[-1] == b"":
         lines.pop()
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     previous = FIRST
     for number, line in enumerate(lines, start=1):
         try:
@@ -86,16 +91,19 @@ def read(path: str | Path, head: str | None = None) -> list[Entry]:
                 raise ValueError("its hash does not match its content")
             if body["previous"] != previous or body["index"] != number:
                 raise ValueError("it does not follow from the line before")
-            entries.append(Entry(**body, hash=stored))
+            entries.append(LogEntry(**body, hash=stored))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if type(error) is ValueError else "it is not a log line"
             raise ReconError(f"{path}: line {number} was altered ({reason}); restore the log from a copy") from error
         previous = stored
     if head is not None and head not in {entry.hash for entry in entries}:
-        raise ReconError(f"{path}: lines are missing at the end; the line with hash {head[:16]}... is gone")
+        raise ReconError(
+            f"{path}: was cut or rewritten; the line with hash {head[:16]}, noted earlier, is gone. "
+            "Restore the log from a copy"
+        )
     return entries
 
 
-def last(entries: list[Entry], *events: str) -> Entry | None:
+def last(entries: list[LogEntry], *events: str) -> LogEntry | None:
     """The newest entry of one of these events, or None."""
     return next((entry for entry in reversed(entries) if entry.event in events), None)

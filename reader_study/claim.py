@@ -1,23 +1,7 @@
 """The claim in one sentence, and the sentences about what was not shown."""
 
-from reader_study.analysis import Analysis
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for people: true minus sign, an en dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    text = f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", "−")
-
-
-def p_text(value: float) -> str:
-    """A p value for people: "p < .001", "p = .042"."""
-    if value != value:
-        return "p –"
-    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)
+from reader_study.analysis_result import Analysis
+from reader_study.wording import interval, number, p_text
 
 
 def points(analysis: Analysis) -> str:
@@ -67,7 +51,7 @@ def limits(analysis: Analysis) -> list[str]:
     elif len(analysis.readers) < 5:
         lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
     if d["hypothesis"] == "non-inferiority":
-        interval = f"{number(planned.low)} to {number(planned.high)}"
+        limits_text = interval(planned.low, planned.high)
         if planned.low > 0:
             lines.append(
                 f"Superiority is a different test: the test against zero gives {_p(analysis)} in favour of "
@@ -76,10 +60,10 @@ def limits(analysis: Analysis) -> list[str]:
         elif planned.high < 0:
             lines.append(
                 f"{protocol.new} scored lower than {protocol.reference} beyond chance, by less than the margin "
-                f"({_p(analysis)}, two-sided interval {interval}): non-inferior is not equal."
+                f"({_p(analysis)}, two-sided interval {limits_text}): non-inferior is not equal."
                 if d["claimed"]
                 else f"{protocol.new} scored lower than {protocol.reference} beyond chance ({_p(analysis)}, "
-                f"two-sided interval {interval})."
+                f"two-sided interval {limits_text})."
             )
         else:
             lead = (

@@ -6,6 +6,7 @@ window). Nothing is copied from a source header. Pixels are uncompressed, becaus
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +15,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
+from recon.images.laterality import PAIRED_BODY_PARTS
+
 # Row and column directions of the display planes in DICOM's patient coordinates (LPS), and the slice step.
 _GEOMETRY = {
     "axial": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     "coronal": ((1, 0, 0), (0, 0, -1), (0, -1, 0)),
     "sagittal": ((0, 1, 0), (0, 0, -1), (1, 0, 0)),
-}
-# Body parts on two sides need the attribute Laterality, which we leave empty; the others may not have it.
-_PAIRED_PARTS = {
-    *("ANKLE", "ARM", "BREAST", "CLAVICLE", "ELBOW", "EXTREMITY", "EYE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND"),
-    *(
-        "HIP",
-        "HUMERUS",
-        "KNEE",
-        "LEG",
-        "RADIUS",
-        "SCAPULA",
-        "SHOULDER",
-        "THIGH",
-        "THUMB",
-        "TIBIA",
-        "TOE",
-        "ULNA",
-        "WRIST",
-    ),
 }
 IMPLEMENTATION = "2.25.193437013465170929148193853310327283471"  # constant, names this writer
 TIMESTAMP = 946_684_800  # 2000-01-01, the modification time of everything that is exported
@@ -49,45 +33,76 @@ def random_uid(secret: bytes) -> str:
     return f"2.25.{10**38 + int.from_bytes(secret, 'big') % span}"
 
 
+@dataclass(frozen=True)
+class SeriesIdentity:
+    """The random identifiers of one series."""
+
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    frame_uid: str
+    instance_uids: tuple[str, ...]  # one a slice
+
+
+@dataclass(frozen=True)
+class SeriesGeometry:
+    """What both arms of a case share."""
+
+    spacing: tuple[float, float, float]  # mm along slice, row, column
+    plane: str
+    window: tuple[int, int]  # centre, width
+    body_part: str = "HEAD"
+
+
 def series_datasets(
-    pixels: NDArray[np.uint16],
-    *,
-    spacing: tuple[float, float, float],
-    plane: str,
-    window: tuple[int, int],
-    body_part: str,
-    patient_id: str,
-    study_uid: str,
-    series_uid: str,
-    frame_uid: str,
-    instance_uids: list[str],
+    pixels: NDArray[np.uint16], geometry: SeriesGeometry, identity: SeriesIdentity
 ) -> Iterator[Dataset]:
     """The datasets of one series, slice by slice; one object is changed in place and given again.
 
-    ``pixels`` is ``[slice, row, column]`` with 12 bits; ``spacing`` in mm along slice, row, column.
+    ``pixels`` is ``[slice, row, column]`` with 12 bits.
     """
-    right, down, across = (np.array(axis) for axis in _GEOMETRY.get(plane, _GEOMETRY["axial"]))
+    dataset = Dataset()
+    dataset.file_meta = _meta()
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    dataset.SOPClassUID = MRImageStorage
+    _identify(dataset, identity)
+    _say_nothing(dataset)
+    _place(dataset, geometry)
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape[1:]
+    dataset.BitsAllocated = 16
+    dataset.BitsStored = 12
+    dataset.HighBit = 11
+    dataset.PixelRepresentation = 0
+    across = np.array(_GEOMETRY.get(geometry.plane, _GEOMETRY["axial"])[2])
+    step = float(_decimal(geometry.spacing[0]))
+    for index, image in enumerate(pixels):
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(identity.instance_uids[index])
+        dataset.InstanceNumber = index + 1
+        dataset.ImagePositionPatient = [_decimal(value) for value in across * step * index]
+        dataset.PixelData = image.astype("<u2").tobytes()
+        yield dataset
+
+
+def _meta() -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION)
     meta.ImplementationVersionName = "READERSTUDY1"
-    dataset = Dataset()
-    dataset.file_meta = meta
-    dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    dataset.SOPClassUID = MRImageStorage
-    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = "20000101"
-    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "000000"
-    dataset.AccessionNumber = ""
-    dataset.Modality = "MR"
-    dataset.Manufacturer = ""
-    dataset.ReferringPhysicianName = ""
-    dataset.PatientName = f"Blinded^{patient_id}"
-    dataset.PatientID = patient_id
-    dataset.PatientBirthDate = ""
-    dataset.PatientSex = ""
+    return meta
+
+
+def _identify(dataset: Dataset, identity: SeriesIdentity) -> None:
+    """Random identifiers, and that the patient's are gone."""
+    dataset.PatientName = f"Blinded^{identity.patient_id}"
+    dataset.PatientID = identity.patient_id
+    dataset.StudyInstanceUID = identity.study_uid
+    dataset.SeriesInstanceUID = identity.series_uid
+    dataset.FrameOfReferenceUID = identity.frame_uid
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Written anew: pixels and geometry only"
     method = Dataset()
@@ -95,42 +110,36 @@ def series_datasets(
     method.CodingSchemeDesignator = "DCM"
     method.CodeMeaning = "Basic Application Confidentiality Profile"
     dataset.DeidentificationMethodCodeSequence = Sequence([method])
-    dataset.BodyPartExamined = body_part
-    if body_part in _PAIRED_PARTS:
-        dataset.Laterality = ""
+
+
+def _say_nothing(dataset: Dataset) -> None:
+    """Attributes that the standard demands, constant or empty."""
+    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = "20000101"
+    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "000000"
+    for keyword in ("AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientBirthDate", "PatientSex"):
+        setattr(dataset, keyword, "")
+    dataset.Modality = "MR"
     dataset.ScanningSequence = "RM"
     dataset.SequenceVariant = "NONE"
     dataset.ScanOptions = ""
     dataset.MRAcquisitionType = "2D"
-    dataset.SliceThickness = _decimal(spacing[0])
-    dataset.RepetitionTime = None
-    dataset.EchoTime = None
-    dataset.SpacingBetweenSlices = _decimal(spacing[0])
-    dataset.EchoTrainLength = None
+    dataset.RepetitionTime = dataset.EchoTime = dataset.EchoTrainLength = None
     dataset.PatientPosition = "HFS"
-    dataset.StudyInstanceUID = study_uid
-    dataset.SeriesInstanceUID = series_uid
     dataset.StudyID = "1"
     dataset.SeriesNumber = 1
-    dataset.ImageOrientationPatient = [int(value) for value in (*right, *down)]
-    dataset.FrameOfReferenceUID = frame_uid
     dataset.PositionReferenceIndicator = ""
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.shape[1:]
-    dataset.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[2])]
-    dataset.BitsAllocated = 16
-    dataset.BitsStored = 12
-    dataset.HighBit = 11
-    dataset.PixelRepresentation = 0
-    dataset.WindowCenter, dataset.WindowWidth = map(str, window)
-    for index, image in enumerate(pixels):
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(instance_uids[index])
-        dataset.InstanceNumber = index + 1
-        position = across * float(_decimal(spacing[0])) * index
-        dataset.ImagePositionPatient = [_decimal(value) for value in position]
-        dataset.PixelData = image.astype("<u2").tobytes()
-        yield dataset
+
+
+def _place(dataset: Dataset, geometry: SeriesGeometry) -> None:
+    """Body part, grid and window."""
+    dataset.BodyPartExamined = geometry.body_part
+    if geometry.body_part in PAIRED_BODY_PARTS:
+        dataset.Laterality = ""  # which side stays unknown
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = _decimal(geometry.spacing[0])
+    dataset.PixelSpacing = [_decimal(value) for value in geometry.spacing[1:]]
+    right, down, _ = _GEOMETRY.get(geometry.plane, _GEOMETRY["axial"])
+    dataset.ImageOrientationPatient = [*right, *down]
+    dataset.WindowCenter, dataset.WindowWidth = map(str, geometry.window)
 
 
 def stamp(path: Path) -> None:

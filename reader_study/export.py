@@ -4,46 +4,32 @@ Everything is written into a hidden folder first, checked for blinding there, an
 a study folder holds a whole export or none. One case is in memory at a time.
 """
 
-import hashlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reader_study import audit_log
-from reader_study.allocation import Presentation, allocate, new_seed, secret_generator
+from reader_study.allocation import allocate, new_seed
 from reader_study.blind_check import BlindCheck, Pair, check_pairs
-from reader_study.dicom_writer import series_datasets, stamp
-from reader_study.naming import ImageNames, draw_names
-from reader_study.packages import (
-    MANIFEST,
-    ImageFiles,
-    package_name,
-    write_packages,
-    write_text,
-    write_viewer_image,
-    write_worklists,
-)
-from reader_study.pixels import Prepared, prepare
+from reader_study.dicom_writer import stamp
+from reader_study.image_export import Draft, write_images
+from reader_study.naming import draw_names
+from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text, write_worklists
 from reader_study.protocol import Protocol
 from reader_study.seal import WORK_FACTOR, Key, check_passphrase, seal_key
 from reader_study.sheet import Package
-from reader_study.sources import Source, find_sources
-from reader_study.study import KEY, LOG, Study, open_study, package_mapping
-from reader_study.volumes import read_mask, read_volume
+from reader_study.sources import find_sources
+from reader_study.study import KEY, LOG, open_study, package_mapping
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.progress import Report, silent
 
 _FOLDERS = ("packages", "dicom", "worklists")
-
-Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,7 @@ def export_study(
     masks: str | None = None,
     seed: str | None = None,
     work_factor: int = WORK_FACTOR,
-    progress: Progress = lambda items: items,
+    report: Report = silent,
 ) -> Export:
     """Export a frozen study. ``images`` and ``masks``: see ``sources.find_sources``.
 
@@ -94,128 +80,59 @@ def export_study(
     except OSError as error:
         raise ReconError(f"{study.folder}: cannot write here ({error.strerror})") from error
     try:
-        return _build(study, building, sources, rows, names, seed, passphrase, work_factor, progress)
+        return _build(Draft(study, building, sources, rows, names, seed), passphrase, work_factor, report)
     except OSError as error:
         raise ReconError(f"{study.folder}: the export failed ({error.strerror or error}); free some space") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _build(
-    study: Study,
-    building: Path,
-    sources: dict[str, Source],
-    rows: list[Presentation],
-    names: list[ImageNames],
-    seed: str,
-    passphrase: str,
-    work_factor: int,
-    progress: Progress,
-) -> Export:
-    protocol = study.protocol
-    files = ImageFiles(building, rows, seed)
-    hashes = _write_images(building, protocol, sources, names, files, seed, progress)
-    records = tuple(entry.record for entry in names)
-    key = Key(protocol.hash, seed, secrets.token_hex(32), tuple(rows), records)
-    packages = write_packages(study, files, key.commitment, hashes)
+def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> Export:
+    """Write and check the draft, seal the key, and rename everything into place."""
+    protocol, building = draft.protocol, draft.folder
+    files = ImageFiles(building, draft.rows, draft.seed)
+    hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
+    records = tuple(entry.record for entry in draft.names)
+    key = Key(protocol.hash, draft.seed, secrets.token_hex(32), tuple(draft.rows), records)
+    packages = write_packages(draft.study, files, key.commitment, hashes)
     write_worklists(building / "worklists", key)
     manifest = {name: value for name, value in hashes.items() if name.startswith("dicom/")}
     write_text(building / "dicom" / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
-    dicom_manifest = file_sha256(building / "dicom" / MANIFEST)
     for path in sorted(building.rglob("*"), reverse=True):
         stamp(path)
-    check = check_pairs(dicom_pairs(building, protocol, key), progress)
+    check = check_pairs(dicom_pairs(building, protocol, key), lambda stage, done: report(stage, 0.7 + 0.3 * done))
     viewer_check = check_pairs(files.pairs(protocol))
     if not (check.passed and viewer_check.passed):
         found = {"check": check.as_mapping(), "viewer_check": viewer_check.as_mapping()}
-        refused = audit_log.append(study.folder / LOG, "export-refused", found)
+        refused = audit_log.append(draft.study.folder / LOG, "export-refused", found)
         return Export(check, viewer_check, (), 0, "", refused.hash)
+    details: dict[str, Any] = {
+        "version": draft.study.version,
+        "study": protocol.hash,
+        "commitment": key.commitment,
+        "dicom_manifest_sha256": file_sha256(building / "dicom" / MANIFEST),
+        "packages": [package_mapping(package) for package in packages],
+        "worklists": {path.name: file_sha256(path) for path in sorted((building / "worklists").iterdir())},
+        # Counts only: which case differs in what could tell something before the key is opened.
+        "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
+    }
+    head = _keep(draft, key, passphrase, work_factor, details)
+    return Export(check, viewer_check, tuple(packages), len(draft.names), key.commitment, head)
+
+
+def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: dict[str, Any]) -> str:
+    """Seal the key, rename the folders into place and log it; gives the log's new head. All or nothing."""
+    folder = draft.study.folder
     try:
-        sealed = seal_key(study.folder / KEY, key, passphrase, work_factor)
+        details["sealed_key_sha256"] = seal_key(folder / KEY, key, passphrase, work_factor)
         for name in _FOLDERS:
-            os.replace(building / name, study.folder / name)
-        details: dict[str, Any] = {
-            "version": study.version,
-            "study": protocol.hash,
-            "sealed_key_sha256": sealed,
-            "commitment": key.commitment,
-            "dicom_manifest_sha256": dicom_manifest,
-            "packages": [package_mapping(package) for package in packages],
-            # Counts only: which case differs in what could tell something before the key is opened.
-            "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
-        }
-        done = audit_log.append(study.folder / LOG, "export", details)
+            os.replace(draft.folder / name, folder / name)
+        return audit_log.append(folder / LOG, "export", details).hash
     except BaseException:
-        (study.folder / KEY).unlink(missing_ok=True)
+        (folder / KEY).unlink(missing_ok=True)
         for name in _FOLDERS:
-            shutil.rmtree(study.folder / name, ignore_errors=True)
+            shutil.rmtree(folder / name, ignore_errors=True)
         raise
-    return Export(check, viewer_check, tuple(packages), len(names), key.commitment, done.hash)
-
-
-def _write_images(
-    building: Path,
-    protocol: Protocol,
-    sources: dict[str, Source],
-    names: list[ImageNames],
-    files: ImageFiles,
-    seed: str,
-    progress: Progress,
-) -> dict[str, str]:
-    """All DICOM series and image scripts, case by case; gives the SHA-256 of every file under its relative name."""
-    for row in files.rows:
-        (building / "packages" / package_name(row) / "images").mkdir(parents=True, exist_ok=True)
-    by_case: dict[str, list[ImageNames]] = {}
-    for entry in names:
-        by_case.setdefault(entry.record.case, []).append(entry)
-    hashes: dict[str, str] = {}
-    seen: dict[str, str] = {}
-    for case in progress(list(by_case)):
-        prepared = _prepare_case(case, sources[case], protocol, seed, seen)
-        for entry in by_case[case]:
-            _write_series(building / "dicom" / entry.record.id, entry, prepared, protocol, seed, hashes)
-            if entry.record.copy == 1:
-                targets = files.of(case, entry.record.arm)
-                write_viewer_image(targets, entry.record.arm, prepared, building, hashes)
-    return hashes
-
-
-def _prepare_case(case: str, source: Source, protocol: Protocol, seed: str, seen: dict[str, str]) -> Prepared:
-    volumes = {arm: read_volume(path, f"case {case}, arm '{arm}'") for arm, path in source.images.items()}
-    for arm, volume in volumes.items():
-        mark = hashlib.sha256(np.ascontiguousarray(volume.pixels).data).hexdigest()
-        if mark in seen and seen[mark] != case:
-            raise ReconError(f"case {case}, arm '{arm}': the same pixels as case {seen[mark]}; a case stands twice")
-        seen[mark] = case
-    removed = None
-    if source.mask is not None:
-        removed = read_mask(source.mask, next(iter(volumes.values())), f"case {case}")
-    counter = [*protocol.case_ids, *protocol.training_cases].index(case)
-    rng = secret_generator(seed, "dither", counter)
-    return prepare(volumes, f"case {case}", protocol.viewing.intensity, rng, removed)
-
-
-def _write_series(
-    folder: Path, entry: ImageNames, prepared: Prepared, protocol: Protocol, seed: str, hashes: dict[str, str]
-) -> None:
-    folder.mkdir(parents=True)
-    pixels = prepared.pixels[entry.record.arm]
-    datasets = series_datasets(
-        pixels,
-        spacing=prepared.spacing,
-        plane=prepared.plane,
-        window=prepared.window,
-        body_part=protocol.viewing.body_part,
-        patient_id=entry.record.patient_id,
-        study_uid=entry.record.study_uid,
-        series_uid=entry.record.series_uid,
-        frame_uid=entry.frame_uid,
-        instance_uids=[entry.instance_uid(seed, index) for index in range(len(pixels))],
-    )
-    for index, dataset in enumerate(datasets, start=1):
-        path = folder / f"{index:04d}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
-        hashes[f"dicom/{folder.name}/{path.name}"] = file_sha256(path)
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:

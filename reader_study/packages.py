@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from reader_study.allocation import Presentation, secret_bytes
 from reader_study.blind_check import Pair
-from reader_study.pixels import Prepared
+from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Expected, Package
@@ -29,7 +29,11 @@ from recon.digest import file_sha256
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
-_VIEWER_FILES = ("start.html", "viewer.css", "image.js", "pane.js", "form.js", "store.js", "viewer.js")
+_SCRIPTS = (
+    *("form", "session", "store", "clock", "image", "pane", "desk"),
+    *("instructions", "reading", "closing", "keyboard", "viewer"),
+)
+_VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in _SCRIPTS))
 
 
 class ImageFiles:
@@ -41,6 +45,7 @@ class ImageFiles:
     def __init__(self, building: Path, rows: list[Presentation], seed: str) -> None:
         self.building, self.rows = building, rows
         sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
+        self.shapes: dict[str, tuple[int, int, int]] = {}  # case -> slices, rows, columns, as they are written
         self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
 
     def of(self, case: str, arm: str) -> list[Path]:
@@ -62,7 +67,7 @@ class ImageFiles:
 
 
 def write_viewer_image(
-    targets: list[Path], arm: str, prepared: Prepared, building: Path, hashes: dict[str, str]
+    targets: list[Path], arm: str, prepared: CaseImages, building: Path, hashes: dict[str, str]
 ) -> None:
     """One script for one image; every further presentation of it is a hard link, or a copy where links do not work.
 
@@ -140,7 +145,10 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 folder=f"packages/{name}",
                 public_key=public,
                 manifest_sha256=file_sha256(folder / MANIFEST),
-                presentations=tuple(Expected(row.id, row.order, row.kind == "training", row.guess) for row in mine),
+                presentations=tuple(
+                    Expected(row.id, row.order, row.kind == "training", row.guess, files.shapes[row.case])
+                    for row in mine
+                ),
             )
         )
     return packages

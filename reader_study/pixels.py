@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reader_study.volumes import Volume
+from reader_study.volumes import DisplayVolume
 from recon.errors import ReconError, ReconWarning
 
 LARGEST = 4095  # 12 bits stored
@@ -23,7 +23,7 @@ _MASKED_ENERGY = 0.02  # share of one arm's energy under the other's zero backgr
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CaseImages:
     """The images of one case as they go out; the same facts for both arms."""
 
     pixels: dict[str, NDArray[np.uint16]]  # arm -> [slice, row, column]; 0 is background in both arms
@@ -33,12 +33,12 @@ class Prepared:
 
 
 def prepare(
-    volumes: dict[str, Volume],
+    volumes: dict[str, DisplayVolume],
     where: str,
     intensity: Literal["as-is", "median-matched"],
     rng: np.random.Generator,
     removed: NDArray[np.bool_] | None = None,
-) -> Prepared:
+) -> CaseImages:
     """Map both arms of one case to the same 12-bit scale. ``removed`` marks the voxels of the defacing mask.
 
     ``rng`` draws the noise that fills quantisation gaps. Raises ReconError when the arms do not share matrix, spacing
@@ -82,10 +82,10 @@ def prepare(
         mapped[background] = 0
         pixels[name] = mapped
     spacing = volumes[names[0]].spacing or (1.0, 1.0, 1.0)
-    return Prepared(pixels, spacing, volumes[names[0]].plane, _window(pixels))
+    return CaseImages(pixels, spacing, volumes[names[0]].plane, _window(pixels))
 
 
-def _check_pair(volumes: dict[str, Volume], where: str) -> None:
+def _check_pair(volumes: dict[str, DisplayVolume], where: str) -> None:
     (first, a), (second, b) = sorted(volumes.items())
     if a.pixels.shape[0] != b.pixels.shape[0]:
         raise ReconError(

@@ -6,43 +6,20 @@ solved so that the expected scores differ by exactly the effect. At the effect -
 type I error, elsewhere the power.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
+from reader_study.power_options import Assumptions
 from reader_study.protocol import Protocol
 from reader_study.statistics import obuchowski_rockette_power
 from recon.errors import ReconError
+from recon.progress import Report, silent
 
 Floats = npt.NDArray[np.float64]
-BATCH = 500
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """Standard deviations in score points, each of ONE cell (a difference of two arms carries sqrt(2) of it).
-
-    ``reference_mean`` is the expected score of the reference arm on the oriented scale; None: three quarters up.
-    """
-
-    reference_mean: float | None = None
-    case: float = 0.5
-    reader: float = 0.3
-    reader_arm: float = 0.1
-    case_arm: float = 0.5
-    reader_case: float = 0.3
-    residual: float = 0.4
-
-    def __post_init__(self) -> None:
-        for name in ("case", "reader", "reader_arm", "case_arm", "reader_case", "residual"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ReconError(f"standard deviation '{name}' must be 0 or more score points, got {value}")
-        if self.case_arm == 0 and self.residual == 0:
-            raise ReconError("without any arm x case or residual deviation every study gives the same answer")
+STUDIES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -101,12 +78,11 @@ def simulate(
     effect: float,
     replicates: int,
     generator: np.random.Generator,
-    progress: Callable[[int], object] | None = None,
+    report: Report = silent,
 ) -> Simulated:
     """Simulate ``replicates`` studies whose true difference (new - reference) is ``effect`` score points.
 
-    ``progress`` is called with the number of studies done since its last call. Raises ReconError for a design of
-    fewer than two readers or cases, or an effect that the scale cannot hold.
+    Raises ReconError for a design of fewer than two readers or cases, or an effect that the scale cannot hold.
     """
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
@@ -115,15 +91,14 @@ def simulate(
     gathered: list[Floats] = []
     done = 0
     while done < replicates:
-        count = min(BATCH, replicates - done)
+        report("simulated studies", done / replicates)
+        count = min(STUDIES_AT_ONCE, replicates - done)
         scores = draw_scores(design, assumptions, means, count, generator)
         claims, pieces = planned_claims(design, scores)
         claimed += int(claims.sum())
         pooled += int(_pooled_test(design, scores).sum())
         gathered.append(pieces)
         done += count
-        if progress is not None:
-            progress(count)
     share = claimed / replicates
     analytic, random_readers = _analytic(design, effect, np.concatenate(gathered, axis=1).mean(axis=1))
     return Simulated(
@@ -153,20 +128,20 @@ def latent_means(design: Design, assumptions: Assumptions, effect: float) -> tup
         base = assumptions.reference_mean or 0.0
         return base, base + effect
     low, high = design.scale
-    spread, offsets = _spread(design, assumptions)
+    deviation, offsets = _deviations(design, assumptions)
     shifts = reader_constants(design.readers) if design.fixed_readers else np.zeros(1)
 
     def expected(latent: float, arm: int) -> float:
         centre = latent + shifts * (offsets[0] + (offsets[1] if arm else 0.0))
         if design.preference and not design.ties:
-            return float((2 * stats.norm.cdf(centre / spread) - 1).mean())
+            return float((2 * stats.norm.cdf(centre / deviation) - 1).mean())
         cuts = np.arange(low, high) + 0.5
-        return float(low + stats.norm.sf(cuts[:, None], centre, spread).sum(axis=0).mean())
+        return float(low + stats.norm.sf(cuts[:, None], centre, deviation).sum(axis=0).mean())
 
     def solve(target: float, arm: int) -> float:
         if not low < target < high:
             raise ReconError(f"an expected score of {target:g} does not fit on the scale {low} to {high}")
-        wide = 10 * (spread + high - low)
+        wide = 10 * (deviation + high - low)
         return float(optimize.brentq(lambda latent: expected(latent, arm) - target, low - wide, high + wide, xtol=1e-9))
 
     if design.preference:
@@ -175,7 +150,7 @@ def latent_means(design: Design, assumptions: Assumptions, effect: float) -> tup
     return solve(start, 0), solve(start + effect, 1)
 
 
-def _spread(design: Design, assumptions: Assumptions) -> tuple[float, tuple[float, float]]:
+def _deviations(design: Design, assumptions: Assumptions) -> tuple[float, tuple[float, float]]:
     """(standard deviation of a latent score around its reader's mean, deviations of fixed reader and reader x arm)."""
     a = assumptions
     if design.preference:

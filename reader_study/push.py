@@ -7,13 +7,12 @@ the arms. An instance counts as delivered when the server has answered with succ
 import random
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from reader_study.integrity import verify_files
 from reader_study.study import Study
 from recon.errors import ReconError
+from recon.progress import Report, silent
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,7 @@ def parse_destination(text: str) -> Destination:
     return Destination(match[1], match[2].strip("[]"), int(match[3]))
 
 
-def push(
-    study: Study,
-    destination: Destination,
-    calling_title: str = "RECON",
-    progress: Callable[[Sequence[Path]], Iterable[Path]] = lambda paths: paths,
-) -> int:
+def push(study: Study, destination: Destination, calling_title: str = "RECON", report: Report = silent) -> int:
     """Send every instance of the study's ``dicom`` folder; gives how many the server has confirmed.
 
     Raises ReconError when pynetdicom is missing, a file was altered since the export, the server does not answer, or it
@@ -75,7 +69,8 @@ def push(
         )
     confirmed = 0
     try:
-        for path in progress(paths):
+        for path in paths:
+            report("sending", confirmed / len(paths))
             try:
                 status = association.send_c_store(dcmread(path))
             except (ValueError, RuntimeError) as error:

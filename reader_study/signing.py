@@ -21,8 +21,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-ALGORITHM = "ECDSA-P256-SHA256"
-
 
 def new_signing_key() -> tuple[dict[str, Any], str]:
     """A fresh key pair: the private key as a JSON web key for the package, the public key as hexadecimal digits."""

@@ -9,14 +9,14 @@ from recon.errors import ReconError
 
 
 @dataclass(frozen=True)
-class Source:
+class CaseFiles:
     """The files of one case."""
 
     images: dict[str, Path]  # arm -> file or DICOM folder
     mask: Path | None  # voxels to remove in both arms
 
 
-def find_sources(protocol: Protocol, images: str, masks: str | None = None) -> dict[str, Source]:
+def find_sources(protocol: Protocol, images: str, masks: str | None = None) -> dict[str, CaseFiles]:
     """The files of every case of the protocol, training cases included.
 
     ``images`` is a pattern ("results/{arm}/{case}.h5") or a CSV table with the columns case, arm, path and
@@ -53,7 +53,7 @@ def find_sources(protocol: Protocol, images: str, masks: str | None = None) -> d
             used[real] = f"case {case}, arm '{arm}'"
         if case in removed and not removed[case].exists():
             raise ReconError(f"case {case}: the defacing mask is missing ({removed[case]} does not exist)")
-    return {case: Source({arm: found[case, arm] for arm in arms}, removed.get(case)) for case in cases}
+    return {case: CaseFiles({arm: found[case, arm] for arm in arms}, removed.get(case)) for case in cases}
 
 
 def _read_table(

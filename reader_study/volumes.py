@@ -1,4 +1,4 @@
-"""One image series from a result HDF5, a NIfTI file or a folder of DICOM files, turned for display.
+"""Reading one image series from a result HDF5, a NIfTI file or a folder of DICOM files: pixels and geometry, no text.
 
 Only the pixel array, the spacing and the orientation are taken over. Names, dates, descriptions and every other
 header text stay behind.
@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.images import reading
-from recon.images.dicom_reading import is_dicom
-from recon.images.nifti import is_nifti
-from recon.images.result import read_result_image
+from recon.images.volume import read_volume as read_image
 
 # Radiological display, per plane of the slices: where slice, row and column indices grow to.
 _DISPLAY = {"axial": ("S", "P", "L"), "coronal": ("A", "I", "L"), "sagittal": ("L", "I", "P")}
@@ -22,7 +19,7 @@ _PLANES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
-class Volume:
+class DisplayVolume:
     """One series turned for display (radiological convention where its orientation is known)."""
 
     pixels: NDArray[np.float32]  # [slice, row, column]
@@ -31,7 +28,7 @@ class Volume:
     step: float  # spacing of the grey levels of a quantised source; 0 for a continuous one
 
 
-def read_volume(path: str | Path, where: str) -> Volume:
+def read_volume(path: str | Path, where: str) -> DisplayVolume:
     """Read one series. ``where`` (case and arm) begins every message.
 
     Raises ReconError when the file is missing, foreign, damaged, not one 3-D series, or has NaN or infinite values.
@@ -39,16 +36,11 @@ def read_volume(path: str | Path, where: str) -> Volume:
     path = Path(path)
     if not path.exists():
         raise ReconError(f"{where}: {path} does not exist")
-    if path.suffix.lower() not in (".h5", ".hdf5") and not is_dicom(path) and not is_nifti(path):
-        raise ReconError(f"{where}: {path} is neither a result (.h5), NIfTI (.nii, .nii.gz) nor a DICOM folder")
-    result = not is_dicom(path) and not is_nifti(path)  # a scan has no image of its own, so it is not read as one
     try:
-        source = read_result_image(path) if result else reading.read_volume(path)
+        volume = read_image(path)
     except ReconError as error:
         raise ReconError(f"{where}: {error}") from error
-    if np.iscomplexobj(source.values):
-        raise ReconError(f"{where}: {path} has complex pixels; store their magnitude")
-    pixels = np.asarray(source.values, np.float32)
+    pixels = np.asarray(volume.values, np.float32)
     if pixels.ndim != 3 or pixels.size == 0:
         raise ReconError(f"{where}: {path} is not one series of slices (shape {pixels.shape})")
     bad = ~np.isfinite(pixels)
@@ -57,10 +49,10 @@ def read_volume(path: str | Path, where: str) -> Volume:
         raise ReconError(f"{where}: {path} has {int(bad.sum())} NaN or infinite pixels, first in slice {first}")
     if not pixels.any():
         raise ReconError(f"{where}: {path} is zero everywhere")
-    return _for_display(pixels, source.affine, source.spacing)
+    return _for_display(pixels, volume.affine, volume.voxel_size)
 
 
-def read_mask(path: str | Path, like: Volume, where: str) -> NDArray[np.bool_]:
+def read_mask(path: str | Path, like: DisplayVolume, where: str) -> NDArray[np.bool_]:
     """A defacing mask (non-zero = removed) on the grid of ``like``: NIfTI, or .npy in the layout of the images.
 
     Raises ReconError when it does not fit.
@@ -83,13 +75,13 @@ def read_mask(path: str | Path, like: Volume, where: str) -> NDArray[np.bool_]:
 
 
 def _for_display(
-    pixels: NDArray[np.float32], affine: NDArray[np.float64] | None, spacing: tuple[float, float, float] | None
-) -> Volume:
+    pixels: NDArray[np.float32], affine: NDArray[np.float64] | None, spacing: tuple[float, ...] | None
+) -> DisplayVolume:
     """Turn ``pixels`` [slice, readout, phase] with ``affine`` (readout, phase, slice) -> RAS+ for display."""
     step = _step(pixels)
     if affine is None:
         known = None if spacing is None else (spacing[2], spacing[0], spacing[1])
-        return Volume(np.ascontiguousarray(pixels), known, "unknown", step)
+        return DisplayVolume(np.ascontiguousarray(pixels), known, "unknown", step)
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
     ours = io_orientation(affine)[[2, 0, 1]]  # of slice, readout, phase
@@ -100,7 +92,7 @@ def _for_display(
     for axis, (target, _) in enumerate(turn):
         ordered[int(target)] = float(sizes[axis])
     turned = np.ascontiguousarray(apply_orientation(pixels, turn))
-    return Volume(turned, (ordered[0], ordered[1], ordered[2]), plane, step)
+    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane, step)
 
 
 def _step(pixels: NDArray[np.float32]) -> float:

@@ -1,11 +1,13 @@
 """The one measured-data object: what a scanner acquired, read slice by slice."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recon.header import UNSTATED, Header, identity_of
 
 KspaceReader = Callable[[int], NDArray[np.complex64]]
 ImageReader = Callable[[int], NDArray[np.float32]]
@@ -17,10 +19,16 @@ class Scan:
 
     ``read_kspace(slice)`` gives complex64 ``[coil, readout, phase]``, centred, orthonormal FFT convention, with
     readout oversampling still in it; unsampled positions are exactly zero. Nothing is read before it is asked for.
+
+    ``digest`` says which bytes a result was made from. ``identity`` names the random streams: masks, noise, samples. It
+    hangs on what was measured (header, contrast, shape, voxel size) and on what was done to it since, never on k-space,
+    whose last bits depend on the machine that computed it, nor on the file's name. Where it is not given it is made of
+    the header. Scans that state nothing to tell them apart, not even a subject, then share their streams: each of
+    their masks and noises is as random as before, they are only not independent of each other's.
     """
 
     path: Path
-    digest: str  # SHA-256 of the file's content: names the random streams and the provenance
+    digest: str  # SHA-256 of the file's content, and of what was done to it since: provenance
     shape: tuple[int, int, int, int]  # slice, coil, readout, phase
     read_kspace: KspaceReader
     mask: NDArray[np.bool_]  # [phase], or [readout, phase] for a 2-D mask; all True when fully sampled
@@ -36,7 +44,15 @@ class Scan:
     noise_covariance: NDArray[np.complex64] | None = None  # [coil, coil], E[n n^H], as stored in the file
     calibration_kspace: KspaceReader | None = None  # separate calibration scan, same layout, zeros where not measured
     read_reference: ImageReader | None = None  # [readout, phase] magnitude reference stored in the file
-    facts: Mapping[str, str | float | int] = field(default_factory=dict)  # vendor, field strength, TE, TR ...
+    header: Header = UNSTATED
+    source_digest: str | None = None  # digest of the scan that this file was made of
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.identity:
+            known = [word for entry in self.header.known().items() for word in entry]
+            size = map(float, self.voxel_size or ())
+            object.__setattr__(self, "identity", identity_of("scan", self.contrast, *self.shape, *size, *known))
 
     @property
     def acceleration(self) -> float:

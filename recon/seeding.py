@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
-    """A 63-bit seed from the run's seed and the names of the draw, e.g. ``(scan digest, slice, sample)``.
+    """A 63-bit seed from the run's seed and the names of the draw, e.g. ``(scan identity, slice, sample)``.
 
     Hashing makes the streams independent of batch size, of the order of scans and of the number of processes.
     """

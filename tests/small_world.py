@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.fourier_numpy import centred_fft2
-from recon.scans.fastmri import write_fastmri
+from recon.header import Header
+from recon.scans.fastmri import ScanDescription, write_fastmri
 
 SIZE = (48, 40)  # readout, phase
 VOXEL = (4.0, 5.0, 6.0)
@@ -40,12 +41,14 @@ def write_small_scan(path: Path, *, slices: int = 2, coils: int = 4, noise: floa
 
     with write_fastmri(
         path,
-        shape=(slices, coils, *SIZE),
-        contrast="FLAIR",
-        voxel_size=VOXEL,
-        affine=AFFINE,
-        noise=draw(coils, 4000),
-        facts={"te_ms": 90.0, "tr_ms": 9000.0, "ti_ms": 2500.0, "field_strength_t": 3.0},
+        ScanDescription(
+            shape=(slices, coils, *SIZE),
+            contrast="FLAIR",
+            voxel_size=VOXEL,
+            affine=AFFINE,
+            noise=draw(coils, 4000),
+            header=Header(echo_time_ms=90.0, repetition_time_ms=9000.0, inversion_time_ms=2500.0, field_strength_t=3.0),
+        ),
     ) as writer:
         for index, image in enumerate(object_image(slices)):
             writer.put(index, centred_fft2(maps * image) + draw(coils, *SIZE))

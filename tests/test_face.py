@@ -44,7 +44,7 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     for settings, said in (
         ({"method": "magic"}, "choose from posterior"),
         ({"sampels": 3}, "no option 'sampels'; known: method, samples"),
-        ({"samples": 0}, "samples must be at least 1"),
+        ({"samples": -1}, "samples must be at least 0"),
         ({"method": "sense", "samples": 3}, "--samples has no meaning"),
     ):
         with pytest.raises(ReconError, match=said):

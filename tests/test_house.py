@@ -13,7 +13,7 @@ SOURCES = sorted(path for room in ("recon", "cli", "reader_study") for path in (
 # From the ground up; a room may import from those before it, and those on one line do not know each other.
 LAYERS = [
     {"recon.errors", "recon.version", "recon.seeding", "recon.progress", "recon.evenly", "recon.options"},
-    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest"},
+    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header"},
     {"recon.training_state"},
     {"recon.scan"},
     {"recon.acquisition"},
@@ -33,13 +33,13 @@ LAYERS = [
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Calibrating by hand, or calling a sampler by hand, makes images that no user gets.
 ONE_PLACE = {"calibrate", "preprocess_coils", "refined_problem", "system_of", "noise_inflated_system"} | {
-    "stochastic_dds", "pula", "dps", "mean_recursion",
+    "stochastic_dds", "pula", "dds", "dps", "mean_recursion",
 }  # fmt: skip
 MAY_CALIBRATE = ("recon.acquisition", "recon.posterior", "recon.reconstruction")
 TORCH_FREE = (
-    *("recon/reconstruction/methods.py", "recon/reconstruction/formats.py", "recon/reconstruction/options.py"),
-    "recon/benchmark/options.py",
-)
+    "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
+    "recon/scans/readers.py",
+)  # fmt: skip
 
 
 def module_of(path: Path) -> str:

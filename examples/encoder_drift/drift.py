@@ -74,7 +74,7 @@ def drifts(encoder: Encoder, base: Series, volumes: dict[tuple[str, float], NDAr
     reference = encoder.encode(prepared)
     rows = []
     for (method, acceleration), values in volumes.items():
-        drift = Drift.between(reference, encoder.encode(encoder.prepare(values, base.affine, prepared.lock)))
+        drift = Drift.between(reference, encoder.encode(encoder.prepare(values, base.affine, prepared.preprocessing)))
         rows.append(
             {
                 "method": method, "acceleration": acceleration, "token_distance": drift.token_distance,

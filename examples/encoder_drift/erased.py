@@ -19,8 +19,8 @@ from recon.encode.latent_prediction.encoder import SHIPPED
 from recon.encode.latent_prediction.volumes import is_held_out
 from recon.encode.map import difference_map
 from recon.encode.noise import noise_level
-from recon.encode.volumes import AS_STORED, read_series
-from recon.images.reading import read_lesions
+from recon.encode.volumes import read_series
+from recon.images.references import read_lesions
 from recon.seeding import numpy_generator
 
 
@@ -31,7 +31,7 @@ def tokens_from_lesion(
     the share of the whole token change that lies in or next to the lesion."""
     prepared = encoder.prepare(values, affine)
     before = encoder.encode(prepared)
-    after = encoder.encode(encoder.prepare(erased, affine, prepared.lock))
+    after = encoder.encode(encoder.prepare(erased, affine, prepared.preprocessing))
     found = difference_map(prepared, before, after)
     to_token = np.linalg.inv(prepared.token_to_world) @ affine
     voxels = np.argwhere(lesion)
@@ -63,7 +63,7 @@ def main() -> None:
     for folder, entry in entries:
         series = read_series(folder / entry["file"])
         assert series.affine is not None
-        lesion = np.moveaxis(read_lesions(folder / entry["lesion_file"], AS_STORED).values, 0, -1) > 0
+        lesion = np.moveaxis(read_lesions(folder / entry["lesion_file"]).values, 0, -1) > 0
         noise, _, _ = noise_level(series, 2, None)
         erased = erase_lesion(series.values, lesion, numpy_generator(0, "erased", entry["file"]), noise_std=noise)
         line = f"{entry['file']:<28} {entry['lesion_ml']:>7.1f} mL {entry['lesion_stage']:<9}"

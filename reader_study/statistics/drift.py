@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Drift:
+class OrderDrift:
     """Change of a reader's score from the first to the last presentation, and how much more the new arm changes.
 
     ``slope`` in score points over the whole reading; ``interaction`` is the extra slope of the new arm.
@@ -29,7 +29,7 @@ class Drift:
     interaction_p: float
 
 
-def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64]) -> Drift | None:
+def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64]) -> OrderDrift | None:
     """Drift of one reader: ``scores``, ``order`` (from 1), ``arm`` (0 or 1) and ``case``, all `[presentation]`.
 
     None where there is nothing to estimate: fewer than five cases seen twice, or scores without variation.
@@ -48,7 +48,7 @@ def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64
         return None
     found = sm.OLS(response, within).fit(cov_type="cluster", cov_kwds={"groups": case}, use_t=True)
     low, high = found.conf_int()[0]
-    return Drift(
+    return OrderDrift(
         int(scores.size),
         float(found.params[0]),
         float(low),
@@ -59,7 +59,7 @@ def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64
     )
 
 
-def pair_drift(scores: Floats, order: Floats) -> Drift | None:
+def pair_drift(scores: Floats, order: Floats) -> OrderDrift | None:
     """Drift of one reader who sees both arms at once: ``scores`` `[arm, case]`, ``order`` `[case]`.
 
     Mean score and difference of each pair are regressed on the order; heteroscedasticity-robust errors (HC3).
@@ -72,7 +72,7 @@ def pair_drift(scores: Floats, order: Floats) -> Drift | None:
     mean = sm.OLS(scores.mean(axis=0), design).fit(cov_type="HC3", use_t=True)
     difference = sm.OLS(scores[1] - scores[0], design).fit(cov_type="HC3", use_t=True)
     low, high = mean.conf_int()[1]
-    return Drift(
+    return OrderDrift(
         int(order.size),
         float(mean.params[1]),
         float(low),

@@ -75,9 +75,9 @@ def _two_way_interval(
 ) -> tuple[float, float]:
     """Interval of ICC(2,1) with Satterthwaite's degrees of freedom (Shrout and Fleiss 1979, McGraw and Wong 1996)."""
     ratio = reader / residual
-    spread = cases * (1 + (readers - 1) * two) - readers * two
-    v = ((readers - 1) * (cases - 1) * (readers * two * ratio + spread) ** 2) / (
-        (cases - 1) * readers**2 * two**2 * ratio**2 + spread**2
+    offset = cases * (1 + (readers - 1) * two) - readers * two
+    v = ((readers - 1) * (cases - 1) * (readers * two * ratio + offset) ** 2) / (
+        (cases - 1) * readers**2 * two**2 * ratio**2 + offset**2
     )
     if not np.isfinite(v):
         return float("nan"), float("nan")

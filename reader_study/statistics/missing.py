@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from reader_study.statistics.non_inferiority import PairedComparison, compare_by_case_means
+from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
+from reader_study.statistics.non_inferiority import compare_by_case_means
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
@@ -17,12 +17,8 @@ class Imputed:
     """Rubin's combination over ``imputations`` completed data sets; ``shift`` was added to every imputed difference."""
 
     shift: float
-    estimate: float
-    standard_error: float
-    df: float
-    lower_bound: float
-    non_inferior: bool
     imputations: int
+    test: HypothesisTest
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,8 @@ class MissingData:
     missing_scores: int
     missing_by_arm: tuple[int, int]
     incomplete_cases: int
-    worst: PairedComparison | None
-    best: PairedComparison | None
+    worst: HypothesisTest | None
+    best: HypothesisTest | None
     imputed: Imputed | None
     tipping_shift: float | None
 
@@ -77,10 +73,10 @@ def sensitivity(
 
     base = at(0.0)
     tipping = None
-    if base.non_inferior:
+    if base.test.claimed:
         span = highest - lowest
         for shift in np.arange(0.05, span + 1e-9, 0.05):
-            if not at(float(shift)).non_inferior:
+            if not at(float(shift)).test.claimed:
                 tipping = round(float(shift), 2)
                 break
     return MissingData(sum(by_arm), by_arm, incomplete, worst, best, base, tipping)
@@ -148,6 +144,7 @@ def _combine(completed: Floats, shift: float, margin: float, alpha: float) -> Im
     share = (1 + 1 / imputations) * between / total if total > 0 else 0.0
     observed_df = (complete_df + 1) / (complete_df + 3) * complete_df * (1 - share)
     df = observed_df if share == 0 else 1 / (1 / ((imputations - 1) / share**2) + 1 / observed_df)
+    method = f"multiple imputation ({imputations}) of the differences, Rubin's rules, one-sided t test"
     error = float(np.sqrt(total))
-    lower = estimate - float(stats.t.ppf(1 - alpha, df)) * error
-    return Imputed(shift, estimate, error, float(df), lower, lower > -margin, imputations)
+    test = t_test(estimate, error, float(df), cases=cases, margin=margin, alpha=alpha, method=method)
+    return Imputed(shift, imputations, test)

@@ -6,25 +6,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin
+
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SignedRank:
-    """Pseudo-median of the differences with its confidence interval, and Wilcoxon's two-sided p value.
+    """Pseudo-median of the differences with its confidence interval, and Wilcoxon's tests of it.
 
-    ``p_value`` tests symmetry about zero; ``p_non_inferiority`` is one-sided for ``difference + margin``.
+    ``statistic`` and ``p_difference`` of ``test`` belong to symmetry about zero over the ``non_zero`` differences,
+    ``p_value`` to the differences + margin.
     """
 
-    cases: int
     non_zero: int
-    estimate: float
-    low: float
-    high: float
-    confidence: float
-    statistic: float
-    p_value: float
-    p_non_inferiority: float
+    test: HypothesisTest
 
 
 def walsh_averages(differences: Floats) -> Floats:
@@ -33,35 +29,41 @@ def walsh_averages(differences: Floats) -> Floats:
     return np.sort((differences[first] + differences[second]) / 2)
 
 
-def signed_rank(differences: Floats, margin: float, confidence: float = 0.95) -> SignedRank:
+def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> SignedRank:
     """Wilcoxon signed-rank test (zeros dropped) and Hodges-Lehmann estimate of ``differences`` `[case]`.
 
     The interval inverts the signed-rank test on the Walsh averages (normal approximation, Hollander and Wolfe).
+    Raises ReconError for a negative margin.
     """
+    check_margin(margin, alpha)
     differences = np.asarray(differences, dtype=np.float64)
     count = differences.size
     averages = walsh_averages(differences)
     centre = count * (count + 1) / 4
-    spread = np.sqrt(count * (count + 1) * (2 * count + 1) / 24)
-    rank = int(np.floor(centre - stats.norm.ppf(0.5 + confidence / 2) * spread))
+    deviation = np.sqrt(count * (count + 1) * (2 * count + 1) / 24)
+    rank = int(np.floor(centre - stats.norm.ppf(1 - alpha) * deviation))
     rank = min(max(rank, 0), averages.size // 2)
     non_zero = int(np.count_nonzero(differences))
-    statistic, p_value = (0.0, 1.0)
+    statistic, p_difference, p_margin = 0.0, 1.0, 1.0
     if non_zero:
         test = stats.wilcoxon(differences, zero_method="wilcox", method="approx", correction=False)
-        statistic, p_value = float(test.statistic), float(test.pvalue)
+        statistic, p_difference = float(test.statistic), float(test.pvalue)
     shifted = differences + margin
-    p_margin = 1.0
     if np.any(shifted):
         p_margin = float(stats.wilcoxon(shifted, alternative="greater", method="approx").pvalue)
-    return SignedRank(
-        count,
-        non_zero,
-        float(np.median(averages)),
-        float(averages[rank]),
-        float(averages[averages.size - 1 - rank]),
-        confidence,
-        statistic,
-        p_value,
-        p_margin,
+    found = HypothesisTest(
+        method="Wilcoxon signed rank, Hodges-Lehmann",
+        cases=count,
+        estimate=float(np.median(averages)),
+        standard_error=float("nan"),
+        df=float("nan"),
+        margin=margin,
+        alpha=alpha,
+        alternative="greater",
+        statistic=statistic,
+        p_value=p_margin,
+        p_difference=p_difference,
+        low=float(averages[rank]),
+        high=float(averages[averages.size - 1 - rank]),
     )
+    return SignedRank(non_zero, found)

@@ -12,10 +12,16 @@ import numpy.typing as npt
 from scipy import stats
 
 from reader_study.statistics.figure_of_merit import FigureOfMerit, leave_one_case_out, mean_score
+from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
 Generalisation = Literal["readers and cases", "cases", "readers"]
+METHODS: dict[Generalisation, str] = {
+    "readers and cases": "Obuchowski-Rockette with Hillis' degrees of freedom, one-sided",
+    "cases": "Obuchowski-Rockette for these readers, one-sided normal test",
+    "readers": "Obuchowski-Rockette for these cases, one-sided t test",
+}
 
 
 @dataclass(frozen=True)
@@ -45,42 +51,14 @@ class Components:
 
 
 @dataclass(frozen=True)
-class Test:
-    """Equality of the arms: ``statistic`` is F (``df_denominator`` finite) or chi-squared (infinite)."""
+class EqualityTest:
+    """Equality of all arms: ``statistic`` is F (``df_denominator`` finite) or chi-squared (infinite)."""
 
     generalises_to: Generalisation
     statistic: float
     df_numerator: float
     df_denominator: float
     p_value: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference of two arms' mean figures of merit with a two-sided confidence interval."""
-
-    generalises_to: Generalisation
-    estimate: float
-    standard_error: float
-    df: float
-    low: float
-    high: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class NonInferiority:
-    """Test of ``difference > -margin``: t = (difference + margin) / SE, one-sided."""
-
-    estimate: float
-    standard_error: float
-    df: float
-    margin: float
-    alpha: float
-    t: float
-    p_one_sided: float
-    lower_bound: float
-    non_inferior: bool
 
 
 def components(
@@ -160,7 +138,7 @@ def _denominator(found: Components, generalises_to: Generalisation) -> tuple[flo
     return denominator, denominator**2 / (found.mean_square_arm_reader**2 / crossed)
 
 
-def equality(found: Components, generalises_to: Generalisation = "readers and cases") -> Test:
+def equality(found: Components, generalises_to: Generalisation = "readers and cases") -> EqualityTest:
     """Test that all arms have the same mean figure of merit.
 
     ``readers and cases``: F with Hillis' degrees of freedom; ``cases`` (these readers only): chi-squared;
@@ -174,48 +152,31 @@ def equality(found: Components, generalises_to: Generalisation = "readers and ca
         ratio = float("inf") if found.mean_square_arm > 0 else 0.0
     if not np.isfinite(df):
         statistic = numerator_df * ratio
-        return Test(generalises_to, statistic, numerator_df, df, float(stats.chi2.sf(statistic, numerator_df)))
-    return Test(generalises_to, ratio, numerator_df, df, float(stats.f.sf(ratio, numerator_df, df)))
+        return EqualityTest(generalises_to, statistic, numerator_df, df, float(stats.chi2.sf(statistic, numerator_df)))
+    return EqualityTest(generalises_to, ratio, numerator_df, df, float(stats.f.sf(ratio, numerator_df, df)))
 
 
 def difference(
     found: Components,
-    new: int = 1,
-    reference: int = 0,
-    generalises_to: Generalisation = "readers and cases",
-    confidence: float = 0.95,
-) -> Difference:
-    """Difference ``new - reference`` of the arms' mean figures of merit with its confidence interval.
-
-    SE = sqrt(2 denominator / readers), t with Hillis' degrees of freedom (normal where the readers are fixed).
-    """
-    denominator, df = _denominator(found, generalises_to)
-    means = found.arm_means
-    estimate = float(means[new] - means[reference])
-    error = float(np.sqrt(2 * denominator / found.readers))
-    half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
-    return Difference(generalises_to, estimate, error, df, estimate - half, estimate + half, confidence)
-
-
-def non_inferiority(
-    found: Components,
-    margin: float,
+    margin: float = 0.0,
     alpha: float = 0.025,
     new: int = 1,
     reference: int = 0,
     generalises_to: Generalisation = "readers and cases",
-) -> NonInferiority:
-    """One-sided test that ``new`` is not worse than ``reference`` by ``margin`` (figure-of-merit units) or more.
+) -> HypothesisTest:
+    """Difference ``new - reference`` of the arms' mean figures of merit, tested against ``-margin``.
 
-    Claimed where the one-sided (1 - alpha) lower bound of the difference lies above ``-margin``.
+    SE = sqrt(2 denominator / readers), t with Hillis' degrees of freedom (normal where the readers are fixed).
+    ``margin`` is in units of the figure of merit. Raises ReconError for a negative one.
     """
-    if not margin >= 0:
-        raise ReconError(
-            f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}"
-        )
-    found_difference = difference(found, new, reference, generalises_to, 1 - 2 * alpha)
-    estimate, error, df = found_difference.estimate, found_difference.standard_error, found_difference.df
-    t = (estimate + margin) / error if error > 0 else float(np.copysign(np.inf, estimate + margin))
-    p_value = float(stats.t.sf(t, df))
-    lower = found_difference.low
-    return NonInferiority(estimate, error, df, margin, alpha, t, p_value, lower, lower > -margin)
+    denominator, df = _denominator(found, generalises_to)
+    means = found.arm_means
+    return t_test(
+        float(means[new] - means[reference]),
+        float(np.sqrt(2 * denominator / found.readers)),
+        df,
+        cases=found.cases,
+        margin=margin,
+        alpha=alpha,
+        method=METHODS[generalises_to],
+    )

@@ -74,7 +74,7 @@ def cases(scan: Scan, options: BenchmarkOptions, device: torch.device | str = "c
             noise = measure(turned, ReconstructionOptions(coils=turned.shape[1]), device).preprocessing.noise
             data = with_noise(turned, options.noise_snr, options.seed, noise.whitening().cpu().numpy())
         for rate in options.accelerations:
-            generator = numpy_generator(options.seed, turned.digest, "mask")
+            generator = numpy_generator(options.seed, turned.identity, "mask")
             shape = (turned.shape[2], turned.shape[3])
             mask = draw_mask(options.mask, shape, rate, options.calibration_lines, generator, turned.phase_limits)
             yield BenchmarkCase(axis, float(rate), with_mask(data, mask), reference)
@@ -156,7 +156,7 @@ class _Runner:
             return choice
         first = next(row.plan for row in METHODS.values() if row.plan is not None)
         usual = first(ReconstructionOptions(), self.case.scan.acceleration, 0.0).samples
-        return replace(choice, steps=self.options.steps, samples=self.options.samples or usual)
+        return replace(choice, steps=self.options.steps, samples=usual if self.options.samples is None else self.options.samples)
 
     def _tuned(self, method: Method, choice: ReconstructionOptions) -> OracleResult:
         """The weight of least NRMSE against the reference, found on the prepared slices; samplers draw one sample."""

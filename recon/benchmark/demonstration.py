@@ -145,12 +145,12 @@ def _reconstructions(
 
 def _draw(runs: Sequence[_Run], reference: Path, lesion: Path) -> Any:
     """The figure: methods side by side in the slice with the most lesion."""
-    from recon.images.reading import read_lesions, read_volume
+    from recon.images.references import read_lesions, read_reference
     from recon.images.result import read_result
     from recon.quality.figures import benchmark, slice_to_show
     from recon.quality.lesions import lesion_mask
 
-    truth = read_volume(reference)
+    truth = read_reference(reference)
     outline = lesion_mask(read_lesions(lesion).values)
     index = slice_to_show(truth.values, outline)
     rows: dict[float, dict[str, Any]] = {}

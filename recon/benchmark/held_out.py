@@ -61,7 +61,7 @@ def hold_out(scan: Scan, fraction: float, seed: int) -> HeldOut:
     if not 0 < count < places.size:
         raise ReconError(f"{scan.path}: {places.size} samples outside the calibration are too few to hold some out")
     held = np.zeros(scan.mask.shape, bool)
-    held.flat[numpy_generator(seed, scan.digest, "held out").choice(places, count, replace=False)] = True
+    held.flat[numpy_generator(seed, scan.identity, "held out").choice(places, count, replace=False)] = True
     return HeldOut(with_mask(scan, scan.mask & ~held), held)
 
 
@@ -136,7 +136,7 @@ def score_held_out(
         solver = solver_for(part.scan, options_of(method, options), prior, device=device)
         prepared = solver.prepare(range(scan.shape[0]))
         data = withheld(scan, part, solver.measurement, prepared)
-        steps = solver.plan.schedule.steps if solver.plan else 1
+        steps = solver.plan.steps if solver.plan else 1
         done = 0
 
         def step(name: str = method.name, behind: float = behind, share: float = share, steps: int = steps) -> None:

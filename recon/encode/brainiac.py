@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import Grid, foreground_share, lattice_affine, orient, resize
-from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError, ReconWarning
@@ -38,15 +38,15 @@ class BrainIAC:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """See ``Encoder.prepare``; inputs are one volume ``[1, 1, 96, 96, 96]``, axes to Right, Anterior, Superior."""
-        place = place_volume(self.name, volume, affine, lock, slice_axis)
+        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
         oriented, oriented_affine, _ = orient(volume, place.affine, "RAS")
         values, grid_affine = resize(oriented, oriented_affine, (EDGE, EDGE, EDGE))
-        if lock is None:
+        if preprocessing is None:
             foreground = values != 0
             if foreground.mean() > 1 - STRIPPED:
                 warnings.warn(
@@ -58,21 +58,21 @@ class BrainIAC:
             mean, deviation = float(values[foreground].mean()), float(values[foreground].std())
             if not deviation > 0:
                 raise ReconError("volume: its nonzero voxels all have the same value; there is nothing to encode")
-            lock = place.lock(
+            preprocessing = place.preprocessing(
                 self.name, Grid(values.astype(np.float32), grid_affine), foreground, (mean, mean + deviation)
             )
-        mean, top = lock.intensity
-        standardised = np.where(lock.foreground, (values - mean) / (top - mean), 0.0)
-        kept = foreground_share(lock.foreground, PATCH) > 0
-        return Prepared(
+        mean, top = preprocessing.intensity
+        standardised = np.where(preprocessing.foreground, (values - mean) / (top - mean), 0.0)
+        kept = foreground_share(preprocessing.foreground, PATCH) > 0
+        return PreparedVolume(
             inputs=torch.from_numpy(standardised.astype(np.float32))[None, None],
             coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(lock.grid_affine, PATCH),
+            token_to_world=lattice_affine(preprocessing.grid_affine, PATCH),
             mask=kept,
-            lock=lock,
+            preprocessing=preprocessing,
         )
 
-    def encode(self, prepared: Prepared) -> Embedding:
+    def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``: all 216 patches go in, tokens ``[token, 768]`` with any foreground come out."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: the mask is empty")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, orient, pad_to_multiple, resample_bspline
-from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError
@@ -36,34 +36,34 @@ class BrainSegFounder:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """See ``Encoder.prepare``; inputs are windows ``[window, 1, 96, 96, 96]``, axes of RAS."""
-        place = place_volume(self.name, volume, affine, lock, slice_axis)
+        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
         oriented, oriented_affine, _ = orient(volume, place.affine, "RAS")
         values, resampled = resample_bspline(oriented, oriented_affine, np.ones(3))
         grid = pad_to_multiple(Grid(values.astype(np.float32), resampled), (WINDOW, WINDOW, WINDOW))
-        if lock is None:
+        if preprocessing is None:
             foreground = grid.values > 0
             mean, deviation = float(grid.values[foreground].mean()), float(grid.values[foreground].std())
             if not deviation > 0:
                 raise ReconError("volume: its positive voxels all have the same value; there is nothing to encode")
-            lock = place.lock(self.name, grid, foreground, (mean, mean + deviation))
-        mean, top = lock.intensity
-        standardised = np.where(lock.foreground, (grid.values - mean) / (top - mean), 0.0).astype(np.float32)
-        kept = foreground_share(lock.foreground, STRIDE) > 0
+            preprocessing = place.preprocessing(self.name, grid, foreground, (mean, mean + deviation))
+        mean, top = preprocessing.intensity
+        standardised = np.where(preprocessing.foreground, (grid.values - mean) / (top - mean), 0.0).astype(np.float32)
+        kept = foreground_share(preprocessing.foreground, STRIDE) > 0
         windows = cut(standardised, (WINDOW, WINDOW, WINDOW)).reshape(-1, 1, WINDOW, WINDOW, WINDOW)
-        return Prepared(
+        return PreparedVolume(
             inputs=torch.from_numpy(np.ascontiguousarray(windows)),
             coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(lock.grid_affine, STRIDE),
+            token_to_world=lattice_affine(preprocessing.grid_affine, STRIDE),
             mask=kept,
-            lock=lock,
+            preprocessing=preprocessing,
         )
 
-    def encode(self, prepared: Prepared) -> Embedding:
+    def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``: one window at a time; tokens ``[token, 768]`` with any foreground."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: the mask is empty")
@@ -71,7 +71,7 @@ class BrainSegFounder:
             deepest = [
                 self.network(window[None].to(self.device), True)[-1][0].float().cpu() for window in prepared.inputs
             ]
-        counts = [n // WINDOW for n in prepared.lock.grid_shape]
+        counts = [n // WINDOW for n in prepared.preprocessing.grid_shape]
         per_window = WINDOW // STRIDE[0]
         features = torch.stack(deepest).view(*counts, -1, per_window, per_window, per_window)
         lattice = features.permute(0, 4, 1, 5, 2, 6, 3).reshape(*prepared.mask.shape, -1)

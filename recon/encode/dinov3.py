@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from recon.digest import file_sha256
-from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
-from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
+from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.encode.weights import drawn, read_json, read_tensors, weight_file
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 PATCH = (1, 16, 16)
 THINNEST = 4.0  # mm: thinner slices are resampled to it, 155 slices of 1 mm would be 155 images of almost the same
@@ -41,33 +42,33 @@ class DINOv3:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """See ``Encoder.prepare``; inputs are ``[slice, 3, height, width]``; half a patch in the head keeps it."""
-        place = place_volume(self.name, volume, affine, lock, slice_axis)
+        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
         thickness = max(voxel_spacing(place.affine)[place.slice_axis], THINNEST)
         grid = to_encoder_grid(volume, place.affine, place.slice_axis, (thickness, 1.0, 1.0), PATCH)
-        if lock is None:
+        if preprocessing is None:
             low, high = (float(value) for value in np.percentile(grid.values, (0.5, 99.5)))
             if high <= low:
                 raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
-            lock = place.lock(self.name, grid, grid.values > low + 0.1 * (high - low), (low, high))
-        low, high = lock.intensity
+            preprocessing = place.preprocessing(self.name, grid, grid.values > low + 0.1 * (high - low), (low, high))
+        low, high = preprocessing.intensity
         values = (np.clip(grid.values, low, high) - low) / (high - low)
         images = torch.from_numpy(values.astype(np.float32))[:, None]
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
-        kept = foreground_share(lock.foreground, PATCH) >= 0.5
-        return Prepared(
+        kept = foreground_share(preprocessing.foreground, PATCH) >= 0.5
+        return PreparedVolume(
             inputs=(images - mean[:, None, None]) / deviation[:, None, None],
             coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(lock.grid_affine, PATCH),
+            token_to_world=lattice_affine(preprocessing.grid_affine, PATCH),
             mask=kept,
-            lock=lock,
+            preprocessing=preprocessing,
         )
 
-    def encode(self, prepared: Prepared) -> Embedding:
+    def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``; tokens ``[token, hidden]`` of patches in the head."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: every patch lies in the background; check the field of view")

@@ -7,45 +7,46 @@ from typing import Any
 import numpy as np
 
 from recon.encode.encoders import find_row, load_encoder, missing_packages
-from recon.encode.geometry import (
-    axis_codes,
-    header_slice_axis,
-    upstream_slice_axis,
-    volume_faults,
-    voxel_spacing,
-)
+from recon.encode.geometry import axis_codes, upstream_slice_axis, volume_faults
 from recon.encode.interface import Encoder
 from recon.encode.volumes import Series, onto_reference, read_series
 from recon.errors import ReconError
-from recon.images.volume import SliceAxis, single_slice_axis
+from recon.images.slice_axis import SliceAxis, header_slice_axis, single_slice_axis, voxel_spacing
 
 
 @dataclass
-class Examination:
+class EncoderExamination:
     """What was found, key by key in the order of checking, and why the job cannot be done."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class VolumesToExamine:
+    """A volume and what it is compared with, where there are any; ``slice_axis`` and ``voxel_size`` (mm) as given."""
+
+    volume: Path | None = None
+    reference: Path | None = None
+    slice_axis: int | None = None
+    voxel_size: tuple[float, float, float] | None = None
+
+
 def examine(
     encoder_name: str,
     weights: Path | None = None,
+    volumes: VolumesToExamine = VolumesToExamine(),
     *,
     random_seed: int | None = None,
     head: Path | None = None,
-    volume: Path | None = None,
-    reference: Path | None = None,
-    slice_axis: int | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
     device: str = "cpu",
-) -> Examination:
+) -> EncoderExamination:
     """Check encoder, head and volumes one after the other; a failed check does not stop the next.
 
     Raises ReconError only for an encoder name that does not exist.
     """
     row = find_row(encoder_name)
-    found = Examination()
+    found = EncoderExamination()
     facts = found.facts
     facts.update(encoder=row.name, architecture=row.architecture, token=row.token, licence=row.licence)
     facts["missing_packages"] = missing_packages(row)
@@ -60,16 +61,17 @@ def examine(
         loaded = _attempt(found, load_head, head)
         if loaded is not None:
             facts["head"] = {"labels": len(loaded.labels), "weights_hash": loaded.weights_hash}
-    series = None if volume is None else _attempt(found, read_series, volume, voxel_size)
+    edges = volumes.voxel_size
+    series = None if volumes.volume is None else _attempt(found, read_series, volumes.volume, edges)
     if series is not None:
-        _examine_series(found, series, encoder, slice_axis)
-    base = None if reference is None else _attempt(found, read_series, reference, voxel_size)
+        _examine_series(found, series, encoder, volumes.slice_axis)
+    base = None if volumes.reference is None else _attempt(found, read_series, volumes.reference, edges)
     if series is not None and base is not None:
         _attempt(found, onto_reference, series, base)
     return found
 
 
-def _examine_series(found: Examination, series: Series, encoder: Encoder | None, slice_axis: int | None) -> None:
+def _examine_series(found: EncoderExamination, series: Series, encoder: Encoder | None, slice_axis: int | None) -> None:
     facts = found.facts
     facts["volume"] = str(series.path)
     facts["volume_kind"] = series.kind
@@ -93,16 +95,16 @@ def _examine_series(found: Examination, series: Series, encoder: Encoder | None,
     prepared = _attempt(found, encoder.prepare, series.values, series.affine, slice_axis=slice_axis)
     if prepared is None:
         return
-    facts["grid_shape"] = prepared.lock.grid_shape
+    facts["grid_shape"] = prepared.preprocessing.grid_shape
     facts["token_size_mm"] = prepared.token_size
     facts["tokens_kept"] = len(prepared.coords)
     facts["tokens_dropped"] = int(prepared.mask.size - np.count_nonzero(prepared.mask))
-    facts["intensity_window"] = prepared.lock.intensity
+    facts["intensity_window"] = prepared.preprocessing.intensity
     if len(prepared.coords) == 0:
         found.refusals.append(f"{series.path}: no token left, every patch touches the background")
 
 
-def _attempt(found: Examination, call: Any, *arguments: Any, **options: Any) -> Any:
+def _attempt(found: EncoderExamination, call: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return call(*arguments, **options)
     except ReconError as error:

@@ -5,7 +5,7 @@ a noise floor, the spread over posterior samples, a random-init control, HFEN, S
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from recon.encode.distance import Drift, common_tokens, cosine_distance
 from recon.encode.dists import DistsResult, dists
-from recon.encode.interface import Embedding, Encoder, Prepared
+from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series
 from recon.errors import ReconError, ReconWarning
+from recon.progress import Note, unsaid
 from recon.seeding import numpy_generator
 
-LockMode = Literal["reference", "none"]
-Progress = Callable[[str], None]
+PreprocessingMode = Literal["reference", "own"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ReferenceView:
 
     encoder: Encoder
     series: Series
-    prepared: Prepared
+    prepared: PreparedVolume
     embedding: Embedding
     noise_floor: NoiseFloor
 
@@ -91,9 +91,9 @@ def view_reference(
     seed: int,
     replicas: int = 8,
     snr: float | None = None,
-    lock: LockMode = "reference",
+    preprocessing: PreprocessingMode = "reference",
     slice_axis: int | None = None,
-    say: Progress = lambda _: None,
+    note: Note = unsaid,
 ) -> ReferenceView:
     """Embed a reference and draw its noise floor.
 
@@ -106,13 +106,13 @@ def view_reference(
         raise ReconError(f"{replicas} noise replicas: at least 2 are needed for a floor")
     prepared = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
     embedding = encoder.encode(prepared)
-    noise_std, level, source = noise_level(series, prepared.lock.slice_axis, snr)
+    noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, snr)
     drifts = []
     for index in range(replicas):
-        say(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
+        note(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
         generator = numpy_generator(seed, "drift-noise", index)
         noisy = add_noise(series.values, noise_std, generator)
-        drifts.append(Drift.between(embedding, _embed(encoder, noisy, series, prepared, lock)))
+        drifts.append(Drift.between(embedding, _embed(encoder, noisy, series, prepared, preprocessing)))
     return ReferenceView(encoder, series, prepared, embedding, NoiseFloor(tuple(drifts), noise_std, level, source))
 
 
@@ -121,9 +121,9 @@ def measure_drift(
     reference: ReferenceView,
     control: ReferenceView,
     *,
-    lock: LockMode = "reference",
+    preprocessing: PreprocessingMode = "reference",
     max_samples: int = 8,
-    say: Progress = lambda _: None,
+    note: Note = unsaid,
 ) -> DriftReport:
     """Drift of one reconstruction, already on the reference's grid, with everything that must stand beside it.
 
@@ -131,27 +131,27 @@ def measure_drift(
     """
     from recon.quality.metrics import hfen, scale, ssim
 
-    if lock == "none":
+    if preprocessing == "own":
         warnings.warn(
-            "--lock none: mask and intensity map are taken from each volume anew, as upstream does; the figures then "
-            "measure mostly how the mask changed, not what the encoder sees in the tissue",
+            "--preprocessing own: mask and intensity map are taken from each volume anew, as upstream does; the "
+            "figures then measure mostly how the mask changed, not what the encoder sees in the tissue",
             ReconWarning,
             stacklevel=2,
         )
-    say("reconstruction")
+    note("reconstruction")
     view = reference.encoder
-    embedding = _embed(view, series.values, reference.series, reference.prepared, lock)
+    embedding = _embed(view, series.values, reference.series, reference.prepared, preprocessing)
     samples, sample_spread = [], []
     chosen: Sequence[NDArray[np.float32]] = () if series.samples is None else list(series.samples[:max_samples])
     for index, sample in enumerate(chosen):
-        say(f"posterior sample {index + 1} of {len(chosen)}")
-        sampled = _embed(view, sample, reference.series, reference.prepared, lock)
+        note(f"posterior sample {index + 1} of {len(chosen)}")
+        sampled = _embed(view, sample, reference.series, reference.prepared, preprocessing)
         samples.append(Drift.between(reference.embedding, sampled))
         sample_spread.append(Drift.between(embedding, sampled))
-    say("random-init control")
-    controlled = _embed(control.encoder, series.values, control.series, control.prepared, lock)
+    note("random-init control")
+    controlled = _embed(control.encoder, series.values, control.series, control.prepared, preprocessing)
     common = common_tokens(reference.embedding, embedding)
-    axis = reference.prepared.lock.slice_axis
+    axis = reference.prepared.preprocessing.slice_axis
     pair = (np.moveaxis(series.values, axis, 0), np.moveaxis(reference.series.values, axis, 0))
     factor = scale(*pair)
     if not 0.8 < factor < 1.25:
@@ -178,10 +178,14 @@ def measure_drift(
 
 
 def _embed(
-    encoder: Encoder, values: NDArray[np.float32], reference: Series, prepared: Prepared, lock: LockMode
+    encoder: Encoder,
+    values: NDArray[np.float32],
+    reference: Series,
+    prepared: PreparedVolume,
+    preprocessing: PreprocessingMode,
 ) -> Embedding:
-    locked = prepared.lock if lock == "reference" else None
-    axis = None if locked is not None else prepared.lock.slice_axis
+    locked = prepared.preprocessing if preprocessing == "reference" else None
+    axis = None if locked is not None else prepared.preprocessing.slice_axis
     return encoder.encode(encoder.prepare(values, reference.affine, locked, slice_axis=axis))
 
 

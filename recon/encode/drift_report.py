@@ -78,11 +78,17 @@ def write_figure(path: str | Path, reference: ReferenceView, series: Series, rep
     from matplotlib.figure import Figure
 
     prepared = reference.prepared
-    lock = prepared.lock
+    preprocessing = prepared.preprocessing
     painted = paint(
-        report.token_distances.numpy(), report.coords.numpy(), prepared.token_to_world, lock.shape, lock.affine
+        report.token_distances.numpy(),
+        report.coords.numpy(),
+        prepared.token_to_world,
+        preprocessing.shape,
+        preprocessing.affine,
     )
-    stacks = [np.moveaxis(values, lock.slice_axis, 0) for values in (reference.series.values, series.values, painted)]
+    stacks = [
+        np.moveaxis(values, preprocessing.slice_axis, 0) for values in (reference.series.values, series.values, painted)
+    ]
     index = int(stacks[2].max(axis=(1, 2)).argmax()) if stacks[2].any() else len(stacks[2]) // 2
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)

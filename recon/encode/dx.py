@@ -3,16 +3,17 @@
 Scores are logits and are never turned into probabilities: the public head's calibration is known to be off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recon.encode.interface import Embedding, Encoder, Prepared
+from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.neurovfm_head import STROKE_FAMILY, DiagnosticHead, ordered_labels
 from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series
 from recon.errors import ReconError
+from recon.progress import Note, unsaid
 from recon.seeding import numpy_generator
 
 
@@ -46,23 +47,30 @@ class StudyChange:
         return tuple(change for change in self.labels if change.flip)
 
 
+@dataclass(frozen=True)
+class NoiseReplicas:
+    """``count`` draws of the scan's own noise from ``seed``; ``snr`` replaces its measured level."""
+
+    seed: int
+    count: int = 4
+    snr: float | None = None
+
+
 def compare_study(
     encoder: Encoder,
     head: DiagnosticHead,
     references: Mapping[str, Series],
     reconstructions: Mapping[str, Series],
+    replicas: NoiseReplicas,
     *,
-    seed: int,
-    replicas: int = 4,
-    snr: float | None = None,
     slice_axis: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    note: Note = unsaid,
 ) -> StudyChange:
     """Score one study from its references and again with the reconstructions in their place.
 
     ``references`` maps the name of a series (FLAIR, DWI, ADC, T1 ...) to its image; ``reconstructions`` has the same
-    names, already on the references' grids, and is prepared with the references' locks. A series that was not
-    accelerated may stand in both. ``replicas`` draws of the scan's own noise give the change that noise alone makes.
+    names, already on the references' grids, and is prepared with the references' preprocessing. A series that was not
+    accelerated may stand in both. ``replicas`` of the scan's own noise give the change that noise alone makes.
 
     Raises ReconError when the names differ, or the encoder is not the head's.
     """
@@ -74,18 +82,18 @@ def compare_study(
     if encoder.name != "neurovfm":
         raise ReconError(f"the diagnostic head reads tokens of 'neurovfm', not of '{encoder.name}'")
     names = tuple(references)
-    prepared: dict[str, Prepared] = {}
+    prepared: dict[str, PreparedVolume] = {}
     before: list[Embedding] = []
     after: list[Embedding] = []
     for name in names:
-        say(f"series {name}")
+        note(f"series {name}")
         series = references[name]
         prepared[name] = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
         before.append(encoder.encode(prepared[name]))
-        rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].lock)
+        rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].preprocessing)
         after.append(encoder.encode(rebuilt))
     reference, reconstruction = head.score(before), head.score(after)
-    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), seed, replicas, snr, say)
+    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, note)
     rows = []
     for column in ordered_labels(head.labels):
         first, second = float(reference.logits[column]), float(reconstruction.logits[column])
@@ -106,33 +114,33 @@ def compare_study(
                 },
             )
         )
-    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas)
+    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas.count)
 
 
 def _noise_changes(
     encoder: Encoder,
     head: DiagnosticHead,
     references: Mapping[str, Series],
-    prepared: Mapping[str, Prepared],
+    prepared: Mapping[str, PreparedVolume],
     logits: np.ndarray,
-    seed: int,
-    replicas: int,
-    snr: float | None,
-    say: Callable[[str], None],
+    replicas: NoiseReplicas,
+    note: Note,
 ) -> np.ndarray | None:
     """Largest |change| of every logit over studies whose every series got one more draw of its own noise."""
-    if replicas < 1:
+    if replicas.count < 1:
         return None
-    levels = {name: noise_level(s, prepared[name].lock.slice_axis, snr)[0] for name, s in references.items()}
+    levels = {
+        name: noise_level(s, prepared[name].preprocessing.slice_axis, replicas.snr)[0] for name, s in references.items()
+    }
     largest = np.zeros(len(logits))
-    for index in range(replicas):
-        say(f"noise replica {index + 1} of {replicas}")
+    for index in range(replicas.count):
+        note(f"noise replica {index + 1} of {replicas.count}")
         noisy: Sequence[Embedding] = [
             encoder.encode(
                 encoder.prepare(
-                    add_noise(series.values, levels[name], numpy_generator(seed, "dx-noise", name, index)),
+                    add_noise(series.values, levels[name], numpy_generator(replicas.seed, "dx-noise", name, index)),
                     series.affine,
-                    prepared[name].lock,
+                    prepared[name].preprocessing,
                 )
             )
             for name, series in references.items()

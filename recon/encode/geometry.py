@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from recon.errors import ReconError
-from recon.images.volume import SliceAxis, spacing_of, thick_axis
+from recon.images.slice_axis import SliceAxis, voxel_spacing
 
 SHEAR = 1e-2  # cosine between axes that still counts as orthogonal
 
@@ -63,26 +63,6 @@ def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | No
     elif volume.size and float(volume.max()) <= float(volume.min()):
         faults.append("every voxel has the same value; there is nothing to encode")
     return faults
-
-
-def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Edge lengths of a voxel in mm along the three axes of the array."""
-    return spacing_of(affine)
-
-
-def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
-    """The slice direction as the header has it: the axis of clearly largest spacing (``recon.images.volume``), else
-    the one nearest inferior-superior, as the networks were trained.
-
-    Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
-    """
-    thick = thick_axis(affine)
-    if thick is not None:
-        return thick
-    spacing = np.array(spacing_of(affine))
-    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing))
-    reason = f"no axis of largest spacing in the header ({_millimetres(spacing)}); nearest to inferior-superior"
-    return SliceAxis(axis, reason)
 
 
 def upstream_slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:

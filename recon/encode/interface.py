@@ -13,7 +13,7 @@ class ReferencePreprocessing:
     """Everything in the preparation that was decided by looking at one volume: geometry, mask and intensity map.
 
     Percentiles and masks taken anew from a reconstruction change with its background and swamp any real
-    difference; a reconstruction is therefore prepared with the lock of its reference.
+    difference; a reconstruction is therefore prepared with the preprocessing of its reference.
     """
 
     encoder: str  # name of the encoder that made it
@@ -27,14 +27,14 @@ class ReferencePreprocessing:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedVolume:
     """A volume ready for one encoder: N tokens, each with its place."""
 
     inputs: torch.Tensor  # what the network takes: float32, encoder-specific; the first axis is often the token
     coords: torch.Tensor  # [token, 3] int64: (depth, height, width) index of every token on the token lattice
     token_to_world: NDArray[np.float64]  # 4x4, token index -> RAS+ mm of the token's centre; columns are token edges
     mask: NDArray[np.bool_]  # token lattice [depth, height, width]: True where a token was kept
-    lock: ReferencePreprocessing  # the one it was prepared with, or the one its own volume gave
+    preprocessing: ReferencePreprocessing  # the one it was prepared with, or the one its own volume gave
 
     @property
     def token_size(self) -> tuple[float, float, float]:
@@ -48,7 +48,7 @@ class Embedding:
     """What the encoder says of one volume, float32 on the CPU."""
 
     tokens: torch.Tensor  # [token, feature]
-    coords: torch.Tensor  # [token, 3] int64, as in ``Prepared``
+    coords: torch.Tensor  # [token, 3] int64, as in ``PreparedVolume``
     pooled: torch.Tensor  # [pooled feature] of the whole volume; each encoder says what it is
 
 
@@ -72,20 +72,20 @@ class Encoder(Protocol):
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """Bring a volume onto the encoder's grid and cut it into tokens.
 
         ``volume`` is a real magnitude image in the index order of ``affine`` (a NIfTI array; a result of
         ``recon reconstruct`` is ``[slice, readout, phase]`` and is moved to (readout, phase, slice) first).
-        ``lock`` fixes geometry, mask and intensity map to those of a reference; ``slice_axis`` (0, 1, 2) overrides
-        the axis that the affine gives.
+        ``preprocessing`` fixes geometry, mask and intensity map to those of a reference; ``slice_axis`` (0, 1, 2)
+        overrides the axis that the affine gives.
 
         Raises ReconError for a single slice, a missing or degenerate affine, values that are not finite, and a
-        volume whose grid is not the lock's.
+        volume whose grid is not the preprocessing's.
         """
 
-    def encode(self, prepared: Prepared) -> Embedding:
+    def encode(self, prepared: PreparedVolume) -> Embedding:
         """Run the network; the same input gives the same bits. Raises ReconError when no token is left."""

@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.encode.distance import common_tokens, cosine_distance
-from recon.encode.geometry import paint, voxel_spacing
-from recon.encode.interface import Embedding, Prepared
+from recon.encode.geometry import paint
+from recon.encode.interface import Embedding, PreparedVolume
 from recon.encode.neurovfm_head import DiagnosticHead
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 
 @dataclass(frozen=True, eq=False)
 class TokenMap:
-    """One value a token, and the same painted into the volume that the lock was made from."""
+    """One value a token, and the same painted into the volume that the preprocessing was made from."""
 
     quantity: str  # what the values are, in words
     token_values: NDArray[np.float64]  # [token]
@@ -40,10 +41,10 @@ class TokenMap:
         )
 
 
-def difference_map(prepared: Prepared, reference: Embedding, reconstruction: Embedding) -> TokenMap:
+def difference_map(prepared: PreparedVolume, reference: Embedding, reconstruction: Embedding) -> TokenMap:
     """1 - cosine of every token against the reference's.
 
-    Raises ReconError when the two were not prepared with the same lock.
+    Raises ReconError when the two were not prepared with the same preprocessing.
     """
     _same_tokens(reference, reconstruction)
     common = common_tokens(reference, reconstruction)
@@ -52,13 +53,13 @@ def difference_map(prepared: Prepared, reference: Embedding, reconstruction: Emb
 
 
 def label_map(
-    prepared: Prepared, reference: Embedding, reconstruction: Embedding, head: DiagnosticHead, label: str
+    prepared: PreparedVolume, reference: Embedding, reconstruction: Embedding, head: DiagnosticHead, label: str
 ) -> TokenMap:
     """What every token added to the change of one label's logit: scale_c (a_ic h_ic - a'_ic h'_ic), exact.
 
     The values sum to the change of the logit, because the head is a sum over tokens (classify, then aggregate).
 
-    Raises ReconError for an unknown label, or when the two were not prepared with the same lock.
+    Raises ReconError for an unknown label, or when the two were not prepared with the same preprocessing.
     """
     _same_tokens(reference, reconstruction)
     column = head.index(label)
@@ -85,18 +86,18 @@ def write_map(path: str | Path, token_map: TokenMap) -> None:
 
 
 def _token_map(
-    prepared: Prepared, quantity: str, values: NDArray[np.float64], logit_change: float | None = None
+    prepared: PreparedVolume, quantity: str, values: NDArray[np.float64], logit_change: float | None = None
 ) -> TokenMap:
     coords = prepared.coords.numpy()
-    lock = prepared.lock
-    ratio = np.array(prepared.token_size) / voxel_spacing(lock.grid_affine)
+    preprocessing = prepared.preprocessing
+    ratio = np.array(prepared.token_size) / voxel_spacing(preprocessing.grid_affine)
     peak = prepared.token_to_world @ np.append(coords[np.argmax(np.abs(values))], 1.0)
     return TokenMap(
         quantity=quantity,
         token_values=values,
         coords=coords,
-        painted=paint(values, coords, prepared.token_to_world, lock.shape, lock.affine),
-        affine=lock.affine,
+        painted=paint(values, coords, prepared.token_to_world, preprocessing.shape, preprocessing.affine),
+        affine=preprocessing.affine,
         token_size=prepared.token_size,
         voxels=(float(ratio[0]), float(ratio[1]), float(ratio[2])),
         peak_world=(float(peak[0]), float(peak[1]), float(peak[2])),
@@ -106,4 +107,6 @@ def _token_map(
 
 def _same_tokens(reference: Embedding, reconstruction: Embedding) -> None:
     if len(reference.coords) != len(reconstruction.coords) or bool((reference.coords != reconstruction.coords).any()):
-        raise ReconError("reference and reconstruction have different tokens; prepare both with the reference's lock")
+        raise ReconError(
+            "reference and reconstruction have different tokens; prepare both with the reference's preprocessing"
+        )

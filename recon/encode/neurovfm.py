@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.digest import file_sha256
-from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
 from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
@@ -35,14 +35,14 @@ class NeuroVFM:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """See ``Encoder.prepare``; inputs are patches ``[token, 1024]``."""
-        return prepare_neurovfm(volume, affine, lock, slice_axis=slice_axis, statistics=self.statistics)
+        return prepare_neurovfm(volume, affine, preprocessing, slice_axis=slice_axis, statistics=self.statistics)
 
-    def encode(self, prepared: Prepared, *, chunk: int = ATTENTION_CHUNK) -> Embedding:
+    def encode(self, prepared: PreparedVolume, *, chunk: int = ATTENTION_CHUNK) -> Embedding:
         """See ``Encoder.encode``; tokens ``[token, 768]``. ``chunk`` is the number of queries attended at once."""
         if len(prepared.inputs) == 0:
             raise ReconError("no token left: every patch touches the background; check the mask and the field of view")

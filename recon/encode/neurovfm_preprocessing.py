@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import cut, foreground_share, lattice_affine, to_encoder_grid
-from recon.encode.interface import Prepared, ReferencePreprocessing
+from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
 
@@ -23,36 +23,36 @@ MEAN, STANDARD_DEVIATION = 0.3141, 0.2623  # of upstream's MR training set after
 def prepare_neurovfm(
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: ReferencePreprocessing | None = None,
+    preprocessing: ReferencePreprocessing | None = None,
     *,
     slice_axis: int | None = None,
     statistics: tuple[float, float] = (MEAN, STANDARD_DEVIATION),
-) -> Prepared:
+) -> PreparedVolume:
     """Patches ``[token, 1024]`` of a volume, standardised; see ``Encoder.prepare``.
 
-    Without a lock, mask (voxels above the 10th percentile) and intensity map (0.5th to 99.5th percentile to [0, 1])
-    come from this volume, as upstream has it. A patch with any background voxel is dropped.
+    Without a preprocessing, mask (voxels above the 10th percentile) and intensity map (0.5th to 99.5th percentile to
+    [0, 1]) come from this volume, as upstream has it. A patch with any background voxel is dropped.
 
     Raises ReconError; see ``Encoder.prepare``.
     """
-    place = place_volume("neurovfm", volume, affine, lock, slice_axis)
+    place = place_volume("neurovfm", volume, affine, preprocessing, slice_axis)
     grid = to_encoder_grid(volume, place.affine, place.slice_axis, SPACING, PATCH)
-    if lock is None:
+    if preprocessing is None:
         foreground = grid.values > np.percentile(grid.values, FOREGROUND_PERCENTILE)
         low, high = (float(value) for value in np.percentile(grid.values, WINDOW_PERCENTILES))
         if high <= low:
             raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
-        lock = place.lock("neurovfm", grid, foreground, (low, high))
-    low, high = lock.intensity
+        preprocessing = place.preprocessing("neurovfm", grid, foreground, (low, high))
+    low, high = preprocessing.intensity
     values = (np.clip(grid.values.astype(np.float64), low, high) - low) / (high - low)
-    kept = foreground_share(lock.foreground, PATCH) == 1
+    kept = foreground_share(preprocessing.foreground, PATCH) == 1
     mean, deviation = statistics
     patches = (cut(values, PATCH)[kept] - mean) / deviation
     coords = np.argwhere(kept)
-    return Prepared(
+    return PreparedVolume(
         inputs=torch.from_numpy(patches.astype(np.float32)),
         coords=torch.from_numpy(coords.astype(np.int64)),
-        token_to_world=lattice_affine(lock.grid_affine, PATCH),
+        token_to_world=lattice_affine(preprocessing.grid_affine, PATCH),
         mask=kept,
-        lock=lock,
+        preprocessing=preprocessing,
     )

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from recon.encode.volumes import Series
 from recon.errors import ReconError
-from recon.scan import Scan
 
 FOREGROUND = 0.1  # of the 99th percentile: above it a voxel counts as signal
 
@@ -14,8 +13,8 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
     """Noise per real component, SNR (mean foreground signal over it), and where it comes from.
 
     In this order: ``snr`` as given; the level stored in the result file; that of the scan whose image this is, from
-    its k-space (``scan_noise``); an estimate from the image (``estimate_noise``). Raises ReconError when none gives a
-    positive level.
+    its k-space (``recon.reconstruction.noise_level``); an estimate from the image (``estimate_noise``). Raises
+    ReconError when none gives a positive level.
     """
     low = FOREGROUND * float(np.percentile(series.values, 99))
     signal = float(series.values[series.values > low].mean())
@@ -26,9 +25,10 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
     if series.noise_std is not None:
         return series.noise_std, signal / series.noise_std, "noise level of the scan, from the result file"
     if series.measured:
+        from recon.reconstruction.noise_level import image_noise
         from recon.scans.opening import open_scan
 
-        level = scan_noise(open_scan(series.path))
+        level = image_noise(open_scan(series.path))
         return level, signal / level, "noise level of the scan, from its k-space"
     level = estimate_noise(np.moveaxis(series.values, slice_axis, 0), low)
     if not level > 0:
@@ -36,21 +36,6 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
             f"{series.path}: its noise level cannot be estimated (no noise in it?); give the scan's SNR with --snr"
         )
     return level, signal / level, "estimated from the reference image"
-
-
-def scan_noise(scan: Scan) -> float:
-    """Noise per real component in the image of a fully sampled scan, in its units: the median over its middle slice.
-
-    The noise covariance of the coils, carried through whitening and combination. Raises ReconError when the scan
-    has no usable calibration.
-    """
-    import torch
-
-    from recon.acquisition.problem import calibrate, preprocess_coils
-
-    problem = calibrate(scan, preprocess_coils(scan), [scan.shape[0] // 2])
-    shape = (1, problem.maps.shape[1], *problem.kspace.shape[-2:])
-    return float(problem.magnitude(problem.sigma.reshape(1, 1, 1, 1) * torch.ones(shape)).median())
 
 
 def estimate_noise(slices: NDArray[np.float32], low: float) -> float:

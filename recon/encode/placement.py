@@ -1,4 +1,5 @@
-"""The first step of every encoder's preparation: check the volume, and take its slice direction from lock or header."""
+"""The first step of every encoder's preparation: check the volume, and take its slice direction from preprocessing or
+header."""
 
 from dataclasses import dataclass
 
@@ -6,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.encoders import find_row
-from recon.encode.geometry import Grid, check_volume, header_slice_axis, same_grid
+from recon.encode.geometry import Grid, check_volume, same_grid
 from recon.encode.interface import ReferencePreprocessing
 from recon.errors import ReconError
-from recon.images.volume import single_slice_axis
+from recon.images.slice_axis import header_slice_axis, single_slice_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class Placement:
     affine: NDArray[np.float64]
     slice_axis: int
 
-    def lock(
+    def preprocessing(
         self, encoder: str, grid: Grid, foreground: NDArray[np.bool_], intensity: tuple[float, float]
     ) -> ReferencePreprocessing:
         """What reconstructions of this volume are prepared with: ``foreground`` [depth, height, width] on ``grid``."""
@@ -41,27 +42,28 @@ def place_volume(
     encoder: str,
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: ReferencePreprocessing | None,
+    preprocessing: ReferencePreprocessing | None,
     slice_axis: int | None,
 ) -> Placement:
-    """Check a volume and settle its slice axis: the lock's, else across a single slice, ``slice_axis``, the header's.
+    """Check a volume and settle its slice axis: the preprocessing's, else across a single slice, ``slice_axis``, the
+    header's.
 
-    Raises ReconError for a volume that no encoder can take, and for a lock of another encoder or another grid.
+    Raises ReconError for a volume that no encoder can take, and for a preprocessing of another encoder or another grid.
     """
     check_volume(volume, affine, least_slices=find_row(encoder).least_slices)
     affine = np.asarray(affine, np.float64)
     shape = (int(volume.shape[0]), int(volume.shape[1]), int(volume.shape[2]))
-    if lock is not None:
-        if lock.encoder != encoder:
+    if preprocessing is not None:
+        if preprocessing.encoder != encoder:
             raise ReconError(
-                f"the lock was made by encoder '{lock.encoder}', not '{encoder}'; make one with this encoder"
+                f"the preprocessing is of encoder '{preprocessing.encoder}', not '{encoder}'; make one with this"
             )
-        if not same_grid(lock.shape, lock.affine, shape, affine):
+        if not same_grid(preprocessing.shape, preprocessing.affine, shape, affine):
             raise ReconError(
-                f"reference of shape {lock.shape} and reconstruction of shape {shape} lie on different grids; "
+                f"reference of shape {preprocessing.shape} and reconstruction of shape {shape} lie on different grids; "
                 "give --resample to bring the reconstruction onto the reference's grid"
             )
-        return Placement(shape, affine, lock.slice_axis)
+        return Placement(shape, affine, preprocessing.slice_axis)
     single = single_slice_axis(shape)
     if single is not None:
         return Placement(shape, affine, single.axis)

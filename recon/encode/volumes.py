@@ -4,29 +4,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.geometry import resample_onto
 from recon.errors import ReconError, ReconWarning
-from recon.images.dicom_reading import is_dicom
-from recon.images.grid import on_grid
-from recon.images.nifti import is_nifti
-from recon.images.reading import read_volume
-from recon.images.result import is_result, read_result
-from recon.images.volume import Volume
-
-AS_STORED = 2
-"""Encoders take a NIfTI's axes in their stored order and settle the slice axis themselves (``--slice-axis``): by the
-same rule, but for a volume without a thickest axis, where networks were trained on the axis nearest to the body's."""
 
 NOISE_KEYS = ("noise_std", "noise_standard_deviation")  # in a result's attributes or audit, per real component
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One series as encoders take it: axes (readout, phase, slice), of a NIfTI as stored; affine to RAS+ mm."""
+    """One series as encoders take it: axes (readout, phase, slice), affine to RAS+ mm."""
 
     path: Path
     values: NDArray[np.float32]  # magnitude [readout, phase, slice]
@@ -39,16 +30,19 @@ class Series:
 
 
 def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None = None) -> Series:
-    """Read a result of ``recon reconstruct``, a fully sampled scan (or its stored reference), or a NIfTI image.
+    """Read a result of ``recon reconstruct``, a fully sampled scan (or its stored reference), a NIfTI image or a DICOM
+    series.
 
     ``voxel_size`` in mm (readout, phase, slice) places a file without an affine on axis-aligned voxels, with a
     warning; files with one keep theirs. Raises ReconError for a missing, damaged or foreign file.
     """
+    from recon.images.dicom_reading import is_dicom
+    from recon.images.nifti import is_nifti, read_nifti
+    from recon.images.references import read_reference
+    from recon.images.result import read_result
+    from recon.images.volume import is_result
+
     path = Path(path)
-    if is_dicom(path):
-        raise ReconError(
-            f"{path}: DICOM is not read here; convert the series to NIfTI first (dcm2niix keeps its affine)"
-        )
     if path.is_file() and is_result(path):
         result = read_result(path)
         noise = [
@@ -64,12 +58,14 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
             samples=None if samples is None else np.moveaxis(np.abs(samples).astype(np.float32), 0, -1),
             noise_std=noise[0] if noise and noise[0] > 0 else None,
         )
+    elif is_nifti(path):
+        image = read_nifti(path)  # in the file's own axis order, which --slice-axis counts
+        series = Series(path, _real(image.values), image.affine if image.placed else None, "NIfTI image")
     else:
-        volume = read_volume(path, slice_axis=AS_STORED)
-        values = np.moveaxis(volume.values, 0, -1)
-        values = values if np.iscomplexobj(values) else values.astype(np.float32)
-        affine = volume.affine if volume.placed else None
-        series = Series(path, values, affine, volume.kind, measured=not is_nifti(path))
+        volume = read_reference(path)
+        series = Series(
+            path, _real(np.moveaxis(volume.values, 0, -1)), volume.affine, volume.kind, measured=not is_dicom(path)
+        )
     if series.affine is None and voxel_size is not None:
         if min(voxel_size) <= 0:
             raise ReconError(f"voxel size {voxel_size}: give three positive lengths in mm")
@@ -90,6 +86,9 @@ def onto_reference(series: Series, reference: Series, *, resample: bool = False)
 
     Raises ReconError when the grids differ and ``resample`` is not given, or when an affine is missing.
     """
+    from recon.images.grid import on_grid
+    from recon.images.volume import Volume
+
     target_shape = np.moveaxis(reference.values, -1, 0).shape
     stack = [series.values] if series.samples is None else [series.values, *series.samples]
     try:
@@ -141,8 +140,14 @@ def with_noise_of(reference: Series, reconstructions: Sequence[Series]) -> Serie
     return replace(reference, noise_std=known[0])
 
 
+def _real(values: NDArray[Any]) -> NDArray[Any]:
+    """float32, unless complex, which the encoders refuse with a reason."""
+    return values if np.iscomplexobj(values) else values.astype(np.float32)
+
+
 def _grid(series: Series) -> str:
-    from recon.encode.geometry import axis_codes, voxel_spacing
+    from recon.encode.geometry import axis_codes
+    from recon.images.slice_axis import voxel_spacing
 
     size = "x".join(map(str, series.values.shape))
     if series.affine is None:

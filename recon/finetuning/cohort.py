@@ -1,15 +1,15 @@
 """The patients of a cohort: raw scans of any format are prepared here, prepared files are taken as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import torch
 
 from recon.errors import ReconError
-from recon.prior.dataset import PREPARED_FORMAT, PreparedScan, open_prepared
+from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
+from recon.progress import Note, unsaid
 from recon.scans.finding import scans_in
 from recon.seeding import numpy_generator
 
@@ -23,9 +23,7 @@ class Patient:
     raw: tuple[Path | None, ...]
 
 
-def gather(
-    data: Path, prepared: Path, *, skip_bad: bool, report: Callable[[str], None] = lambda line: None
-) -> tuple[list[Patient], list[str]]:
+def gather(data: Path, prepared: Path, *, skip_bad: bool, note: Note = unsaid) -> tuple[list[Patient], list[str]]:
     """The patients in folder ``data``, in the order of their names, and the scans that were skipped with the reason.
 
     Raw scans are prepared into folder ``prepared``; what is there already is kept. Raises ReconError naming the scan
@@ -34,7 +32,7 @@ def gather(
     if not data.is_dir():
         raise ReconError(f"{data}: no such folder; give the folder of the patients' scans with --data")
     files = scans_in(data)
-    ready = [path for path in files if _is_prepared(path)]
+    ready = [path for path in files if is_prepared(path)]
     raw = [path for path in files if path not in set(ready)]
     if len({path.stem for path in raw}) < len(raw):
         raise ReconError(f"{data}: two raw scans have the same name and would overwrite each other; rename one")
@@ -45,7 +43,7 @@ def gather(
         if not skip_bad:
             raise ReconError(f"{reason} (add --skip-bad to go on without such scans)")
         skipped.append(reason)
-        report(f"skipped {reason}")
+        note(f"skipped {reason}")
 
     sources: dict[Path, Path | None] = {path: None for path in ready}
     missing = []
@@ -56,7 +54,7 @@ def gather(
         else:
             missing.append(path)
     if missing:
-        report(f"preparing {len(missing)} raw scan(s)")
+        note(f"preparing {len(missing)} raw scan(s)")
         for outcome in prepare_all(missing, prepared, PreparationOptions()):
             if outcome.state == "failed":
                 refuse(outcome.reason)
@@ -81,14 +79,6 @@ def gather(
         )
         for name in names
     ], skipped
-
-
-def _is_prepared(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("format") == PREPARED_FORMAT
-    except OSError:
-        return False  # a BART file, or one that the scan reader will name as broken
 
 
 def merge_persons(patients: Sequence[Patient], pairs: Sequence[tuple[str, str]]) -> list[Patient]:

@@ -97,8 +97,8 @@ def mismatch(scans: Sequence[PreparedScan], seen: dict[str, Any] | None) -> list
             f"matrix {rows}x{columns} to {more_rows}x{more_columns}, the prior saw {small_rows}x{small_columns} to "
             f"{large_rows}x{large_columns}"
         )
-    if "field_strength" in mine and "field_strength" in seen:
-        (low, high), (old_low, old_high) = mine["field_strength"], seen["field_strength"]
+    if "field_strength_t" in mine and "field_strength_t" in seen:
+        (low, high), (old_low, old_high) = mine["field_strength_t"], seen["field_strength_t"]
         if low < 0.9 * old_low or high > 1.1 * old_high:
             warnings.append(f"field strength {low:g} to {high:g} T, the prior saw {old_low:g} to {old_high:g} T")
     if "noise_sigma" in mine and "noise_sigma" in seen:

@@ -193,12 +193,11 @@ def _facts(
     before = session.prior.facts
     scans, images, slices = scans_of(decision.trained), decision.images, slices_of(decision.trained)
 
-    def named(key: str) -> list[str]:
-        return sorted({str(scan.facts.get(key, "not stated")) for scan in scans})
-
     training = dict(before.training)
-    training["origins"] = sorted({*training.get("origins", []), *named("origin")})
-    training["licences"] = sorted({*training.get("licences", []), *named("licence")})
+    origins = {scan.header.origin or "not stated" for scan in scans}
+    licences = {scan.header.licence or "not stated" for scan in scans}
+    training["origins"] = sorted({*training.get("origins", []), *origins})
+    training["licences"] = sorted({*training.get("licences", []), *licences})
     training["finetuning"] = [
         *training.get("finetuning", []),
         {

@@ -6,7 +6,7 @@ with the same weights.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from recon.finetuning.session import (
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import PriorFacts, assign_contrast_labels, load_prior, read_facts
-from recon.progress import Report, silent
+from recon.progress import Note, Report, silent, unsaid
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def finetune(
     *,
     device: torch.device | str | None = None,
     report: Report = silent,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> Outcome:
     """Fine-tune a prior on patients; the result is a prior in ``task.out``.
 
@@ -72,7 +72,7 @@ def finetune(
     main = bool(accelerator.is_main_process)
     facts = read_facts(prior)
     if main:
-        gathered, skipped = gather(data, out / "prepared", skip_bad=task.skip_bad, report=note)
+        gathered, skipped = gather(data, out / "prepared", skip_bad=task.skip_bad, note=note)
     wait(accelerator)
     if not main:
         gathered, skipped = gather(data, out / "prepared", skip_bad=True)
@@ -155,7 +155,7 @@ def _request(
     """Store what is asked for, or check it against the interrupted run in ``out``; its outcome if it was finished."""
     values = dataclasses.asdict(options)
     values.pop("checkpoint_images")
-    data = sorted(str(scan.facts.get("scan_digest", scan.path.name)) for scan in scans_of(patients))
+    data = sorted(scan.scan_digest or scan.path.name for scan in scans_of(patients))
     asked = json.loads(json.dumps({"prior": facts.weights_sha256, "options": values, "data": data}))
     path = out / "request.json"
     if not path.is_file():

@@ -16,6 +16,7 @@ from recon.acquisition.masks import calibration_extent
 from recon.acquisition.rss import reference_image
 from recon.evenly import evenly_spread
 from recon.finetuning.cohort import Patient
+from recon.header import identity_of
 from recon.prior.dataset import PreparedScan, unit_noise
 from recon.scan import Scan
 from recon.scans.derived import with_mask
@@ -66,16 +67,17 @@ def simulated_scan(prepared: PreparedScan, seed: int) -> Scan:
     """A fully sampled scan of a prepared file's images through simulated coils, its noise level known."""
     from recon.simulate.coils import coil_maps
 
-    digest = str(prepared.facts.get("scan_digest", prepared.path.stem))
+    digest = prepared.scan_digest or prepared.path.stem
+    identity = prepared.scan_identity or digest
     rows, columns = prepared.shape
     pitch = FIELD_OF_VIEW / max(rows, columns)
-    generator = numpy_generator(seed, digest, "coils")
+    generator = numpy_generator(seed, identity, "coils")
     maps, _ = coil_maps(np.zeros(1), (rows, columns), (pitch, pitch), SIMULATED_COILS, generator)
     coils = torch.from_numpy(maps[0])
-    sigma = float(prepared.facts.get("noise_sigma", NOISE_SIGMA))
+    sigma = NOISE_SIGMA if prepared.noise_sigma is None else prepared.noise_sigma
 
     def read(index: int) -> NDArray[np.complex64]:
-        noise = unit_noise((SIMULATED_COILS, rows, columns), torch_generator(seed, digest, "simulated noise", index))
+        noise = unit_noise((SIMULATED_COILS, rows, columns), torch_generator(seed, identity, "simulated noise", index))
         return (to_kspace(coils * prepared.read(index)) + sigma * noise).numpy()
 
     mask = np.ones(columns, bool)
@@ -89,5 +91,6 @@ def simulated_scan(prepared: PreparedScan, seed: int) -> Scan:
         image_shape=(rows, columns),
         contrast=prepared.contrast,
         noise_covariance=(2 * sigma**2 * np.eye(SIMULATED_COILS)).astype(np.complex64),
+        identity=identity_of("prepared", identity),
         read_reference=lambda index: prepared.read(index).abs().numpy(),
     )

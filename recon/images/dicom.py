@@ -4,12 +4,14 @@ Attributes follow PS3.3 A.4 (MR Image IOD). Coordinates become DICOM's LPS; ever
 rows and columns are turned to how a radiologist expects the plane (left of the patient on the right, head up).
 """
 
+import datetime
 import math
 import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +19,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError, ReconWarning
-from recon.images.dicom_header import DicomSeries, decimal, series_attributes
+from recon.header import UNSTATED, Header
+from recon.images.laterality import PAIRED_BODY_PARTS
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """Pixels as a file stores them ``[slice, row, column]``; value = slope * pixel + intercept."""
+class DicomSeries:
+    """What a series says of itself.
 
-    pixels: NDArray[np.uint16]
-    slope: float
-    intercept: float
-    window: tuple[float, float]  # lowest and highest value shown
+    derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+ mm;
+    without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout, phase,
+    slice; needed without affine. header: thickness (when it differs from the distance of the slices), times, flip angle
+    and field strength where known. UIDs are random; pass ``study_uid`` and ``frame_of_reference_uid`` to keep several
+    series of a scan (mean, std) together. scale: factor on the values, by default ``display_scale``; one factor keeps
+    series comparable. It is recorded in the derivation.
+    """
+
+    derivation: str
+    description: str
+    contrast: str = "unknown"
+    voxel_size: tuple[float, float, float] | None = None
+    affine: NDArray | None = None
+    header: Header = UNSTATED
+    body_part: str = "HEAD"
+    number: int = 1
+    study_uid: str | None = None
+    frame_of_reference_uid: str | None = None
+    scale: float | None = None
 
 
-def write_dicom_series(
-    folder: str | Path,
-    images: NDArray,
-    series: DicomSeries,
-    *,
-    voxel_size: tuple[float, float, float] | None = None,
-    affine: NDArray | None = None,
-) -> list[Path]:
+def write_dicom_series(folder: str | Path, images: NDArray, series: DicomSeries) -> list[Path]:
     """Write real images ``[slice, readout, phase]`` as one file a slice, ``IM0001.dcm`` on, into ``folder``.
-
-    affine: (readout, phase, slice) index -> RAS+ mm; without it the slices lie axially around the origin and a
-    ReconWarning says so. voxel_size: mm along readout, phase, slice; needed without affine.
 
     The series appears complete or not at all and replaces an earlier one in ``folder``. Raises ReconError when the
     voxel size is unknown, values are complex or not finite, or writing fails.
@@ -56,38 +64,42 @@ def write_dicom_series(
         )
     if not np.isfinite(images).all():
         raise ReconError(f"{folder}: the images have NaN or infinite values; nothing is written")
-    matrix = _lps_affine(folder, images.shape, voxel_size, affine)
-    scale = display_scale(images) if series.scale is None else series.scale
-    values, matrix = _as_displayed(images * np.float64(scale), matrix)
-    stored = _stored(values)
-    distance = float(np.linalg.norm(matrix[:3, 2]))
-    attributes = series_attributes(series, scale) | {
-        "RescaleSlope": stored.slope,
-        "RescaleIntercept": stored.intercept,
-        "RescaleType": "US",
-        "WindowCenter": decimal(sum(stored.window) / 2),
-        "WindowWidth": decimal(max(stored.window[1] - stored.window[0], 1.0)),
-        "SliceThickness": decimal(series.slice_thickness or distance),
-        "SpacingBetweenSlices": decimal(distance),
+    matrix = _lps_affine(folder, images.shape, series.voxel_size, series.affine)
+    factor = display_scale(images) if series.scale is None else series.scale
+    pixels, matrix = _as_displayed(images * np.float64(factor), matrix)
+    stored, levels = _stored(pixels)
+    spacing = float(np.linalg.norm(matrix[:3, 2]))
+    common = _common(
+        replace(series, derivation=f"{series.derivation}; values are {factor:g} times the scan's own units")
+    )
+    common |= {
+        **levels,
+        "SliceThickness": _decimal(series.header.slice_thickness_mm or spacing),
+        "SpacingBetweenSlices": _decimal(spacing),
     }
-    return _write_all(folder, stored.pixels, matrix, attributes)
+    return _place(folder, stored, matrix, common)
 
 
-def _stored(values: NDArray) -> _Stored:
-    """Values in 16 bits."""
-    intercept = min(float(values.min()), 0.0)
-    slope = decimal((float(values.max()) - intercept) / _TOP or 1.0)
-    intercept = decimal(intercept)
-    low, high = np.percentile(values, (1, 99.5))
-    pixels = np.clip(np.rint((values - intercept) / slope), 0, 65535).astype("<u2")
-    return _Stored(pixels, slope, intercept, (float(low), float(high)))
+def _stored(pixels: NDArray) -> tuple[NDArray[np.uint16], dict[str, Any]]:
+    """Sixteen-bit values, and how they are rescaled and shown."""
+    intercept = min(float(pixels.min()), 0.0)
+    slope = _decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
+    intercept = _decimal(intercept)
+    low, high = np.percentile(pixels, (1, 99.5))
+    return np.clip(np.rint((pixels - intercept) / slope), 0, 65535).astype("<u2"), {
+        "RescaleSlope": slope,
+        "RescaleIntercept": intercept,
+        "RescaleType": "US",
+        "WindowCenter": _decimal((low + high) / 2),
+        "WindowWidth": _decimal(max(high - low, 1.0)),
+    }
 
 
-def _write_all(
-    folder: Path, pixels: NDArray[np.uint16], matrix: NDArray[np.float64], attributes: Mapping[str, Any]
+def _place(
+    folder: Path, stored: NDArray[np.uint16], matrix: NDArray[np.float64], common: Mapping[str, Any]
 ) -> list[Path]:
-    """Write every slice into a folder of its own first, so that an interrupted series leaves nothing."""
-    names = [f"IM{index + 1:04d}.dcm" for index in range(len(pixels))]
+    """Write every slice beside ``folder``, then put them there at once."""
+    names = [f"IM{index + 1:04d}.dcm" for index in range(len(stored))]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -95,7 +107,7 @@ def _write_all(
         raise ReconError(f"{folder}: cannot write here ({error.strerror or error}); choose another --out") from error
     try:
         for index, name in enumerate(names):
-            _write_slice(temporary / name, pixels[index], index, matrix, attributes)
+            _write_slice(temporary / name, stored[index], index, matrix, common)
         folder.mkdir(exist_ok=True)
         for old in folder.glob("IM[0-9][0-9][0-9][0-9].dcm"):
             old.unlink()
@@ -160,6 +172,71 @@ def _as_displayed(images: NDArray, matrix: NDArray) -> tuple[NDArray, NDArray[np
     return images, matrix
 
 
+def _common(series: DicomSeries) -> dict[str, Any]:
+    """The attributes that all slices of the series share."""
+    from pydicom.uid import generate_uid
+
+    header = series.header
+    now = datetime.datetime.now()
+    values: dict[str, Any] = {
+        "SpecificCharacterSet": "ISO_IR 192",
+        "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
+        "InstanceCreationDate": now.strftime("%Y%m%d"),
+        "InstanceCreationTime": now.strftime("%H%M%S"),
+        "StudyDate": "",
+        "StudyTime": "",
+        "ContentDate": now.strftime("%Y%m%d"),
+        "ContentTime": now.strftime("%H%M%S"),
+        "AccessionNumber": "",
+        "Modality": "MR",
+        "Manufacturer": "",
+        "SoftwareVersions": f"recon {_version()}",
+        "ReferringPhysicianName": "",
+        "SeriesDescription": series.description[:64],
+        "ProtocolName": series.contrast[:64],
+        "DerivationDescription": series.derivation[:1024],
+        "PatientName": "",
+        "PatientID": "",
+        "PatientBirthDate": "",
+        "PatientSex": "",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "written by recon without patient attributes",
+        "BodyPartExamined": series.body_part,
+        "ScanningSequence": ["RM", "IR"] if header.inversion_time_ms is not None else "RM",
+        "SequenceVariant": "NONE",
+        "ScanOptions": "",
+        "MRAcquisitionType": "2D",
+        "RepetitionTime": _known(header.repetition_time_ms),
+        "EchoTime": _known(header.echo_time_ms),
+        "EchoTrainLength": "",
+        "PatientPosition": "HFS",
+        "StudyInstanceUID": series.study_uid or generate_uid(prefix=None),
+        "SeriesInstanceUID": generate_uid(prefix=None),
+        "StudyID": "",
+        "SeriesNumber": series.number,
+        "FrameOfReferenceUID": series.frame_of_reference_uid or generate_uid(prefix=None),
+        "PositionReferenceIndicator": "",
+        "BurnedInAnnotation": "NO",
+        "LossyImageCompression": "00",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 0,
+    }
+    if series.body_part in PAIRED_BODY_PARTS:
+        values["Laterality"] = ""  # which side is not known; the attribute must be there
+    for keyword, value in (
+        ("InversionTime", header.inversion_time_ms),
+        ("FlipAngle", header.flip_angle_deg),
+        ("MagneticFieldStrength", header.field_strength_t),
+    ):
+        if value is not None:
+            values[keyword] = _decimal(value)
+    return values
+
+
 def _write_slice(
     path: Path, pixels: NDArray[np.uint16], index: int, matrix: NDArray[np.float64], common: Mapping[str, Any]
 ) -> None:
@@ -176,12 +253,12 @@ def _write_slice(
     dataset.SOPInstanceUID = generate_uid(prefix=None)
     dataset.InstanceNumber = index + 1
     dataset.Rows, dataset.Columns = pixels.shape
-    dataset.PixelSpacing = [decimal(float(value)) for value in spacing]
+    dataset.PixelSpacing = [_decimal(float(value)) for value in spacing]
     # DICOM names first the direction in which the column index grows, then that of the row index.
-    dataset.ImageOrientationPatient = [decimal(float(value)) for value in (*directions[:, 1], *directions[:, 0])]
-    dataset.ImagePositionPatient = [decimal(float(value)) for value in position]
+    dataset.ImageOrientationPatient = [_decimal(float(value)) for value in (*directions[:, 1], *directions[:, 0])]
+    dataset.ImagePositionPatient = [_decimal(float(value)) for value in position]
     normal = np.cross(directions[:, 1], directions[:, 0])
-    dataset.SliceLocation = decimal(float(position @ normal))
+    dataset.SliceLocation = _decimal(float(position @ normal))
     dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
     dataset["PixelData"].VR = "OW"
     dataset.file_meta = FileMetaDataset()
@@ -189,3 +266,19 @@ def _write_slice(
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, enforce_file_format=True)
+
+
+def _known(value: float | None) -> float | str:
+    return "" if value is None else _decimal(value)
+
+
+def _decimal(value: float) -> float:
+    """The nearest number that fits DICOM's 16-character decimal string."""
+    return float(f"{value:.8g}") + 0.0  # no negative zero
+
+
+def _version() -> str:
+    try:
+        return version("recon")
+    except PackageNotFoundError:
+        return "development"

@@ -1,4 +1,4 @@
-"""Bringing one volume onto the grid of another without interpolation."""
+"""Volumes on one grid: axes permuted and flipped, never interpolated."""
 
 from typing import Any
 

@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,6 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError, ReconWarning
-from recon.images.volume import Volume, slices_first
-
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, AttributeError, zlib.error)
 
 
 def write_nifti(
@@ -64,17 +62,23 @@ def write_nifti(
     return path
 
 
+@dataclass(frozen=True)
+class NiftiImage:
+    """A three-dimensional NIfTI image as its file has it: ``values`` in the file's axis order, ``affine`` from that
+    index to RAS+ mm, ``placed``: the header says where the voxels are (a qform or sform code above 0)."""
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    placed: bool
+
+
 def is_nifti(path: Path) -> bool:
-    """Whether a path is named like a NIfTI file."""
+    """By the name."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def read_nifti(path: str | Path, slice_axis: int | None = None) -> Volume:
-    """The image in a NIfTI file, as stored values: one 3-D volume, or one slice.
-
-    Which stored axis runs across the slices is found by ``recon.images.volume.slice_axis``, or is ``slice_axis``; the
-    two others keep their order. Raises ReconError when the file is missing, truncated, foreign or not one volume.
-    """
+def read_nifti(path: str | Path) -> NiftiImage:
+    """Read one image. Raises ReconError when the file is missing, truncated, foreign or not three-dimensional."""
     import nibabel
 
     path = Path(path)
@@ -84,17 +88,16 @@ def read_nifti(path: str | Path, slice_axis: int | None = None) -> Volume:
         image: Any = nibabel.load(path)
         values = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, np.float64)
-        header = image.header
-        placed = int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
-    except (*_UNREADABLE, nibabel.filebasedimages.ImageFileError) as error:
+        placed = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise ReconError(f"{path}: not readable as NIfTI ({' '.join(str(error).split())})") from error
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
-    values = values[..., None] if values.ndim == 2 else values
-    if values.ndim != 3 or values.dtype.kind not in "biufc":
-        raise ReconError(f"{path}: expected one three-dimensional image, found {values.dtype} {values.shape}")
-    slices, turned = slices_first(values, affine, slice_axis)
-    return Volume(path, slices, turned, "NIfTI image", placed=placed)
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3:
+        raise ReconError(f"{path}: expected one three-dimensional image, found shape {values.shape}")
+    return NiftiImage(values, affine, placed)
 
 
 def _orthogonal(matrix: NDArray) -> bool:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.hdf5 import HDF5Writer, hdf5_for_writing
-from recon.images.volume import Volume
 
 FORMAT = "recon-result-1"
 
@@ -162,60 +161,33 @@ class ResultCollector:
         )
 
 
-def read_result(path: str | Path) -> Reconstruction:
-    """Read a result file. Raises ReconError when it is missing, truncated or not a result of recon."""
+def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
+    """Read a result file; without ``samples``, which can be a hundred times as large, where they are not wanted.
+
+    Raises ReconError when it is missing, truncated or not a result of recon."""
     path = Path(path)
-    known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}
-    with _open_result(path) as file:
-        voxel, affine = _place(file)
-        return Reconstruction(
-            path=path,
-            reconstruction=file["reconstruction"][()],
-            std=file["std"][()] if "std" in file else None,
-            zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
-            samples=file["samples"][()] if "samples" in file else None,
-            contrast=str(file.attrs["contrast"]),
-            voxel_size=voxel,
-            affine=affine,
-            attributes={k: (v.item() if hasattr(v, "item") else v) for k, v in file.attrs.items() if k not in known},
-            configuration=json.loads(file.attrs["configuration"]),
-            audit=json.loads(file.attrs["audit"]),
-        )
-
-
-def is_result(path: Path) -> bool:
-    """Whether the file is a result of ``recon reconstruct``; False for foreign, truncated and missing files."""
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("format") == FORMAT
-    except OSError:  # foreign or truncated: the readers of scans say which
-        return False
-
-
-def read_result_image(path: str | Path) -> Volume:
-    """Only the reconstruction of a result file: samples can be a hundred times as large. Raises ReconError as
-    ``read_result``."""
-    path = Path(path)
-    with _open_result(path) as file:
-        voxel, affine = _place(file)
-        return Volume(path, file["reconstruction"][()], affine, "reconstruction of a result file", voxel)
-
-
-@contextmanager
-def _open_result(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
-            yield file
+            known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}
+            voxel = file.attrs.get("voxel_size_mm")
+            return Reconstruction(
+                path=path,
+                reconstruction=file["reconstruction"][()],
+                std=file["std"][()] if "std" in file else None,
+                zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
+                samples=file["samples"][()] if samples and "samples" in file else None,
+                contrast=str(file.attrs["contrast"]),
+                voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
+                affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
+                attributes={
+                    k: (v.item() if hasattr(v, "item") else v) for k, v in file.attrs.items() if k not in known
+                },
+                configuration=json.loads(file.attrs["configuration"]),
+                audit=json.loads(file.attrs["audit"]),
+            )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
-
-
-def _place(file: h5py.File) -> tuple[tuple[float, float, float] | None, NDArray[np.float64] | None]:
-    """Voxel size and affine, where a result states them."""
-    voxel = file.attrs.get("voxel_size_mm")
-    affine = np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None
-    return None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])), affine

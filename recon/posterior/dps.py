@@ -11,16 +11,16 @@ import torch
 
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import forward
-from recon.posterior.random_streams import NoiseStreams
-from recon.posterior.sampler import Denoise, Draws
+from recon.posterior.random_streams import Noise
+from recon.posterior.sampler import DiffusionPrior, Draws
 from recon.posterior.schedule import Schedule
 
 
 def dps(
     problem: Problem,
-    denoise: Denoise,
+    prior: DiffusionPrior,
     schedule: Schedule,
-    noise: NoiseStreams,
+    noise: Noise,
     *,
     weight: float = 1.0,
     report: Callable[[], None] = lambda: None,
@@ -37,7 +37,7 @@ def dps(
     for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         image = image.detach().requires_grad_(True)
         with torch.enable_grad():
-            denoised = denoise(image, sigma)
+            denoised = prior.denoise(image, sigma)
             gap = kspace - forward(denoised, maps, problem.mask)
             norms = (gap.abs() ** 2).sum((-3, -2, -1)).sqrt()
             (gradient,) = torch.autograd.grad(norms.sum(), image)

@@ -19,7 +19,7 @@ from torch import Tensor
 from recon.acquisition.problem import Problem
 from recon.posterior.hybrid_data import hybrid_data
 from recon.posterior.hybrid_modes import HybridModes, hybrid_modes
-from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.random_streams import Noise
 from recon.posterior.system import Weights
 
 SMALLEST_EIGENVALUE = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
@@ -59,7 +59,7 @@ class HybridSpaceSolver:
         rows = self.modes.rows(coefficients)
         return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
 
-    def start(self, variance: float, noise: NoiseStreams) -> Tensor:
+    def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         zero = self.zeros().expand(-1, noise.samples, -1, -1, -1)
         return self.draw(zero, torch.full_like(self.sigma, variance), noise)
@@ -75,7 +75,7 @@ class HybridSpaceSolver:
         return self.image(self._mean(self.coefficients(denoised), denoiser_variance))
 
     def condition(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``denoised`` and a conditional draw.
 
@@ -87,10 +87,27 @@ class HybridSpaceSolver:
         return both[:, :samples], both[:, samples:]
 
     def draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self,
+        denoised: Tensor,
+        denoiser_variance: Tensor,
+        noise: Noise,
+        weights: Weights = (1.0, 1.0),
+        error: float | None = None,
     ) -> Tensor:
-        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
+        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs. It is
+        exact whatever ``error`` is allowed."""
         return self.image(self._mean_and_draw(denoised, denoiser_variance, noise, weights)[1])
+
+    def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """The conditional mean with just as much noise as makes its distance from the truth ``sigma``.
+
+        The mean itself errs by the conditional covariance, sigma_y^2 v / (v e + sigma_y^2) in the mode of eigenvalue e;
+        what is missing to sigma^2 is added, nothing where nothing is missing."""
+        pixels = noise(*denoised.shape[2:]).to(denoised.dtype)
+        seen, drawn = self.coefficients(torch.cat((denoised, pixels), 1)).tensor_split((denoised.shape[1],), -1)
+        variance, trusted = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
+        error = variance * trusted / (trusted * self.values.unsqueeze(-1) + variance)
+        return self.image(self._mean(seen, denoiser_variance) + (sigma**2 - error).clamp_min(0).sqrt() * drawn)
 
     def denoised_variance(self, denoised: Tensor) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``denoised``, from the data alone.
@@ -142,7 +159,7 @@ class HybridSpaceSolver:
         return (variance * denoiser_variance * (of_data * measured + of_denoised * variance)).sqrt() / total
 
     def _mean_and_draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
         alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""

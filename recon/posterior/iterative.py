@@ -16,11 +16,12 @@ from torch import Tensor
 
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
-from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.random_streams import Noise
 from recon.posterior.system import Weights
 
 TOLERANCE = 1e-4
 MOST_STEPS = 200
+LOOSE = 0.02  # of the noise that is added next: what an intermediate solution may err by
 RESTART = 10  # steps after which the residual is recomputed
 
 
@@ -28,20 +29,21 @@ def conjugate_gradients(
     operator: Callable[[Tensor], Tensor],
     right: Tensor,
     start: Tensor,
-    tolerance: float = TOLERANCE,
+    tolerance: float | Tensor = TOLERANCE,
     most_steps: int = MOST_STEPS,
 ) -> tuple[Tensor, int]:
     """Solve ``operator(x) = right`` for a Hermitian positive definite operator, from ``start``.
 
     The last three axes are one unknown, those before are a batch. Each batch entry stops for itself when its true
-    relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at
-    the latest after ``most_steps`` steps. Returns the solution and the steps taken.
+    relative residual is below ``tolerance`` (one number, or one for each entry), so its solution does not depend on
+    what it is batched with; all stop at the latest after ``most_steps`` steps. Returns the solution and the steps
+    taken.
     """
 
     def product(left: Tensor, other: Tensor) -> Tensor:
         return inner(left, other).real[..., None, None, None]
 
-    goal = tolerance**2 * product(right, right).clamp_min(1e-30)
+    goal = (tolerance**2 * product(right, right)).clamp_min(1e-30)
     solution = start
     steps = 0
     while steps < most_steps:
@@ -93,7 +95,7 @@ class IterativeSystem:
         """The same system under another noise level."""
         return replace(self, sigma=sigma)
 
-    def start(self, variance: float, noise: NoiseStreams) -> Tensor:
+    def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         denoised = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
         return self.draw(denoised, torch.full_like(self.sigma, variance), noise)
@@ -109,7 +111,7 @@ class IterativeSystem:
         return self._solve(self.data + weight * denoised, weight, denoised)
 
     def condition(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``denoised`` and a conditional draw; ``weights``: see
         ``recon.posterior.system``."""
@@ -119,12 +121,28 @@ class IterativeSystem:
         return mean, mean + deviation
 
     def draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights = (1.0, 1.0)
+        self,
+        denoised: Tensor,
+        denoiser_variance: Tensor,
+        noise: Noise,
+        weights: Weights = (1.0, 1.0),
+        error: float | None = None,
     ) -> Tensor:
-        """The conditional draw of ``condition`` without the mean: one solution instead of two."""
+        """The conditional draw of ``condition`` without the mean: one solution instead of two. ``error`` per real
+        component may be left where noise of more will be added anyway."""
         weight = self._weight(denoiser_variance)
         right = self.data + weight * denoised + self._perturbation(denoised, denoiser_variance, noise, weights)
-        return self._solve(right, weight, denoised)
+        return self._solve(right, weight, denoised, error)
+
+    def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """The conditional mean with about as much noise as makes its distance from the truth ``sigma``; see
+        ``recon.posterior.hybrid_space``.
+
+        One solution gives both: noise sigma A^H A n in the right-hand side becomes sigma H / (H + lambda) n, which is
+        sigma where much was measured and nothing where nothing was."""
+        weight = self._weight(denoiser_variance)
+        added = sigma * normal(noise(*denoised.shape[2:]), self.maps, self.mask)
+        return self._solve(self.data + weight * denoised + added, weight, denoised, LOOSE * sigma)
 
     def denoised_variance(self, denoised: Tensor) -> Tensor:
         """Error variance ``[slice]`` per real component of ``denoised`` from the scan's own residual:
@@ -137,9 +155,7 @@ class IterativeSystem:
         gap = self.kspace - forward(image, self.maps, self.mask)
         return (gap.abs() ** 2).sum((-3, -2, -1))
 
-    def _perturbation(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: NoiseStreams, weights: Weights
-    ) -> Tensor:
+    def _perturbation(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights) -> Tensor:
         """Noise of the right-hand side: that of the data and that of the denoised."""
         weight, sigma = self._weight(denoiser_variance), self._wide(self.sigma)
         of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
@@ -151,8 +167,18 @@ class IterativeSystem:
         samples = (self.kspace[0] != 0).sum()
         return 2 * samples * self.sigma**2
 
-    def _solve(self, right: Tensor, weight: Tensor, start: Tensor) -> Tensor:
-        return conjugate_gradients(lambda x: normal(x, self.maps, self.mask) + weight * x, right, start)[0]
+    def _solve(self, right: Tensor, weight: Tensor, start: Tensor, error: float | None = None) -> Tensor:
+        """To ``TOLERANCE`` of the right-hand side, or until the solution errs by about ``error`` per real component.
+
+        A residual r is an error of at most r / weight, and of r / (weight + 1) in what was fully measured; half of one
+        stands for the eigenvalues between."""
+        tolerance: float | Tensor = TOLERANCE
+        if error is not None:
+            pixels = 2 * start[0, 0].numel()
+            norm = inner(right, right).real[..., None, None, None].clamp_min(1e-30)
+            allowed = (error * (weight + 0.5)) ** 2 * pixels
+            tolerance = (allowed / norm).sqrt().clamp_min(TOLERANCE)
+        return conjugate_gradients(lambda x: normal(x, self.maps, self.mask) + weight * x, right, start, tolerance)[0]
 
     def _weight(self, denoiser_variance: Tensor) -> Tensor:
         return self._wide(self.sigma**2 / denoiser_variance)

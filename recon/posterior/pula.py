@@ -14,25 +14,24 @@ from collections.abc import Callable
 
 import torch
 
-from recon.posterior.random_streams import NoiseStreams
-from recon.posterior.sampler import Denoise, Draws
+from recon.posterior.random_streams import Noise
+from recon.posterior.sampler import DiffusionPrior, Draws
 from recon.posterior.schedule import Schedule
 from recon.posterior.system import System
 
 
 def pula(
     system: System,
-    denoise: Denoise,
+    prior: DiffusionPrior,
     schedule: Schedule,
-    sigma_data: float,
-    noise: NoiseStreams,
+    noise: Noise,
     *,
     repeats: int = 1,
     gamma: float = 0.5,
     report: Callable[[], None] = lambda: None,
 ) -> Draws:
     """Posterior samples for a batch of slices by ``repeats`` Langevin steps at each noise level."""
-    image = system.start(sigma_data**2, noise)
+    image = system.start(prior.sigma_data**2, noise)
     image = image + schedule.sigma_max * noise(*image.shape[2:])
     calls = 0
     mean = image
@@ -40,7 +39,7 @@ def pula(
     for sigma in schedule.sigmas():
         variance = torch.full_like(system.sigma, sigma**2)
         for _ in range(repeats):
-            mean, drawn = system.condition(denoise(image, sigma), variance, noise, weights)
+            mean, drawn = system.condition(prior.denoise(image, sigma), variance, noise, weights)
             image = drawn + (1 - gamma) * (image - mean)
             calls += 1
             report()

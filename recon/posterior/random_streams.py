@@ -12,9 +12,14 @@ class NoiseStreams:
     """Complex noise of unit variance per real component, ``[slice, sample, ...]``, drawn from one stream for each."""
 
     def __init__(
-        self, seed: int, digest: str, slices: Sequence[int], samples: Sequence[int], device: torch.device | str = "cpu"
+        self,
+        seed: int,
+        identity: str,
+        slices: Sequence[int],
+        samples: Sequence[int],
+        device: torch.device | str = "cpu",
     ) -> None:
-        self._streams = [[torch_generator(seed, digest, i, j, device=device) for j in samples] for i in slices]
+        self._streams = [[torch_generator(seed, identity, i, j, device=device) for j in samples] for i in slices]
         self._device = device
         self.samples = len(samples)
 
@@ -25,3 +30,22 @@ class NoiseStreams:
             draws = [torch.randn((*shape, 2), generator=stream, device=self._device) for stream in streams]
             rows.append(torch.stack(draws))
         return torch.view_as_complex(torch.stack(rows))
+
+
+class AntitheticNoise:
+    """Noise of ``samples`` samples in pairs: sample ``j + ceil(samples / 2)`` has that of sample ``j`` negated.
+
+    What is odd in the noise cancels in the mean of a pair. Takes the first half of the streams of ``noise``."""
+
+    def __init__(self, noise: NoiseStreams, samples: int) -> None:
+        self._noise, self.samples = noise, samples
+        self.pairs = (samples + 1) // 2
+
+    def __call__(self, *shape: int) -> Tensor:
+        """The next numbers: complex64 ``[slice, sample, *shape]``."""
+        drawn = self._noise(*shape)[:, : self.pairs]
+        return torch.cat((drawn, -drawn[:, : self.samples - self.pairs]), 1)
+
+
+Noise = NoiseStreams | AntitheticNoise
+"""Either, as solvers see it: called with a shape, and with its number of ``samples``."""

@@ -11,12 +11,16 @@ class Schedule:
     sigma_max: float
     steps: int
     sigma_min: float = 0.01
-    rho: float = 7.0
+    rho: float | None = 7.0
 
     def sigmas(self) -> list[float]:
         """The levels, falling."""
         if self.steps == 1:
             return [self.sigma_max]
+        if self.rho is None:
+            return [
+                self.sigma_max * (self.sigma_min / self.sigma_max) ** (i / (self.steps - 1)) for i in range(self.steps)
+            ]
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         return [(high + i / (self.steps - 1) * (low - high)) ** self.rho for i in range(self.steps)]
 

@@ -20,46 +20,44 @@ from collections.abc import Callable
 
 import torch
 
-from recon.posterior.random_streams import NoiseStreams
-from recon.posterior.sampler import Denoise, Draws
+from recon.posterior.denoising import denoising_variance, through_flips
+from recon.posterior.random_streams import Noise
+from recon.posterior.sampler import DiffusionPrior, Draws
 from recon.posterior.schedule import Schedule
 from recon.posterior.system import System
+
+LOOSE = 0.02  # of the noise that is added next: what an iterative solution may err by
 
 
 def stochastic_dds(
     system: System,
-    denoise: Denoise,
+    prior: DiffusionPrior,
     schedule: Schedule,
-    variance_table: Callable[[float], float],
-    sigma_data: float,
-    noise: NoiseStreams,
+    noise: Noise,
     *,
     adapt: bool = True,
+    flips: bool = False,
     report: Callable[[], None] = lambda: None,
 ) -> Draws:
     """Posterior samples for a batch of slices; see the module's docstring.
 
-    ``variance_table`` gives the validation denoising error at a sigma; ``adapt`` lets the scan raise it. ``report`` is
-    called after each network call.
+    ``adapt`` lets the scan raise the validation denoising error; ``flips`` denoises through flips that change from step
+    to step. ``report`` is called after each network call.
     """
     sigmas = schedule.sigmas()
-    image = system.start(sigma_data**2, noise)
+    image = system.start(prior.sigma_data**2, noise)
     image = image + sigmas[0] * noise(*image.shape[2:])
     mean, inflations = image, []
-    for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-        denoised = denoise(image, sigma)
-        denoiser_variance = torch.full_like(system.sigma, variance_table(sigma))
-        if adapt:
-            estimate = system.denoised_variance(denoised)
-            inflations.append((estimate / denoiser_variance).clamp_min(1.0).sqrt())
-            denoiser_variance = torch.maximum(denoiser_variance, estimate)
+    for step, (sigma, following) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
+        denoised = through_flips(prior.denoise, image, sigma, step) if flips else prior.denoise(image, sigma)
+        variance, inflation = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
+        inflations.append(inflation)
         if following == 0:
-            mean, image = system.condition(denoised, denoiser_variance, noise)
+            mean, image = system.condition(denoised, variance, noise)
         else:
-            most = denoiser_variance.clamp_min(sigma**2)
-            image = system.draw(denoised, most, noise, (1.0, denoiser_variance / most)) + following * noise(
-                *image.shape[2:]
-            )
+            most = variance.clamp_min(sigma**2)
+            varied = variance + prior.draw_share * (most - variance)
+            drawn = system.draw(denoised, most, noise, (1.0, varied / most), error=LOOSE * following)
+            image = drawn + following * noise(*image.shape[2:])
         report()
-    inflation = torch.stack(inflations, -1) if inflations else system.sigma.new_ones((system.batch, 1))
-    return Draws(image, mean, len(sigmas), inflation)
+    return Draws(image, mean, len(sigmas), torch.stack(inflations, -1))

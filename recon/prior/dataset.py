@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
+from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.options import TrainingOptions
 from recon.seeding import numpy_generator, torch_generator
 
-PREPARED_FORMAT = "recon-prepared-1"
+PREPARED_FORMAT = "recon-prepared-2"
+EARLIER_FORMATS = ("recon-prepared-1",)  # without most of the header; read as they are
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class PreparedScan:
     contrast: str
     slices: int
     shape: tuple[int, int]
-    facts: dict[str, str | float]
+    header: Header = UNSTATED
+    noise_sigma: float | None = None  # per real component, relative to the image scale; the median of the slices
+    scan_digest: str | None = None  # of the raw scan
+    scan_identity: str | None = None  # of the raw scan: names random streams
 
     def read(self, index: int) -> Tensor:
         """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
@@ -44,23 +49,40 @@ class PreparedScan:
 
 
 def open_prepared(path: str | Path) -> PreparedScan:
-    """Read a prepared file's facts. Raises ReconError when it is not a prepared file."""
+    """Read a prepared file's header. Raises ReconError when it is not a prepared file."""
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != PREPARED_FORMAT:
+            if not _known(file):
                 raise ReconError(f"{path}: not a file of 'recon prepare'; run it on the raw scans first")
             slices, rows, columns = file["image"].shape
-            facts = {
-                name: value.item() if hasattr(value, "item") else value
-                for name, value in file.attrs.items()
-                if np.ndim(value) == 0
-            }
+            said = dict(file.attrs)
             return PreparedScan(
-                path, str(file.attrs["subject"]), str(file.attrs["contrast"]), slices, (rows, columns), facts
+                path,
+                str(said["subject"]),
+                str(said["contrast"]),
+                slices,
+                (rows, columns),
+                header=header_from(said),
+                noise_sigma=float(said["noise_sigma"]) if "noise_sigma" in said else None,
+                scan_digest=str(said["scan_digest"]) if "scan_digest" in said else None,
+                scan_identity=str(said["scan_identity"]) if "scan_identity" in said else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or foreign file ({error}); delete it and prepare again") from error
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether a file is one of 'recon prepare'; False for foreign, truncated and missing files."""
+    try:
+        with h5py.File(path, "r") as file:
+            return _known(file)
+    except OSError:
+        return False  # another format, or one that the scan reader will name as broken
+
+
+def _known(file: h5py.File) -> bool:
+    return file.attrs.get("format") in (PREPARED_FORMAT, *EARLIER_FORMATS)
 
 
 def open_folder(folder: str | Path) -> list[PreparedScan]:

@@ -4,7 +4,6 @@ Each scan is treated as if only some central lines had been acquired for calibra
 low-resolution phase have in training the statistics that they will have in reconstruction.
 """
 
-import dataclasses
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -17,12 +16,14 @@ import numpy as np
 import torch
 
 from recon.acquisition.fourier import to_image
+from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.prior.dataset import PREPARED_FORMAT
 from recon.prior.options import PreparationOptions
 from recon.scan import Scan
+from recon.scans.derived import with_calibration
 from recon.scans.opening import open_scan
 from recon.seeding import numpy_generator
 
@@ -41,13 +42,13 @@ class Prepared:
 def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
     """Write one prepared file; returns how many slices it holds. Raises ReconError.
 
-    The scan must be fully sampled. Images are ``sum_c conj(S_c) x_c`` in units of the scale statistic.
+    The scan must be fully sampled; edges of k-space that were not encoded may be zero. Images are
+    ``sum_c conj(S_c) x_c`` in units of the scale statistic.
     """
-    if not scan.mask.all():
+    if not every_line_sampled(scan.mask, scan.phase_limits):
         raise ReconError(f"{scan.path}: undersampled {scan.acceleration:.1f}x; training needs fully sampled scans")
-    lines = int(numpy_generator(0, "calibration lines", scan.digest).choice(options.calibration_lines))
-    phase = min(lines, scan.shape[3])
-    as_acquired = dataclasses.replace(scan, calibration=(scan.shape[2], phase))
+    lines = int(numpy_generator(0, "calibration lines", scan.identity).choice(options.calibration_lines))
+    as_acquired = with_calibration(scan, lines)
     preprocessing = preprocess_coils(as_acquired, coils=options.coils)
     images, scales, sigmas = [], [], []
     for index in range(scan.shape[0]):
@@ -61,16 +62,16 @@ def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
         stack = np.stack([images[i] for i in kept]).astype(np.complex64)
         file.create_dataset("image", data=stack, chunks=(1, *stack.shape[1:]))
         file.attrs["format"] = PREPARED_FORMAT
-        file.attrs["subject"] = str(scan.facts.get("subject", scan.digest[:16]))
+        for name, value in scan.header.known().items():
+            file.attrs[name] = value
+        file.attrs["subject"] = scan.header.subject or scan.digest[:16]
         file.attrs["contrast"] = scan.contrast
         file.attrs["scan_digest"] = scan.digest
+        file.attrs["scan_identity"] = scan.identity
         file.attrs["scale_statistic"] = SCALE_STATISTIC
-        file.attrs["calibration_lines"] = phase
+        file.attrs["calibration_lines"] = as_acquired.calibration[1]
         file.attrs["noise_sigma"] = float(np.median([sigmas[i] for i in kept]))
         file.attrs["options"] = repr(options)
-        for name in ("field_strength", "vendor", "licence", "origin"):
-            if name in scan.facts:
-                file.attrs[name] = scan.facts[name]
         if scan.voxel_size is not None:
             file.attrs["voxel_size_mm"] = scan.voxel_size
     return len(kept)

@@ -1,7 +1,7 @@
 """A prior from scratch: split by person, train, measure the denoising error on the held-out ones, store."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, assign_contrast_labels, save_prior
 from recon.prior.training import Run, train
 from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
-from recon.progress import Report
+from recon.progress import Note, Report, unsaid
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def pretrain(
     *,
     device: torch.device | str | None = None,
     stop_after: int | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> TrainingOutcome:
     """Train a prior from scratch into folder ``out``; continue there if the folder holds an interrupted run.
 
@@ -74,8 +74,8 @@ def pretrain(
             "subjects": len({scan.subject for scan in training}),
             "validation_subjects": len({scan.subject for scan in validation}),
             "slices": images.count,
-            "origins": sorted({str(scan.facts.get("origin", "not stated")) for scan in scans}),
-            "licences": sorted({str(scan.facts.get("licence", "not stated")) for scan in scans}),
+            "origins": sorted({scan.header.origin or "not stated" for scan in scans}),
+            "licences": sorted({scan.header.licence or "not stated" for scan in scans}),
             "parameters": sum(p.numel() for p in denoiser.parameters()),
             "seen": seen_by(scans),
         },

@@ -12,9 +12,9 @@ import numpy as np
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.images.grid import on_grid
-from recon.images.reading import read_lesions, read_volume
-from recon.images.result import is_result, read_result
-from recon.images.volume import Volume
+from recon.images.references import read_lesions, read_reference
+from recon.images.result import read_result
+from recon.images.volume import Volume, is_result
 from recon.quality.lesions import LesionMetrics, evaluate_lesions, lesion_mask
 from recon.quality.metrics import Metrics, evaluate
 from recon.quality.pairing import pair, scan_name
@@ -50,7 +50,7 @@ def compare_files(
     kept: tuple[Path, Volume] | None = None
     for (image, facts), path, mask in zip(loaded, paired, masks, strict=True):
         if kept is None or kept[0] != path:
-            kept = (path, read_volume(path))
+            kept = (path, read_reference(path))
         reference = on_grid(kept[1], image.values.shape, image.affine, "reference")
         try:
             found = evaluate(image.values, reference)
@@ -91,7 +91,7 @@ def _read_result(path: Path) -> tuple[Volume, Row]:
     """A result's magnitude images and what it says about itself; NIfTI says nothing but its name."""
     facts: Row = {"scan": scan_name(path), "method": "", "acceleration": None}
     if not is_result(path):
-        return read_volume(path), facts
+        return read_reference(path), facts
     result = read_result(path)
     facts["scan"] = str(result.attributes.get("scan_name", facts["scan"]))
     facts["method"] = str(result.attributes.get("method", ""))

@@ -1,8 +1,9 @@
 """The audit of a reconstruction: do the samples explain the data, and should the result be trusted?
 
 For an exact posterior sample x_j, E|y - A x_j|^2 = 2 m sigma^2, whatever the prior: y is as likely under x_j as under
-the true image. chi2 is that ratio. Averaging M samples must lower the residual by (1 - 1/M) times their spread as seen
-by A (the averaging law in kspace); the gain is reported beside what the law expects.
+the true image. chi2 is that ratio. The posterior mean leaves less, by the energy of the samples' deviations as seen by
+A (the averaging law in kspace), and the mean of M samples (1 - 1/M) of it less; the gain is reported beside what the
+law expects.
 """
 
 import math
@@ -12,7 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from recon.posterior.system import System
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution
 from recon.scan import Scan
@@ -30,6 +33,7 @@ class SliceAudit:
     index: int
     chi2: tuple[float, ...]
     mean_chi2: float  # residual of the mean image
+    averaged: bool  # the image is the mean of the samples; else the posterior mean by itself
     sample_energy: float | None  # mean |A (x_j - mean)|^2 over 2 m sigma^2, unbiased; None for one sample
     sigma: float  # noise used, in units of the image scale
     noise_inflation: float  # noise used over noise estimated
@@ -38,31 +42,52 @@ class SliceAudit:
 
 
 def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
-    """The audit of some slices; empty for methods that draw no samples."""
-    problem, system, samples = prepared.problem, prepared.system, solution.samples
-    if samples is None or system is None:
+    """The audit of some slices; empty for methods without a prior. Without samples there is no chi2: the residual of a
+    mean has no expectation of its own."""
+    problem, system, inflation = prepared.problem, prepared.system, solution.denoising_inflation
+    if system is None or inflation is None:
         return []
+    samples = solution.image.unsqueeze(1)[:, :0] if solution.samples is None else solution.samples
     count = samples.shape[1]
     measured = problem.maps.shape[2] * (problem.kspace[0, 0] != 0).sum()
     expected = 2 * measured * system.sigma**2
     chi2 = system.residual(samples) / expected.unsqueeze(-1)
-    mean_chi2 = system.residual(samples.mean(1, keepdim=True))[:, 0] / expected
-    energy = (chi2.mean(1) - mean_chi2) / (1 - 1 / count) if count > 1 else torch.full_like(mean_chi2, torch.nan)
-    inflation = solution.denoising_inflation
+    average = solution.image.unsqueeze(1) if solution.pairs or not count else samples.mean(1, keepdim=True)
+    mean_chi2 = system.residual(average)[:, 0] / expected
+    energy = _sample_energy(system, samples, chi2, mean_chi2, expected, solution.pairs)
     scale_ratio = solution.image.abs().flatten(1).quantile(0.99, dim=1)
     return [
         SliceAudit(
             index=problem.slices[i],
             chi2=tuple(float(value) for value in chi2[i]),
             mean_chi2=float(mean_chi2[i]),
+            averaged=not solution.pairs,
             sample_energy=float(energy[i]) if count > 1 else None,
             sigma=float(system.sigma[i]),
             noise_inflation=float(prepared.noise_inflation[i]),
-            denoising_inflation=1.0 if inflation is None else float(inflation[i].max()),
+            denoising_inflation=float(inflation[i].max()),
             scale_ratio=float(scale_ratio[i]),
         )
         for i in range(len(problem.slices))
     ]
+
+
+def _sample_energy(
+    system: System, samples: Tensor, chi2: Tensor, mean_chi2: Tensor, expected: Tensor, pairs: bool
+) -> Tensor:
+    """Mean |A (x_j - mean)|^2 over ``expected``, unbiased, ``[slice]``; NaN for one sample.
+
+    By the parallelogram law: of a pair, the mean residual of both less the residual of their mean; of independent
+    samples, the same of all, times M / (M - 1)."""
+    count = samples.shape[1]
+    if count < 2:
+        return torch.full_like(mean_chi2, torch.nan)
+    if not pairs:
+        return (chi2.mean(1) - mean_chi2) / (1 - 1 / count)
+    half = count // 2
+    first, second = slice(0, half), slice(count - half, count)
+    middle = system.residual((samples[:, first] + samples[:, second]) / 2) / expected.unsqueeze(-1)
+    return ((chi2[:, first] + chi2[:, second]) / 2 - middle).mean(1)
 
 
 def overall_audit(audits: Sequence[SliceAudit], warnings: Sequence[str]) -> dict[str, Any]:
@@ -83,7 +108,8 @@ def averaging_gain(audit: SliceAudit) -> tuple[float, float]:
     if samples < 2 or audit.sample_energy is None:
         return math.nan, math.nan
     mean = sum(audit.chi2) / samples
-    expected = max(1.0 - (1 - 1 / samples) * audit.sample_energy, 1e-6)
+    share = 1 - 1 / samples if audit.averaged else 1.0
+    expected = max(1.0 - share * audit.sample_energy, 1e-6)
     return 10 * math.log10(mean / max(audit.mean_chi2, 1e-12)), -10 * math.log10(expected)
 
 
@@ -92,15 +118,19 @@ def summarise(audits: Sequence[SliceAudit]) -> dict[str, float]:
     chi2 = sorted(value for audit in audits for value in audit.chi2)
     gains = [averaging_gain(audit) for audit in audits]
     figures = {
-        "chi2": chi2[len(chi2) // 2],
-        "chi2_expected": 1.0,
-        "chi2_lowest": chi2[0],
-        "chi2_highest": chi2[-1],
+        "mean_chi2": _median([audit.mean_chi2 for audit in audits]),
         "noise_sigma_relative": _median([audit.sigma for audit in audits]),
         "noise_inflation": _median([audit.noise_inflation for audit in audits]),
         "denoising_inflation": _median([audit.denoising_inflation for audit in audits]),
         "scale_ratio": _median([audit.scale_ratio for audit in audits]),
     }
+    if chi2:
+        figures |= {
+            "chi2": chi2[len(chi2) // 2],
+            "chi2_expected": 1.0,
+            "chi2_lowest": chi2[0],
+            "chi2_highest": chi2[-1],
+        }
     if all(math.isfinite(gain) for gain, _ in gains):
         figures["averaging_gain_db"] = _median([gain for gain, _ in gains])
         figures["averaging_gain_expected_db"] = _median([expected for _, expected in gains])

@@ -1,36 +1,108 @@
-"""A result in the formats of others, beside the HDF5 file; the rows of ``formats`` say how.
+"""A result in the formats of others: NIfTI, DICOM and a PNG panel; the rows of ``recon.reconstruction.formats``."""
 
-scan.h5 -> scan.nii.gz, scan_std.nii.gz          posterior mean and standard deviation
-           scan_dicom/mean/, scan_dicom/std/      two series of one study, with one scale
-           scan.png                               the panel of one slice
-"""
-
-from collections.abc import Collection
 from pathlib import Path
 
-from recon.images.result import Reconstruction, read_result
-from recon.reconstruction.formats import ImageFormat
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import ReconError
+from recon.images.result import Reconstruction
 from recon.scan import Scan
 
 
-def export(
-    result: str | Path, scan: Scan, formats: Collection[ImageFormat], reference: str | Path | None = None
-) -> list[Path]:
-    """Write a result file in ``formats`` beside it; files that exist are replaced. Returns what was written.
-
-    ``reference`` (for a format that draws it: whatever ``recon.images.reading.read_volume`` reads) adds the error.
-    Raises ReconError when something is missing, on another grid, or cannot be written.
-    """
-    loaded = read_result(result)
-    truth = None if reference is None else Path(reference)
-    return [path for row in formats for path in row.write(loaded, scan, truth)]
+def check_dicom(scan: Scan) -> None:
+    """Raise ReconError when the scan does not state where its voxels are."""
+    if scan.voxel_size is None and scan.affine is None:
+        raise ReconError(
+            f"{scan.path}: DICOM needs the voxel size, which this scan does not state; give it with "
+            "'recon convert --voxel-size', or leave dicom out of --format"
+        )
 
 
-def exported(result: str | Path, formats: Collection[ImageFormat]) -> bool:
-    """Whether everything that ``export`` would write is there."""
-    return all(row.written(Path(result)).exists() for row in formats)
+def write_nifti_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """The image and, where there is one, its standard deviation."""
+    from recon.images.nifti import write_nifti
+
+    stem = result.path.with_suffix("")
+    volumes = {"_std": result.std, "": result.reconstruction}  # the mean last: its presence says that all is there
+    return [
+        write_nifti(Path(f"{stem}{ending}.nii.gz"), images, voxel_size=result.voxel_size, affine=result.affine)
+        for ending, images in volumes.items()
+        if images is not None
+    ]
 
 
-def is_sampled(result: Reconstruction) -> bool:
-    """Whether the image is the mean of posterior samples: a prior was used, which results of every age state."""
-    return str(result.attributes.get("prior_hash", "none")) != "none" or result.std is not None
+def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """One study, one frame of reference and one scale, so that a viewer shows both side by side in the same units."""
+    from pydicom.uid import generate_uid
+
+    from recon.images.dicom import DicomSeries, display_scale, write_dicom_series
+
+    method = str(result.attributes.get("method", "unknown method"))
+    what = f"recon {result.configuration.get('version', '')}: {method}"
+    if _sampled(result):
+        what += f", prior {str(result.attributes.get('prior_hash'))[:12]}"
+    what += f", acceleration {float(result.attributes.get('acceleration', 1.0)):.2f}"
+    volumes = {"mean" if _sampled(result) else method: result.reconstruction, "std": result.std}
+    study, frame, scale = generate_uid(prefix=None), generate_uid(prefix=None), display_scale(result.reconstruction)
+    written: list[Path] = []
+    for number, (name, images) in enumerate(volumes.items(), start=1):
+        if images is None:
+            continue
+        meaning = {"mean": "posterior mean", "std": "posterior standard deviation"}.get(name, name)
+        series = DicomSeries(
+            derivation=f"{what}; {meaning}",
+            description=f"recon {meaning}",
+            contrast=result.contrast,
+            voxel_size=result.voxel_size,
+            affine=result.affine,
+            header=scan.header,
+            number=number,
+            study_uid=study,
+            frame_of_reference_uid=frame,
+            scale=scale,
+        )
+        written += write_dicom_series(Path(f"{result.path.with_suffix('')}_dicom") / name, images, series)
+    return written
+
+
+def _sampled(result: Reconstruction) -> bool:
+    """Whether a prior was used."""
+    return str(result.attributes.get("prior_hash", "none")) != "none"
+
+
+def write_png_file(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """The panel of the slice in the middle, CG-SENSE beside what a prior made."""
+    from recon.images.grid import on_grid
+    from recon.images.references import read_reference
+    from recon.quality.drawing import save
+    from recon.quality.figures import slice_to_show
+    from recon.quality.panels import panel_of_result
+
+    truth = None
+    if reference is not None:
+        truth = on_grid(read_reference(reference), result.reconstruction.shape, result.affine, "reference")
+    index = slice_to_show(result.reconstruction)
+    baselines = {}
+    if _sampled(result):
+        volume = np.zeros_like(result.reconstruction)
+        volume[index] = _sense(result, scan, index)
+        baselines["CG-SENSE"] = volume
+    path = result.path.with_suffix(".png")
+    save(panel_of_result(result, baselines=baselines, reference=truth, index=index), path)
+    return [path]
+
+
+def _sense(result: Reconstruction, scan: Scan, index: int) -> NDArray[np.float32]:
+    """CG-SENSE of one slice, for comparison, with the coils and noise of the result."""
+    from recon.reconstruction.options import ReconstructionOptions
+    from recon.reconstruction.pipeline import one_slice
+
+    used = result.configuration
+    options = ReconstructionOptions(
+        method="sense",
+        coils=int(used.get("coils", 16)),
+        noise_sigma=used.get("noise_sigma"),
+        map_sets=int(used.get("map_sets", 1)),
+    )
+    return one_slice(scan, index, options)

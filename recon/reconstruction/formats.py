@@ -1,7 +1,10 @@
-"""Every format that a result is written in: one row a format. Nothing else in the toolkit knows a format by its name.
+"""Every form a result is written in: one row a format. Command line, help texts and error messages read this table.
 
-A new format is one module with a ``write`` function and one row here. The command line, its help text and its error
-message read this table, before anything heavy is imported, so rows name their functions by ``later``.
+scan.h5 -> scan.nii.gz, scan_std.nii.gz          image and standard deviation
+           scan_dicom/mean/, scan_dicom/std/      two series of one study, with one scale
+           scan.png                               the panel of one slice
+
+A new format is one module with a ``write`` function and one row here.
 """
 
 from collections.abc import Callable, Collection
@@ -17,67 +20,46 @@ if TYPE_CHECKING:
     from recon.scan import Scan
 
 
-def beside(ending: str) -> Callable[[Path], Path]:
-    """The file or folder next to a result that is called like it, with another ending."""
-    return lambda result: Path(f"{result.with_suffix('')}{ending}")
-
-
-def _anything(scan: "Scan") -> None:
-    """Every scan states what the format needs."""
+def _nothing_missing(scan: "Scan") -> None:
+    """Formats that need nothing of a scan but its images."""
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """One way to write a result, beside its HDF5 file.
-
-    ``check(scan)`` raises ReconError when the scan does not state what the format needs, before hours are spent on it.
-    ``write(result, scan, reference)`` writes and returns the files; ``reference`` is the path of a reference or None.
-    ``written(result)`` is the file or folder, beside the result's own path, whose presence says that all is there.
-    ``draws_reference``: the reference is used.
-    """
+    """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
+    is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs."""
 
     name: str
     help: str
-    check: Callable[["Scan"], None]
     write: Callable[["Reconstruction", "Scan", Path | None], list[Path]]
-    written: Callable[[Path], Path]
-    draws_reference: bool = False
+    place: Callable[[Path], Path]
+    check: Callable[["Scan"], None] = _nothing_missing
 
+
+def _always(result: "Reconstruction", scan: "Scan", reference: Path | None) -> list[Path]:
+    """The result file is there already."""
+    return []
+
+
+_EXPORT = "recon.reconstruction.export"
 
 FORMATS: dict[str, ImageFormat] = {
     row.name: row
     for row in (
+        ImageFormat("h5", "the result file, which is always written", _always, lambda stem: Path(f"{stem}.h5")),
         ImageFormat(
-            "h5", "the result file alone", _anything, lambda result, scan, reference: [], lambda result: result
+            "nifti", "image and standard deviation in the scanner's space",
+            later(_EXPORT, "write_nifti_files"), lambda stem: Path(f"{stem}.nii.gz"),
         ),
         ImageFormat(
-            "nifti", "image and standard deviation as NIfTI",
-            _anything, later("recon.reconstruction.format_nifti", "write"), beside(".nii.gz"),
+            "dicom", "a derived MR series of each, without patient identity",
+            later(_EXPORT, "write_dicom_files"), lambda stem: Path(f"{stem}_dicom"), later(_EXPORT, "check_dicom"),
         ),
         ImageFormat(
-            "dicom", "the same as two DICOM series of one study",
-            later("recon.reconstruction.format_dicom", "check"), later("recon.reconstruction.format_dicom", "write"),
-            beside("_dicom"),
-        ),
-        ImageFormat(
-            "png", "a panel of one slice",
-            _anything, later("recon.reconstruction.format_png", "write"), beside(".png"), draws_reference=True,
+            "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
         ),
     )
 }  # fmt: skip
-
-
-def chosen_formats(text: str) -> list[ImageFormat]:
-    """The formats that a list with commas names. Raises ReconError for an empty list or a name that is in no row."""
-    wanted = [entry.strip() for entry in text.split(",") if entry.strip()]
-    if not wanted or set(wanted) - set(FORMATS):
-        raise ReconError(f"--format {text}: choose from {names()}")
-    return [FORMATS[name] for name in wanted]
-
-
-def names(rows: Callable[[ImageFormat], bool] = lambda row: True) -> str:
-    """The names of the formats, or of some, with commas between."""
-    return ", ".join(row.name for row in FORMATS.values() if rows(row))
 
 
 def described() -> str:
@@ -85,7 +67,33 @@ def described() -> str:
     return "; ".join(f"{row.name}: {row.help}" for row in FORMATS.values())
 
 
-def check_exportable(scan: "Scan", formats: Collection[ImageFormat]) -> None:
+def read_formats(text: str) -> tuple[str, ...]:
+    """The formats that a comma-separated list names. Raises ReconError for one that is in no row."""
+    wanted = tuple(entry.strip() for entry in text.split(",") if entry.strip())
+    if not wanted or set(wanted) - set(FORMATS):
+        raise ReconError(f"--format {text}: choose from {', '.join(FORMATS)}")
+    return wanted
+
+
+def check_exportable(scan: "Scan", formats: Collection[str]) -> None:
     """Raise ReconError when a format needs what the scan does not state, before hours are spent on it."""
-    for row in formats:
-        row.check(scan)
+    for name in formats:
+        FORMATS[name].check(scan)
+
+
+def export(result: str | Path, scan: "Scan", formats: Collection[str], reference: Path | None = None) -> list[Path]:
+    """Write a result file in ``formats`` beside it; files that exist are replaced. Returns what was written.
+
+    ``reference`` (for pictures: whatever ``recon.images.references.read_reference`` reads) adds the error. Raises
+    ReconError when something is missing, on another grid, or cannot be written.
+    """
+    from recon.images.result import read_result
+
+    loaded = read_result(result)
+    return [file for name in formats for file in FORMATS[name].write(loaded, scan, reference)]
+
+
+def exported(result: str | Path, formats: Collection[str]) -> bool:
+    """Whether everything that ``export`` would write is there."""
+    stem = Path(result).with_suffix("")
+    return all(FORMATS[name].place(stem).exists() for name in formats)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.reconstruction.options import ReconstructionOptions
-from recon.reconstruction.plan import Plan, dps_plan, pula_plan, stochastic_dds_plan
+from recon.reconstruction.plan import Plan, dds_plan, dps_plan, mean_plan, pula_plan, stochastic_dds_plan
 
 if TYPE_CHECKING:
     from recon.reconstruction.preparing import Measurement, Prepared
@@ -61,7 +61,7 @@ class Method:
         if self.plan is None:
             return self.cost
         plan = self.plan(options, acceleration, 0.0)
-        return self.cost * plan.samples * plan.schedule.steps
+        return self.cost * plan.network_calls
 
 
 def later(module: str, function: str) -> Callable[..., Any]:
@@ -82,14 +82,26 @@ METHODS: dict[str, Method] = {
     for row in (
         Method(
             "posterior", "posterior mean",
-            "the mean of a few posterior samples of the diffusion prior (stochastic DDS)",
-            later(_PREPARING, "refined_system"), later(_SAMPLING, "stochastic_dds"), stochastic_dds_plan,
+            "the posterior mean under the diffusion prior by a recursion of conditional means, with the standard "
+            "deviation of antithetic samples",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "posterior_mean"), mean_plan,
             _SAMPLER | {"denoiser_variance"}, cost=0.15, shown=True,
+        ),
+        Method(
+            "stochastic-dds", "stochastic DDS",
+            "the mean of independent posterior samples, each step an exact conditional draw",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "stochastic_dds"), stochastic_dds_plan,
+            _SAMPLER | {"denoiser_variance"}, cost=0.15,
         ),
         Method(
             "pula", "pULA",
             "preconditioned annealed Langevin dynamics with the same prior (Luo 2023): slow, asymptotically exact",
             later(_PREPARING, "refined_system"), later(_SAMPLING, "pula"), pula_plan, _SAMPLER, cost=0.15,
+        ),
+        Method(
+            "dds", "DDS",
+            "decomposed diffusion sampling with the same prior (Chung 2024): the textbook method",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "dds"), dds_plan, _SAMPLER, cost=0.15,
         ),
         Method(
             "dps", "DPS",

@@ -17,7 +17,10 @@ class ReconstructionOptions:
 
     method: str = option("posterior", "How the image is made.", metavar="NAME")
     samples: int | None = option(
-        None, "Posterior samples of which the image is the mean. By default: by acceleration.", minimum=1
+        None,
+        "Posterior samples: for the standard deviation, or the image where it is their mean. By default: the "
+        "method's own.",
+        minimum=0,
     )
     steps: int | None = option(None, "Network calls a sample. By default: by acceleration and noise.", minimum=1)
     sigma_max: float | None = option(

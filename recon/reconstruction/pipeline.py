@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recon.errors import ReconError
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import DiffusionPrior
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import Prior
 from recon.progress import Report, silent
@@ -78,14 +79,20 @@ class Solver:
         label = prior.contrast_label(self.options.contrast or self.scan.contrast)
         return Sampling(
             self.plan,
-            denoise_with(prior, UNKNOWN_CONTRAST_LABEL if label is None else label, self.measurement.watch),
-            prior.denoiser_variance,
-            prior.facts.sigma_data,
-            NoiseStreams(
-                self.options.seed, self.scan.digest, slices, range(self.plan.samples), self.measurement.device
+            DiffusionPrior(
+                denoise_with(prior, UNKNOWN_CONTRAST_LABEL if label is None else label, self.measurement.watch),
+                prior.denoiser_variance,
+                prior.facts.sigma_data,
+                prior.facts.draw_share,
             ),
+            NoiseStreams(self.options.seed, self.scan.identity, slices, _streams(self.plan), self.measurement.device),
             step,
         )
+
+
+def _streams(plan: Plan) -> range:
+    """As many random streams as the image or its samples need."""
+    return range(max(plan.samples, plan.estimates))
 
 
 def solver_for(
@@ -118,7 +125,7 @@ def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, 
     """Every slice of the scan, prepared and solved, some at a time; only these are held in memory."""
     slices, name = solver.scan.shape[0], solver.scan.path.stem
     width = slices_at_a_time(solver.scan, solver.options, solver.measurement.device)
-    steps = slices * (solver.plan.schedule.steps if solver.plan else 1)
+    steps = slices * (solver.plan.steps if solver.plan else 1)
     done = 0
     for first in range(0, slices, width):
         chosen = range(first, min(first + width, slices))

@@ -2,12 +2,33 @@
 
 import torch
 
+from recon.posterior.dds import dds as dds_sampler
 from recon.posterior.dps import dps as dps_sampler
+from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pula import pula as pula_sampler
+from recon.posterior.random_streams import AntitheticNoise
 from recon.posterior.sampler import Draws
 from recon.posterior.stochastic_dds import stochastic_dds as stochastic_dds_sampler
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution, Task, required_sampling, required_system
+
+
+def posterior_mean(prepared: Prepared, task: Task) -> Solution:
+    """The image by ``recon.posterior.mean_recursion``, its samples by ``recon.posterior.stochastic_dds`` in pairs."""
+    given, system = required_sampling(task), required_system(prepared, task)
+    plan, adapt = given.plan, task.options.denoiser_variance == "scan"
+    with torch.no_grad():
+        means, inflation = mean_recursion(
+            system, given.prior, plan.schedule, given.noise, plan.estimates, adapt=adapt, report=given.step
+        )
+        image = means.mean(1)
+        if plan.draws is None:
+            return Solution(image, None, plan.schedule.steps * plan.estimates, inflation)
+        draws = stochastic_dds_sampler(
+            system, given.prior, plan.draws, AntitheticNoise(given.noise, plan.samples),
+            adapt=adapt, flips=True, report=given.step,
+        )  # fmt: skip
+    return Solution(image, draws.samples, plan.network_calls, inflation, pairs=True)
 
 
 def stochastic_dds(prepared: Prepared, task: Task) -> Solution:
@@ -15,7 +36,7 @@ def stochastic_dds(prepared: Prepared, task: Task) -> Solution:
     given, system = required_sampling(task), required_system(prepared, task)
     with torch.no_grad():
         draws = stochastic_dds_sampler(
-            system, given.denoise, given.plan.schedule, given.denoiser_variance, given.sigma_data, given.noise,
+            system, given.prior, given.plan.schedule, given.noise,
             adapt=task.options.denoiser_variance == "scan", report=given.step,
         )  # fmt: skip
     return _solution(draws)
@@ -25,10 +46,15 @@ def pula(prepared: Prepared, task: Task) -> Solution:
     """See ``recon.posterior.pula``."""
     given, system = required_sampling(task), required_system(prepared, task)
     with torch.no_grad():
-        draws = pula_sampler(
-            system, given.denoise, given.plan.schedule, given.sigma_data, given.noise, gamma=1.0, report=given.step
-        )
+        draws = pula_sampler(system, given.prior, given.plan.schedule, given.noise, gamma=1.0, report=given.step)
     return _solution(draws)
+
+
+def dds(prepared: Prepared, task: Task) -> Solution:
+    """See ``recon.posterior.dds``."""
+    given, system = required_sampling(task), required_system(prepared, task)
+    with torch.no_grad():
+        return _solution(dds_sampler(system, given.prior, given.plan.schedule, given.noise, report=given.step))
 
 
 def dps(prepared: Prepared, task: Task) -> Solution:
@@ -36,7 +62,7 @@ def dps(prepared: Prepared, task: Task) -> Solution:
     given = required_sampling(task)
     weight = 1.0 if task.options.weight is None else task.options.weight
     draws = dps_sampler(
-        prepared.problem, given.denoise, given.plan.schedule, given.noise, weight=weight, report=given.step
+        prepared.problem, given.prior, given.plan.schedule, given.noise, weight=weight, report=given.step
     )
     return _solution(draws)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recon.errors import ReconError
 from recon.posterior.random_streams import NoiseStreams
-from recon.posterior.sampler import Denoise
+from recon.posterior.sampler import DiffusionPrior
 from recon.posterior.system import System
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
@@ -17,13 +17,11 @@ from recon.scan import Scan
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a sampler needs: the prior as it sees it, its validation denoising error at a sigma, its power, the plan,
-    and the random streams. ``step`` is called after each network call."""
+    """What a sampler needs: the plan, the prior as it sees it, and the random streams. ``step`` is called after each
+    network call."""
 
     plan: Plan
-    denoise: Denoise
-    denoiser_variance: Callable[[float], float]
-    sigma_data: float
+    prior: DiffusionPrior
     noise: NoiseStreams
     step: Callable[[], None] = lambda: None
 
@@ -42,13 +40,15 @@ class Solution:
     """Images of some slices in units of the problem's scale: complex ``image [slice, set, readout, phase]``.
 
     Samplers also give ``samples [slice, sample, set, readout, phase]``, the network calls a slice and
-    ``denoising_inflation [slice, step]``, the scan's own denoising error over the tabulated one.
+    ``denoising_inflation [slice, step]``, the scan's own denoising error over the tabulated one. ``pairs``: the second
+    half of the samples are the antithetic partners of the first, and ``image`` is no mean of them.
     """
 
     image: Tensor
     samples: Tensor | None = None
     network_calls: int = 0
     denoising_inflation: Tensor | None = None
+    pairs: bool = False
 
 
 def required_system(prepared: Prepared, task: Task) -> System:

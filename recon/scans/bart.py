@@ -34,7 +34,12 @@ _NAMES = {
 }
 
 
-def open_bart(path: str | Path) -> Scan:
+def recognises(path: Path) -> bool:
+    """Whether ``path`` is named as one of a pair."""
+    return path.suffix in (".cfl", ".hdr")
+
+
+def open_file(path: Path) -> Scan:
     """Open a .cfl/.hdr pair by either name; the data is memory-mapped and read slice by slice.
 
     A pair with one readout sample and two phase encodings (BART's usual slice of a 3-D scan) gives one slice with
@@ -76,13 +81,12 @@ def open_bart(path: str | Path) -> Scan:
         calibration=calibration_extent(mask, shape[2]),
         image_shape=shape[2:],
         contrast="unknown",
-        facts={"format": "BART cfl/hdr"},
     )
 
 
 def open_volume(path: str | Path) -> NamedArray | None:
     """The k-space of a whole 3-D scan (axes coil, readout, phase, phase2), memory-mapped; None when the pair holds
-    slices, which ``open_bart`` reads. Raises ReconError as that does."""
+    slices, which ``open_file`` reads. Raises ReconError as that does."""
     cfl, header = pair(path)
     dims = read_dimensions(cfl, header)
     if dims[READOUT] == 1 or dims[PHASE2] == 1:

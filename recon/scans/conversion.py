@@ -1,7 +1,7 @@
 """Bringing k-space of other origin into the fastMRI form, or any scan into it or into BART's."""
 
 import warnings
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,11 @@ from recon.acquisition.masks import detect_mask, every_line_sampled
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
+from recon.progress import Report, silent
 from recon.scan import Scan
 from recon.scans.arrays import NamedArray
 from recon.scans.bart import write_bart
-from recon.scans.fastmri import mask_of_slices, write_fastmri
-
-Progress = Callable[[int], None]
+from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
 
 
 def convert_scan(
@@ -25,7 +24,7 @@ def convert_scan(
     *,
     contrast: str | None = None,
     voxel_size: tuple[float, float, float] | None = None,
-    progress: Progress | None = None,
+    report: Report = silent,
 ) -> Path:
     """Write ``scan`` in the fastMRI form (or as a BART pair when ``output`` ends in .cfl), slice by slice.
 
@@ -38,26 +37,15 @@ def convert_scan(
     if output.suffix in (".cfl", ".hdr"):
         return write_bart(output, scan.shape, (scan.read_kspace(index) for index in slices))
     sampled = every_line_sampled(scan.mask, scan.phase_limits)
-    with write_fastmri(
-        output,
-        shape=scan.shape,
-        contrast=contrast or scan.contrast,
-        image_shape=scan.image_shape,
-        voxel_size=voxel_size or scan.voxel_size,
-        affine=scan.affine if voxel_size is None else None,
-        mask=None if scan.acceleration <= 1 else scan.mask,
-        phase_limits=scan.phase_limits,
-        noise=scan.noise,
-        noise_covariance=scan.noise_covariance,
-        source_digest=scan.digest,
-        facts=scan.facts,
-    ) as writer:
+    described = describe(scan, source=scan)
+    if voxel_size is not None:
+        described = replace(described, voxel_size=voxel_size, affine=None)
+    with write_fastmri(output, replace(described, contrast=contrast or scan.contrast)) as writer:
         for index in slices:
+            report("converting", index / len(slices))
             reference = reference_image(scan, index) if sampled or scan.read_reference else None
             calibration = scan.calibration_kspace(index) if scan.calibration_kspace else None
             writer.put(index, scan.read_kspace(index), reference, calibration)
-            if progress is not None:
-                progress(index)
     return output
 
 
@@ -68,7 +56,7 @@ def convert_array(
     contrast: str = "unknown",
     voxel_size: tuple[float, float, float] | None = None,
     corner: bool = False,
-    progress: Progress | None = None,
+    report: Report = silent,
 ) -> Path:
     """Write a named array in the fastMRI form; the sampling mask is found from the zeros in it.
 
@@ -104,39 +92,31 @@ def convert_array(
     if not mask.any():
         raise ReconError(f"{array.path}: k-space is all zero, no line was sampled")
     sampled = bool(mask.all())
-    with write_fastmri(
-        output,
+    described = ScanDescription(
         shape=shape,
         contrast=contrast,
         voxel_size=voxel_size,
         mask=None if sampled else mask,
         source_digest=file_sha256(array.path),
-    ) as writer:
+    )
+    with write_fastmri(output, described) as writer:
         if volume:
             energy = np.zeros((slices, rows, columns), np.float32)
             for coil in range(shape[1]):
+                report("converting coils", coil / shape[1])
                 hybrid = _centred_ifft(_centred(array.read(coil=coil), corner, axes=(0, 1, 2)))
                 writer.put_coil(coil, hybrid)
                 for index in range(slices if sampled else 0):
                     energy[index] += root_sum_of_squares(hybrid[index][None], shape[2:]) ** 2
-                if progress is not None:
-                    progress(coil)
             for index in range(slices if sampled else 0):
                 writer.put_reference(index, np.sqrt(energy[index]))
         else:
             for index in range(slices):
+                report("converting", index / slices)
                 kspace = _centred(_slice(array, index), corner)
                 writer.put(index, kspace, root_sum_of_squares(kspace, shape[2:]) if sampled else None)
                 _warn_uncentred(array.path, kspace, index, slices)
-                if progress is not None:
-                    progress(index)
     return output
-
-
-def steps(array: NamedArray) -> int:
-    """How often ``convert_array`` reports progress: coils of a 3-D scan, else slices."""
-    volume = "phase2" in array.sizes and "readout" in array.sizes
-    return array.sizes["coil"] if volume else array.sizes.get("slice", 1)
 
 
 def _slice(array: NamedArray, index: int) -> NDArray[np.complex64]:

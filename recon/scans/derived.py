@@ -1,37 +1,57 @@
 """Scans made from a scan, in memory and read as lazily: undersampled, noisier, turned, fewer slices.
 
-Each has a digest of its own, derived from the original's, so that random streams and provenance stay apart.
+Each has a digest and an identity of its own, derived from the original's, so that provenance and random streams stay
+apart. No other place changes a scan's mask or calibration.
 """
 
-import hashlib
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.fourier_numpy import centre_crop, centred_fft2, centred_ifft2
-from recon.acquisition.masks import calibration_extent, every_line_sampled
+from recon.acquisition.masks import calibration_extent, centre_block, every_line_sampled
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
+from recon.header import identity_of
 from recon.scan import Scan
 from recon.seeding import numpy_generator
 
 
 def with_mask(scan: Scan, mask: NDArray[np.bool_]) -> Scan:
     """The scan with only the positions of ``mask`` (``[phase]`` or ``[readout, phase]``) acquired, and without the
-    reference image that its file may store."""
+    reference image that its file may store. A separate calibration scan stays, and so does its extent.
+
+    Raises ReconError when the mask leaves no sample."""
     acquired = mask & scan.mask if mask.ndim == scan.mask.ndim else _two(mask, scan) & _two(scan.mask, scan)
     if not acquired.any():
         raise ReconError(f"{scan.path}: the mask leaves no sample")
     separate = scan.calibration_kspace is not None
     return replace(
         scan,
-        digest=_digest(scan, "mask", acquired.tobytes().hex()),
+        **_names(scan, "mask", acquired.tobytes().hex()),
         read_kspace=lambda index: scan.read_kspace(index) * acquired,
         mask=acquired,
         calibration=scan.calibration if separate else calibration_extent(acquired, scan.shape[2]),
         read_reference=None,
+    )
+
+
+def with_calibration(scan: Scan, lines: int) -> Scan:
+    """The scan as if only its ``lines`` central phase lines were there to calibrate on, or as many as are sampled.
+
+    Every line stays in k-space. A separate calibration scan is put aside: coil maps and scale come from those lines.
+    The extent is (0, 0) when k-space's centre is not sampled.
+    """
+    block = np.zeros(scan.shape[3], bool)
+    block[centre_block(scan.shape[3], min(lines, scan.shape[3]))] = True
+    return replace(
+        scan,
+        **_names(scan, "calibration", lines),
+        calibration=calibration_extent(scan.mask & block, scan.shape[2]),
+        calibration_kspace=None,
     )
 
 
@@ -56,7 +76,7 @@ def with_axes_swapped(scan: Scan) -> Scan:
     affine, voxel = scan.affine, scan.voxel_size
     return replace(
         scan,
-        digest=_digest(scan, "axes swapped"),
+        **_names(scan, "axes swapped"),
         shape=(slices, coils, phase, kept),
         read_kspace=read,
         mask=np.ones(kept, bool),
@@ -93,14 +113,14 @@ def with_noise(scan: Scan, snr: float, seed: int, whitening: NDArray[np.complex6
 
     def read(index: int) -> NDArray[np.complex64]:
         kspace = scan.read_kspace(index)
-        generator = numpy_generator(seed, scan.digest, "noise", index)
+        generator = numpy_generator(seed, scan.identity, "noise", index)
         noise = generator.standard_normal((2, *kspace.shape), np.float32)
         noisy = kspace + np.tensordot(colouring, np.complex64(added) * (noise[0] + 1j * noise[1]), 1)
         return np.where(scan.mask, noisy, 0).astype(np.complex64)
 
     return replace(
         scan,
-        digest=_digest(scan, "noise", snr, seed),
+        **_names(scan, "noise", float(snr), seed),
         read_kspace=read,
         noise=None if scan.noise is None else (scan.noise * total).astype(np.complex64),
         noise_covariance=None if scan.noise_covariance is None else scan.noise_covariance * np.float32(total**2),
@@ -121,7 +141,7 @@ def with_slices(scan: Scan, slices: range) -> Scan:
         affine[:3, 2] *= slices.step
     return replace(
         scan,
-        digest=_digest(scan, "slices", *slices),
+        **_names(scan, "slices", *slices),
         shape=(len(slices), *scan.shape[1:]),
         read_kspace=lambda index: scan.read_kspace(slices[index]),
         affine=affine,
@@ -143,5 +163,7 @@ def _two(mask: NDArray[np.bool_], scan: Scan) -> NDArray[np.bool_]:
     return np.broadcast_to(mask, (scan.shape[2], scan.shape[3]))
 
 
-def _digest(scan: Scan, *words: object) -> str:
-    return hashlib.sha256("\x1f".join([scan.digest, *map(str, words)]).encode()).hexdigest()
+def _names(scan: Scan, *words: object) -> dict[str, Any]:
+    """Digest and identity of what ``words`` did to the scan."""
+    said = [str(word) for word in words]
+    return {"digest": identity_of(scan.digest, *said), "identity": identity_of(scan.identity, *said)}

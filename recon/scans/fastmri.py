@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent, detect_mask
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
+from recon.header import Header, header_from
 from recon.scan import ImageReader, KspaceReader, Scan
-from recon.scans.fastmri_writer import CONTRASTS, OWN, PROVENANCE, FastmriWriter, write_fastmri
-from recon.scans.header import Header, parse_headers
+from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
+from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
 
-__all__ = ["FastmriWriter", "mask_of_slices", "open_file", "recognises", "write_fastmri"]
+SEPARATE = f"{OWN}/calibration_kspace"
+
+__all__ = [
+    "FastmriWriter", "ScanDescription", "describe", "mask_of_slices", "open_file", "recognises", "write_fastmri",
+]  # fmt: skip
 
 
 def recognises(path: Path) -> bool:
@@ -44,27 +49,16 @@ def open_file(path: Path) -> Scan:
     path = Path(path)
     with open_hdf5(path) as file:
         shape = _shape(path, file["kspace"])
-        header = _header(path, file)
-        own = dict(file[OWN].attrs) if OWN in file else {}
+        own = _own(path, file)
+        encoding = _encoding(path, file)
         extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
-        has_calibration = "calibration_kspace" in file.get(OWN, {})
         reference = file.get("reconstruction_rss")
         reference_shape = _reference_shape(path, reference, shape) if reference is not None else None
-        limits = _trusted(path, file["kspace"], _phase_limits(path, own, header, shape[3]))
+        limits = _trusted(path, file["kspace"], _phase_limits(path, own, encoding, shape[3]))
         mask = _mask(path, file, shape, limits)
-        acquisition = _text(file.attrs.get("acquisition", ""))
-        patient = _text(file.attrs.get("patient_id", ""))
-    facts: dict[str, str | float | int] = {"format": "fastMRI HDF5"}
-    if acquisition:
-        facts["acquisition"] = acquisition
-    facts.update(header.facts if header else {})
-    if header and np.isfinite(header.recon_fov[2]):
-        facts["slice_thickness_mm"] = header.recon_fov[2]
-    facts.update({name: str(own[name]) for name in ("source_digest", *PROVENANCE) if name in own})
-    if "subject" not in facts and patient:
-        # A pseudonym that keeps a person's scans together in a split without telling who it is.
-        facts["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
-    voxel_size = _voxel_size(own, header, shape)
+        has_separate = SEPARATE in file
+        calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
+        header = _header(path, file, own, encoding)
     affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
     return Scan(
         path=path,
@@ -72,20 +66,50 @@ def open_file(path: Path) -> Scan:
         shape=shape,
         read_kspace=_kspace_reader(path, "kspace", shape, mask),
         mask=mask,
-        calibration=calibration_extent(mask, shape[2]),
-        image_shape=reference_shape or _image_shape(header, shape),
-        contrast=str(own.get("contrast") or CONTRASTS.get(acquisition.upper(), "unknown")),
-        voxel_size=voxel_size,
+        calibration=calibration,
+        image_shape=reference_shape or _image_shape(encoding, shape),
+        contrast=str(own.get("contrast") or CONTRASTS.get((header.protocol or "").upper(), "unknown")),
+        voxel_size=_voxel_size(own, encoding, shape),
         affine=affine,
         phase_limits=limits,
         noise=_complex(extras.get("noise")),
         noise_covariance=_complex(extras.get("noise_covariance")),
-        calibration_kspace=(
-            _kspace_reader(path, f"{OWN}/calibration_kspace", shape, np.ones((), bool)) if has_calibration else None
-        ),
+        calibration_kspace=_kspace_reader(path, SEPARATE, shape, np.ones((), bool)) if has_separate else None,
         read_reference=_reference_reader(path, shape[0]) if reference_shape else None,
-        facts=facts,
+        header=header,
+        source_digest=str(own["source_digest"]) if "source_digest" in own else None,
+        identity=str(own.get("identity", "")),
     )
+
+
+def _own(path: Path, file: h5py.File) -> dict[str, Any]:
+    """The attributes of our own group; none in files of others."""
+    own = dict(file[OWN].attrs) if OWN in file else {}
+    if own.get("version", 1) > VERSION:
+        raise ReconError(f"{path}: written by a newer recon (version {own['version']} of its scans); upgrade recon")
+    return own
+
+
+def _acquired(separate: h5py.Dataset) -> NDArray[np.bool_]:
+    """The mask of a separate calibration scan, as its central, first or last slice shows it."""
+    slices = separate.shape[0]
+    masks = (detect_mask(separate[index]) for index in (slices // 2, 0, slices - 1))
+    return next((mask for mask in masks if mask.any()), np.zeros(separate.shape[3], bool))
+
+
+def _header(path: Path, file: h5py.File, own: Mapping[str, Any], encoding: Encoding | None) -> Header:
+    """What the XML says, and our own attributes where it has no place for them."""
+    known = {} if encoding is None else encoding.scan.known()
+    patient = _text(file.attrs.get("patient_id", ""))
+    if patient:
+        # A pseudonym that keeps a person's scans together in a split without telling who it is.
+        known["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
+    known["protocol"] = _text(file.attrs.get("acquisition", ""))
+    try:
+        header = header_from({**known, **own})
+    except (TypeError, ValueError) as error:
+        raise ReconError(f"{path}: an attribute of group '{OWN}' is damaged ({error}); write the scan again") from error
+    return replace(header, protocol=header.protocol or None)
 
 
 def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
@@ -105,23 +129,24 @@ def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
     return slices, coils, readout, phase
 
 
-def _header(path: Path, file: h5py.File) -> Header | None:
+def _encoding(path: Path, file: h5py.File) -> Encoding | None:
     if "ismrmrd_header" not in file:
         return None
-    header = parse_headers(file["ismrmrd_header"][()], path)[0]
+    encoding = parse_encodings(file["ismrmrd_header"][()], path)[0]
     if OWN in file and "voxel_size_mm" not in file[OWN].attrs:
         # We wrote this header and did not know the voxel size: its field of view is only a placeholder.
         unknown = (float("nan"),) * 3
-        header = replace(header, encoded_fov=unknown, recon_fov=unknown)
-    return header
+        scan = replace(encoding.scan, slice_thickness_mm=None)
+        encoding = replace(encoding, encoded_fov=unknown, recon_fov=unknown, scan=scan)
+    return encoding
 
 
-def _phase_limits(path: Path, own: Mapping[str, Any], header: Header | None, phase: int) -> tuple[int, int] | None:
+def _phase_limits(path: Path, own: Mapping[str, Any], encoding: Encoding | None, phase: int) -> tuple[int, int] | None:
     """Half-open range of encoded lines; the array's centre ``phase // 2`` holds the line numbered ``center``."""
     if "phase_limits" in own:
         first, last = (int(value) for value in own["phase_limits"])
-    elif header and "kspace_encoding_step_1" in header.limits:
-        limit = header.limits["kspace_encoding_step_1"]
+    elif encoding and "kspace_encoding_step_1" in encoding.limits:
+        limit = encoding.limits["kspace_encoding_step_1"]
         first = phase // 2 - limit.center + limit.minimum
         last = phase // 2 - limit.center + limit.maximum + 1
     else:
@@ -223,23 +248,23 @@ def _reference_reader(path: Path, slices: int) -> ImageReader:
     return read
 
 
-def _image_shape(header: Header | None, shape: tuple[int, int, int, int]) -> tuple[int, int]:
+def _image_shape(encoding: Encoding | None, shape: tuple[int, int, int, int]) -> tuple[int, int]:
     """The header's reconstruction size, but never more than was measured: some volumes are narrower."""
-    if header is None or min(header.recon_matrix[:2]) < 1:
+    if encoding is None or min(encoding.recon_matrix[:2]) < 1:
         return shape[2], shape[3]
-    return min(header.recon_matrix[0], shape[2]), min(header.recon_matrix[1], shape[3])
+    return min(encoding.recon_matrix[0], shape[2]), min(encoding.recon_matrix[1], shape[3])
 
 
 def _voxel_size(
-    own: Mapping[str, Any], header: Header | None, shape: tuple[int, int, int, int]
+    own: Mapping[str, Any], encoding: Encoding | None, shape: tuple[int, int, int, int]
 ) -> tuple[float, float, float] | None:
     """Millimetres along readout, phase, slice: the encoded field of view over the k-space samples that span it."""
     if "voxel_size_mm" in own:
         stored = own["voxel_size_mm"]
         return float(stored[0]), float(stored[1]), float(stored[2])
-    if header is None:
+    if encoding is None:
         return None
-    size = (header.encoded_fov[0] / shape[2], header.encoded_fov[1] / shape[3], header.recon_fov[2])
+    size = (encoding.encoded_fov[0] / shape[2], encoding.encoded_fov[1] / shape[3], encoding.recon_fov[2])
     return size if np.isfinite(size).all() and min(size) > 0 else None
 
 

@@ -1,7 +1,8 @@
 """Writing the fastMRI form, slice by slice, with recon's own group for what the public layout cannot hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from recon.acquisition.masks import calibration_extent, net_acceleration
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.hdf5 import HDF5Writer, hdf5_for_writing
-from recon.scans.header import EncodingLimit, Header, build_header
+from recon.header import UNSTATED, Header
+from recon.scan import Scan
+from recon.scans.ismrmrd_header import PLACES, Encoding, EncodingLimit, build_xml
 
 CONTRASTS = {
     "AXT1": "T1",
@@ -23,9 +26,51 @@ CONTRASTS = {
     "CORPD_FBK": "PD",
     "CORPDFS_FBK": "PDFS",
 }
-# Facts that the header has no place for: a pseudonym of the person, where the anatomy is from, its licence.
-PROVENANCE = ("subject", "origin", "licence")
 OWN = "recon"  # the group and its attributes that only this toolkit reads
+VERSION = 2  # of that group; 1 had no number, no identity, and of the header only subject, origin and licence
+
+
+@dataclass(frozen=True)
+class ScanDescription:
+    """What a scan's file says besides its k-space.
+
+    shape: of k-space, (slice, coil, readout, phase). image_shape: (readout, phase) without readout oversampling; that
+    of k-space by default. voxel_size: mm along readout, phase, slice. affine: 4x4, (readout, phase, slice) index ->
+    RAS+ mm. mask: ``[phase]`` or ``[readout, phase]``, when undersampled. phase_limits: half-open range of encoded
+    lines. noise: ``[coil, sample]``; noise_covariance: ``[coil, coil]``, E[n n^H]. source_digest: of the scan that this
+    one is made of. identity: names the random streams (see ``Scan``); empty: that of the header.
+    """
+
+    shape: tuple[int, int, int, int]
+    contrast: str
+    image_shape: tuple[int, int] | None = None
+    voxel_size: tuple[float, float, float] | None = None
+    affine: NDArray | None = None
+    mask: NDArray[np.bool_] | None = None
+    phase_limits: tuple[int, int] | None = None
+    noise: NDArray | None = None
+    noise_covariance: NDArray | None = None
+    header: Header = UNSTATED
+    source_digest: str | None = None
+    identity: str = ""
+
+
+def describe(scan: Scan, source: Scan) -> ScanDescription:
+    """The description of ``scan``, which was made of ``source`` or is the same."""
+    return ScanDescription(
+        shape=scan.shape,
+        contrast=scan.contrast,
+        image_shape=scan.image_shape,
+        voxel_size=scan.voxel_size,
+        affine=scan.affine,
+        mask=None if scan.acceleration <= 1 else scan.mask,
+        phase_limits=scan.phase_limits,
+        noise=scan.noise,
+        noise_covariance=scan.noise_covariance,
+        header=scan.header,
+        source_digest=source.digest,
+        identity=scan.identity,
+    )
 
 
 class FastmriWriter:
@@ -83,57 +128,20 @@ class FastmriWriter:
 
 
 @contextmanager
-def write_fastmri(
-    path: str | Path,
-    *,
-    shape: tuple[int, int, int, int],
-    contrast: str,
-    image_shape: tuple[int, int] | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    affine: NDArray | None = None,
-    mask: NDArray[np.bool_] | None = None,
-    phase_limits: tuple[int, int] | None = None,
-    noise: NDArray | None = None,
-    noise_covariance: NDArray | None = None,
-    source_digest: str | None = None,
-    facts: Mapping[str, str | float | int] | None = None,
-) -> Iterator[FastmriWriter]:
+def write_fastmri(path: str | Path, described: ScanDescription) -> Iterator[FastmriWriter]:
     """Write a scan in the fastMRI form, slice by slice through the writer's ``put``; never holds more than one slice.
 
-    shape: of k-space, (slice, coil, readout, phase). image_shape: (readout, phase) without readout oversampling.
-    voxel_size: mm along readout, phase, slice. affine: 4x4, (readout, phase, slice) index -> RAS+ mm.
-    mask: ``[phase]`` or ``[readout, phase]``, when undersampled. phase_limits: half-open range of encoded lines.
-    noise: ``[coil, sample]``; noise_covariance: ``[coil, coil]``, E[n n^H]. source_digest: of the fully sampled scan.
-    facts: vendor, field_strength_t, te_ms, tr_ms ... and subject (a pseudonym), origin, licence; no patient identity
-    is ever written.
-
-    The file appears under ``path`` only when the block has succeeded and every slice was put. Raises ReconError.
+    No patient identity is ever written. The file appears under ``path`` only when the block has succeeded and every
+    slice was put. Raises ReconError.
     """
-    image_shape = image_shape or (shape[2], shape[3])
-    facts = dict(facts or {})
+    shape, header = described.shape, described.header
+    image_shape = described.image_shape or (shape[2], shape[3])
     with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
-        own = file.create_group(OWN)
-        own.attrs["contrast"] = contrast
-        own.attrs["image_shape"] = image_shape
-        if voxel_size is not None:
-            own.attrs["voxel_size_mm"] = voxel_size
-        if affine is not None:
-            own.attrs["affine"] = np.asarray(affine, float)
-        if phase_limits is not None:
-            own.attrs["phase_limits"] = phase_limits
-        if source_digest is not None:
-            own.attrs["source_digest"] = source_digest
-        for name in PROVENANCE:
-            if name in facts:
-                own.attrs[name] = str(facts[name])
-        if noise is not None:
-            own["noise"] = np.asarray(noise, np.complex64)
-        if noise_covariance is not None:
-            own["noise_covariance"] = np.asarray(noise_covariance, np.complex64)
-        file.attrs["acquisition"] = str(facts.get("acquisition") or _acquisition(contrast))
-        file["ismrmrd_header"] = build_header(_scan_header(shape, image_shape, voxel_size, phase_limits, facts))
-        if mask is not None:
-            _write_mask(file, np.asarray(mask, bool), shape, phase_limits)
+        _write_own(file, replace(described, image_shape=image_shape))
+        file.attrs["acquisition"] = header.protocol or _protocol(described.contrast)
+        file["ismrmrd_header"] = build_xml(_encoding(described, image_shape))
+        if described.mask is not None:
+            _write_mask(file, np.asarray(described.mask, bool), shape, described.phase_limits)
         writer = FastmriWriter(file, shape, image_shape)
         yield writer
         if missing := sorted(set(np.ndindex(shape[:2])) - writer.written):
@@ -141,6 +149,30 @@ def write_fastmri(
         if "reconstruction_rss" in file:
             file.attrs["max"] = writer.maximum
             file.attrs["norm"] = float(np.sqrt(writer.energy))
+
+
+def _write_own(file: HDF5Writer, described: ScanDescription) -> None:
+    """Our group: what the public layout and the XML header have no place for."""
+    own = file.create_group(OWN)
+    attributes = {
+        "version": VERSION,
+        "contrast": described.contrast,
+        "image_shape": described.image_shape,
+        "voxel_size_mm": described.voxel_size,
+        "affine": None if described.affine is None else np.asarray(described.affine, float),
+        "phase_limits": described.phase_limits,
+        "source_digest": described.source_digest,
+        "identity": described.identity or None,
+    }
+    elsewhere = {*PLACES.values(), "protocol"}
+    attributes |= {name: value for name, value in described.header.known().items() if name not in elsewhere}
+    for name, value in attributes.items():
+        if value is not None:
+            own.attrs[name] = value
+    for name in ("noise", "noise_covariance"):
+        values = getattr(described, name)
+        if values is not None:
+            own[name] = np.asarray(values, np.complex64)
 
 
 def _write_mask(
@@ -156,18 +188,12 @@ def _write_mask(
     file.attrs["num_low_frequency"] = calibration_extent(mask, shape[2])[1]
 
 
-def _scan_header(
-    shape: tuple[int, int, int, int],
-    image_shape: tuple[int, int],
-    voxel_size: tuple[float, float, float] | None,
-    limits: tuple[int, int] | None,
-    facts: Mapping[str, str | float | int],
-) -> Header:
-    slices, _, readout, phase = shape
-    voxel = voxel_size or (1.0, 1.0, 1.0)  # the header demands a field of view; our own group says what is known
-    thickness = float(facts.get("slice_thickness_mm", voxel[2]))  # voxels are as long as slices are apart
-    first, last = limits or (0, phase)
-    return Header(
+def _encoding(described: ScanDescription, image_shape: tuple[int, int]) -> Encoding:
+    slices, _, readout, phase = described.shape
+    voxel = described.voxel_size or (1.0, 1.0, 1.0)  # the XML demands a field of view; our own group says what is known
+    thickness = described.header.slice_thickness_mm or voxel[2]  # voxels are as long as slices are apart
+    first, last = described.phase_limits or (0, phase)
+    return Encoding(
         encoded_matrix=(readout, phase, 1),
         encoded_fov=(readout * voxel[0], phase * voxel[1], thickness),
         recon_matrix=(*image_shape, 1),
@@ -176,9 +202,9 @@ def _scan_header(
             "kspace_encoding_step_1": EncodingLimit(0, last - first - 1, phase // 2 - first),
             "slice": EncodingLimit(0, slices - 1, 0),
         },
-        facts=facts,
+        scan=described.header,
     )
 
 
-def _acquisition(contrast: str) -> str:
+def _protocol(contrast: str) -> str:
     return next((name for name, known in CONTRASTS.items() if known == contrast), f"AX{contrast.upper()}")

@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recon.errors import ReconError
-
-ENDINGS = (".h5", ".cfl")
+from recon.scans import readers
 
 
 def scans_in(folder: Path) -> list[Path]:
     """The scan files of a folder in the order of their names, without lesion masks. Raises ReconError when none is."""
-    found = [p for p in sorted(folder.iterdir()) if p.suffix in ENDINGS and not p.stem.endswith("_lesion")]
+    suffixes = tuple(dict.fromkeys(suffix for reader in readers.READERS for suffix in reader.suffixes))
+    found = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes and not p.stem.endswith("_lesion")]
     if not found:
-        raise ReconError(f"{folder}: no {' or '.join(ENDINGS)} scans in this folder")
+        raise ReconError(f"{folder}: no {' or '.join(suffixes)} scans in this folder")
     return found
 
 

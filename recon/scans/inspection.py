@@ -1,12 +1,12 @@
 """What is in a scan, whether it can be reconstructed, and what to watch out for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
 from recon.errors import ReconError
+from recon.progress import Report, silent
 from recon.scan import Scan
 
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
@@ -33,21 +33,19 @@ class Inspection:
         return not self.problems
 
 
-def inspect(scan: Scan, progress: Callable[[int], None] | None = None) -> Inspection:
+def inspect(scan: Scan, report: Report = silent) -> Inspection:
     """Read every slice once (never two at a time) and say what is wrong; damaged slices are reported, not raised."""
     problems: list[str] = []
     alive = np.zeros(scan.shape[1], bool)
     empty: list[int] = []
     read = 0
     for index in range(scan.shape[0]):
+        report("checking slices", index / scan.shape[0])
         try:
             energy = np.abs(scan.read_kspace(index)).max(axis=(1, 2))
         except ReconError as error:
             problems.append(str(error).removeprefix(f"{scan.path}: "))
             continue
-        finally:
-            if progress is not None:
-                progress(index)
         read += 1
         alive |= energy > 0
         if not energy.any():

@@ -1,11 +1,11 @@
 """ISMRMRD HDF5: raw acquisitions of any vendor after conversion (Inati et al. 2017, 10.1002/mrm.26089).
 
 A file is a list of readouts, each with a header that says where in k-space it belongs. The headers are read once when
-a scan is opened; the readouts of a slice only when that slice is asked for. Positions and directions are in the
-patient's LPS system in the file and become RAS+ here.
+a scan is opened; the readouts of a slice only when that slice is asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.header import Header, identity_of
 from recon.scan import KspaceReader, Scan
-from recon.scans.header import Header, parse_headers
+from recon.scans.ismrmrd_geometry import scan_geometry
+from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.ismrmrd_layout import Layout, matrix_size, merge, place_readouts, places, sampling, slice_order
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
 
@@ -41,24 +43,78 @@ def open_file(path: Path) -> Scan:
     Raises ReconError for images without acquisitions, non-Cartesian or EPI trajectories, repetitions, several
     echoes, 3-D encoding, masks that change from slice to slice, and headers that contradict the data.
     """
-    import ismrmrd.constants as flags
-
     path = Path(path)
     with open_hdf5(path) as file:
         group = _group(file)
         assert group is not None, "recognises() comes first"
-        headers = parse_headers(np.asarray(group["xml"]).reshape(-1)[0], path)
+        encodings = parse_encodings(np.asarray(group["xml"]).reshape(-1)[0], path)
         if "data" not in group or group["data"].size == 0:
             raise ReconError(f"{path}: holds no acquisitions (images only?); export the raw data, not the images")
         heads = group["data"].fields("head")[:]
         name = f"{group.name}/data"
+    rows = _sort_rows(path, heads, len(encodings))
+    imaging = heads[rows.imaging]
+    encoding = encodings[rows.space]
+    _refuse_unsupported(path, encoding, imaging)
+    coils = int(imaging["active_channels"][0])
+    if coils == 0 or (heads["active_channels"][rows.imaging | rows.calibration | rows.noise] != coils).any():
+        raise ReconError(f"{path}: acquisitions have {coils} or a varying number of coils; export the scan again")
+    order = slice_order(imaging)
+    readout, phase = matrix_size(encoding, imaging)
+    shape = (len(order), coils, readout, phase)
+    layout, separate = _layouts(path, heads, rows, encodings, shape)
+    counts, mask = sampling(path, layout, len(order), readout, phase)
+    calibration = calibration_extent(mask, readout)
+    if separate is not None:
+        _, calibration_mask = sampling(path, separate, len(order), readout, phase)
+        calibration = calibration_extent(calibration_mask, readout)
+    voxel, affine, image_shape = scan_geometry(encoding, imaging, order, readout, phase)
+    averages = int(counts[counts > 0].min())
+    header = replace(encoding.scan, averages=averages if averages > 1 else None)
+    scan = Scan(
+        path=path,
+        digest=file_sha256(path),
+        shape=shape,
+        read_kspace=_reader(path, name, layout, shape, mask),
+        mask=mask,
+        calibration=calibration,
+        image_shape=image_shape,
+        contrast=encoding.contrast,
+        voxel_size=voxel,
+        affine=affine,
+        phase_limits=_phase_limits(encoding, phase, mask),
+        noise=_noise(path, name, heads, rows, header),
+        calibration_kspace=_reader(path, name, separate, shape, np.ones((), bool)) if separate else None,
+        header=header,
+    )
+    return replace(scan, identity=identity_of(scan.identity, *_measurement(heads)))
+
+
+def _measurement(heads: NDArray) -> list[str]:
+    """What tells two measurements of one protocol apart: counters and clock of the scanner, whole numbers."""
+    return [heads[name].tobytes().hex() for name in ("measurement_uid", "acquisition_time_stamp", "scan_counter")]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which acquisitions of a file are what, each ``[acquisition]``, and the encoding of the imaging ones."""
+
+    noise: NDArray[np.bool_]
+    imaging: NDArray[np.bool_]
+    calibration: NDArray[np.bool_]  # lines for calibration alone, and those of another encoding
+    space: int
+
+
+def _sort_rows(path: Path, heads: NDArray, encodings: int) -> _Rows:
+    """Raises ReconError when nothing is for imaging, or it names an encoding that the header does not have."""
+    import ismrmrd.constants as flags
 
     def flagged(*numbers: int) -> NDArray[np.bool_]:
         bits = np.uint64(sum(1 << (number - 1) for number in numbers))
         return (heads["flags"] & bits) != 0
 
-    noise_rows = flagged(flags.ACQ_IS_NOISE_MEASUREMENT)
-    ignored = noise_rows | flagged(
+    noise = flagged(flags.ACQ_IS_NOISE_MEASUREMENT)
+    ignored = noise | flagged(
         flags.ACQ_IS_NAVIGATION_DATA,
         flags.ACQ_IS_PHASECORR_DATA,
         flags.ACQ_IS_HPFEEDBACK_DATA,
@@ -69,68 +125,34 @@ def open_file(path: Path) -> Scan:
         flags.ACQ_IS_PHASE_STABILIZATION,
     )
     both = flagged(flags.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
-    extra = flagged(flags.ACQ_IS_PARALLEL_CALIBRATION) & ~both & ~ignored
-    imaging = ~ignored & ~extra
+    calibration = flagged(flags.ACQ_IS_PARALLEL_CALIBRATION) & ~both & ~ignored
+    imaging = ~ignored & ~calibration
     if not imaging.any():
         raise ReconError(f"{path}: holds no imaging acquisitions, only noise or calibration; export the whole scan")
     space = int(heads["encoding_space_ref"][imaging][0])
-    if space >= len(headers):
-        raise ReconError(f"{path}: acquisitions name encoding {space}, but the header has {len(headers)}")
-    extra |= imaging & (heads["encoding_space_ref"] != space)
-    imaging &= ~extra
-    header = headers[space]
-    _refuse_unsupported(path, header, heads[imaging])
+    if space >= encodings:
+        raise ReconError(f"{path}: acquisitions name encoding {space}, but the header has {encodings}")
+    elsewhere = imaging & (heads["encoding_space_ref"] != space)
+    return _Rows(noise, imaging & ~elsewhere, calibration | elsewhere, space)
 
-    coils = int(heads["active_channels"][imaging][0])
-    if coils == 0 or (heads["active_channels"][imaging | extra | noise_rows] != coils).any():
-        raise ReconError(f"{path}: acquisitions have {coils} or a varying number of coils; export the scan again")
-    readout, phase = matrix_size(header, heads[imaging])
-    order = slice_order(heads[imaging])
-    layout = place_readouts(path, heads, np.flatnonzero(imaging), header, readout, phase, order)
-    counts, mask = sampling(path, layout, len(order), readout, phase)
 
-    separate: Layout | None = None
-    if extra.any():
-        calibration_header = headers[min(int(heads["encoding_space_ref"][extra][0]), len(headers) - 1)]
-        candidate = place_readouts(
-            path, heads, np.flatnonzero(extra), calibration_header, readout, phase, order, header
-        )
-        repeats = np.isin(places(candidate, phase), places(layout, phase)).any()
-        own_space = calibration_header is header and header.calibration_mode not in ("separate", "external")
-        if own_space and not repeats:
-            layout = merge(layout, candidate)
-            counts, mask = sampling(path, layout, len(order), readout, phase)
-        else:
-            separate = candidate
-
-    shape = (len(order), coils, readout, phase)
-    voxel, affine, image_shape = _geometry(header, heads[imaging], order, readout, phase)
-    averages = int(counts[counts > 0].min())
-    facts: dict[str, str | float | int] = {"format": "ISMRMRD HDF5", **header.facts}
-    if averages > 1:
-        facts["averages"] = averages
-    if np.isfinite(header.recon_fov[2]):
-        facts["slice_thickness_mm"] = header.recon_fov[2]
-    calibration = calibration_extent(mask, readout)
-    if separate is not None:
-        _, calibration_mask = sampling(path, separate, len(order), readout, phase)
-        calibration = calibration_extent(calibration_mask, readout)
-    return Scan(
-        path=path,
-        digest=file_sha256(path),
-        shape=shape,
-        read_kspace=_reader(path, name, layout, shape, mask),
-        mask=mask,
-        calibration=calibration,
-        image_shape=image_shape,
-        contrast=header.contrast,
-        voxel_size=voxel,
-        affine=affine,
-        phase_limits=_phase_limits(header, phase, mask),
-        noise=_noise(path, name, heads, noise_rows, imaging, header.facts, averages),
-        calibration_kspace=_reader(path, name, separate, shape, np.ones((), bool)) if separate else None,
-        facts=facts,
-    )
+def _layouts(
+    path: Path, heads: NDArray, rows: _Rows, encodings: list[Encoding], shape: tuple[int, int, int, int]
+) -> tuple[Layout, Layout | None]:
+    """Where the imaging lines go, calibration lines of their own encoding among them; and a separate calibration
+    scan."""
+    _, _, readout, phase = shape
+    encoding = encodings[rows.space]
+    order = slice_order(heads[rows.imaging])
+    layout = place_readouts(path, heads, np.flatnonzero(rows.imaging), encoding, readout, phase, order)
+    if not rows.calibration.any():
+        return layout, None
+    other = encodings[min(int(heads["encoding_space_ref"][rows.calibration][0]), len(encodings) - 1)]
+    separate = place_readouts(path, heads, np.flatnonzero(rows.calibration), other, readout, phase, order, encoding)
+    repeats = np.isin(places(separate, phase), places(layout, phase)).any()
+    if other is encoding and encoding.calibration_mode not in ("separate", "external") and not repeats:
+        return merge(layout, separate), None
+    return layout, separate
 
 
 def _group(file: h5py.File) -> h5py.Group | None:
@@ -140,12 +162,12 @@ def _group(file: h5py.File) -> h5py.Group | None:
     return None
 
 
-def _refuse_unsupported(path: Path, header: Header, heads: NDArray) -> None:
-    if header.trajectory == "epi":
+def _refuse_unsupported(path: Path, encoding: Encoding, heads: NDArray) -> None:
+    if encoding.trajectory == "epi":
         raise ReconError(f"{path}: EPI readouts need ghost and ramp correction first, which recon does not do")
-    if header.trajectory != "cartesian":
-        raise ReconError(f"{path}: {header.trajectory} trajectory; recon reads Cartesian scans only")
-    if header.encoded_matrix[2] > 1 or np.unique(heads["idx"]["kspace_encode_step_2"]).size > 1:
+    if encoding.trajectory != "cartesian":
+        raise ReconError(f"{path}: {encoding.trajectory} trajectory; recon reads Cartesian scans only")
+    if encoding.encoded_matrix[2] > 1 or np.unique(heads["idx"]["kspace_encode_step_2"]).size > 1:
         raise ReconError(
             f"{path}: 3-D encoding; recon reads 2-D multi-slice ISMRMRD, "
             "export an array and import it with 'recon convert --axes coil,readout,phase,phase2'"
@@ -156,9 +178,9 @@ def _refuse_unsupported(path: Path, header: Header, heads: NDArray) -> None:
             raise ReconError(f"{path}: {values.size} {name}; recon reads static scans with one, export them apart")
 
 
-def _phase_limits(header: Header, phase: int, mask: NDArray[np.bool_]) -> tuple[int, int] | None:
+def _phase_limits(encoding: Encoding, phase: int, mask: NDArray[np.bool_]) -> tuple[int, int] | None:
     """Half-open range of encoded lines; widened where the data has lines that the header's limits leave out."""
-    limit = header.limits.get("kspace_encoding_step_1")
+    limit = encoding.limits.get("kspace_encoding_step_1")
     if limit is None:
         return None
     sampled = np.flatnonzero(mask if mask.ndim == 1 else mask.any(axis=0))
@@ -207,22 +229,20 @@ def _noise(
     path: Path,
     name: str,
     heads: NDArray,
-    noise_rows: NDArray[np.bool_],
-    imaging: NDArray[np.bool_],
-    facts: Mapping[str, str | float | int],
-    averages: int,
+    rows: _Rows,
+    header: Header,
 ) -> NDArray[np.complex64] | None:
     """Noise samples ``[coil, sample]`` at the level that they have in the averaged imaging lines.
 
     White noise has a variance proportional to the bandwidth, so the ratio of the dwell times counts, as does the part
     of the noise scan's bandwidth that the receiver's filter lets through, where the header gives it.
     """
-    if not noise_rows.any():
+    if not rows.noise.any():
         return None
-    rows, parts, total = np.flatnonzero(noise_rows), [], 0
-    coils = int(heads["active_channels"][rows[0]])
+    noise_rows, parts, total = np.flatnonzero(rows.noise), [], 0
+    coils = int(heads["active_channels"][noise_rows[0]])
     with open_hdf5(path) as file:
-        for samples in _acquisitions(path, file[name], rows, coils):
+        for samples in _acquisitions(path, file[name], noise_rows, coils):
             parts.append(samples)
             total += samples.shape[1]
             if total >= _NOISE_SAMPLES:
@@ -230,47 +250,8 @@ def _noise(
     noise = np.concatenate(parts, axis=1)
     if not np.isfinite(noise).all():
         raise ReconError(f"{path}: the noise scan has NaN or infinite values; export the scan again")
-    dwell = float(heads["sample_time_us"][rows[0]]), float(heads["sample_time_us"][imaging][0])
+    dwell = float(heads["sample_time_us"][noise_rows[0]]), float(heads["sample_time_us"][rows.imaging][0])
     variance = dwell[0] / dwell[1] if min(dwell) > 0 else 1.0
-    variance /= float(facts.get("relative_noise_bandwidth", 1.0)) * averages
+    bandwidth = 1.0 if header.relative_noise_bandwidth is None else header.relative_noise_bandwidth
+    variance /= bandwidth * (header.averages or 1)
     return noise * np.float32(np.sqrt(variance))
-
-
-def _geometry(
-    header: Header, heads: NDArray, order: Mapping[int, int], readout: int, phase: int
-) -> tuple[tuple[float, float, float] | None, NDArray[np.float64] | None, tuple[int, int]]:
-    """Voxel size in mm, affine (readout, phase, slice) -> RAS+ mm, and the image shape without oversampling."""
-    oversampling = header.encoded_matrix[0] / readout  # above 1 where a converter removed it
-    in_plane = (header.encoded_fov[0] / oversampling / readout, header.encoded_fov[1] / phase)
-    thickness = header.recon_fov[2]
-    if not (np.isfinite([*in_plane, thickness]).all() and min(*in_plane, thickness) > 0):
-        return (
-            None,
-            None,
-            (
-                min(max(header.recon_matrix[0], 1), readout),
-                min(max(header.recon_matrix[1], 1), phase),
-            ),
-        )
-    image_shape = (
-        min(round(header.recon_fov[0] / in_plane[0]), readout),
-        min(round(header.recon_fov[1] / in_plane[1]), phase),
-    )
-    voxel = (in_plane[0], in_plane[1], thickness)
-    centres = {order[int(head["idx"]["slice"])]: head["position"].astype(float) for head in heads[::-1]}
-    directions = [heads[0][name].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]
-    if not all(abs(np.linalg.norm(direction) - 1) < 0.01 for direction in directions):
-        return voxel, None, image_shape
-    step = directions[2] * thickness
-    if len(centres) > 1:
-        step = (centres[len(centres) - 1] - centres[0]) / (len(centres) - 1)
-        if np.linalg.norm(step) == 0:
-            step = directions[2] * thickness
-        voxel = (in_plane[0], in_plane[1], float(np.linalg.norm(step)))
-    affine = np.eye(4)
-    affine[:3, 0] = directions[0] * voxel[0]
-    affine[:3, 1] = directions[1] * voxel[1]
-    affine[:3, 2] = step
-    # The position is the centre of the field of view, which the centred transform puts at index n // 2.
-    affine[:3, 3] = centres[0] - affine[:3, :2] @ np.array([image_shape[0] // 2, image_shape[1] // 2], float)
-    return voxel, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, image_shape

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.scans.header import Header
+from recon.scans.ismrmrd_header import Encoding
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Layout:
     reverse: NDArray[np.bool_]
 
 
-def matrix_size(header: Header, heads: NDArray) -> tuple[int, int]:
+def matrix_size(encoding: Encoding, heads: NDArray) -> tuple[int, int]:
     """Array size (readout, phase). Converters that remove readout oversampling may leave the header's size as it was:
     then every readout has exactly half the samples, with the echo in the middle, and that is the true size."""
     samples = np.unique(heads["number_of_samples"])
-    readout = header.encoded_matrix[0]
-    halved = samples.size == 1 and 2 * int(samples[0]) == readout == 2 * header.recon_matrix[0]
+    readout = encoding.encoded_matrix[0]
+    halved = samples.size == 1 and 2 * int(samples[0]) == readout == 2 * encoding.recon_matrix[0]
     if halved and (heads["center_sample"] == samples[0] // 2).all():
         readout = int(samples[0])
-    return readout, header.encoded_matrix[1]
+    return readout, encoding.encoded_matrix[1]
 
 
 def slice_order(heads: NDArray) -> dict[int, int]:
@@ -47,20 +47,20 @@ def place_readouts(
     path: Path,
     heads: NDArray,
     rows: NDArray[np.int64],
-    header: Header,
+    encoding: Encoding,
     readout: int,
     phase: int,
     order: Mapping[int, int],
-    target: Header | None = None,
+    target: Encoding | None = None,
 ) -> Layout:
-    """Array positions of the given file rows. ``target`` is the imaging encoding when ``header`` is a separate one;
+    """Array positions of the given file rows. ``target`` is the imaging encoding when ``encoding`` is a separate one;
     both must sample k-space with the same spacing, i.e. have the same encoded field of view."""
-    if target is not None and header is not target:
-        ratio = np.divide(header.encoded_fov[:2], target.encoded_fov[:2])
+    if target is not None and encoding is not target:
+        ratio = np.divide(encoding.encoded_fov[:2], target.encoded_fov[:2])
         if not np.allclose(ratio, 1, atol=0.01):
             raise ReconError(
-                f"{path}: the calibration scan has another field of view ({header.encoded_fov[0]:g} x "
-                f"{header.encoded_fov[1]:g} mm) than the images; export the scan without it"
+                f"{path}: the calibration scan has another field of view ({encoding.encoded_fov[0]:g} x "
+                f"{encoding.encoded_fov[1]:g} mm) than the images; export the scan without it"
             )
     chosen = heads[rows]
     samples = chosen["number_of_samples"].astype(np.int64)
@@ -75,7 +75,7 @@ def place_readouts(
     silent = (chosen["center_sample"] == 0) & (kept == readout)
     starts = np.where(silent, 0, starts)
     step = chosen["idx"]["kspace_encode_step_1"].astype(np.int64)
-    limit = header.limits.get("kspace_encoding_step_1")
+    limit = encoding.limits.get("kspace_encoding_step_1")
     lines = step if limit is None else phase // 2 - limit.center + step
     outside = (starts < 0) | (starts + kept > readout) | (kept < 1) | (lines < 0) | (lines >= phase)
     if outside.any():

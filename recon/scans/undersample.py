@@ -1,7 +1,6 @@
 """Retrospective undersampling: a fully sampled scan as a faster protocol would have acquired it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from numpy.typing import NDArray
 
 from recon.acquisition.masks import (
     SMALLEST_CALIBRATION,
-    calibration_extent,
     describe_mask,
     draw_mask,
     every_line_sampled,
@@ -17,8 +15,10 @@ from recon.acquisition.masks import (
 )
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
+from recon.progress import Report, silent
 from recon.scan import Scan
-from recon.scans.fastmri import write_fastmri
+from recon.scans.derived import with_mask
+from recon.scans.fastmri import describe, write_fastmri
 from recon.seeding import numpy_generator
 
 
@@ -49,7 +49,7 @@ def undersampling_mask(
     shape = (scan.shape[2], scan.shape[3])
     encoded = shape if scan.phase_limits is None else (shape[0], scan.phase_limits[1] - scan.phase_limits[0])
     lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
-    mask = draw_mask(kind, shape, acceleration, lines, numpy_generator(seed, scan.digest, "mask"), scan.phase_limits)
+    mask = draw_mask(kind, shape, acceleration, lines, numpy_generator(seed, scan.identity, "mask"), scan.phase_limits)
     return mask & scan.mask if scan.mask.ndim == 2 else mask  # an asymmetric echo stays one
 
 
@@ -62,12 +62,13 @@ def undersample(
     calibration_lines: int | None = None,
     seed: int = 0,
     keep_reference: bool = False,
-    progress: Callable[[int], None] | None = None,
+    report: Report = silent,
 ) -> Undersampled:
     """Write ``scan`` with only the lines of a drawn mask, in the fastMRI form, one slice at a time.
 
-    The mask depends on the seed and the scan's content alone. As in fastMRI's test files the reference image is left
-    out, so that no reconstruction can see it; ``keep_reference`` stores it. ``progress`` is called with each slice.
+    The mask depends on the seed and the scan's identity alone. As in fastMRI's test files the reference image is left
+    out, so that no reconstruction can see it; ``keep_reference`` stores it. But for that the file is the scan that
+    ``with_mask`` makes in memory.
 
     Raises ReconError when the scan is already undersampled, the mask cannot be drawn or the file not written.
     """
@@ -79,29 +80,17 @@ def undersample(
             "retrospective undersampling needs a fully sampled scan"
         )
     mask = undersampling_mask(scan, acceleration, kind, calibration_lines, seed)
-    with write_fastmri(
-        output,
-        shape=scan.shape,
-        contrast=scan.contrast,
-        image_shape=scan.image_shape,
-        voxel_size=scan.voxel_size,
-        affine=scan.affine,
-        mask=mask,
-        phase_limits=scan.phase_limits,
-        noise=scan.noise,
-        noise_covariance=scan.noise_covariance,
-        source_digest=scan.digest,
-        facts=scan.facts,
-    ) as writer:
+    fast = with_mask(scan, mask)
+    with write_fastmri(output, replace(describe(fast, source=scan), mask=fast.mask)) as writer:
         for index in range(scan.shape[0]):
+            report("undersampling", index / scan.shape[0])
             reference = reference_image(scan, index) if keep_reference else None
-            writer.put(index, scan.read_kspace(index) * mask, reference)
-            if progress is not None:
-                progress(index)
+            separate = None if fast.calibration_kspace is None else fast.calibration_kspace(index)
+            writer.put(index, fast.read_kspace(index), reference, separate)
     return Undersampled(
         output=Path(output),
         mask=mask,
         kind=kind,
         acceleration=net_acceleration(mask, scan.phase_limits),
-        calibration=calibration_extent(mask, scan.shape[2]),
+        calibration=fast.calibration,
     )

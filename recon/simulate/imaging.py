@@ -22,7 +22,7 @@ class ContrastImage:
     measured: bool  # a real magnitude: the sequence only says how the lesion looks in it
 
     def parameters(self) -> dict[str, str | float]:
-        """The sequence as a manifest and a scan's header hold it: kind, times in ms, b-value in s/mm^2."""
+        """The sequence as a manifest holds it: kind, times in ms, b-value in s/mm^2."""
         found: dict[str, str | float] = {
             "sequence": "measured" if self.measured else self.sequence.kind,
             "tr_ms": round(self.sequence.repetition_time, 1),

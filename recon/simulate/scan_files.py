@@ -11,6 +11,7 @@ import numpy as np
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.header import Header
 from recon.simulate.measurement import SimulatedScan
 from recon.simulate.subject import Subject
 
@@ -23,21 +24,12 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
 
     Raises ReconError when it cannot be written; nothing is left half-written.
     """
-    from recon.scans.fastmri import write_fastmri
+    from recon.scans.fastmri import ScanDescription, write_fastmri
 
     kspace = scan.acquired.kspace
     origin = f"{subject.origin.kind} ({subject.origin.source})"
-    facts = {
-        "vendor": "simulation",
-        "model": origin,
-        "field_strength_t": subject.field_strength,
-        "subject": subject.group,
-        "origin": origin,
-        "licence": subject.origin.licence,
-        **scan.contrast.parameters(),
-    }
-    with write_fastmri(
-        path,
+    parameters = scan.contrast.parameters()
+    described = ScanDescription(
         shape=kspace.shape,
         contrast=scan.contrast.sequence.contrast,
         image_shape=scan.image.shape[1:],
@@ -45,8 +37,22 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
         affine=subject.affine,
         noise=scan.acquired.noise,
         noise_covariance=scan.acquired.noise_covariance,
-        facts=facts,
-    ) as writer:
+        header=Header(
+            subject=subject.group,
+            vendor="simulation",
+            model=origin,
+            field_strength_t=subject.field_strength,
+            slice_thickness_mm=round(subject.thickness, 3),
+            origin=origin,
+            licence=subject.origin.licence,
+            sequence=str(parameters["sequence"]),
+            repetition_time_ms=float(parameters["tr_ms"]),
+            echo_time_ms=float(parameters["te_ms"]),
+            inversion_time_ms=float(parameters["ti_ms"]) if "ti_ms" in parameters else None,
+            b_value_s_per_mm2=float(parameters["b_value"]) if "b_value" in parameters else None,
+        ),
+    )
+    with write_fastmri(path, described) as writer:
         for index, lines in enumerate(kspace):
             writer.put(index, lines, reference=np.abs(scan.image[index]).astype(np.float32))
 

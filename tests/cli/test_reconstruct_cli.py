@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
-from recon.images.result import ResultHeader, read_result, write_result
+from recon.images.result import read_result
 from recon.reconstruction.cohort import own_share
-from recon.reconstruction.export import export
-from recon.reconstruction.formats import FORMATS, ImageFormat, beside, chosen_formats
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
 from tests.small_world import AFFINE, write_small_prior, write_small_scan
@@ -75,50 +73,6 @@ def test_every_format_shows_the_same_image_in_the_same_place(run_cli, prior, ful
     picture = imread(tmp_path / "case.png")
     assert min(picture.shape[:2]) > 200
     assert picture.std() > 0.05
-
-
-def one_line(result, scan, reference):
-    """A toy format: the size of the image in a text file."""
-    path = beside(".txt")(result.path)
-    path.write_text(f"{scan.contrast} {' x '.join(map(str, result.reconstruction.shape))}")
-    return [path]
-
-
-def test_an_image_format_is_one_function_and_one_row(run_cli, fast, tmp_path, monkeypatch):
-    def needs_a_contrast(scan):
-        if scan.contrast == "unknown":
-            raise ReconError("no contrast")
-
-    row = ImageFormat("text", "its size in words", needs_a_contrast, one_line, beside(".txt"))
-    monkeypatch.setitem(FORMATS, row.name, row)
-    words = ("reconstruct", fast, "--method", "zero-filled", "--out", tmp_path, "--format")
-    outcome = run_cli(*words, "text,nifti", "--json")
-    assert outcome.code == 0, outcome.err
-    assert outcome.json["scans"][0]["files"] == [str(tmp_path / "case.txt"), str(tmp_path / "case.nii.gz")]
-    assert (tmp_path / "case.txt").read_text() == "FLAIR 2 x 48 x 40"
-    again = run_cli(*words, "text", "--json").json["scans"][0]
-    assert "files" not in again  # it is there already
-    (tmp_path / "case.txt").unlink()
-    assert run_cli(*words, "text", "--json").json["scans"][0]["files"] == [str(tmp_path / "case.txt")]
-    assert "choose from h5, nifti, dicom, png, text" in run_cli(*words, "jpeg").err
-
-
-def test_results_of_older_forms_are_exported_by_what_they_hold(tmp_path, fast):
-    """Neither ``title`` nor ``std``, and the sampler named apart: the prior's hash says that a prior made it."""
-    import pydicom
-
-    image = np.random.default_rng(0).random((2, 48, 40)).astype(np.float32)
-    for name, facts, folder, words in (
-        ("old", {"method": "posterior", "sampler": "pula", "prior_hash": "ab" * 32}, "mean", "posterior (pula), prior"),
-        ("plain", {"method": "sense", "prior_hash": "none"}, "sense", "sense, acceleration"),
-    ):
-        header = ResultHeader(2, (48, 40), "FLAIR", affine=AFFINE, attributes=facts)
-        with write_result(tmp_path / f"{name}.h5", header) as writer:
-            for index in range(2):
-                writer.put(index, reconstruction=image[index], zero_filled=0.5 * image[index])
-        files = export(tmp_path / f"{name}.h5", open_scan(fast), chosen_formats("dicom"))
-        assert {file.parent.name for file in files} == {folder}
-        assert words in pydicom.dcmread(files[0]).DerivationDescription
 
 
 def test_a_kept_result_gets_the_formats_it_lacks(run_cli, fast, tmp_path):
@@ -215,3 +169,23 @@ def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path):
         one, two = read_result(tmp_path / "one" / f"{name}.h5"), read_result(tmp_path / "two" / f"{name}.h5")
         np.testing.assert_array_equal(one.reconstruction, two.reconstruction)
         np.testing.assert_array_equal(one.std, two.std)
+
+
+def test_an_image_format_is_one_row(run_cli, prior, fast, tmp_path, monkeypatch):
+    from recon.reconstruction.formats import FORMATS, ImageFormat
+
+    def write(result, scan, reference):
+        path = result.path.with_suffix(".txt")
+        path.write_text(f"{result.reconstruction.max():.3e}")
+        return [path]
+
+    monkeypatch.setitem(FORMATS, "text", ImageFormat("text", "a toy", write, lambda stem: stem.with_suffix(".txt")))
+    words = ("reconstruct", fast, "--method", "zero-filled", "--out", tmp_path, "--format", "text", "--json")
+    outcome = run_cli(*words)
+    assert outcome.code == 0, outcome.err
+    (written,) = outcome.json["scans"][0]["files"]
+    assert float(Path(written).read_text()) > 0
+    again = run_cli(*words)
+    assert again.json["scans"][0]["kept"]
+    assert "files" not in again.json["scans"][0], "it is there already"
+    assert "text" in run_cli("reconstruct", fast, "--out", tmp_path, "--format", "word").err

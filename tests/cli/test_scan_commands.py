@@ -12,8 +12,9 @@ import pytest
 
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
+from recon.header import Header
 from recon.images.result import ResultHeader, write_result
-from recon.scans.fastmri import write_fastmri
+from recon.scans.fastmri import ScanDescription, write_fastmri
 from recon.scans.opening import open_scan
 
 Run = Callable[..., Any]
@@ -21,7 +22,9 @@ Run = Callable[..., Any]
 
 def write_scan(path: Path, shape: tuple[int, int, int, int] = (2, 4, 64, 60), **options: Any) -> Path:
     generator = np.random.default_rng(0)
-    with write_fastmri(path, shape=shape, contrast=options.pop("contrast", "FLAIR"), **options) as writer:
+    with write_fastmri(
+        path, ScanDescription(shape=shape, contrast=options.pop("contrast", "FLAIR"), **options)
+    ) as writer:
         for index in range(shape[0]):
             kspace = generator.normal(size=shape[1:]) + 1j * generator.normal(size=shape[1:])
             first, last = options.get("phase_limits", (0, shape[3]))
@@ -33,7 +36,7 @@ def write_scan(path: Path, shape: tuple[int, int, int, int] = (2, 4, 64, 60), **
 @pytest.fixture
 def full_scan(tmp_path: Path) -> Path:
     options = {"voxel_size": (1.0, 1.0, 5.0), "affine": np.diag([1.0, 1, 5, 1]), "phase_limits": (4, 58)}
-    return write_scan(tmp_path / "full.h5", image_shape=(32, 60), facts={"te_ms": 90.0}, **options)
+    return write_scan(tmp_path / "full.h5", image_shape=(32, 60), header=Header(echo_time_ms=90.0), **options)
 
 
 @pytest.mark.parametrize("kind", ["equispaced", "random", "poisson", "fastmri-random", "fastmri-equispaced"])
@@ -48,7 +51,7 @@ def test_undersampling_keeps_exactly_the_masks_lines(kind: str, full_scan: Path,
     assert fewer.mask.ndim == (2 if kind == "poisson" else 1)
     for index in range(2):
         np.testing.assert_array_equal(fewer.read_kspace(index), whole.read_kspace(index) * fewer.mask)
-    assert fewer.facts["source_digest"] == whole.digest
+    assert fewer.source_digest == whole.digest
     for name in ("image_shape", "contrast", "voxel_size", "phase_limits"):
         assert getattr(fewer, name) == getattr(whole, name)
     np.testing.assert_array_equal(fewer.affine, whole.affine)
@@ -93,7 +96,7 @@ def test_info_for_people_and_machines(full_scan: Path, run_cli: Run) -> None:
     text = run_cli("info", full_scan)
     assert text.code == 0
     assert "can be reconstructed" in text.out
-    assert "te_ms 90" in text.out
+    assert "echo_time_ms 90" in text.out
 
 
 def test_info_says_why_not(tmp_path: Path, run_cli: Run) -> None:
@@ -101,7 +104,7 @@ def test_info_says_why_not(tmp_path: Path, run_cli: Run) -> None:
     mask = np.zeros(60, bool)
     mask[1::4] = True
     path = tmp_path / "a.h5"
-    with write_fastmri(path, shape=(2, 3, 32, 60), contrast="unknown", mask=mask) as writer:
+    with write_fastmri(path, ScanDescription(shape=(2, 3, 32, 60), contrast="unknown", mask=mask)) as writer:
         kspace = np.ones((3, 32, 60), np.complex64) * mask
         kspace[1] = 0
         writer.put(0, kspace)

@@ -1,4 +1,5 @@
-"""Encoders of other shapes, with random weights: places of tokens, locks, strict loading. They need optional extras."""
+"""Encoders of other shapes, with random weights: places of tokens, preprocessing, strict loading. They need optional
+extras."""
 
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from recon.encode.distance import Drift
 from recon.encode.encoders import load_encoder
-from recon.encode.interface import Encoder, Prepared
+from recon.encode.interface import Encoder, PreparedVolume
 from recon.encode.weights import read_part
 from recon.errors import ReconError
 
@@ -28,7 +29,7 @@ def test_brainiac_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
     prepared = encoder.prepare(stripped, affine)
     assert prepared.inputs.shape == (1, 1, 96, 96, 96)
     assert prepared.token_size == pytest.approx((64 / 6, 80 / 6, 8))  # 64 x 80 x 48 mm in six parts each
-    inside = prepared.inputs[0, 0][torch.from_numpy(prepared.lock.foreground)]
+    inside = prepared.inputs[0, 0][torch.from_numpy(prepared.preprocessing.foreground)]
     assert float(inside.mean()) == pytest.approx(0, abs=1e-4)
     assert float(inside.std()) == pytest.approx(1, abs=1e-3)
     reference = encoder.encode(prepared)
@@ -42,7 +43,7 @@ def test_brainsegfounder_s_shape(head: np.ndarray, affine: np.ndarray) -> None:
     encoder = load_encoder("brainsegfounder", random_seed=0)
     assert sum(parameter.numel() for parameter in encoder.network.parameters()) == 8_062_002  # type: ignore[attr-defined]
     prepared = encoder.prepare(head, affine)
-    assert prepared.lock.grid_shape == (96, 96, 96)  # 64 x 80 x 48 mm, padded
+    assert prepared.preprocessing.grid_shape == (96, 96, 96)  # 64 x 80 x 48 mm, padded
     assert prepared.inputs.shape == (1, 1, 96, 96, 96)
     assert prepared.token_size == pytest.approx((32, 32, 32))
     _check_places(prepared, head)
@@ -100,11 +101,11 @@ def test_the_encoder_s_part_of_a_checkpoint_is_taken(tmp_path: Path) -> None:
 
 
 def _check_lock_and_drift(
-    encoder: Encoder, values: np.ndarray, affine: np.ndarray, prepared: Prepared, reference
+    encoder: Encoder, values: np.ndarray, affine: np.ndarray, prepared: PreparedVolume, reference
 ) -> None:
     assert torch.equal(encoder.encode(prepared).tokens, reference.tokens)
     blurred = np.where(values > 0, gaussian_filter(values, (2, 2, 0)), 0)
-    locked = encoder.prepare(blurred, affine, prepared.lock)
+    locked = encoder.prepare(blurred, affine, prepared.preprocessing)
     assert torch.equal(locked.coords, prepared.coords)
     drift = Drift.between(reference, encoder.encode(locked))
     assert 0 < drift.token_distance < 1
@@ -113,7 +114,7 @@ def _check_lock_and_drift(
         encoder.prepare(values[..., :1], affine)
 
 
-def _check_places(prepared: Prepared, head: np.ndarray) -> None:
+def _check_places(prepared: PreparedVolume, head: np.ndarray) -> None:
     """Tokens lie around the head's centre of mass, which is the origin of this affine to a few millimetres."""
     places = prepared.token_to_world @ np.vstack([prepared.coords.numpy().T, np.ones(len(prepared.coords))])
     assert np.abs(places[:3].mean(axis=1)).max() < 10

@@ -1,4 +1,5 @@
-"""Drift, its noise floor and controls; what a lock holds; maps and study scores; the exact sums behind them."""
+"""Drift, its noise floor and controls; what a preprocessing holds; maps and study scores; the exact sums behind
+them."""
 
 import warnings
 from dataclasses import replace
@@ -14,14 +15,15 @@ from scipy.ndimage import gaussian_filter
 from recon.encode import dists as dists_module
 from recon.encode.distance import Drift, common_tokens, cosine_distance
 from recon.encode.drift import measure_drift, view_reference
-from recon.encode.dx import compare_study
+from recon.encode.dx import NoiseReplicas, compare_study
 from recon.encode.interface import Embedding
 from recon.encode.map import difference_map, label_map
 from recon.encode.neurovfm import NeuroVFM
 from recon.encode.neurovfm_head import load_head
-from recon.encode.noise import add_noise, noise_level, scan_noise
+from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series, onto_reference
 from recon.errors import ReconError, ReconWarning
+from recon.reconstruction.noise_level import image_noise
 from recon.scan import Scan
 from tests.encode.conftest import make_head
 
@@ -39,11 +41,11 @@ def test_background_changes_do_not_move_locked_tokens(encoder: NeuroVFM, head: n
     disturbed = np.where(air, smooth + 1e-6 * np.random.default_rng(1).random(head.shape), head).astype(np.float32)
     prepared = encoder.prepare(smooth, affine)
     reference = encoder.encode(prepared)
-    locked = encoder.encode(encoder.prepare(disturbed, affine, prepared.lock))
+    locked = encoder.encode(encoder.prepare(disturbed, affine, prepared.preprocessing))
     drift = Drift.between(reference, locked)
     assert abs(1 - drift.token_cosine_p5) < 1e-5
     assert drift.tokens == len(prepared.coords)
-    # Without the lock the same change moves the percentile mask and with it the tokens themselves.
+    # Without the preprocessing the same change moves the percentile mask and with it the tokens themselves.
     assert len(encoder.prepare(disturbed, affine).coords) != len(prepared.coords)
 
 
@@ -83,10 +85,10 @@ def test_more_error_is_more_drift_and_blur_is_outside(encoder: NeuroVFM, control
 
 
 def test_without_a_lock_a_warning_says_what_is_measured(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
-    view = view_reference(encoder, series, seed=0, replicas=2, lock="none")
+    view = view_reference(encoder, series, seed=0, replicas=2, preprocessing="own")
     other = replace(series, values=gaussian_filter(series.values, (2, 2, 0)))
     with pytest.warns(ReconWarning, match="measure mostly how the mask changed"):
-        report = measure_drift(other, view, view, lock="none")
+        report = measure_drift(other, view, view, preprocessing="own")
     own = encoder.prepare(other.values, other.affine)
     mask = view.prepared.mask & own.mask
     assert report.drift.tokens == int(mask.sum())
@@ -141,7 +143,7 @@ def test_a_scan_s_noise_is_carried_into_its_image(level: float) -> None:
         noise=noise((4, 5000)),
     )
     # RSS of four coils: near the disc's signal its noise is that of one real component of one coil.
-    assert scan_noise(scan) == pytest.approx(level, rel=0.1)
+    assert image_noise(scan) == pytest.approx(level, rel=0.1)
 
 
 def test_replicas_have_the_stated_noise() -> None:
@@ -181,7 +183,7 @@ def test_map_peaks_at_an_erased_patch(encoder: NeuroVFM, head: np.ndarray, affin
     changed = head.copy()
     low, high = (np.floor(index[:3] - half).astype(int) + 1 for half in (np.array([8, 8, 2]), np.array([-8, -8, -2])))
     changed[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = 0.3
-    after = encoder.encode(encoder.prepare(changed, affine, prepared.lock))
+    after = encoder.encode(encoder.prepare(changed, affine, prepared.preprocessing))
     token_map = difference_map(prepared, encoder.encode(prepared), after)
     assert token_map.peak_world == pytest.approx(tuple(centre[:3]))
     assert token_map.painted.shape == head.shape
@@ -196,7 +198,7 @@ def test_label_map_sums_to_the_change_of_the_score(
     loaded = load_head(head_folder)
     prepared = encoder.prepare(head, affine)
     before = encoder.encode(prepared)
-    after = encoder.encode(encoder.prepare(gaussian_filter(head, 1.5), affine, prepared.lock))
+    after = encoder.encode(encoder.prepare(gaussian_filter(head, 1.5), affine, prepared.preprocessing))
     token_map = label_map(prepared, before, after, loaded, "lacunar_stroke")
     column = loaded.labels.index("lacunar_stroke")
     change = float(loaded.score([after]).logits[column] - loaded.score([before]).logits[column])
@@ -214,7 +216,7 @@ def test_study_scores_of_several_series(encoder: NeuroVFM, series: Series, head_
     dwi = replace(series, values=make_head(5))
     references = {"FLAIR": series, "DWI": dwi}
     rebuilt = {"FLAIR": replace(series, values=gaussian_filter(series.values, (2, 2, 0))), "DWI": dwi}
-    plain = compare_study(encoder, loaded, references, rebuilt, seed=0, replicas=1)
+    plain = compare_study(encoder, loaded, references, rebuilt, NoiseReplicas(0, 1))
     assert [change.stroke for change in plain.labels[:5]] == [True] * 4 + [False]
     for change in plain.labels:
         assert sum(change.delta_by_series.values()) == pytest.approx(change.delta, abs=1e-9)
@@ -227,12 +229,12 @@ def test_study_scores_of_several_series(encoder: NeuroVFM, series: Series, head_
         if name != moved.label:
             thresholds[index] = -1e9
     strict = replace(loaded, thresholds=tuple(thresholds))
-    again = compare_study(encoder, strict, references, rebuilt, seed=0, replicas=0)
+    again = compare_study(encoder, strict, references, rebuilt, NoiseReplicas(0, 0))
     assert [change.label for change in again.flips] == [moved.label]
     assert again.flips[0].flip == ("appears" if moved.delta > 0 else "disappears")
     assert again.flips[0].noise_delta is None
     with pytest.raises(ReconError, match="same names"):
-        compare_study(encoder, loaded, references, {"FLAIR": series}, seed=0)
+        compare_study(encoder, loaded, references, {"FLAIR": series}, NoiseReplicas(0))
 
 
 def test_other_grids_are_turned_or_refused_or_resampled(series: Series, affine: np.ndarray) -> None:

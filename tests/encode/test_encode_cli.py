@@ -3,7 +3,10 @@
 import csv
 import importlib.util
 import json
+import sys
+import types
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -11,7 +14,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from recon.encode import encoders
 from recon.encode.encoders import ENCODERS
+from recon.encode.interface import Embedding, PreparedVolume
+from recon.encode.latent_prediction.preparation import prepare_small
 from recon.errors import ReconWarning
 from recon.images.result import ResultHeader, write_result
 from tests.encode.conftest import AFFINE, save_nifti
@@ -131,11 +137,11 @@ def test_unlocked_drift_warns(run_cli, files: dict[str, Path]) -> None:
         warnings.simplefilter("always", ReconWarning)
         outcome = run_cli(
             *("encode", "drift", files["blurred"], "--reference", files["reference"], *RANDOM, "--replicas", 2),
-            *("--lock", "none", "--json"),
+            *("--preprocessing", "own", "--json"),
         )
     assert outcome.code == 0
-    assert "warning: --lock none" in outcome.err
-    assert outcome.json["lock"] == "none"
+    assert "warning: --preprocessing own" in outcome.err
+    assert outcome.json["preprocessing"] == "own"
 
 
 def test_map_lies_in_the_reference_s_space(run_cli, files: dict[str, Path], head_folder: Path, tmp_path: Path) -> None:
@@ -231,3 +237,38 @@ def test_every_row_has_a_module_and_says_what_it_needs() -> None:
         assert importlib.util.find_spec(row.module) is not None
         assert row.ships or row.obtain
         assert row.licence
+
+
+@dataclass(frozen=True)
+class BlockMeans:
+    """A toy encoder: a token is the patch itself, scaled."""
+
+    scale: float
+    name: str = "blocks"
+    licence: str = "none needed"
+    weights_hash: str = "no weights"
+
+    def prepare(self, volume, affine, preprocessing=None, *, slice_axis=None) -> PreparedVolume:
+        return prepare_small(volume, affine, preprocessing, slice_axis=slice_axis, patch=8)
+
+    def encode(self, prepared: PreparedVolume) -> Embedding:
+        tokens = prepared.inputs.float().flatten(1) * self.scale
+        return Embedding(tokens, prepared.coords, tokens.mean(0))
+
+
+def test_an_encoder_is_one_row(run_cli, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through list, doctor and drift, with nothing else told."""
+    module = types.ModuleType("toy_blocks")
+    module.load = lambda weights, *, device, random_seed: BlockMeans(1.0 if random_seed is None else 2.0)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "toy_blocks", module)
+    row = encoders.EncoderRow("blocks", "toy_blocks", "patches as they are", "8 x 8 mm", "none", "nothing", ships=True)
+    monkeypatch.setattr(encoders, "ENCODERS", (*encoders.ENCODERS, row))
+    assert "blocks" in {entry["encoder"] for entry in run_cli("encode", "list", "--json").json["encoders"]}
+    found = run_cli("encode", "doctor", files["reference"], "--encoder", "blocks", "--json")
+    assert found.code == 0, found.err
+    assert found.json["weights_hash"] == "no weights"
+    words = ("encode", "drift", files["blurred"], "--reference", files["reference"], "--encoder", "blocks", "--json")
+    drift = run_cli(*words)
+    assert drift.code == 0, drift.err
+    assert drift.json["encoder"] == "blocks"
+    assert len(drift.json["reconstructions"]) == 1

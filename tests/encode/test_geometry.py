@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from recon.encode.geometry import (
     check_volume,
-    header_slice_axis,
     orient,
     pad_to_multiple,
     paint,
@@ -23,6 +22,7 @@ from recon.encode.geometry import (
 )
 from recon.encode.neurovfm_preprocessing import prepare_neurovfm
 from recon.errors import ReconError
+from recon.images.slice_axis import header_slice_axis
 
 
 def world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_slice_axis_is_the_header_s_and_not_flipped_by_jitter() -> None:
 def test_published_shapes(shape: tuple[int, int, int], spacing: tuple, grid: tuple, tokens: int) -> None:
     values = np.random.default_rng(0).random(shape, dtype=np.float32)
     prepared = prepare_neurovfm(values, np.diag([*spacing, 1.0]))
-    assert prepared.lock.grid_shape == grid
+    assert prepared.preprocessing.grid_shape == grid
     assert prepared.mask.size == tokens
 
 

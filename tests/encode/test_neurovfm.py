@@ -109,10 +109,10 @@ def test_preparation_step_by_step(head: np.ndarray, affine: np.ndarray) -> None:
     """Axes R, P, I at 1 x 1 x 4 mm: no interpolation is needed here, so each step can be redone by hand."""
     prepared = prepare_neurovfm(head, affine)
     grid = head[::-1, :, ::-1].transpose(2, 1, 0)  # L, P, S -> I, P, R
-    assert prepared.lock.grid_shape == (12, 80, 64)
+    assert prepared.preprocessing.grid_shape == (12, 80, 64)
     foreground = grid > np.percentile(grid, 10)
     low, high = np.percentile(grid, (0.5, 99.5))
-    assert prepared.lock.intensity == pytest.approx((low, high), rel=1e-4)
+    assert prepared.preprocessing.intensity == pytest.approx((low, high), rel=1e-4)
     values = ((np.clip(grid, low, high) - low) / (high - low) - MEAN) / STANDARD_DEVIATION
     rows = []
     for d, h, w in itertools.product(range(3), range(5), range(4)):
@@ -125,14 +125,14 @@ def test_preparation_step_by_step(head: np.ndarray, affine: np.ndarray) -> None:
 
 
 def test_a_lock_fixes_tokens_and_intensities(head: np.ndarray, affine: np.ndarray) -> None:
-    lock = prepare_neurovfm(head, affine).lock
-    doubled = prepare_neurovfm(2 * head, affine, lock)
+    preprocessing = prepare_neurovfm(head, affine).preprocessing
+    doubled = prepare_neurovfm(2 * head, affine, preprocessing)
     assert np.array_equal(doubled.mask, prepare_neurovfm(head, affine).mask)
-    assert doubled.lock is lock
+    assert doubled.preprocessing is preprocessing
     with pytest.raises(ReconError, match="different grids"):
-        prepare_neurovfm(head[..., :-1], affine, lock)
+        prepare_neurovfm(head[..., :-1], affine, preprocessing)
     with pytest.raises(ReconError, match="other"):
-        prepare_neurovfm(head, affine, replace(lock, encoder="other"))
+        prepare_neurovfm(head, affine, replace(preprocessing, encoder="other"))
     with pytest.raises(ReconError, match="slice axis 5"):
         prepare_neurovfm(head, affine, slice_axis=5)
 

@@ -75,7 +75,7 @@ def test_slices_with_gaps_are_kept_and_thin_ones_sampled(head: np.ndarray, affin
         spaced[2, 2] = step
         prepared = prepare_small(head, spaced)
         assert prepared.token_size == pytest.approx((expected, 8, 8))
-        assert prepared.lock.grid_shape[0] == int(12 * step / expected)
+        assert prepared.preprocessing.grid_shape[0] == int(12 * step / expected)
     # The middle of the token lattice is the middle of the volume.
     corners = prepared.token_to_world @ [*((np.array(prepared.mask.shape) - 1) / 2), 1]
     assert np.abs(corners[:3] - (spaced @ [*((np.array(head.shape) - 1) / 2), 1])[:3]).max() < 8
@@ -89,7 +89,7 @@ def test_a_single_slice_is_a_volume_to_an_encoder_of_slices(head: np.ndarray, af
     for index, turned in ((2, head[..., 5:6]), (0, np.moveaxis(head[..., 5:6], 2, 0))):
         order = {2: [0, 1, 2, 3], 0: [2, 0, 1, 3]}[index]
         prepared = encoder.prepare(turned, spaced[:, order])
-        assert prepared.lock.slice_axis == index
+        assert prepared.preprocessing.slice_axis == index
         assert prepared.token_size == pytest.approx((1.2, 8, 8))
         assert prepared.mask.shape == (1, *whole.mask.shape[1:])
         assert torch.isfinite(encoder.encode(prepared).tokens).all()
@@ -108,7 +108,7 @@ def test_pooled_is_mean_and_spread_of_the_tokens(head: np.ndarray, affine: np.nd
 
 def test_tokens_hold_the_patches_of_the_image(head: np.ndarray, affine: np.ndarray) -> None:
     prepared = prepare_small(head, affine)
-    low, high = prepared.lock.intensity
+    low, high = prepared.preprocessing.intensity
     means = prepared.inputs.numpy().mean(axis=1) * 0.35 + 0.5
     painted = paint(means, prepared.coords.numpy(), prepared.token_to_world, head.shape, affine)
     inside = painted != 0
@@ -123,7 +123,7 @@ def test_locked_background_changes_nothing(head: np.ndarray, affine: np.ndarray)
     reference = encoder.encode(prepared)
     assert torch.equal(reference.tokens, encoder.encode(prepared).tokens)
     changed = head + np.where(head < 0.1, 1e-6, 0).astype(np.float32)
-    other = encoder.encode(encoder.prepare(changed, affine, prepared.lock))
+    other = encoder.encode(encoder.prepare(changed, affine, prepared.preprocessing))
     assert Drift.between(reference, reference).token_distance == 0
     assert Drift.between(reference, other).token_distance < 1e-5
 
@@ -325,7 +325,7 @@ def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: P
     control = load_encoder("recon-small", tmp_path / "a", random_seed=0)
     base, other = (read_series(heads / f"head{index}.nii.gz") for index in (0, 1))
     prepared = control.prepare(base.values, base.affine)
-    moved = control.encode(control.prepare(other.values, base.affine, prepared.lock))
+    moved = control.encode(control.prepare(other.values, base.affine, prepared.preprocessing))
     expected = Drift.between(control.encode(prepared), moved)
     assert moved.tokens.shape[1] == 16
     assert compared.json["reconstructions"][0]["random_init"]["token_cosine"] == pytest.approx(expected.token_cosine)
@@ -416,7 +416,7 @@ def test_an_erased_lesion_is_where_the_map_points(head: np.ndarray, affine: np.n
     assert abs(erased[lesion].mean() - head[lesion].mean()) < 0.2
     prepared = encoder.prepare(sick, affine)
     found = difference_map(
-        prepared, encoder.encode(prepared), encoder.encode(encoder.prepare(erased, affine, prepared.lock))
+        prepared, encoder.encode(prepared), encoder.encode(encoder.prepare(erased, affine, prepared.preprocessing))
     )
     centre = affine @ [30.5, 48.5, 5.5, 1]
     assert np.abs(np.array(found.peak_world) - centre[:3]).max() < 14

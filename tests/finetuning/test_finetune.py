@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -424,8 +425,8 @@ def test_mismatch_warns_of_matrix_field_noise(cohort: Path) -> None:
     assert mismatch(scans, seen) == []
     assert "matrix 32x32" in mismatch(scans, {**seen, "matrix": [[10, 10], [12, 12]]})[0]
     assert "noise" in mismatch(scans, {**seen, "noise_sigma": [0.001, 0.002]})[0]
-    strong = [type(s)(**{**s.__dict__, "facts": {**s.facts, "field_strength": 7.0}}) for s in scans]
-    assert "field strength 7" in mismatch(strong, {**seen, "field_strength": [1.5, 3.0]})[0]
+    strong = [replace(scan, header=replace(scan.header, field_strength_t=7.0)) for scan in scans]
+    assert "field strength 7" in mismatch(strong, {**seen, "field_strength_t": [1.5, 3.0]})[0]
     assert "does not record" in mismatch(scans, None)[0]
 
 

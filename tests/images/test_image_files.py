@@ -11,9 +11,10 @@ import pydicom
 import pytest
 
 from recon.errors import ReconError, ReconWarning
-from recon.images.dicom import display_scale, write_dicom_series
-from recon.images.dicom_header import DicomSeries
+from recon.header import Header
+from recon.images.dicom import DicomSeries, display_scale, write_dicom_series
 from recon.images.nifti import read_nifti, write_nifti
+from recon.images.slice_axis import voxel_spacing
 
 TILT = np.deg2rad(20)
 
@@ -51,9 +52,10 @@ def test_nifti_keeps_every_voxel_in_its_place(affine: np.ndarray, tmp_path: Path
     assert image.header.get_xyzt_units()[0] == "mm"
     np.testing.assert_allclose(image.header.get_zooms(), np.linalg.norm(affine[:3, :3], axis=0), rtol=1e-5)
     again = read_nifti(tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(again.values, stack)
+    np.testing.assert_array_equal(again.values.transpose(2, 0, 1), stack)
     np.testing.assert_allclose(again.affine, affine, atol=1e-5)
-    assert again.spacing == pytest.approx(tuple(np.linalg.norm(affine[:3, :3], axis=0)), rel=1e-5)
+    assert again.placed
+    assert voxel_spacing(again.affine) == pytest.approx(tuple(np.linalg.norm(affine[:3, :3], axis=0)), rel=1e-5)
 
 
 def test_nifti_says_what_it_does_not_know(tmp_path: Path) -> None:
@@ -101,15 +103,26 @@ def test_nifti_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
 
 
 def write_series(folder: Path, stack: np.ndarray, **options: Any) -> list[Path]:
-    place = {"affine": oblique(), **{name: options.pop(name) for name in ("affine", "voxel_size") if name in options}}
-    series = {
-        "derivation": "posterior mean of 4 samples",
-        "description": "recon mean",
-        "contrast": "FLAIR",
-        "facts": {"te_ms": 90.0, "tr_ms": 9000.0, "ti_ms": 2500.0, "field_strength_t": 3.0, "flip_angle_deg": 150},
-        **options,
-    }
-    return write_dicom_series(folder, stack, DicomSeries(**series), **place)
+    return write_dicom_series(
+        folder,
+        stack,
+        DicomSeries(
+            **{
+                "derivation": "posterior mean of 4 samples",
+                "description": "recon mean",
+                "contrast": "FLAIR",
+                "affine": oblique(),
+                "header": Header(
+                    echo_time_ms=90.0,
+                    repetition_time_ms=9000.0,
+                    inversion_time_ms=2500.0,
+                    field_strength_t=3.0,
+                    flip_angle_deg=150.0,
+                ),
+                **options,
+            }
+        ),
+    )
 
 
 def position_in_dicom(dataset: pydicom.Dataset, row: int, column: int) -> np.ndarray:
@@ -187,8 +200,8 @@ def test_dicom_is_derived_and_names_nobody(tmp_path: Path) -> None:
     "options",
     [
         {},
-        {"affine": SAGITTAL, "facts": {}, "contrast": "unknown"},
-        {"affine": CORONAL, "slice_thickness": 4.0, "body_part": "KNEE"},
+        {"affine": SAGITTAL, "header": Header(), "contrast": "unknown"},
+        {"affine": CORONAL, "header": Header(slice_thickness_mm=4.0), "body_part": "KNEE"},
     ],
 )
 def test_dicom_passes_the_validator(options: dict[str, Any], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from recon.acquisition import sense
 from recon.acquisition.fourier import fourier_matrix, to_image, to_kspace
 from recon.acquisition.problem import Problem
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import DiffusionPrior
 
 
 def complex_normal(generator: torch.Generator, *shape: int) -> Tensor:
@@ -46,6 +47,7 @@ class GaussianCase:
     mask: Tensor
     sigma: float
     spectrum: Tensor
+    acceleration: int = 4
 
     @property
     def size(self) -> int:
@@ -103,6 +105,10 @@ class GaussianCase:
         """The exact denoising error per pixel and real component."""
         return float((self.spectrum * sigma**2 / (self.spectrum + sigma**2)).mean())
 
+    def prior(self) -> DiffusionPrior:
+        """As samplers see it."""
+        return DiffusionPrior(self.denoise, self.denoiser_variance, 0.5)
+
 
 def gaussian_case(
     size: int = 24,
@@ -125,7 +131,7 @@ def gaussian_case(
     else:
         chosen = torch.rand((size, size), generator=torch.Generator().manual_seed(5)) < 1 / acceleration
         mask = chosen | (centre[:, None] & centre[None])
-    return GaussianCase(smooth_maps(size, coils), mask, sigma, spectrum)
+    return GaussianCase(smooth_maps(size, coils), mask, sigma, spectrum, acceleration)
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,10 @@ class TwoModes:
         clean = clean + signs * self.mode
         denoised = self.denoise(clean + sigma * complex_normal(generator, 200, size, size), sigma)
         return float((denoised - clean).abs().pow(2).mean() / 2)
+
+    def prior(self) -> DiffusionPrior:
+        """As samplers see it."""
+        return DiffusionPrior(self.denoise, self.denoiser_variance, 0.5)
 
     def posterior_weight(self, problem: Problem) -> float:
         """Exact posterior probability of the + mode."""

@@ -17,8 +17,10 @@ from recon.acquisition.problem import CoilPreprocessing, Problem, calibrate
 from recon.posterior import hybrid_modes, iterative, refinement
 from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import iterative_system
+from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pula import pula
 from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.sampler import DiffusionPrior
 from recon.posterior.schedule import Schedule
 from recon.posterior.stochastic_dds import stochastic_dds
 from recon.prior.denoiser import Denoiser, build_denoiser
@@ -98,13 +100,15 @@ def test_samplers_stay_on_the_device_and_never_wait(
     supports = [(12, rows[:20], [10] * 20), (16, rows[20:40], [16] * 20)]
     monkeypatch.setattr(hybrid_modes, "_widths", lambda _: supports)
     problem, prior, noise = fake_problem(1), on_the_device(denoiser), FakeNoise(3)
-    network = denoise_with(prior, 1, Stopwatch())
+    seen = DiffusionPrior(denoise_with(prior, 1, Stopwatch()), prior.denoiser_variance, 0.5)
     schedule = Schedule(1.0, 3)
     if sampler == "pula":
-        draws = pula(hybrid_space_solver(problem), network, schedule, 0.5, noise)
+        draws = pula(hybrid_space_solver(problem), seen, schedule, noise)
     else:
-        draws = stochastic_dds(hybrid_space_solver(problem), network, schedule, prior.denoiser_variance, 0.5, noise)
+        draws = stochastic_dds(hybrid_space_solver(problem), seen, schedule, noise)
     assert draws.samples.shape == (SLICES, 3, 1, ROWS, COLUMNS)
+    means, inflation = mean_recursion(hybrid_space_solver(problem), seen, schedule, noise, 2)
+    assert means.device == inflation.device == torch.device("cuda:0")
     assert draws.samples.device == draws.means.device == draws.inflation.device == torch.device("cuda:0")
 
 
@@ -122,7 +126,10 @@ def test_conjugate_gradients_stay_on_the_device(
     monkeypatch.setattr(iterative, "_all", not_yet)
     system = iterative_system(problem)
     draws = stochastic_dds(
-        system, denoise_with(prior, 0, Stopwatch()), Schedule(1.0, 2), prior.denoiser_variance, 0.5, noise
+        system,
+        DiffusionPrior(denoise_with(prior, 0, Stopwatch()), prior.denoiser_variance, 0.5),
+        Schedule(1.0, 2),
+        noise,
     )
     assert draws.samples.device == torch.device("cuda:0")
     assert set(asked) == {torch.device("cuda:0")}

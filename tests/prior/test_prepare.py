@@ -5,14 +5,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
+from recon.finetuning.cohort_checks import mismatch
+from recon.finetuning.validation_cases import undersampled
+from recon.prior.dataset import is_prepared, open_folder, open_prepared
+from recon.prior.options import PreparationOptions
+from recon.prior.preparation import prepare_scan
+from recon.prior.provenance import seen_by
+from recon.scans.fastmri import describe, write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.undersample import undersample
+from recon.simulate.cohort import simulate_cohort
+from recon.simulate.options import SimulationOptions
 from tests.small_world import object_image, write_small_scan
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +95,108 @@ def test_interrupted_preparation_ends_soon_leaves_nothing_and_continues(tmp_path
     for path in out.iterdir():
         assert path.name not in done or path.stat().st_mtime_ns == done[path.name]
         assert np.array_equal(pixels(path), pixels(tmp_path / "whole" / path.name))
+
+
+def padded(path, phase_pad=(4, 4), **options):
+    """The small scan with zero lines at the edges of k-space that were never encoded, as fastMRI pads its volumes."""
+    scan = open_scan(write_small_scan(path.with_name("whole.h5"), **options))
+    before, after = phase_pad
+    slices, coils, readout, phase = scan.shape
+    described = replace(
+        describe(scan, scan),
+        shape=(slices, coils, readout, phase + before + after),
+        image_shape=(readout, phase + before + after),
+        phase_limits=(before, before + phase),
+        mask=None,
+    )
+    with write_fastmri(path, described) as writer:
+        for index in range(slices):
+            writer.put(index, np.pad(scan.read_kspace(index), ((0, 0), (0, 0), phase_pad)))
+    return scan, open_scan(path)
+
+
+def test_zero_padded_edges_are_prepared_and_change_neither_scale_nor_image(tmp_path):
+    """Padding interpolates the image; what was measured, its calibration, scale and noise stay the same."""
+    scan, wide = padded(tmp_path / "wide.h5", noise=1e-3)
+    assert not wide.mask.all()
+    options = PreparationOptions(calibration_lines=(16,))
+    for each, name in ((scan, "a.h5"), (wide, "b.h5")):
+        assert prepare_scan(each, tmp_path / name, options) == 2
+    one, other = pixels(tmp_path / "a.h5"), pixels(tmp_path / "b.h5")
+    assert other.shape == (2, 48, 48)
+    # The lines that were measured, on the grid of the original; orthonormal transforms scale with the grid.
+    narrow = centred_ifft2(centred_fft2(other)[..., 4:44]) * np.sqrt(40 / 48)
+    assert np.linalg.norm(np.abs(narrow) - np.abs(one)) < 0.03 * np.linalg.norm(one)
+    with h5py.File(tmp_path / "a.h5") as first, h5py.File(tmp_path / "b.h5") as second:
+        assert first.attrs["calibration_lines"] == second.attrs["calibration_lines"] == 16
+        # Of a sample of k-space: the same noise over a scale that is the grid's share smaller.
+        assert second.attrs["noise_sigma"] == pytest.approx(first.attrs["noise_sigma"] * np.sqrt(48 / 40), rel=0.02)
+    ratio = np.quantile(np.abs(other), 0.99) / np.quantile(np.abs(one), 0.99)
+    assert ratio == pytest.approx(1, abs=0.03)
+
+
+def test_padded_scans_are_undersampled_within_their_encoded_lines(tmp_path):
+    """Fine-tuning's validation undersamples such a scan where lines were encoded, and nowhere else."""
+    _, wide = padded(tmp_path / "wide.h5")
+    fast = undersampled(wide, 2.0, 0)
+    assert not fast.mask[:4].any()
+    assert not fast.mask[44:].any()
+    assert fast.acceleration == pytest.approx(40 / fast.mask[4:44].sum())
+    assert 1.3 < fast.acceleration <= 2
+
+
+def test_a_separate_calibration_scan_does_not_decide_the_scale_of_training_images(tmp_path):
+    scan = open_scan(write_small_scan(tmp_path / "full.h5"))
+    lines = np.abs(np.arange(40) - 20) < 6
+    separate = replace(
+        scan,
+        calibration_kspace=lambda index: (7 * scan.read_kspace(index) * lines).astype(np.complex64),
+        calibration=(48, 11),
+    )
+    for each, name in ((scan, "a.h5"), (separate, "b.h5")):
+        prepare_scan(each, tmp_path / name, PreparationOptions())
+    assert np.array_equal(pixels(tmp_path / "a.h5"), pixels(tmp_path / "b.h5"))
+
+
+@pytest.mark.parametrize("source", ["simulated", "fastmri"])
+def test_the_field_strength_guard_fires_on_a_scan_as_a_format_writes_it(source, tmp_path, run_cli):
+    """From the file through preparation to the warning: 1.5 T against a prior that saw 3 T only."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    if source == "simulated":
+        options = SimulationOptions(size=(80, 80), coils=4, slices=1, seed=3)
+        record = simulate_cohort(raw, 1, ["FLAIR"], options)["scans"][0]
+        strength = record["field_strength_t"]
+    else:
+        raw.mkdir()
+        path, strength = write_small_scan(raw / "a.h5"), 1.494
+        with h5py.File(path, "r+") as file:  # as the public data set has it: in the XML alone
+            text = file["ismrmrd_header"][()].decode().replace(">3.0<", f">{strength}<")
+            del file["ismrmrd_header"], file["recon"]
+            file["ismrmrd_header"] = text
+    done = run_cli("prepare", raw, "--out", out, "--processes", 1, "--json")
+    assert done.code == 0, done.err
+    prepared = open_folder(out)
+    seen = seen_by(prepared)
+    assert seen["field_strength_t"] == [strength, strength]
+    assert mismatch(prepared, seen) == []
+    other = 3.0 if strength < 2 else 1.5
+    (warning,) = mismatch(prepared, {**seen, "field_strength_t": [other, other]})
+    assert f"field strength {strength:g} to {strength:g} T, the prior saw {other:g} to {other:g} T" in warning
+
+
+def test_prepared_files_of_the_first_version_are_read(tmp_path):
+    scan = open_scan(write_small_scan(tmp_path / "full.h5"))
+    prepare_scan(scan, tmp_path / "a.h5", PreparationOptions())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        assert file.attrs["format"] == "recon-prepared-2"
+        for name in ("scan_identity", "echo_time_ms", "field_strength_t"):
+            del file.attrs[name]
+        file.attrs["format"] = "recon-prepared-1"
+        file.attrs["licence"] = "CC0"
+    assert is_prepared(tmp_path / "a.h5")
+    prepared = open_prepared(tmp_path / "a.h5")
+    assert prepared.header.licence == "CC0"
+    assert prepared.header.field_strength_t is None
+    assert prepared.scan_digest == scan.digest
+    assert prepared.noise_sigma is not None
+    assert "field_strength_t" not in seen_by([prepared])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
-from recon.images.reading import read_volume
+from recon.images.references import read_reference
 from recon.images.result import ResultHeader, write_result
 from recon.quality import metrics
 from recon.quality.comparison import compare_files
 from recon.quality.lesions import evaluate_lesions
 from recon.quality.pairing import pair
-from recon.scans.fastmri import write_fastmri
+from recon.scans.fastmri import ScanDescription, write_fastmri
 
 SHAPE = (3, 40, 32)
 AFFINE = np.array([[0, -0.8, 0, 20.0], [0.7, 0, 0, -15], [0, 0, 5, 3], [0, 0, 0, 1]])
@@ -58,7 +58,8 @@ def scan(path, image, affine=AFFINE, stored=False):
     coil_images = np.stack([0.6 * image, 0.8j * image], axis=1)
     kspace = np.fft.ifftshift(coil_images, axes=(-2, -1))
     kspace = np.fft.fftshift(np.fft.fft2(kspace, norm="ortho"), axes=(-2, -1)).astype(np.complex64)
-    with write_fastmri(path, shape=kspace.shape, contrast="FLAIR", voxel_size=(0.7, 0.8, 5.0), affine=affine) as writer:
+    described = ScanDescription(kspace.shape, contrast="FLAIR", voxel_size=(0.7, 0.8, 5.0), affine=affine)
+    with write_fastmri(path, described) as writer:
         for index in range(len(kspace)):
             writer.put(index, kspace[index], reference=image[index] if stored else None)
     return path
@@ -224,7 +225,7 @@ def test_an_undersampled_scan_is_no_reference(tmp_path):
         file["kspace"][...] = file["kspace"][()] * mask
         file["mask"] = mask
     with pytest.raises(ReconError, match=r"undersampled .* fully sampled scan"):
-        read_volume(full)
+        read_reference(full)
 
 
 def test_an_undefined_figure_is_null_in_json(run_cli, tmp_path):

@@ -12,8 +12,9 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from reader_study.blind_check import Pair, check_pairs, find_pairs, predict
-from reader_study.dicom_writer import random_uid, series_datasets, stamp
+from reader_study.blind_check import Pair, check_pairs, predict
+from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets, stamp
+from reader_study.pair_folders import find_pairs
 
 
 def write_series(folder: Path, rng: np.random.Generator, change: Callable[[Dataset], None] | None = None) -> None:
@@ -22,15 +23,8 @@ def write_series(folder: Path, rng: np.random.Generator, change: Callable[[Datas
     uids = [random_uid(rng.bytes(16)) for _ in range(5)]
     datasets = series_datasets(
         rng.integers(1, 4095, (2, 16, 16)).astype(np.uint16),
-        spacing=(5.0, 0.9, 0.9),
-        plane="axial",
-        window=(1000, 2000),
-        body_part="HEAD",
-        patient_id=rng.bytes(8).hex(),
-        study_uid=uids[0],
-        series_uid=uids[1],
-        frame_uid=uids[2],
-        instance_uids=uids[3:],
+        SeriesGeometry((5.0, 0.9, 0.9), "axial", (1000, 2000)),
+        SeriesIdentity(rng.bytes(8).hex(), *uids[:3], tuple(uids[3:])),
     )
     for index, dataset in enumerate(datasets, start=1):
         if change is not None:

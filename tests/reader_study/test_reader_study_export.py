@@ -18,18 +18,19 @@ import numpy as np
 import pydicom
 import pytest
 
-from reader_study import audit_log, export, study
+from reader_study import audit_log, export, image_export, study, unsealing
 from reader_study.allocation import allocate, secret_bytes
 from reader_study.blind_check import check_pairs
-from reader_study.dicom_writer import random_uid, series_datasets
+from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets
 from reader_study.export import dicom_pairs, export_study
 from reader_study.integrity import uniform_series, verify_files
 from reader_study.naming import draw_names
 from reader_study.pixels import prepare
 from reader_study.protocol import Protocol
 from reader_study.seal import open_key
-from reader_study.sheet import Response, Sheet, read_sheet, write_sheet
-from reader_study.volumes import Volume, read_volume
+from reader_study.sheet import Response, Sheet
+from reader_study.sheet_files import read_sheet, write_sheet
+from reader_study.volumes import DisplayVolume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning
 from recon.images.result import ResultHeader, write_result
@@ -76,15 +77,8 @@ def test_other_planes_are_valid_dicom_and_keep_their_plane(tmp_path, plane):
     uids = [random_uid(os.urandom(16)) for _ in range(6)]
     datasets = series_datasets(
         np.arange(1, 61, dtype=np.uint16).reshape(3, 4, 5),
-        spacing=(4.5, 1.25, 0.75),
-        plane=plane,
-        window=(30, 60),
-        body_part="KNEE" if plane == "sagittal" else "HEAD",
-        patient_id="ab",
-        study_uid=uids[0],
-        series_uid=uids[1],
-        frame_uid=uids[2],
-        instance_uids=uids[3:],
+        SeriesGeometry((4.5, 1.25, 0.75), plane, (30, 60), "KNEE" if plane == "sagittal" else "HEAD"),
+        SeriesIdentity("ab", *uids[:3], tuple(uids[3:])),
     )
     for index, dataset in enumerate(datasets):
         dataset.save_as(tmp_path / f"{index}.dcm", enforce_file_format=True)
@@ -356,8 +350,8 @@ def test_identifiers_do_not_follow_from_one_another():
 # ---- grey scale ------------------------------------------------------------------------------------------------------
 
 
-def volume(pixels: np.ndarray, step: float = 0.0) -> Volume:
-    return Volume(pixels.astype(np.float32), (5.0, 1.0, 1.0), "axial", step)
+def volume(pixels: np.ndarray, step: float = 0.0) -> DisplayVolume:
+    return DisplayVolume(pixels.astype(np.float32), (5.0, 1.0, 1.0), "axial", step)
 
 
 def test_padding_of_one_arm_becomes_background_of_both(tmp_path):
@@ -539,7 +533,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_cli):
     folder, images = make_study(tmp_path, cases=2)
-    original = export.series_datasets
+    original = image_export.series_datasets
     calls = itertools.count()
 
     def leaky(*arguments, **named):
@@ -548,7 +542,7 @@ def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_c
             dataset.SeriesDescription = f"{number:04d}"
             yield dataset
 
-    monkeypatch.setattr(export, "series_datasets", leaky)
+    monkeypatch.setattr(image_export, "series_datasets", leaky)
     secret = tmp_path / "secret"
     secret.write_text(PASSPHRASE)
     outcome = run_cli("reader-study", "export", folder, "--images", images, "--passphrase-file", secret, "--json")
@@ -628,14 +622,19 @@ def test_unsealing_waits_for_the_readings_and_is_logged(exported, tmp_path, run_
     assert outcome.code == 2
     assert "reader R2, session 1: sheet" in outcome.err
     assert not out.exists()
-    arguments = ["reader-study", "unseal", folder, "--deviation", "R2 fell ill", "--reader", "R2"]
-    assert run_cli(*arguments).code == 0
+    arguments = ["reader-study", "deviation", folder, "R2 fell ill", "--kind", "missing"]
+    assert run_cli(*arguments).code == 2  # whose readings?
+    assert run_cli(*arguments, "--reader", "R3").code == 2
+    assert run_cli("reader-study", "deviation", folder, "dim light", "--kind", "other").code == 0
+    assert run_cli(*command, "--passphrase-file", secret).code == 2  # words excuse nothing
+    assert run_cli(*arguments, "--reader", "R2").code == 0
     outcome = run_cli(*command, "--passphrase-file", secret)
     assert outcome.code == 0
     _, key = open_exported(folder)
     assert json.loads(out.read_text()) == key.as_mapping()
     entry = audit_log.read(folder / "audit.jsonl")[-1]
-    assert (entry.event, entry.details["reason"], entry.details["deviations"]) == ("unseal", "all readings are in", 1)
+    assert (entry.event, entry.details["reason"], entry.details["deviations"]) == ("unseal", "all readings are in", 2)
+    assert out.stat().st_mode & 0o077 == 0
 
 
 def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, run_cli):
@@ -655,7 +654,7 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
     assert outcome.code == 2
     assert "differs from the sheet of R1" in outcome.err
     with pytest.raises(ReconError, match="differs from the sheet of R1"):
-        study.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
+        unsealing.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
 
 
 def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
@@ -663,3 +662,5 @@ def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
         export_study(exported, write_images(tmp_path, ["C001"]), PASSPHRASE)
     with pytest.raises(ReconError, match="at least 12"):
         export_study(exported, "x", "short")
+    with pytest.raises(ReconError, match="5 different characters"):
+        export_study(exported, "x", "aaaaaaaaaaaa")

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from reader_study.sheet import Sheet, check_sheet, missing, read_sheet
+from reader_study.sheet import Sheet
+from reader_study.sheet_check import check_sheet, missing
+from reader_study.sheet_files import read_sheet
 from reader_study.study import Study, open_study
 from tests.reader_study.study_maker import export_small, protocol_mapping
 
@@ -128,6 +130,7 @@ def test_a_session_of_single_images_from_start_to_signed_sheet(browser, tmp_path
     browser.press("4", "2")
     browser.press("n")
     assert browser.text(".top strong") == "Training 2 of 2"
+    browser.ready()  # keys wait for the image
     browser.press("9", "5", "n")
     browser.ready()
     assert browser.text(".top strong") == "Image 1 of 4"

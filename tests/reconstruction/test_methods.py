@@ -41,10 +41,10 @@ def one_denoising(prepared: Prepared, task: Task) -> Solution:
     """A toy sampler: the conditional mean around one denoising of the zero-filled image's posterior draw."""
     given, system = required_sampling(task), required_system(prepared, task)
     sigma = given.plan.schedule.sigma_max
-    image = system.start(given.sigma_data**2, given.noise)
-    denoised = given.denoise(image, sigma)
+    image = system.start(given.prior.sigma_data**2, given.noise)
+    denoised = given.prior.denoise(image, sigma)
     given.step()
-    means = system.mean(denoised, system.sigma.new_full(system.sigma.shape, given.denoiser_variance(sigma)))
+    means = system.mean(denoised, system.sigma.new_full(system.sigma.shape, given.prior.variance(sigma)))
     return Solution(means.mean(1), means, image.shape[1])
 
 

@@ -13,7 +13,8 @@ import pytest
 from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError, ReconWarning
-from recon.scans.fastmri import write_fastmri
+from recon.header import Header
+from recon.scans.fastmri import ScanDescription, write_fastmri
 from recon.scans.opening import open_scan
 
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
@@ -74,8 +75,8 @@ def test_training_file_with_oversampled_readout(public_file: Callable[..., Path]
     assert scan.calibration == (64, 33)
     assert scan.phase_limits == (0, 33)
     np.testing.assert_allclose(scan.voxel_size, (440 / 64, 220 / 33, 5))
-    assert scan.facts["field_strength_t"] == 2.89
-    assert scan.facts["ti_ms"] == 2500
+    assert scan.header.field_strength_t == 2.89
+    assert scan.header.inversion_time_ms == 2500
     for index in range(3):
         np.testing.assert_array_equal(scan.read_kspace(index), kspace[index])
         np.testing.assert_array_equal(scan.read_reference(index), reference[index])
@@ -175,16 +176,18 @@ def test_written_file_comes_back(tmp_path: Path) -> None:
     covariance = (noise @ noise.conj().T / 100).astype(np.complex64)
     with write_fastmri(
         tmp_path / "a.h5",
-        shape=kspace.shape,
-        contrast="DWI",
-        image_shape=(10, 15),
-        voxel_size=(2.0, 1.0, 5.0),
-        affine=affine,
-        mask=mask,
-        phase_limits=(3, 14),
-        noise=noise,
-        noise_covariance=covariance,
-        facts={"vendor": "Any & <Sons>", "te_ms": 90.0},
+        ScanDescription(
+            shape=kspace.shape,
+            contrast="DWI",
+            image_shape=(10, 15),
+            voxel_size=(2.0, 1.0, 5.0),
+            affine=affine,
+            mask=mask,
+            phase_limits=(3, 14),
+            noise=noise,
+            noise_covariance=covariance,
+            header=Header(vendor="Any & <Sons>", echo_time_ms=90.0),
+        ),
     ) as writer:
         for index in (1, 0):
             writer.put(index, kspace[index] * mask, np.full((10, 15), index + 1.0), kspace[index])
@@ -192,7 +195,7 @@ def test_written_file_comes_back(tmp_path: Path) -> None:
     assert (scan.contrast, scan.image_shape, scan.voxel_size) == ("DWI", (10, 15), (2.0, 1.0, 5.0))
     assert scan.phase_limits == (3, 14)
     assert scan.acceleration == pytest.approx(1.1)
-    assert scan.facts["vendor"] == "Any & <Sons>"
+    assert scan.header.vendor == "Any & <Sons>"
     np.testing.assert_array_equal(scan.mask, mask)
     np.testing.assert_array_equal(scan.affine, affine)
     np.testing.assert_array_equal(scan.noise, noise)
@@ -212,7 +215,8 @@ def test_fastmri_package_reads_what_is_written(tmp_path: Path) -> None:
     kspace = random_kspace(2, 3, 40, 24)
     kspace[..., :4] = 0
     with write_fastmri(
-        tmp_path / "a.h5", shape=kspace.shape, contrast="T2", image_shape=(20, 24), phase_limits=(4, 24)
+        tmp_path / "a.h5",
+        ScanDescription(shape=kspace.shape, contrast="T2", image_shape=(20, 24), phase_limits=(4, 24)),
     ) as writer:
         for index in range(2):
             writer.put(index, kspace[index], root_sum_of_squares(kspace[index], (20, 24)))
@@ -229,13 +233,13 @@ def test_half_written_file_never_appears(tmp_path: Path) -> None:
     for stop in (ValueError, KeyboardInterrupt):
         with (  # noqa: PT012
             pytest.raises(stop),
-            write_fastmri(tmp_path / "a.h5", shape=kspace.shape, contrast="T2") as writer,
+            write_fastmri(tmp_path / "a.h5", ScanDescription(shape=kspace.shape, contrast="T2")) as writer,
         ):
             writer.put(0, kspace[0])
             raise stop
     with (
         pytest.raises(ReconError, match="slice 1 was not written"),
-        write_fastmri(tmp_path / "a.h5", shape=kspace.shape, contrast="T2") as writer,
+        write_fastmri(tmp_path / "a.h5", ScanDescription(shape=kspace.shape, contrast="T2")) as writer,
     ):
         writer.put(0, kspace[0])
     assert list(tmp_path.iterdir()) == []
@@ -340,7 +344,7 @@ def test_memory_does_not_grow_with_slices(tmp_path: Path) -> None:
         path = tmp_path / f"{slices}.h5"
         shape = (slices, 4, 128, 96)
         tracemalloc.start()
-        with write_fastmri(path, shape=shape, contrast="T2") as writer:
+        with write_fastmri(path, ScanDescription(shape=shape, contrast="T2")) as writer:
             for index in range(slices):
                 writer.put(index, random_kspace(*shape[1:]))
         scan = open_scan(path)

@@ -68,6 +68,7 @@ class Recorder:
 
     def __init__(self, path: Path, xml: str) -> None:
         self.path = path
+        self.measurement = 0
         self.dataset = ismrmrd.Dataset(str(path), mode="w")
         self.dataset.write_xml_header(xml.encode())
 
@@ -88,6 +89,7 @@ class Recorder:
         acquisition = ismrmrd.Acquisition.from_array(np.ascontiguousarray(samples, np.complex64), trajectory)
         acquisition.idx.kspace_encode_step_1 = line
         acquisition.idx.slice = slice_number
+        acquisition.measurement_uid = self.measurement
         for name, value in counters.items():
             setattr(acquisition.idx, name, value)
         acquisition.center_sample = samples.shape[1] // 2 if center is None else center
@@ -131,7 +133,7 @@ def test_full_scan_with_noise_and_oversampling(recorder: Callable[..., Recorder]
     assert scan.image_shape == (READOUT // 2, PHASE)
     assert scan.contrast == "T2"
     assert scan.acceleration == 1
-    assert scan.facts["vendor"] == "Any"
+    assert scan.header.vendor == "Any"
     np.testing.assert_allclose(scan.noise, noise, rtol=1e-6)
     # Slices are ordered upwards, although the scanner numbered them downwards.
     for index in range(SLICES):
@@ -142,13 +144,26 @@ def test_full_scan_with_noise_and_oversampling(recorder: Callable[..., Recorder]
     assert "Muster" not in repr(scan)
 
 
+def test_measurements_of_one_protocol_have_their_own_identity(tmp_path: Path) -> None:
+    """By the scanner's counters; what it measured is not asked."""
+    found = []
+    for number, (measurement, seed) in enumerate([(0, 0), (0, 1), (1, 0)]):
+        file = Recorder(tmp_path / f"{number}.h5", header())
+        file.measurement = measurement
+        record_full(file, random_kspace(SLICES, COILS, READOUT, PHASE, seed=seed))
+        found.append(open_scan(file.close()))
+    first, same, other = found
+    assert first.digest != same.digest
+    assert first.identity == same.identity != other.identity
+
+
 def test_geometry_is_the_patients(recorder: Callable[..., Recorder]) -> None:
     """The field of view's centre, in LPS in the file, lies at the middle voxel of each slice, in RAS+."""
     file = recorder()
     record_full(file, random_kspace(SLICES, COILS, READOUT, PHASE))
     scan = open_scan(file.close())
     assert scan.voxel_size == (10.0, 10.0, 5.0)  # 5 mm apart, although 4 mm thick
-    assert scan.facts["slice_thickness_mm"] == 4
+    assert scan.header.slice_thickness_mm == 4
     for index in range(SLICES):
         centre = scan.affine @ [READOUT // 4, PHASE // 2, index, 1]
         np.testing.assert_allclose(centre, [-10, -20, 20 + 5 * index, 1])
@@ -167,7 +182,7 @@ def test_noise_is_brought_to_the_images_level(recorder: Callable[..., Recorder])
     scan = open_scan(file.close())
     np.testing.assert_allclose(scan.noise, noise * np.sqrt(0.25 / 0.8), rtol=1e-5)
     np.testing.assert_allclose(scan.read_kspace(0), 1.5 * kspace[0], rtol=1e-5)
-    assert scan.facts["averages"] == 2
+    assert scan.header.averages == 2
 
 
 def test_embedded_calibration_lines_join_the_mask(recorder: Callable[..., Recorder]) -> None:
@@ -372,7 +387,7 @@ def test_conversion_keeps_everything(recorder: Callable[..., Recorder], tmp_path
     assert (before.shape, before.image_shape, before.voxel_size) == (after.shape, after.image_shape, after.voxel_size)
     np.testing.assert_allclose(after.affine, before.affine)
     np.testing.assert_array_equal(after.noise, before.noise)
-    assert after.facts["slice_thickness_mm"] == 4
+    assert after.header.slice_thickness_mm == 4
     for index in range(SLICES):
         np.testing.assert_array_equal(after.read_kspace(index), before.read_kspace(index))
         np.testing.assert_array_equal(after.read_reference(index), reference_image(before, index))

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
-from recon.encode.interface import Embedding, Prepared, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.latent_prediction.network import SliceTransformer, random_network
 from recon.encode.latent_prediction.options import TransformerOptions
 from recon.encode.latent_prediction.preparation import NAME, prepare_small, token_positions
@@ -41,14 +41,14 @@ class SmallEncoder:
         self,
         volume: NDArray[np.floating],
         affine: NDArray[np.float64] | None,
-        lock: ReferencePreprocessing | None = None,
+        preprocessing: ReferencePreprocessing | None = None,
         *,
         slice_axis: int | None = None,
-    ) -> Prepared:
+    ) -> PreparedVolume:
         """See ``Encoder.prepare``; inputs are patches ``[token, 64]``."""
-        return prepare_small(volume, affine, lock, slice_axis=slice_axis, patch=self.network.options.patch)
+        return prepare_small(volume, affine, preprocessing, slice_axis=slice_axis, patch=self.network.options.patch)
 
-    def encode(self, prepared: Prepared) -> Embedding:
+    def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``; tokens ``[token, width]``, pooled ``[2 width]``.
 
         ``pooled`` is the mean of every feature over the tokens and its standard deviation: a lesion that fills few

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid, voxel_spacing
-from recon.encode.interface import Prepared, ReferencePreprocessing
+from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, to_encoder_grid
+from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
+from recon.images.slice_axis import voxel_spacing
 
 NAME = "recon-small"
 IN_PLANE = 1.0  # mm
@@ -64,26 +65,26 @@ def standardise(values: NDArray[np.floating], intensity: tuple[float, float]) ->
 def prepare_small(
     volume: NDArray[np.floating],
     affine: NDArray[np.float64] | None,
-    lock: ReferencePreprocessing | None = None,
+    preprocessing: ReferencePreprocessing | None = None,
     *,
     slice_axis: int | None = None,
     patch: int = 8,
-) -> Prepared:
+) -> PreparedVolume:
     """Patches ``[token, patch^2]`` of a volume; see ``Encoder.prepare``. Raises ReconError as described there."""
-    place = place_volume(NAME, volume, affine, lock, slice_axis)
+    place = place_volume(NAME, volume, affine, preprocessing, slice_axis)
     grid = encoder_grid(volume, place.affine, place.slice_axis, patch)
-    if lock is None:
+    if preprocessing is None:
         head = head_mask(grid.values)
-        lock = place.lock(NAME, grid, head, intensity_map(grid.values, head))
+        preprocessing = place.preprocessing(NAME, grid, head, intensity_map(grid.values, head))
     size = (1, patch, patch)
-    kept = foreground_share(lock.foreground, size) >= LEAST_SHARE
-    patches = cut(standardise(grid.values, lock.intensity), size)[kept]
-    return Prepared(
+    kept = foreground_share(preprocessing.foreground, size) >= LEAST_SHARE
+    patches = cut(standardise(grid.values, preprocessing.intensity), size)[kept]
+    return PreparedVolume(
         inputs=torch.from_numpy(np.ascontiguousarray(patches)),
         coords=torch.from_numpy(np.argwhere(kept).astype(np.int64)),
-        token_to_world=lattice_affine(lock.grid_affine, size),
+        token_to_world=lattice_affine(preprocessing.grid_affine, size),
         mask=kept,
-        lock=lock,
+        preprocessing=preprocessing,
     )
 
 

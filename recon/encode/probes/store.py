@@ -5,7 +5,7 @@ A person is stored as a short hash of the name in the table, so that the file ca
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
-from recon.encode.interface import Encoder, Prepared
+from recon.encode.interface import Encoder, PreparedVolume
 from recon.encode.probes.labels import LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
 from recon.hdf5 import hdf5_for_writing
+from recon.progress import Note, unsaid
 
 FORMAT = "recon-embeddings-1"
 MISSING = -(2**31)  # a label that the table leaves empty
@@ -67,17 +68,15 @@ def pseudonym(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def embed_table(encoder: Encoder, table: LabelTable, say: Callable[[str], None] = lambda _: None) -> Embeddings:
-    """Embed every volume of a table; a reconstruction is prepared with the lock of its reference.
+def embed_table(encoder: Encoder, table: LabelTable, note: Note = unsaid) -> Embeddings:
+    """Embed every volume of a table; a reconstruction is prepared with the preprocessing of its reference.
 
     Raises ReconError, naming the file, when one cannot be read, placed or encoded.
     """
-    return embed_with_each([encoder], table, say)[0]
+    return embed_with_each([encoder], table, note)[0]
 
 
-def embed_with_each(
-    encoders: Sequence[Encoder], table: LabelTable, say: Callable[[str], None] = lambda _: None
-) -> list[Embeddings]:
+def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, note: Note = unsaid) -> list[Embeddings]:
     """``embed_table`` for an encoder and its random-init controls, every volume being read and prepared once.
 
     The first encoder prepares, so all must be of its shape. Raises ReconError as ``embed_table`` does.
@@ -92,17 +91,17 @@ def embed_with_each(
         series = read_series(entry.file)
         if entry.acceleration == 1:
             check_volume(series.values, series.affine, str(entry.file), find_row(first.name).least_slices)
-            prepared: Prepared = first.prepare(series.values, series.affine)
-            references[entry.case] = (series, prepared.lock)
+            prepared: PreparedVolume = first.prepare(series.values, series.affine)
+            references[entry.case] = (series, prepared.preprocessing)
         else:
-            base, lock = references[entry.case]
+            base, preprocessing = references[entry.case]
             turned = onto_reference(series, base)
-            prepared = first.prepare(turned.values, base.affine, lock)
+            prepared = first.prepare(turned.values, base.affine, preprocessing)
         for number, encoder in enumerate(encoders):
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())
             tokens[number].append(embedding.tokens.numpy().astype(np.float16))
-        say(f"{index + 1} of {len(table.entries)} volumes embedded")
+        note(f"{index + 1} of {len(table.entries)} volumes embedded")
     subjects = tuple(pseudonym(entry.subject) for entry in table.entries)
     cases = tuple(pseudonym(entry.case) for entry in table.entries)
     accelerations = np.array([entry.acceleration for entry in table.entries])

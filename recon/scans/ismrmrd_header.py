@@ -1,27 +1,29 @@
-"""The ISMRMRD XML header, which fastMRI and ISMRMRD files share: matrix, field of view, encoding limits, facts.
+"""The ISMRMRD XML header, which fastMRI and ISMRMRD files share: matrix, field of view, encoding limits, and the
+scanner and sequence.
 
 Only what reconstruction needs is read; subject, study and measurement identity are never touched.
 """
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from xml.etree import ElementTree
 
 from recon.errors import ReconError
+from recon.header import UNSTATED, Header, header_from
 
 _NAMESPACE = "http://www.ismrm.org/ISMRMRD"
-_NUMBERS = {
+# Where the fields of our header stand in the XML; their units are the same there.
+PLACES = {
     "acquisitionSystemInformation/systemFieldStrength_T": "field_strength_t",
-    "sequenceParameters/TR": "tr_ms",
-    "sequenceParameters/TE": "te_ms",
-    "sequenceParameters/TI": "ti_ms",
+    "sequenceParameters/TR": "repetition_time_ms",
+    "sequenceParameters/TE": "echo_time_ms",
+    "sequenceParameters/TI": "inversion_time_ms",
     "sequenceParameters/flipAngle_deg": "flip_angle_deg",
     "sequenceParameters/echo_spacing": "echo_spacing_ms",
     "acquisitionSystemInformation/relativeReceiverNoiseBandwidth": "relative_noise_bandwidth",
-}
-_TEXTS = {
     "acquisitionSystemInformation/systemVendor": "vendor",
     "acquisitionSystemInformation/systemModel": "model",
     "sequenceParameters/sequence_type": "sequence",
@@ -39,7 +41,7 @@ class EncodingLimit:
 
 
 @dataclass(frozen=True)
-class Header:
+class Encoding:
     """One encoding of an ISMRMRD header. Sizes are (readout, phase, partition); fields of view in mm."""
 
     encoded_matrix: tuple[int, int, int]
@@ -50,10 +52,10 @@ class Header:
     trajectory: str = "cartesian"
     calibration_mode: str = ""  # embedded, interleaved, separate, external ... ; empty when the header is silent
     contrast: str = "unknown"  # as far as the protocol's name tells
-    facts: Mapping[str, str | float | int] = field(default_factory=dict)
+    scan: Header = UNSTATED  # with the slice thickness of this encoding
 
 
-def parse_headers(xml: bytes | str, path: str | PathLike[str]) -> list[Header]:
+def parse_encodings(xml: bytes | str, path: str | PathLike[str]) -> list[Encoding]:
     """The encodings of an ISMRMRD header. Raises ReconError when it is not one, naming ``path``."""
     text = xml.decode("utf-8", "replace") if isinstance(xml, bytes) else xml
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -62,29 +64,28 @@ def parse_headers(xml: bytes | str, path: str | PathLike[str]) -> list[Header]:
         root = ElementTree.fromstring(text)
         for element in root.iter():  # the namespace differs between converters and says nothing
             element.tag = element.tag.rpartition("}")[2]
-        facts = _facts(root)
+        scan = _scan_header(root)
         contrast = contrast_of_protocol(root.findtext("measurementInformation/protocolName") or "")
-        headers = [_encoding(element, facts, contrast) for element in root.findall("encoding")]
+        encodings = [_encoding(element, scan, contrast) for element in root.findall("encoding")]
     except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
         raise ReconError(f"{path}: the ISMRMRD header is not readable ({error}); export the scan again") from error
-    if not headers:
+    if not encodings:
         raise ReconError(f"{path}: the ISMRMRD header names no encoding; export the scan again")
-    return headers
+    return encodings
 
 
-def build_header(header: Header) -> str:
-    """The XML text of one encoding: the inverse of ``parse_headers`` for what it reads."""
+def build_xml(encoded: Encoding) -> str:
+    """The XML text of one encoding: the inverse of ``parse_encodings`` for what it reads."""
     root = ElementTree.Element("ismrmrdHeader", xmlns=_NAMESPACE)
-    names = {**_NUMBERS, **_TEXTS}
     sections: dict[str, ElementTree.Element] = {}
     for section in ("measurementInformation", "acquisitionSystemInformation", "experimentalConditions", "encoding"):
         sections[section] = ElementTree.SubElement(root, section)
-    field_strength = float(header.facts.get("field_strength_t", 3.0))
+    field_strength = encoded.scan.field_strength_t or 3.0  # the XML demands a frequency
     _text(sections["experimentalConditions"], "H1resonanceFrequency_Hz", round(42577478.92 * field_strength))
     encoding = sections["encoding"]
     for space, matrix, fov in (
-        ("encodedSpace", header.encoded_matrix, header.encoded_fov),
-        ("reconSpace", header.recon_matrix, header.recon_fov),
+        ("encodedSpace", encoded.encoded_matrix, encoded.encoded_fov),
+        ("reconSpace", encoded.recon_matrix, encoded.recon_fov),
     ):
         element = ElementTree.SubElement(encoding, space)
         for name, values in (("matrixSize", matrix), ("fieldOfView_mm", fov)):
@@ -92,16 +93,17 @@ def build_header(header: Header) -> str:
             for axis, value in zip("xyz", values, strict=True):
                 _text(triple, axis, value)
     limits = ElementTree.SubElement(encoding, "encodingLimits")
-    for name, limit in header.limits.items():
+    for name, limit in encoded.limits.items():
         element = ElementTree.SubElement(limits, name)
         for key in ("minimum", "maximum", "center"):
             _text(element, key, getattr(limit, key))
-    _text(encoding, "trajectory", header.trajectory)
+    _text(encoding, "trajectory", encoded.trajectory)
     sections["sequenceParameters"] = ElementTree.SubElement(root, "sequenceParameters")
-    for place, name in names.items():
-        if name in header.facts:
+    known = encoded.scan.known()
+    for place, name in PLACES.items():
+        if name in known:
             section, _, tag = place.partition("/")
-            _text(sections[section], tag, header.facts[name])
+            _text(sections[section], tag, known[name])
     for element in list(sections.values()):
         if not len(element):
             root.remove(element)
@@ -112,17 +114,9 @@ def _text(parent: ElementTree.Element, name: str, value: object) -> None:
     ElementTree.SubElement(parent, name).text = str(value)
 
 
-def _facts(root: ElementTree.Element) -> dict[str, str | float | int]:
-    facts: dict[str, str | float | int] = {}
-    for place, name in _NUMBERS.items():
-        text = root.findtext(place)
-        if text is not None and text.strip():
-            facts[name] = float(text)
-    for place, name in _TEXTS.items():
-        text = root.findtext(place)
-        if text is not None and text.strip():
-            facts[name] = text.strip()
-    return facts
+def _scan_header(root: ElementTree.Element) -> Header:
+    texts = {name: (root.findtext(place) or "").strip() for place, name in PLACES.items()}
+    return header_from({name: text for name, text in texts.items() if text})
 
 
 def contrast_of_protocol(name: str) -> str:
@@ -137,7 +131,7 @@ def contrast_of_protocol(name: str) -> str:
     return "T1POST" if contrast == "T1" and words & {"post", "gd", "km", "ce"} else contrast
 
 
-def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | int], contrast: str) -> Header:
+def _encoding(element: ElementTree.Element, scan: Header, contrast: str) -> Encoding:
     def triple(place: str) -> list[float]:
         return [float(element.findtext(f"{place}/{axis}") or "nan") for axis in "xyz"]
 
@@ -148,7 +142,8 @@ def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | in
         values = [limit.findtext(key) for key in ("minimum", "maximum", "center")]
         if all(value is not None for value in values):
             limits[limit.tag] = EncodingLimit(*(int(value) for value in values if value is not None))
-    return Header(
+    thickness = recon_fov[2] if math.isfinite(recon_fov[2]) else None
+    return Encoding(
         encoded_matrix=(int(encoded[0]), int(encoded[1]), int(encoded[2])),
         encoded_fov=(encoded_fov[0], encoded_fov[1], encoded_fov[2]),
         recon_matrix=(int(recon[0]), int(recon[1]), int(recon[2])),
@@ -157,5 +152,5 @@ def _encoding(element: ElementTree.Element, facts: Mapping[str, str | float | in
         trajectory=(element.findtext("trajectory") or "cartesian").strip().lower(),
         calibration_mode=(element.findtext("parallelImaging/calibrationMode") or "").strip().lower(),
         contrast=contrast,
-        facts=facts,
+        scan=replace(scan, slice_thickness_mm=thickness),
     )

@@ -1,0 +1,58 @@
+"""Change of the scores over the reading order, reader by reader."""
+
+import numpy as np
+
+from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analysis_result import Analysis
+from reader_study.document import Paragraph, Picture, ReportBlock, Table
+from reader_study.figures.reading_order import reading_order
+from reader_study.observations import Observations
+from reader_study.statistics.drift import OrderDrift, drift, pair_drift
+from reader_study.wording import interval, number, p_cell
+
+_LEGEND = (
+    "Item {item} over the reading order, one point a reading (shaken), lines are running means. "
+    "A slope shared by both arms is fatigue or learning and cancels in the comparison."
+)
+
+
+def _compute(readings: Readings) -> dict[str, OrderDrift]:
+    scores, order = readings.scores, readings.found.order
+    drifts = {}
+    for index, reader in enumerate(readings.found.readers):
+        if readings.protocol.paired:
+            result = pair_drift(scores[:, index], order[1, index])
+        else:
+            arm, case = (axis.ravel() for axis in np.indices(scores[:, index].shape))
+            result = drift(scores[:, index].ravel(), order[:, index].ravel(), arm.astype(np.float64), case)
+        if result is not None:
+            drifts[reader] = result
+    return drifts
+
+
+def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
+    item, drifts = analysis.primary.item, DRIFT.of(analysis.primary)
+    blocks: list[ReportBlock] = []
+    figure = reading_order(analysis, observations)
+    if figure is not None:
+        blocks.append(Picture("order", figure, _LEGEND.format(item=item)))
+    if not drifts:
+        return (*blocks, Paragraph("The reading order is not known."))
+    rows = []
+    for name, found in drifts.items():
+        slope = (number(found.slope), interval(found.slope_low, found.slope_high), p_cell(found.slope_p))
+        extra = (number(found.interaction), p_cell(found.interaction_p))
+        rows.append((name, str(found.presentations), *slope, *extra))
+    header = ("reader", "readings", "change, first to last", "95 %", "p", "extra change of new arm", "p")
+    return (*blocks, Table(header, tuple(rows), f"Item {item}, points over the whole reading."))
+
+
+DRIFT = Statistic(
+    "drift",
+    _compute,
+    "Reading order: change of the score from the first to the last reading within cases, standard errors clustered by "
+    "case; the interaction is the extra change of the new arm. Pairs shown together: regression of the pair's mean and "
+    "difference on the order, robust errors (HC3).",
+    section="Reading order",
+    blocks=_blocks,
+)

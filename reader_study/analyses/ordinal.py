@@ -1,0 +1,55 @@
+"""Odds ratio of a better score in the new arm: mixed model, reader as fixed effect, case as random intercept."""
+
+import numpy as np
+
+from reader_study.analyses.statistic import Readings, Statistic, scored
+from reader_study.analysis_result import Analysis
+from reader_study.statistics.ordinal import cumulative_link_mixed
+from reader_study.wording import interval, number, p_cell
+from recon.errors import ReconError
+
+LARGEST_LOG_ODDS = 15  # beyond, the arms' scores are separated and the likelihood has no maximum
+
+
+def _compute(readings: Readings) -> dict[str, float]:
+    scores = readings.scores[:, :, readings.complete]
+    arm, reader, case = (axis.ravel() for axis in np.indices(scores.shape))
+    readers = scores.shape[1]
+    dummies = [(reader == index).astype(float) for index in range(1, readers)]
+    names = ("arm", *(f"reader {index}" for index in range(2, readers + 1)))
+    try:
+        fit = cumulative_link_mixed(scores.ravel(), np.column_stack([arm.astype(float), *dummies]), names, case)
+    except (ReconError, np.linalg.LinAlgError) as error:
+        raise ReconError(f"ordinal model not fitted: {error}") from error
+    effect = fit.effect("arm")
+    if not abs(effect["log_odds_ratio"]) < LARGEST_LOG_ODDS:
+        raise ReconError("ordinal model: the arms' scores are separated completely, an odds ratio cannot be estimated")
+    return {
+        **effect,
+        "case_deviation": fit.random_deviation,
+        "log_likelihood": fit.log_likelihood,
+        "observations": float(fit.observations),
+    }
+
+
+def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:
+    found = ORDINAL.of(analysis.primary)
+    if found is None:
+        return None
+    return (
+        "Ordinal mixed model, odds ratio of a better score (against 1)",
+        number(found["odds_ratio"]),
+        interval(found["low"], found["high"]),
+        f"SD of cases {number(found['case_deviation'])}",
+        f"{p_cell(found['p_value'])} (difference)",
+    )
+
+
+ORDINAL = Statistic(
+    "ordinal",
+    _compute,
+    "Ordinal model: cumulative logit link, arm and reader fixed, case a normal random intercept, adaptive "
+    "Gauss-Hermite quadrature (10 nodes), Wald interval.",
+    applies=scored,
+    line=_line,
+)

@@ -1,0 +1,98 @@
+"""What a row of the table of statistics is, and what its computation may look at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from reader_study.analysis_result import Analysis, ItemResult
+from reader_study.document import ReportBlock
+from reader_study.observations import Observations
+from reader_study.protocol import Item, Protocol
+
+Floats = npt.NDArray[np.float64]
+Result = TypeVar("Result")
+OTHER_ANALYSES = "Does another analysis agree?"
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The scores of ``item`` and the study around them; a statistic of the whole study gets the primary item."""
+
+    protocol: Protocol
+    found: Observations
+    item: Item
+    generator: np.random.Generator  # this statistic's own: no other one shifts its draws
+    replicates: int  # of a bootstrap
+
+    @property
+    def scores(self) -> Floats:
+        """`[arm, reader, case]`, higher is better, NaN where missing; arm 0 is the reference."""
+        return self.found.scores[self.item.id]
+
+    @property
+    def raw(self) -> Floats:
+        """`[arm, reader, case]` as the readers gave them."""
+        return self.found.raw[self.item.id]
+
+    @property
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """`[case]`: did every reader score the case in both arms?"""
+        return np.asarray(np.isfinite(self.scores).all(axis=(0, 1)))
+
+    @property
+    def scale(self) -> tuple[int, ...]:
+        """Every possible score, lowest first."""
+        return self.item.scale or (-1, 0, 1)
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Names of the reference and the new arm."""
+        return self.protocol.reference, self.protocol.new
+
+
+def always(protocol: Protocol) -> bool:
+    """Applies to every study."""
+    return True
+
+
+def scored(protocol: Protocol) -> bool:
+    """Applies where readers give scores, not preferences."""
+    return protocol.mode != "preference"
+
+
+def nothing(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
+    """Shows nothing."""
+    return ()
+
+
+def no_line(analysis: Analysis) -> None:
+    """Is no other analysis of the primary item."""
+
+
+@dataclass(frozen=True)
+class Statistic(Generic[Result]):
+    """One statistic of the report.
+
+    ``name`` is its key in analysis.json; ``compute`` gives its result for one item (``per_item``) or for the study, or
+    None where there is nothing to compute. A ReconError that it raises, and a ReconWarning, become a note in the
+    report. ``blocks`` stand under the heading ``section``; ``line`` is its row in the table of other analyses of the
+    primary item: analysis, estimate, interval, statistic, p. ``methods`` says how it was computed, for a statistician.
+    """
+
+    name: str
+    compute: Callable[[Readings], Result | None]
+    methods: str
+    applies: Callable[[Protocol], bool] = always
+    per_item: bool = True
+    section: str = OTHER_ANALYSES
+    folded: bool = False  # does the section start closed?
+    blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
+    line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
+
+    def of(self, found: ItemResult | Analysis) -> Result | None:
+        """This statistic's result for an item, or for the study."""
+        result: Result | None = found.results.get(self.name)
+        return result

@@ -1,0 +1,65 @@
+"""The report on disk: HTML, Markdown with figures, JSON, and the scores as CSV."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from reader_study.analysis_result import Analysis, as_mapping
+from reader_study.claim import claim, limits
+from reader_study.document import pictures, to_html, to_markdown
+from reader_study.observations import Observations
+from reader_study.provenance import Provenance
+from reader_study.report import document
+from recon.atomic import atomic_path
+
+
+def scores_table(analysis: Analysis, found: Observations) -> str:
+    """Every score with its arm as CSV, so that the analysis can be repeated with any other program."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["reader", "cohort", "case", "arm", "reading", "order", "item", "score", "score_higher_is_better"])
+    arms = (analysis.protocol.reference, analysis.protocol.new)
+    for item in analysis.protocol.items:
+        for reading, source in ((1, found.raw), (2, found.repeats)):
+            values = source[item.id]
+            for arm, reader, case in np.argwhere(np.isfinite(values)).tolist():
+                score = values[arm, reader, case]
+                oriented = item.oriented(score) if item.scale else score
+                order = found.order[arm, reader, case]
+                place = f"{order:.0f}" if reading == 1 and np.isfinite(order) else ""
+                name = found.cases[case]
+                cohort = analysis.protocol.cohort_of(name)
+                facts = [found.readers[reader], cohort, name, arms[arm], reading, place]
+                rows.writerow([*facts, item.id, f"{score:g}", f"{oriented:g}"])
+    return text.getvalue()
+
+
+def write_report(
+    folder: str | Path, analysis: Analysis, found: Observations, provenance: Provenance
+) -> dict[str, Path]:
+    """Write report.html, report.md with figures/, analysis.json and scores.csv; gives their paths.
+
+    Each file appears whole or not at all. Raises ReconError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    page = document(analysis, found, provenance)
+    contents = {f"figures/{picture.name}.svg": picture.svg for picture in pictures(page)}
+    contents["scores.csv"] = scores_table(analysis, found)
+    details = {**as_mapping(analysis), "claim": page.claim, "limits": list(page.limits), "notice": page.notice}
+    contents["analysis.json"] = json.dumps(details, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    contents["report.md"] = to_markdown(page, "figures")
+    contents["report.html"] = to_html(page)
+    written = {}
+    for name, content in contents.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+        written[name] = folder / name
+    return written
+
+
+def summary(analysis: Analysis) -> list[str]:
+    """A few lines for the terminal."""
+    return [claim(analysis), *(f"- {line}" for line in limits(analysis))]

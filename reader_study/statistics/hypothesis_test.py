@@ -1,0 +1,102 @@
+"""The one result of testing a difference of two arms: estimate, limits, and the test that decides.
+
+Non-inferiority and superiority are one test with different margins; the test against zero is kept apart from it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from recon.errors import ReconError
+
+Alternative = Literal["greater", "two-sided"]
+
+
+@dataclass(frozen=True)
+class HypothesisTest:
+    """Difference new - reference over ``cases`` cases, tested against ``-margin`` and, apart, against zero.
+
+    ``p_value`` belongs to ``statistic``: one-sided for a difference above ``-margin`` (``greater``), or two-sided
+    against zero. ``p_difference`` is two-sided against zero in either. ``low`` and ``high`` hold ``1 - 2 alpha``.
+    ``standard_error`` and ``df`` are NaN where the method has none; ``df`` is infinite for a normal statistic.
+    """
+
+    method: str
+    cases: int
+    estimate: float
+    standard_error: float
+    df: float
+    margin: float
+    alpha: float  # one-sided
+    alternative: Alternative
+    statistic: float
+    p_value: float
+    p_difference: float
+    low: float
+    high: float
+
+    @property
+    def level(self) -> float:
+        """Coverage of ``low`` to ``high``."""
+        return 1 - 2 * self.alpha
+
+    @property
+    def lower_bound(self) -> float:
+        """The one-sided ``1 - alpha`` confidence limit."""
+        return self.low
+
+    @property
+    def claimed(self) -> bool:
+        """Does the lower bound lie above ``-margin``: non-inferior, or with margin 0 superior?"""
+        return self.low > -self.margin
+
+    @property
+    def superior(self) -> bool:
+        """Does the lower bound lie above zero? Another claim than ``claimed`` where there is a margin."""
+        return self.low > 0
+
+
+def check_margin(margin: float, alpha: float) -> None:
+    """Raises ReconError for a margin that is negative or no number, or an impossible error rate."""
+    if not margin >= 0:
+        raise ReconError(
+            f"a non-inferiority margin is a number of score points, positive (0: superiority), got {margin}"
+        )
+    if not 0 < alpha < 0.5:
+        raise ReconError(f"alpha is the one-sided error rate, between 0 and 0.5, got {alpha}")
+
+
+def t_test(
+    estimate: float, standard_error: float, df: float, *, cases: int, margin: float, alpha: float, method: str
+) -> HypothesisTest:
+    """Test an estimated difference by Student's t with ``df`` degrees of freedom (infinite: normal).
+
+    t = (estimate + margin) / SE, one-sided. Where nothing varies (SE 0) the sign decides, and 0 / 0 shows nothing.
+    Raises ReconError as ``check_margin`` does.
+    """
+    check_margin(margin, alpha)
+    half = float(stats.t.ppf(1 - alpha, df)) * standard_error
+    t = _ratio(estimate + margin, standard_error)
+    return HypothesisTest(
+        method=method,
+        cases=cases,
+        estimate=estimate,
+        standard_error=standard_error,
+        df=df,
+        margin=margin,
+        alpha=alpha,
+        alternative="greater",
+        statistic=t,
+        p_value=float(stats.t.sf(t, df)),
+        p_difference=float(2 * stats.t.sf(abs(_ratio(estimate, standard_error)), df)),
+        low=estimate - half,
+        high=estimate + half,
+    )
+
+
+def _ratio(numerator: float, error: float) -> float:
+    if error > 0:
+        return numerator / error
+    return 0.0 if numerator == 0 else float(np.copysign(np.inf, numerator))

@@ -1,0 +1,84 @@
+"use strict";
+
+// The first page: what the study asks, how the viewer works, how the screen should look.
+const ReconInstructions = (() => {
+  const controls = () => [
+    ["Slices", "mouse wheel", "↑ ↓"],
+    ["Window", "drag with the left button", "[ ] width   , . level"],
+    ["Zoom", "drag with the right button, or Ctrl + wheel", "+ −"],
+    ["Move", "drag with the middle button, or Shift + left", "Shift + arrows"],
+    ["Reset view", "double click", "R"],
+    ["Answer", "click", ReconSession.setup.mode === "preference" ? "A, B, T (tie)" : "digits; ← → other question"],
+    ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"],
+    ["Next", "button at the lower right", "N"],
+  ];
+
+  function show(begin) {
+    const { setup, state } = ReconSession;
+    ReconSession.screen = "instructions";
+    ReconClock.stop();
+    const paragraphs = setup.instructions.split(/\n\s*\n/).map((text) => text.trim()).filter(Boolean);
+    const trainings = ReconSession.trainings();
+    const main = ReconSession.presentations().length - trainings;
+    const noun = ReconSession.paired() ? "pairs of images" : "images";
+    const going = () => (ReconSession.finished() ? "" : ` with ${ReconSession.place(ReconSession.current()).toLowerCase()}`);
+    const ladder = [0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100].map((percent) => {
+      const patch = element("i", {});
+      const grey = Math.round(2.55 * percent);
+      patch.style.background = `rgb(${grey},${grey},${grey})`;
+      return patch;
+    });
+    ReconSession.page.replaceChildren(element("div", { class: "sheet" },
+      element("header", {},
+        element("p", { class: "eyebrow" }, ReconSession.eyebrow()),
+        element("h1", {}, setup.title)),
+      element("div", { class: "columns" },
+        element("div", {},
+          ...paragraphs.map((text) => element("p", {}, text)),
+          element("h2", {}, "What to expect"),
+          element("p", {}, trainings
+            ? `${trainings} ${noun} for practice come first; they are not analysed. Then ${main} ${noun} follow in random order.`
+            : `${main} ${noun} follow in random order.`),
+          element("p", {}, setup.viewing.going_back
+            ? "You may go back and change an answer until you save the final score sheet."
+            : "An answer is final once you press Next: this study does not allow going back."),
+          element("p", {}, "Every answer is kept in this browser at once; you may close the page and go on later, on this "
+            + "computer and in this browser. The time spent on each image is recorded, and pauses while the page is hidden. "
+            + "Nothing leaves this computer: at the end you save a signed score sheet and hand it to the coordinator.")),
+        element("div", {},
+          element("h2", {}, "Controls"),
+          controlTable(),
+          element("h2", {}, "Your screen"),
+          element("div", { class: "ladder", "aria-hidden": "true" },
+            element("span", { class: "black" }, element("i")), ...ladder, element("span", { class: "white" }, element("i"))),
+          element("p", { class: "quiet" }, "Dim the room. You should see the small square inside the black patch on the left "
+            + "and inside the white patch on the right, and every step between."))),
+      element("h2", {}, setup.mode === "preference" ? "Questions" : "Questions and scales"),
+      element("table", { class: "scales" }, ...setup.items.map(scaleRow)),
+      element("footer", {},
+        storageWarning(),
+        element("button", { type: "button", class: "primary", onclick: begin },
+          state.instructed ? `Continue${going()}` : "Begin"))));
+  }
+
+  function controlTable() {
+    const rows = controls().map((row) => element("tr", {},
+      element("th", {}, row[0]), element("td", {}, row[1]), element("td", { class: "keys" }, row[2])));
+    return element("table", { class: "controls" }, ...rows);
+  }
+
+  function scaleRow(item) {
+    const anchors = Object.entries(item.anchors).map(([score, meaning]) =>
+      element("span", {}, element("b", {}, score), meaning));
+    return element("tr", {}, element("th", {}, item.question), element("td", {},
+      ...(anchors.length ? anchors : [element("span", {}, ReconSession.setup.viewing.ties ? "A, no difference, or B" : "A or B")])));
+  }
+
+  function storageWarning() {
+    if (ReconStore.durable) return null;
+    return element("p", { class: "warning" },
+      "This browser does not keep answers between visits (private window?). Please do not close the page before saving.");
+  }
+
+  return { show, controlTable };
+})();
