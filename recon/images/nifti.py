@@ -96,9 +96,7 @@ def read_nifti(path: str | Path) -> NiftiImage:
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or values.dtype.kind not in "biufc":  # not colours, which are structures of three numbers
-        raise ReconError(
-            f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}"
-        )
+        raise ReconError(f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}")
     return NiftiImage(values, affine, placed)
 
 

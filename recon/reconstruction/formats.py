@@ -74,9 +74,7 @@ def check_reference(formats: Collection[str]) -> None:
     """Raise ReconError when none of ``formats`` has a use for a reference."""
     if not any(FORMATS[name].draws_reference for name in formats):
         pictures = ", ".join(row.name for row in FORMATS.values() if row.draws_reference)
-        raise ReconError(
-            f"--reference draws the error in a picture: add --format {pictures}, or use 'recon evaluate'"
-        )
+        raise ReconError(f"--reference draws the error in a picture: add --format {pictures}, or use 'recon evaluate'")
 
 
 def read_formats(text: str) -> tuple[str, ...]:
