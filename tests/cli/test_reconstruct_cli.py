@@ -93,6 +93,18 @@ def test_a_result_of_other_settings_is_not_kept_silently(run_cli, fast, tmp_path
     assert "other settings (method)" in outcome.err
 
 
+def test_a_result_of_another_scan_is_not_kept_silently(run_cli, fast, tmp_path):
+    """Another patient's scan under the same name: yesterday's image must not pass for today's."""
+    scan, out = tmp_path / "case.h5", tmp_path / "out"
+    scan.write_bytes(fast.read_bytes())
+    words = ("reconstruct", scan, "--method", "zero-filled", "--out", out)
+    assert run_cli(*words).code == 0
+    write_small_scan(scan, seed=1)
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert f"{out / 'case.h5'}: is the result of another scan than {scan}" in outcome.err
+
+
 def test_a_truncated_result_is_named(run_cli, fast, tmp_path):
     words = ("reconstruct", fast, "--out", tmp_path, "--method", "zero-filled")
     assert run_cli(*words).code == 0
