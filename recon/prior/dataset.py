@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
@@ -90,7 +91,7 @@ def open_folder(folder: str | Path) -> list[PreparedScan]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
-    scans = [open_prepared(path) for path in sorted(folder.glob("*.h5"))]
+    scans = [open_prepared(path) for path in entries(folder, "*.h5")]
     if not scans:
         raise ReconError(f"{folder}: no prepared files; run 'recon prepare SCAN... --out {folder}' first")
     return scans

@@ -11,7 +11,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -20,6 +19,7 @@ from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.hdf5 import hdf5_for_writing
 from recon.prior.dataset import PREPARED_FORMAT
 from recon.prior.options import PreparationOptions
 from recon.scan import Scan
@@ -58,7 +58,7 @@ def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
         scales.append(float(problem.scale))
         sigmas.append(float(problem.sigma))
     kept = [i for i, scale in enumerate(scales) if scale >= options.signal * max(scales)]
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(output) as temporary, hdf5_for_writing(temporary) as file:
         stack = np.stack([images[i] for i in kept]).astype(np.complex64)
         file.create_dataset("image", data=stack, chunks=(1, *stack.shape[1:]))
         file.attrs["format"] = PREPARED_FORMAT

@@ -24,6 +24,7 @@ from recon.encode.latent_prediction.preparation import (
 )
 from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError, ReconWarning
+from recon.folders import entries
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
@@ -71,7 +72,7 @@ def find_sources(folders: Sequence[str | Path]) -> list[Source]:
             continue
         files = [
             path
-            for path in sorted(folder.iterdir() if folder.is_dir() else [])
+            for path in (entries(folder) if folder.is_dir() else [])
             if path.name.endswith((".h5", ".nii", ".nii.gz")) and not path.stem.endswith("_lesion")
         ]
         if not files:
