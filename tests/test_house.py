@@ -20,6 +20,7 @@ LAYERS = [
         "recon.evenly",
         "recon.options",
         "recon.folders",
+        "recon.workers",
     },
     {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header"},
     {"recon.training_state"},
