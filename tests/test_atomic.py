@@ -101,6 +101,23 @@ def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_weights_on_a_full_disk_are_one_clear_error(tmp_path):
+    resource = pytest.importorskip("resource")
+    import torch
+
+    from recon.tensor_file import write_tensors
+
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(ReconError, match=r"model\.safetensors: writing failed \(.*too large"):
+            write_tensors(tmp_path / "model.safetensors", {"weight": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+
+
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     code = INTERRUPTED.format(target=str(tmp_path / "result.h5"))
     with subprocess.Popen(

@@ -23,6 +23,7 @@ LAYERS = [
         "recon.workers",
     },
     {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header"},
+    {"recon.tensor_file"},
     {"recon.training_state"},
     {"recon.scan"},
     {"recon.acquisition"},

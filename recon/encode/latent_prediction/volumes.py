@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from recon.atomic import atomic_path
 from recon.encode.geometry import check_volume, cut, foreground_share, lattice_affine
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
@@ -29,6 +27,7 @@ from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
 from recon.seeding import stream_seed
+from recon.tensor_file import write_tensors
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
 VERSION = "recon-encoder-volume-2"
@@ -158,8 +157,7 @@ def cached_volumes(
         }
         if volume.lesion is not None:
             tensors["lesion"] = torch.from_numpy(volume.lesion)
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(path, tensors)
         volumes.append(volume)
         if (index + 1) % 50 == 0:
             say(f"{index + 1} of {len(sources)} volumes prepared")
