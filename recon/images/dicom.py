@@ -5,6 +5,7 @@ rows and columns are turned to how a radiologist expects the plane (left of the 
 """
 
 import datetime
+import io
 import math
 import warnings
 from collections.abc import Mapping
@@ -253,7 +254,9 @@ def _write_slice(
     dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.save_as(path, enforce_file_format=True)
+    written = io.BytesIO()  # pydicom would put its traceback into the error of a full disk
+    dataset.save_as(written, enforce_file_format=True)
+    path.write_bytes(written.getvalue())
 
 
 def _known(value: float | None) -> float | str:
