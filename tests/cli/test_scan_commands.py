@@ -234,3 +234,14 @@ def test_convert_that_fails_leaves_no_output(run_cli, full_scan, tmp_path):
     assert outcome.code == 2
     assert f"{out}" in outcome.err
     assert not list(out.parent.iterdir())
+
+
+def test_undersample_replaces_only_what_was_made_of_the_same_scan(run_cli, full_scan, tmp_path):
+    other = write_small_scan(tmp_path / "other.h5", seed=7)
+    precious = other.read_bytes()
+    refused = run_cli("undersample", full_scan, "--acceleration", 2, "--out", other)
+    assert refused.code == 2
+    assert f"{other}: exists and was not made of {full_scan}; remove it" in refused.err
+    assert other.read_bytes() == precious
+    for acceleration in (2, 3):
+        assert run_cli("undersample", full_scan, "--acceleration", acceleration, "--out", tmp_path / "a.h5").code == 0
