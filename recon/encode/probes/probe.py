@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from recon.atomic import atomic_path
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
 from recon.errors import ReconError
 from recon.seeding import stream_seed
+from recon.tensor_file import write_tensors
 
 FORMAT = "recon-probe-1"
 PROBES: Mapping[str, str] = {  # each module offers fit and predict
@@ -95,9 +94,8 @@ def write_probe(path: str | Path, probe: Probe) -> None:
         "persons": probe.persons,
         "seed": probe.seed,
     }
-    with atomic_path(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(value) for name, value in probe.tensors.items()}
-        save_file(contiguous, temporary, metadata={"probe": json.dumps(facts)})
+    contiguous = {name: np.ascontiguousarray(value) for name, value in probe.tensors.items()}
+    write_tensors(path, contiguous, {"probe": json.dumps(facts)})
 
 
 def read_probe(path: str | Path) -> Probe:
