@@ -9,8 +9,11 @@ import pytest
 from reader_study.volumes import read_volume as read_for_readers
 from recon.encode.placement import place_volume
 from recon.encode.volumes import read_series
+from recon.images.nifti import write_nifti
 from recon.images.references import read_reference
+from recon.images.result import ResultHeader, write_result
 from recon.images.slice_axis import slice_axis, slices_first
+from recon.images.volume import read_volume
 
 
 def thick_first(path: Path) -> tuple[Path, np.ndarray]:
@@ -50,7 +53,33 @@ def test_the_affine_goes_with_the_axes(tmp_path: Path) -> None:
         assert moved[index] == values[index]
 
 
-def test_the_rule_in_its_three_parts() -> None:
+def test_an_isotropic_result_and_its_nifti_have_the_same_slices(tmp_path: Path) -> None:
+    """Sagittal slices of 1 mm in pixels of 1 mm: the affine alone would cut the file axially."""
+    images = np.random.default_rng(1).uniform(1, 2, (20, 24, 28)).astype(np.float32)
+    affine = np.array([[0.0, 0, 1, -10], [0, -1, 0, 14], [-1, 0, 0, 12], [0, 0, 0, 1]])
+    header = ResultHeader(
+        slices=20, shape=(24, 28), contrast="T1", voxel_size=(1, 1, 1), affine=affine, configuration={}, attributes={}
+    )
+    with write_result(tmp_path / "a.h5", header) as writer:
+        for index, image in enumerate(images):
+            writer.put(index, reconstruction=image)
+    write_nifti(tmp_path / "a.nii.gz", images, affine=affine)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").values, images)
+    result, exported = (read_for_readers(tmp_path / name, "case") for name in ("a.h5", "a.nii.gz"))
+    assert result.plane == exported.plane == "sagittal"
+    np.testing.assert_array_equal(result.pixels, exported.pixels)
+
+
+def test_slices_thinner_than_pixels_are_read_back_as_written(tmp_path: Path) -> None:
+    """Without an affine nothing can turn the axes back, and in a cube no shape betrays them."""
+    images = np.random.default_rng(2).uniform(1, 2, (24, 24, 24)).astype(np.float32)
+    write_nifti(tmp_path / "a.nii.gz", images, voxel_size=(1.2, 1, 1))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").values, images)
+
+
+def test_the_rule_in_its_four_parts() -> None:
+    assert slice_axis((1, 30, 30), np.diag([2.0, 2.0, 9.0, 1.0]), stated=2).axis == 0
+    assert slice_axis((30, 30, 8), np.diag([1.0, 1.0, 5.0, 1.0]), stated=1).axis == 1
     assert slice_axis((1, 30, 30), np.diag([2.0, 2.0, 9.0, 1.0])).axis == 0
     assert slice_axis((30, 30, 8), np.diag([1.0, 1.0, 5.0, 1.0])).axis == 2
     isotropic = np.eye(4)[:, [2, 0, 1, 3]]  # the first axis runs inferior-superior
