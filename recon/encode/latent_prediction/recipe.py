@@ -9,7 +9,7 @@ from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
 from recon.encode.latent_prediction.options import PretrainingOptions
-from recon.encode.latent_prediction.pretraining import Run, pretrain
+from recon.encode.latent_prediction.pretraining import EncoderRun, pretrain
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
@@ -50,7 +50,7 @@ def pretrain_encoder(
     if not chosen:
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
     volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, note)
-    run = Run(options, out, device)
+    run = EncoderRun(options, out, device)
     heads = by_head(volumes)
     finished = pretrain(run, heads, report, stop_after, note)
     persons = len({source.person for source in chosen})
