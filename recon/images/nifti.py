@@ -22,9 +22,9 @@ def write_nifti(
 ) -> Path:
     """Write real images ``[slice, readout, phase]`` (or ``[slice, sample, readout, phase]``) as float32 NIfTI-1.
 
-    The stored axes are readout, phase, slice (, sample), which the header's ``dim_info`` names. ``affine`` (4x4, that index -> RAS+ mm) is stored as the
-    scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is, and the file says that orientation
-    is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
+    The stored axes are readout, phase, slice (, sample), which the header's ``dim_info`` names. ``affine`` (4x4, that
+    index -> RAS+ mm) is stored as the scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is,
+    and the file says that orientation is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
 
     Raises ReconError when the name does not end in .nii or .nii.gz, values are complex or not finite, or writing fails.
     """

@@ -15,6 +15,8 @@ from recon.encode.latent_prediction.volumes import Source, by_head, cached_volum
 from recon.errors import ReconError
 from recon.progress import Report
 
+PREPARATION = 0.02  # share of a run that counts as bringing volumes onto the grid, where they are not kept from before
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -49,10 +51,17 @@ def pretrain_encoder(
     held_out = {source.person for source in sources} - {source.person for source in chosen}
     if not chosen:
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
-    volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, note)
+    volumes = cached_volumes(
+        chosen,
+        cache or out / "volumes",
+        options.network.patch,
+        lambda stage, done: report(stage, PREPARATION * done),
+    )
     run = EncoderRun(options, out, device)
     heads = by_head(volumes)
-    finished = pretrain(run, heads, report, stop_after, note)
+    finished = pretrain(
+        run, heads, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), stop_after, note
+    )
     persons = len({source.person for source in chosen})
     if finished:
         batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))
