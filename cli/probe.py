@@ -11,6 +11,7 @@ from cli.options import Given, with_options
 from cli.output import emit
 from cli.progress import INTERVAL, Progress
 from recon.encode.options import EncoderChoice
+from recon.encode.probes.table import PROBES, described
 
 if TYPE_CHECKING:
     from recon.encode.probes.evaluation import GroupResult
@@ -75,14 +76,7 @@ def fit(
     embeddings: Embedded,
     label: Annotated[str, typer.Option(help="Column of the labels table.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Probe to write (.safetensors).")],
-    kind: Annotated[
-        Literal["linear", "attention", "evidential"],
-        typer.Option(
-            "--probe",
-            help="linear: logistic regression on pooled features; attention: over tokens; evidential: over tokens, "
-            "with a Dirichlet head that says how sure it is.",
-        ),
-    ] = "linear",
+    kind: Annotated[str, typer.Option("--probe", metavar=f"[{'|'.join(PROBES)}]", help=f"{described()}.")] = "linear",
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of persons left out, where the table has no split column.")
     ] = 0.3,
