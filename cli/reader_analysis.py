@@ -120,6 +120,9 @@ def analyze(
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
+    expect_head: Annotated[
+        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
     as_json: AsJson = False,
@@ -137,7 +140,7 @@ def analyze(
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
-    protocol, found, provenance = _observations(study, sheets, key, columns, notice)
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head)
     with Progress(quiet=INTERVAL) as progress:
         analysis = analyse(protocol, found, seed, readers, report=progress.show)
     written = write_report(out, analysis, found, provenance)
@@ -152,11 +155,17 @@ def analyze(
         "readers_analysed_as": decision["readers"],
         "unsigned": list(provenance.unsigned),
         "deviations": list(provenance.deviations),
+        "departures": list(provenance.conduct.departures),
         "log_head": head,
         "output": {name: str(path) for name, path in written.items() if not name.startswith("figures/")},
         "seconds": round(time.perf_counter() - started, 2),
     }
-    lines = [*summary(analysis), f"report: {written['report.html']}", *([f"log ends with {head}"] if head else [])]
+    lines = [
+        *summary(analysis),
+        *(f"- {text}" for text in provenance.conduct.departures),
+        f"report: {written['report.html']}",
+        *([f"log ends with {head}"] if head else []),
+    ]
     emit(result, lines, as_json)
 
 
@@ -168,7 +177,12 @@ def _protocol(path: Path) -> Any:
 
 
 def _observations(
-    study: Path, sheets: list[Path] | None, key: Path | None, columns: Path | None, notice: str
+    study: Path,
+    sheets: list[Path] | None,
+    key: Path | None,
+    columns: Path | None,
+    notice: str,
+    expect_head: str | None,
 ) -> tuple[Any, Any, Any]:
     """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
     from importlib.metadata import PackageNotFoundError, version
@@ -183,7 +197,7 @@ def _observations(
         release = "(run from its source)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
-        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release)
+        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head)
     elif not sheets:
         raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:

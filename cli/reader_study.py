@@ -25,7 +25,7 @@ PassphraseFile = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this group to the application."""
-    for command in (plan, export, check, unseal):
+    for command in (plan, export, check, deviation, unseal):
         reader_study.command()(command)
     reader_analysis.register(reader_study)
     app.add_typer(reader_study)
@@ -154,6 +154,9 @@ def check(
         list[Path] | None,
         typer.Option(help="Study folder only: check score sheets that came in and log their hashes; repeatable."),
     ] = None,
+    expect_head: Annotated[
+        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
@@ -162,10 +165,12 @@ def check(
     altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
     checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
     """
-    from reader_study.blind_check import check_pairs, find_pairs
-    from reader_study.study import LOG
+    from reader_study.blind_check import check_pairs
+    from reader_study.pair_folders import find_pairs
+    from reader_study.study import LOG, open_study
 
     if pairs is None and (folder / LOG).is_file():
+        open_study(folder, expect_head)
         _check_study(folder, passphrase_file, sheets, as_json)
         return
     with Progress(quiet=INTERVAL) as progress:
@@ -179,7 +184,7 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
     from reader_study import audit_log
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
-    from reader_study.integrity import uniform_series, verify_files
+    from reader_study.integrity import absent, uniform_series, verify_files
     from reader_study.seal import open_key
     from reader_study.study import KEY, LOG, exported, open_study
 
@@ -187,8 +192,10 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
     problems = verify_files(study)
     findings = uniform_series(study)
     problems += [f"{finding.attribute}: {finding.example}" for finding in findings]
-    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems}
-    lines = [*problems] or ["every file, the key and the log are as exported; all series have the same attributes"]
+    away = absent(study)
+    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems, "absent": away}
+    kept = "every file here, the key and the log are as exported; all series here have the same attributes"
+    lines = [*(problems or [kept]), *away]
     export_line = exported(study.entries)
     if passphrase_file is not None and export_line is not None:
         details = export_line.details
@@ -207,8 +214,9 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
 def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
     from reader_study.scores import collect
-    from reader_study.sheet import missing
-    from reader_study.study import log_sheet, open_study
+    from reader_study.sheet_check import missing
+    from reader_study.study import open_study
+    from reader_study.unsealing import log_sheet
 
     collected = collect(open_study(folder), places)
     found = []
@@ -228,6 +236,30 @@ def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> l
     return lines
 
 
+def deviation(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    text: Annotated[str, typer.Argument(help="What happened.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="[missing|unsigned|exchanged|other]",
+            help="What it excuses: missing readings, scores without a signature, a sheet other than the one received, "
+            "or nothing.",
+        ),
+    ],
+    reader: Annotated[str | None, typer.Option(help="Whose; needed unless the kind is other.")] = None,
+    session: Annotated[int | None, typer.Option(help="Which session. Default: all of the reader's.")] = None,
+    presentation: Annotated[str | None, typer.Option(help="Which presentation, by its identifier.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Log a deviation from the protocol. It excuses what its kind and scope say, and stands in the report."""
+    from reader_study.deviations import log_deviation
+
+    entry = log_deviation(study, kind, text, reader, session, presentation)
+    result = {"output": str(study), **entry.details, "log_head": entry.hash}
+    emit(result, [f"deviation logged; last line of the log {entry.hash}"], as_json)
+
+
 def unseal(
     study: Annotated[Path, typer.Argument(help="The study folder.")],
     sheets: Annotated[
@@ -237,48 +269,38 @@ def unseal(
         ),
     ] = None,
     columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the opened key (JSON).")] = None,
-    reason: Annotated[str, typer.Option(help="Why the key is opened; goes into the log.")] = "",
-    deviation: Annotated[
-        str | None, typer.Option(help="Log a deviation from the protocol, such as why readings are missing.")
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the opened key (JSON). Default STUDY/key.opened.json.")
     ] = None,
-    reader: Annotated[str | None, typer.Option(help="The reader that --deviation concerns; otherwise all.")] = None,
-    session: Annotated[int | None, typer.Option(help="The session that --deviation concerns; otherwise all.")] = None,
+    reason: Annotated[str, typer.Option(help="Why the key is opened; goes into the log.")] = "",
+    expect_head: Annotated[
+        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+    ] = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open the sealed key, once all readings are in or their absence is logged as a deviation.
+    """Open the sealed key, once all readings are in or their absence is logged as a deviation of kind missing.
 
-    Sheets are checked first: study, signature, scale; unsigned tables need a logged deviation. Every attempt stands
-    in the log. With --deviation and no --out the deviation is logged and nothing is opened.
+    Sheets are checked first: study, signature, scale; unsigned tables need a deviation of kind unsigned. Every attempt
+    stands in the log. The opened key can be read by its owner only.
     """
     import json
 
     from reader_study.scores import collect
-    from reader_study.study import log_deviation, open_study
-    from reader_study.study import unseal as open_sealed
+    from reader_study.study import OPENED_KEY, open_study
     from reader_study.tables import load_column_map
+    from reader_study.unsealing import unseal as open_sealed
     from recon.atomic import atomic_path
     from recon.errors import ReconError
 
-    if deviation is not None:
-        entry = log_deviation(study, deviation, reader, session)
-        if out is None:
-            emit(
-                {"output": str(study), "log_head": entry.hash},
-                [f"deviation logged; last line of the log {entry.hash}"],
-                as_json,
-            )
-            return
-    if out is None:
-        raise ReconError("reader-study unseal: name the file for the opened key with --out")
+    out = out or study / OPENED_KEY
     if out.exists():
         raise ReconError(f"{out}: exists already; choose another name")
-    opened = open_study(study)
+    opened = open_study(study, expect_head)
     mapping = load_column_map(columns) if columns is not None else None
     read = collect(opened, sheets or [study / "sheets"], mapping).sheets
     key = open_sealed(opened, _passphrase(passphrase_file), reason, read)
-    with atomic_path(out) as temporary:
+    with atomic_path(out, private=True) as temporary:
         temporary.write_text(json.dumps(key.as_mapping(), indent=1) + "\n", encoding="utf-8")
     head = open_study(study).head
     emit(

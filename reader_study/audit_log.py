@@ -7,7 +7,7 @@ last hash (``head``) is printed by every command that writes a line, and stands 
 
 Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
 ``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
-reader, session, sha256 of the content}; ``deviation`` {text, reader, session, presentation}; ``unseal`` {reason,
+reader, session, sha256 of the content}; ``deviation`` {kind, text, reader, session, presentation}; ``unseal`` {reason,
 deviations, sheets}; ``unseal-failed`` {reason}; and what the analysis adds.
 """
 
@@ -23,6 +23,11 @@ from reader_study.canonical import canonical_json, digest
 from recon.errors import ReconError
 
 FIRST = "0" * 64
+
+
+def now() -> datetime:
+    """The time that a new line gets."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
     entries = read(path) if path.exists() else []
     body: dict[str, Any] = {
         "index": len(entries) + 1,
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": now().isoformat(timespec="seconds"),
         "event": event,
         "details": dict(details),
         "previous": entries[-1].hash if entries else FIRST,
@@ -92,7 +97,10 @@ def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
             raise ReconError(f"{path}: line {number} was altered ({reason}); restore the log from a copy") from error
         previous = stored
     if head is not None and head not in {entry.hash for entry in entries}:
-        raise ReconError(f"{path}: lines are missing at the end; the line with hash {head[:16]}... is gone")
+        raise ReconError(
+            f"{path}: was cut or rewritten; the line with hash {head[:16]}, noted earlier, is gone. "
+            "Restore the log from a copy"
+        )
     return entries
 
 

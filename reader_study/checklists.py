@@ -7,12 +7,14 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 from reader_study.analyses.missing import MISSING
 from reader_study.analysis_result import Analysis
 from reader_study.claim import claim, points
+from reader_study.conduct import Conduct
+from reader_study.provenance import Provenance
 from reader_study.wording import number
 
 AUTHORS = "Authors: to be written."
 
 
-def _design(analysis: Analysis) -> str:
+def _design(analysis: Analysis, known: Conduct) -> str:
     protocol = analysis.protocol
     sessions = protocol.sessions
     shown = {
@@ -20,18 +22,24 @@ def _design(analysis: Analysis) -> str:
         "side-by-side": "both images side by side, sides A/B balanced",
         "preference": "both images side by side, sides A/B balanced, answered by preference",
     }[protocol.mode]
-    washout = f", at least {sessions.washout_weeks:g} weeks apart" if sessions.count > 1 else ""
-    return f"{shown}; {sessions.count} session{'s' if sessions.count > 1 else ''}{washout}"
+    if sessions.count == 1:
+        return f"{shown}; 1 session"
+    gap = known.shortest_washout
+    happened = "the times of the sessions are not known" if gap is None else f"shortest by the sheets {gap:.1f} weeks"
+    return f"{shown}; {sessions.count} sessions, planned {sessions.washout_weeks:g} weeks apart, {happened}"
 
 
-def _blinding(sealed: bool) -> str:
-    if not sealed:
+def _blinding(provenance: Provenance) -> str:
+    if not provenance.sealed:
         return "the arm came with the scores. Authors: how readers were blinded and orders chosen."
-    return "arm and identity hidden, key sealed until the scores were in; orders balanced for each reader."
+    key = "by the log key sealed until the scores were in"
+    if not provenance.conduct.sealed_until_complete:
+        key = "scores were missing, changed or added when the key was opened (see Provenance)"
+    return f"arm and identity hidden in the packages, {key}; orders drawn balanced for each reader."
 
 
 def _repeats(analysis: Analysis) -> str:
-    return f"{analysis.protocol.repeats} cases read twice by every reader"
+    return f"{analysis.protocol.repeats} cases planned to be read twice by every reader"
 
 
 def _statistics(analysis: Analysis) -> str:
@@ -59,9 +67,9 @@ def _missing(analysis: Analysis) -> str:
     )
 
 
-def grras(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for GRRAS; ``sealed``: did the study run through the sealed export?"""
-    protocol = analysis.protocol
+def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for GRRAS."""
+    protocol, sealed = analysis.protocol, provenance.sealed
     arms = " and ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms)
     return [
         ("1", "Title or abstract names reliability or agreement", AUTHORS),
@@ -72,7 +80,8 @@ def grras(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
         ("6", "Sample size, raters, subjects, repeats", f"{_cases(analysis)}, {len(analysis.readers)} readers, "
          f"{_repeats(analysis)}. Planning: 'recon reader-study power' on the frozen protocol."),
         ("7", "How subjects and raters were sampled", AUTHORS),
-        ("8", "Rating process, intervals, blinding", f"{_design(analysis)}; {_blinding(sealed)}"),
+        ("8", "Rating process, intervals, blinding", f"{_design(analysis, provenance.conduct)}; "
+         f"{_blinding(provenance)}"),
         ("9", "Were ratings independent", "Every reader had an own package with an own order." if sealed else AUTHORS),
         ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, all "
          "six intraclass correlations; see Methods."),
@@ -85,14 +94,14 @@ def grras(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
-def claim_2024(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for CLAIM 2024; ``sealed`` as in ``grras``."""
-    protocol = analysis.protocol
+def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for CLAIM 2024."""
+    protocol, sealed = analysis.protocol, provenance.sealed
     new = next(arm for arm in protocol.arms if arm.role == "new")
     reference = next(arm for arm in protocol.arms if arm.role == "reference")
     filled = {
         4: f"{protocol.question} Primary hypothesis: {protocol.primary.hypothesis} on '{protocol.primary.item}'.",
-        5: "Readings: planned and frozen before any score. Authors: imaging data." if sealed else AUTHORS,
+        5: "Readings: frozen before the packages were made. Authors: imaging data." if sealed else AUTHORS,
         6: f"Reader study of image quality, {protocol.primary.hypothesis}.",
         7: f"{_cases(analysis)}. Authors: sources and dates.",
         9: "One writer for both arms: same matrix, spacing, depth and grey scale." if sealed else AUTHORS,
@@ -101,7 +110,7 @@ def claim_2024(analysis: Analysis, sealed: bool) -> list[tuple[str, str, str]]:
         14: f"Reference arm: {reference.name} ({reference.description}).",
         15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
         16: f"Scores by {len(analysis.readers)} readers. {_readers(analysis)}.",
-        17: f"Anchored scales; {_design(analysis)}.",
+        17: f"Anchored scales; {_design(analysis, provenance.conduct)}.",
         18: "Section Reliability: between readers for every item and arm"
         + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
         21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",

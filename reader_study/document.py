@@ -129,34 +129,40 @@ def _html_block(block: ReportBlock) -> str:
 
 
 def to_markdown(document: Document, figures: str) -> str:
-    """The same report as Markdown; figures are linked as ``figures/NAME.svg``."""
-    lines = [f"# {document.title}", ""]
+    """The same report as Markdown; figures are linked as ``figures/NAME.svg``. No text becomes markup."""
+    lines = [f"# {_plain(document.title)}", ""]
     if document.notice:
-        lines += [f"> **{document.notice}**", ""]
-    lines += [f"*{document.subtitle}*", "", "## Claim", "", f"**{document.claim}**", ""]
-    lines += [f"- {line}" for line in document.limits]
+        lines += [f"> **{_plain(document.notice)}**", ""]
+    lines += [f"*{_plain(document.subtitle)}*", "", "## Claim", "", f"**{_plain(document.claim)}**", ""]
+    lines += [f"- {_plain(line)}" for line in document.limits]
     lines += ["", *_markdown_table(Table(("fact", "value"), document.facts, text_columns=2)), ""]
     for section in document.sections:
-        lines += [f"## {section.title}", ""]
+        lines += [f"## {_plain(section.title)}", ""]
         for block in section.blocks:
             if isinstance(block, Paragraph):
-                lines += [block.text]
+                lines += [_plain(block.text)]
             elif isinstance(block, Bullets):
-                lines += [f"- {line}" for line in block.lines]
+                lines += [f"- {_plain(line)}" for line in block.lines]
             elif isinstance(block, Picture):
-                lines += [f"![{block.caption}]({figures}/{block.name}.svg)", "", f"*{block.caption}*"]
+                caption = _plain(block.caption)
+                lines += [f"![{caption}]({figures}/{block.name}.svg)", "", f"*{caption}*"]
             else:
                 lines += _markdown_table(block)
             lines.append("")
     return "\n".join(lines)
 
 
+def _plain(text: str) -> str:
+    """Text that a Markdown reader takes for neither HTML nor a link, on one line."""
+    return html.escape(text, quote=False).replace("[", "\\[").replace("\n", " ")
+
+
 def _markdown_table(table: Table) -> list[str]:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
 
     marks = ["---" if at < table.text_columns else "---:" for at in range(len(table.header))]
-    caption = [f"*{table.caption}*", ""] if table.caption else []
+    caption = [f"*{_plain(table.caption)}*", ""] if table.caption else []
     return [*caption, line(table.header), line(marks), *(line(row) for row in table.rows)]
 
 

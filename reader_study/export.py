@@ -112,6 +112,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
         "commitment": key.commitment,
         "dicom_manifest_sha256": file_sha256(building / "dicom" / MANIFEST),
         "packages": [package_mapping(package) for package in packages],
+        "worklists": {path.name: file_sha256(path) for path in sorted((building / "worklists").iterdir())},
         # Counts only: which case differs in what could tell something before the key is opened.
         "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
     }

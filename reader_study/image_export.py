@@ -50,6 +50,8 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
     for index, (case, entries) in enumerate(by_case.items()):
         report("images", index / len(by_case))
         images = _case_images(draft, case, seen)
+        slices, rows, columns = next(iter(images.pixels.values())).shape
+        files.shapes[case] = (slices, rows, columns)
         for entry in entries:
             _write_series(draft, entry, images, hashes)
             if entry.record.copy == 1:

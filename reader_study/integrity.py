@@ -1,6 +1,7 @@
 """Has anything in an exported study changed? Every file against its manifest, every manifest against the log."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from reader_study.blind_check import Finding, uniform_attributes
@@ -27,19 +28,36 @@ def verify_files(study: Study) -> list[str]:
     for name, expected in folders.items():
         folder = study.folder / name
         if not folder.is_dir():
-            continue  # handed out, or not kept
+            continue  # handed out, or not kept; ``absent`` says so
         if _sha256(folder / MANIFEST) != expected:
             problems.append(f"{folder / MANIFEST}: missing or altered since the export")
             continue
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         listed = {entry.removeprefix("dicom/"): mark for entry, mark in listed.items()}
-        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        for entry in sorted(present - set(listed) - {MANIFEST}):
-            problems.append(f"{folder / entry}: was added after the export")
-        for entry, mark in sorted(listed.items()):
-            if _sha256(folder / entry) != mark:
-                problems.append(f"{folder / entry}: missing or altered since the export")
+        problems += _compared(folder, {**listed, MANIFEST: expected})
+    if (study.folder / "worklists").is_dir() and "worklists" in export.details:
+        problems += _compared(study.folder / "worklists", export.details["worklists"])
+    known = {study.folder / package.folder for package in study.packages}
+    for stranger in sorted(set((study.folder / "packages").glob("*")) - known):
+        problems.append(f"{stranger}: was added after the export")
     return problems
+
+
+def _compared(folder: Path, listed: Mapping[str, str]) -> list[str]:
+    """What in ``folder`` differs from the SHA-256 of its files."""
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    added = [f"{folder / entry}: was added after the export" for entry in sorted(present - set(listed))]
+    return added + [
+        f"{folder / entry}: missing or altered since the export"
+        for entry, mark in sorted(listed.items())
+        if _sha256(folder / entry) != mark
+    ]
+
+
+def absent(study: Study) -> list[str]:
+    """Exported folders that are not here, so that nothing can be said about them: handed out, or deleted."""
+    names = [*(package.folder for package in study.packages), "dicom", "worklists"]
+    return [f"{study.folder / name}: not here, not checked" for name in names if not (study.folder / name).is_dir()]
 
 
 def uniform_series(study: Study) -> list[Finding]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from reader_study.allocation import Presentation
 from reader_study.canonical import digest
+from reader_study.deviations import Deviation, deviations, excused
 from reader_study.protocol import Item, Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Sheet
@@ -78,33 +79,30 @@ def check_opened_key(study: Study, key: Key) -> None:
 def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:
     """Are these the sheets that stood when the key was opened?
 
-    Raises ReconError naming the first sheet that came, changed or went since, unless a deviation logged after the
-    unsealing names its session.
+    Raises ReconError naming the first sheet that came, changed or went since, unless a deviation of kind exchanged
+    logged after the unsealing names its reader or session.
     """
     opened = next(entry for entry in study.entries if entry.event == "unseal")
     given = {sheet.package: digest(sheet.payload()) for sheet in sheets}
-    excused = [entry.details for entry in study.deviations if entry.index > opened.index]
+    later = [deviation for deviation in deviations(study.entries) if deviation.index > opened.index]
     for package in study.packages:
         before, now = opened.details["sheets"].get(package.id), given.get(package.id)
-        if before == now or any(
-            details["reader"] in (None, package.reader) and details["session"] in (None, package.session)
-            for details in excused
-        ):
+        if before == now or excused(later, "exchanged", package.reader, package.session):
             continue
         what = "is missing now" if now is None else ("was not there" if before is None else "differs from the one")
         raise ReconError(
             f"{study.folder}: the sheet of reader {package.reader}, session {package.session} {what} when the key was "
-            "opened; analyse the same sheets, or log why not with --deviation"
+            "opened; analyse the same sheets, or log why not with 'recon reader-study deviation --kind exchanged'"
         )
 
 
 def from_sheets(
-    protocol: Protocol, key: Sequence[Presentation], sheets: Sequence[Sheet], excluded: Sequence[Mapping[str, Any]] = ()
+    protocol: Protocol, key: Sequence[Presentation], sheets: Sequence[Sheet], excluded: Sequence[Deviation] = ()
 ) -> Observations:
     """Unblind checked ``sheets`` with the key's presentations.
 
-    ``excluded`` are deviations (reader, session, presentation, any of them None) whose readings a per-protocol
-    analysis leaves out; one without any of the three excludes nothing.
+    ``excluded`` are deviations whose readings a per-protocol analysis leaves out; one of the whole study excludes
+    nothing.
     """
     empty = _Arrays(protocol)
     planned = {row.id: row for row in key}
@@ -121,7 +119,7 @@ def from_sheets(
             for flag in response.flags:
                 arm = row.arms[0 if flag.side == "A" else 1]
                 flags.append(FlagMark(flag.kind, _arm(protocol, arm), row.reader, row.case))
-            if any(_excludes(details, row) for details in excluded):
+            if any(_excludes(deviation, row) for deviation in excluded):
                 continue
             for name, score in response.scores.items():
                 empty.put(row, name, score)
@@ -211,12 +209,9 @@ def _arm(protocol: Protocol, name: str) -> int:
     return int(name == protocol.new)
 
 
-def _excludes(details: Mapping[str, Any], row: Presentation) -> bool:
-    named = [details.get(name) for name in ("reader", "session", "presentation")]
-    actual = [row.reader, row.session, row.id]
-    return any(value is not None for value in named) and all(
-        value in (None, found) for value, found in zip(named, actual, strict=True)
-    )
+def _excludes(deviation: Deviation, row: Presentation) -> bool:
+    scoped = (deviation.reader, deviation.session, deviation.presentation) != (None, None, None)
+    return scoped and deviation.within(row.reader, row.session, row.id)
 
 
 def _ranks(key: Sequence[Presentation]) -> dict[str, int]:

@@ -45,6 +45,7 @@ class ImageFiles:
     def __init__(self, building: Path, rows: list[Presentation], seed: str) -> None:
         self.building, self.rows = building, rows
         sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
+        self.shapes: dict[str, tuple[int, int, int]] = {}  # case -> slices, rows, columns, as they are written
         self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
 
     def of(self, case: str, arm: str) -> list[Path]:
@@ -144,7 +145,10 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 folder=f"packages/{name}",
                 public_key=public,
                 manifest_sha256=file_sha256(folder / MANIFEST),
-                presentations=tuple(Expected(row.id, row.order, row.kind == "training", row.guess) for row in mine),
+                presentations=tuple(
+                    Expected(row.id, row.order, row.kind == "training", row.guess, files.shapes[row.case])
+                    for row in mine
+                ),
             )
         )
     return packages

@@ -1,7 +1,5 @@
 """From an analysis to its report: the document's sections, in the order in which a reader asks for them."""
 
-from dataclasses import dataclass
-
 from reader_study.analyses import table
 from reader_study.analyses.statistic import OTHER_ANALYSES
 from reader_study.analyses.subsets import SUBSETS
@@ -11,22 +9,9 @@ from reader_study.claim import claim, limits
 from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
+from reader_study.provenance import Provenance
 from reader_study.report_tables import item_table, other_analyses
 from reader_study.wording import number
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the scores came from: for the report's first page and its audit section."""
-
-    study: str
-    protocol_version: str
-    log_head: str
-    deviations: tuple[str, ...] = ()
-    unsigned: tuple[str, ...] = ()
-    sealed: bool = True
-    notice: str = ""
-    version: str = ""
 
 
 def document(analysis: Analysis, found: Observations, provenance: Provenance) -> Document:
@@ -48,7 +33,7 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
         facts=facts,
         claim=claim(analysis),
         shown=analysis.claimed,
-        limits=tuple(limits(analysis)),
+        limits=(*limits(analysis), *provenance.conduct.departures),
         sections=tuple(_sections(analysis, found, provenance)),
         notice=provenance.notice,
     )
@@ -63,8 +48,8 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
         Section("Provenance", _provenance_blocks(analysis, provenance)),
         Section("Methods", tuple(Paragraph(text) for text in methods(analysis)), folded=True),
         *folded,
-        _checklist("CLAIM 2024", claim_2024(analysis, provenance.sealed)),
-        _checklist("GRRAS", grras(analysis, provenance.sealed)),
+        _checklist("CLAIM 2024", claim_2024(analysis, provenance)),
+        _checklist("GRRAS", grras(analysis, provenance)),
     ]
 
 
@@ -117,12 +102,15 @@ def _notes(analysis: Analysis) -> tuple[Bullets, ...]:
 
 
 def _provenance_blocks(analysis: Analysis, provenance: Provenance) -> tuple[Bullets, ...]:
-    lines = [
-        f"Protocol {provenance.protocol_version}, SHA-256 {analysis.protocol.hash}.",
-        "The key was sealed until the scores were in and matches the commitment in the packages and the log."
-        if provenance.sealed
-        else "The arm of every score came with the table: nothing was sealed, blinding rests on the authors' word.",
-    ]
+    lines = [f"Protocol {provenance.protocol_version}, SHA-256 {analysis.protocol.hash}."]
+    if not provenance.sealed:
+        lines.append(
+            "The arm of every score came with the table: nothing was sealed, blinding rests on the authors' word."
+        )
+    known = provenance.conduct
+    lines += known.facts
+    lines += [f"Departure from the plan: {text}" for text in known.departures]
+    lines += [f"Not known: {text}" for text in known.unknown]
     if provenance.log_head:
         lines.append(f"Audit log, hash of the last line before this analysis: {provenance.log_head}.")
     if provenance.unsigned:

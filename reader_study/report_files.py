@@ -11,7 +11,8 @@ from reader_study.analysis_result import Analysis, as_mapping
 from reader_study.claim import claim, limits
 from reader_study.document import pictures, to_html, to_markdown
 from reader_study.observations import Observations
-from reader_study.report import Provenance, document
+from reader_study.provenance import Provenance
+from reader_study.report import document
 from recon.atomic import atomic_path
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reader_study.audit_log import LogEntry
-from reader_study.sheet import Package, Response, Sheet, check_sheet, read_sheet
+from reader_study.deviations import deviations, excused
+from reader_study.sheet import Package, Response, Sheet
+from reader_study.sheet_check import check_sheet
+from reader_study.sheet_files import read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
 from recon.errors import ReconError
@@ -80,7 +82,7 @@ def _add(sheets: dict[str, Sheet], sheet: Sheet) -> None:
     if known is not sheet and known.payload() != sheet.payload():
         raise ReconError(
             f"{sheet.path}: reader {sheet.reader}, session {sheet.session} was handed in twice with different content "
-            f"(also {known.path}); keep the one that counts and log why with --deviation"
+            f"(also {known.path}); keep the one that counts, and log why with 'recon reader-study deviation'"
         )
 
 
@@ -99,24 +101,15 @@ def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Shee
                 "in this study"
             )
         package = owner[0]
-        if not covered(study.deviations, package):
+        if not excused(deviations(study.entries), "unsigned", package.reader, package.session):
             raise ReconError(
                 f"{path}: the scores of reader {package.reader}, session {package.session} are not signed; "
-                "log why with --deviation before they can be used"
+                "log why with 'recon reader-study deviation --kind unsigned'"
+                " before they can be used"
             )
         packages[package.id] = package
         gathered.setdefault(package.id, {}).setdefault(score.presentation, {})[score.key] = score.score
     return [_unsigned_sheet(study, packages[name], answers, path) for name, answers in gathered.items()]
-
-
-def covered(deviations: Sequence[LogEntry], package: Package) -> bool:
-    """Does a logged deviation speak of this whole session (or of everything this reader, or anybody, did)?"""
-    return any(
-        entry.details.get("presentation") is None
-        and entry.details.get("reader") in (None, package.reader)
-        and entry.details.get("session") in (None, package.session)
-        for entry in deviations
-    )
 
 
 def _unsigned_sheet(study: Study, package: Package, answers: dict[str, dict[str, int | str]], path: Path) -> Sheet:

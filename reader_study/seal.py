@@ -34,6 +34,7 @@ from recon.errors import ReconError
 FORMAT = "recon-sealed-key-1"
 WORK_FACTOR = 2**17  # scrypt n: about half a second and 128 MiB for every guess of the passphrase
 SHORTEST_PASSPHRASE = 12
+FEWEST_DIFFERENT = 5  # characters: twelve times one letter is no passphrase
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def check_passphrase(passphrase: str) -> None:
     """Raises ReconError when a new passphrase is too short to withstand guessing."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise ReconError(f"the passphrase needs at least {SHORTEST_PASSPHRASE} characters; four random words do well")
+    if len(set(passphrase)) < FEWEST_DIFFERENT:
+        raise ReconError(f"the passphrase needs {FEWEST_DIFFERENT} different characters; four random words do well")
 
 
 def seal_key(path: str | Path, key: Key, passphrase: str, work_factor: int = WORK_FACTOR) -> str:

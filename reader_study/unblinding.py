@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reader_study.conduct import Conduct, conduct
+from reader_study.deviations import deviations
 from reader_study.observations import Observations, check_opened_key, check_same_sheets, from_sheets, from_table
 from reader_study.protocol import Protocol, load_protocol
-from reader_study.report import Provenance
+from reader_study.provenance import Provenance
 from reader_study.scores import collect, find_sheets, is_sheet
 from reader_study.seal import Key
-from reader_study.study import Study, open_study, uncovered
+from reader_study.study import OPENED_KEY, open_study
 from reader_study.tables import ColumnMap, read_table
+from reader_study.unsealing import require_complete
 from recon.errors import ReconError
-
-OPENED_KEY = "key.opened.json"
 
 
 @dataclass(frozen=True)
@@ -44,30 +45,33 @@ def sealed(
     columns: ColumnMap | None = None,
     notice: str = "",
     version: str = "",
+    expect_head: str | None = None,
 ) -> Unblinded:
-    """Scores of a sealed study, unblinded with its opened key.
+    """Scores of a sealed study, unblinded with its opened key. ``expect_head``: a hash of the log noted earlier.
 
     Raises ReconError for a bad sheet, a reading that is missing without a logged deviation, a key that is not the
     committed one or was never unsealed, and sheets other than those that stood at the unsealing.
     """
-    study = open_study(folder)
+    study = open_study(folder, expect_head)
     collected = collect(study, paths, columns)
-    left = uncovered(study, collected.sheets)
-    if left:
-        first = left[0]
-        place = f", presentation {first['order']} ({first['presentation']})" if first["presentation"] else ""
-        raise ReconError(
-            f"{study.folder}: {len(left)} readings are missing; first: reader {first['reader']}, session "
-            f"{first['session']}{place}: {first['what']}; collect them or log why with --deviation"
-        )
+    require_complete(study, collected.sheets)
     key = read_opened_key(key_path or study.folder / OPENED_KEY)
     check_opened_key(study, key)
     check_same_sheets(study, collected.sheets)
-    excluded = []
-    if study.protocol.primary.population == "per-protocol":
-        excluded = [entry.details for entry in study.deviations]
+    per_protocol = study.protocol.primary.population == "per-protocol"
+    excluded = deviations(study.entries) if per_protocol else ()
     observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded)
-    return Unblinded(study.protocol, observations, _provenance(study, collected.unsigned, notice, version))
+    provenance = Provenance(
+        study=study.folder.name,
+        protocol_version=f"version {study.version}",
+        log_head=study.head,
+        deviations=tuple(str(deviation) for deviation in deviations(study.entries)),
+        unsigned=collected.unsigned,
+        conduct=conduct(study, collected.sheets, expect_head),
+        notice=notice,
+        version=version,
+    )
+    return Unblinded(study.protocol, observations, provenance)
 
 
 def open_label(
@@ -93,23 +97,8 @@ def open_label(
         log_head="",
         unsigned=tuple(path.name for path in files),
         sealed=False,
+        conduct=Conduct(unknown=("When, in which order and how blinded the scores were given.",)),
         notice=notice,
         version=version,
     )
     return Unblinded(protocol, from_table(protocol, rows), provenance)
-
-
-def _provenance(study: Study, unsigned: tuple[str, ...], notice: str, version: str) -> Provenance:
-    def text(details: dict[str, object]) -> str:
-        names = [f"{name} {details[name]}" for name in ("reader", "session", "presentation") if details.get(name)]
-        return f"{', '.join(names) or 'whole study'}: {details['text']}"
-
-    return Provenance(
-        study=study.folder.name,
-        protocol_version=f"version {study.version}",
-        log_head=study.head,
-        deviations=tuple(text(dict(entry.details)) for entry in study.deviations),
-        unsigned=unsigned,
-        notice=notice,
-        version=version,
-    )

@@ -10,11 +10,12 @@ from recon.errors import ReconError
 
 
 @contextmanager
-def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(target: str | os.PathLike[str], private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``target``; rename it to ``target`` when the block succeeds.
 
     The temporary name keeps the target's suffix, because several writers choose the format by it. On any
     exception (a full disk and Ctrl-C included) the temporary file is removed and ``target`` stays as it was.
+    A ``private`` file can be read by its owner only.
 
     Raises ReconError when the folder cannot be written or the disk is full.
     """
@@ -31,7 +32,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp creates private files; a result is as readable as any other file of its user.
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o600 if private else 0o666 & ~umask)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)

@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from unittest.mock import patch
 
 from phantoms import write_images
 from simulated_readers import read_session
@@ -18,6 +19,10 @@ from simulated_readers import read_session
 from cli.main import main
 from reader_study.protocol import load_protocol
 from reader_study.study import open_study
+
+# The log's time is simulated as well: five weeks of reading pass in a minute.
+PLANNED = datetime(2026, 1, 2, 9, tzinfo=timezone.utc)
+FIRST_SESSION, WEEKS_BETWEEN = datetime(2026, 1, 5, 9, tzinfo=timezone.utc), 5
 
 HERE = Path(__file__).resolve().parent
 SEED = 20260105
@@ -51,22 +56,25 @@ def run(folder: Path) -> None:
     print(f"simulated images of {len(protocol.case_ids)} cases in two arms ...", flush=True)
     write_images(folder / "images", (*protocol.case_ids, *protocol.training_cases), SEED)
 
-    recon("reader-study", "power", protocol_file, "--replicates", 2000, "--effect", 0, "--effect", -0.1)
-    recon("reader-study", "plan", protocol_file, "--out", study)
-    images = f"{folder}/images/{{arm}}/{{case}}.nii.gz"
-    recon("reader-study", "export", study, "--images", images, "--passphrase-file", passphrase)
-    recon("reader-study", "check", study)
+    clock = PLANNED
+    with patch("reader_study.audit_log.now", lambda: clock):
+        recon("reader-study", "power", protocol_file, "--replicates", 2000, "--effect", 0, "--effect", -0.1)
+        recon("reader-study", "plan", protocol_file, "--out", study)
+        images = f"{folder}/images/{{arm}}/{{case}}.nii.gz"
+        recon("reader-study", "export", study, "--images", images, "--passphrase-file", passphrase)
+        recon("reader-study", "check", study)
 
-    print("\nsimulated readers read their packages ...", flush=True)
-    for package in open_study(study).packages:
-        begins = datetime(2026, 1, 5, 9, tzinfo=timezone.utc) + timedelta(weeks=5 * (package.session - 1))
-        count = read_session(study / package.folder, study / "sheets", SEED, begins)
-        print(f"  {package.reader} (simulated), session {package.session}: {count} images", flush=True)
+        print("\nsimulated readers read their packages ...", flush=True)
+        for package in open_study(study).packages:
+            begins = FIRST_SESSION + timedelta(weeks=WEEKS_BETWEEN * (package.session - 1))
+            count = read_session(study / package.folder, study / "sheets", SEED, begins)
+            print(f"  {package.reader} (simulated), session {package.session}: {count} images", flush=True)
 
-    opened = study / "key.opened.json"
-    reason = "all simulated readings are in"
-    recon("reader-study", "unseal", study, "--out", opened, "--reason", reason, "--passphrase-file", passphrase)
-    recon("reader-study", "analyze", study, "--out", folder / "report", "--notice", NOTICE)
+        clock = FIRST_SESSION + timedelta(weeks=WEEKS_BETWEEN * protocol.sessions.count)
+        recon("reader-study", "check", study, "--sheets", study / "sheets")
+        reason = "all simulated readings are in"
+        recon("reader-study", "unseal", study, "--reason", reason, "--passphrase-file", passphrase)
+        recon("reader-study", "analyze", study, "--out", folder / "report", "--notice", NOTICE)
     print(f"\n{time.perf_counter() - started:.0f} s; open {folder / 'report' / 'report.html'}", flush=True)
 
 

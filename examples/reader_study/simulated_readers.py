@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from reader_study.sheet import BlindingGuess, Flag, Response, Sheet, write_sheet
+from reader_study.sheet import BlindingGuess, Flag, Response, Sheet
+from reader_study.sheet_files import write_sheet
 
 # Weight of (sharpness, noise) on each item, in points for one standard deviation of the feature.
 WEIGHTS = {

@@ -99,7 +99,7 @@ const ReconStore = (() => {
     "seconds", "started", "finished", "flags", "comment", "signature",
   ];
 
-  // Spreadsheets run a cell that starts like a formula; reader_study/sheet.py takes the apostrophe off again.
+  // Spreadsheets run a cell that starts like a formula; reader_study/sheet_files.py takes the apostrophe off again.
   const defused = (comment) => (/^[=+\-@'\t\r]/.test(comment) ? `'${comment}` : comment);
 
   function csv(sheet) {

@@ -24,8 +24,19 @@ def adjoint(kspace: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
 
 
 def normal(image: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-    """``A^H A x``."""
-    return adjoint(forward(image, maps, mask), maps, mask)
+    """``A^H A x``.
+
+    The shifts of the image before the transform and after its inverse cancel, so that only the mask is shifted."""
+    axes = tuple(range(-mask.dim(), 0))
+    shifted = torch.fft.ifftshift(mask, axes)
+    spectrum = (
+        torch.fft.fft2((maps * image.unsqueeze(-3)).sum(-4))
+        if mask.dim() == 2
+        else torch.fft.fft((maps * image.unsqueeze(-3)).sum(-4))
+    )
+    masked = spectrum * shifted
+    coils = torch.fft.ifft2(masked) if mask.dim() == 2 else torch.fft.ifft(masked)
+    return (maps.conj() * coils.unsqueeze(-4)).sum(-3)
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:

@@ -2,11 +2,11 @@
 
 Results and scans say it themselves (``[slice, readout, phase]``). The axes of NIfTI come in any order, and the last is
 only usually the slices. A single slice is one; else the axis that the field ``dim_info`` names, as in every file that
-recon writes; else the header's axis of largest spacing; else, for isotropic volumes, the axis nearest to
-inferior-superior.
+recon writes; else the header's axis of clearly largest spacing; else, for isotropic volumes, the last axis, where
+converters put the slices.
 
-Encoders do not ask the file but its affine alone: they were trained on isotropic volumes cut along that last axis,
-and ``recon encode --slice-axis`` overrides it.
+Encoders do not ask the file but its affine alone, and take another axis of isotropic volumes: the one that their
+networks were trained on (``header_slice_axis``). ``recon encode --slice-axis`` overrides it.
 """
 
 from dataclasses import dataclass
@@ -32,16 +32,25 @@ def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     return (float(edges[0]), float(edges[1]), float(edges[2]))
 
 
-def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
-    """The slice direction as the header has it: the axis of largest spacing, else the one nearest inferior-superior.
-
-    Spacings within 1 % count as equal. Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
-    """
+def thick_axis(affine: NDArray[np.float64]) -> SliceAxis | None:
+    """The axis of clearly largest spacing; None when the largest spacings are within 1 %."""
     spacing = np.array(voxel_spacing(affine))
     order = np.argsort(spacing)
-    if spacing[order[2]] > spacing[order[1]] * (1 + EQUAL_SPACING):
-        axis = int(order[2])
-        return SliceAxis(axis, f"largest spacing in the header ({spacing[axis]:.4g} mm)")
+    if spacing[order[2]] <= spacing[order[1]] * (1 + EQUAL_SPACING):
+        return None
+    axis = int(order[2])
+    return SliceAxis(axis, f"largest spacing in the header ({spacing[axis]:.4g} mm)")
+
+
+def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
+    """The slice direction for encoders: the axis of clearly largest spacing, else the one nearest inferior-superior.
+
+    Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
+    """
+    thick = thick_axis(affine)
+    if thick is not None:
+        return thick
+    spacing = np.array(voxel_spacing(affine))
     vertical = np.abs(affine[2, :3]) / spacing
     axis = int(np.argmax(vertical))
     reason = f"no axis of largest spacing in the header ({_millimetres(spacing)}); nearest to inferior-superior"
@@ -59,7 +68,8 @@ def slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64], stated: int 
     ``stated`` is the axis that the file itself names, where it does.
     """
     named = None if stated is None else SliceAxis(stated, "named by the file")
-    return single_slice_axis(shape) or named or header_slice_axis(affine)
+    found = single_slice_axis(shape) or named or thick_axis(affine)
+    return found or SliceAxis(2, "no axis of largest spacing in the header; the last axis")
 
 
 def slices_first(

@@ -86,8 +86,16 @@ class HybridSpaceSolver:
         samples = denoised.shape[1]
         return both[:, :samples], both[:, samples:]
 
-    def draw(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
-        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs."""
+    def draw(
+        self,
+        denoised: Tensor,
+        denoiser_variance: Tensor,
+        noise: Noise,
+        weights: Weights = (1.0, 1.0),
+        error: float | None = None,
+    ) -> Tensor:
+        """The conditional draw of ``condition`` without the mean, which only the last step of a sampler needs. It is
+        exact whatever ``error`` is allowed."""
         return self.image(self._mean_and_draw(denoised, denoiser_variance, noise, weights)[1])
 
     def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:

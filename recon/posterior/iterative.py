@@ -21,6 +21,7 @@ from recon.posterior.system import Weights
 
 TOLERANCE = 1e-4
 MOST_STEPS = 200
+LOOSE = 0.02  # of the noise that is added next: what an intermediate solution may err by
 RESTART = 10  # steps after which the residual is recomputed
 
 
@@ -28,20 +29,21 @@ def conjugate_gradients(
     operator: Callable[[Tensor], Tensor],
     right: Tensor,
     start: Tensor,
-    tolerance: float = TOLERANCE,
+    tolerance: float | Tensor = TOLERANCE,
     most_steps: int = MOST_STEPS,
 ) -> tuple[Tensor, int]:
     """Solve ``operator(x) = right`` for a Hermitian positive definite operator, from ``start``.
 
     The last three axes are one unknown, those before are a batch. Each batch entry stops for itself when its true
-    relative residual is below ``tolerance``, so its solution does not depend on what it is batched with; all stop at
-    the latest after ``most_steps`` steps. Returns the solution and the steps taken.
+    relative residual is below ``tolerance`` (one number, or one for each entry), so its solution does not depend on
+    what it is batched with; all stop at the latest after ``most_steps`` steps. Returns the solution and the steps
+    taken.
     """
 
     def product(left: Tensor, other: Tensor) -> Tensor:
         return inner(left, other).real[..., None, None, None]
 
-    goal = tolerance**2 * product(right, right).clamp_min(1e-30)
+    goal = (tolerance**2 * product(right, right)).clamp_min(1e-30)
     solution = start
     steps = 0
     while steps < most_steps:
@@ -118,11 +120,19 @@ class IterativeSystem:
         deviation = self._solve(perturbation, self._weight(denoiser_variance), torch.zeros_like(mean))
         return mean, mean + deviation
 
-    def draw(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)) -> Tensor:
-        """The conditional draw of ``condition`` without the mean: one solution instead of two."""
+    def draw(
+        self,
+        denoised: Tensor,
+        denoiser_variance: Tensor,
+        noise: Noise,
+        weights: Weights = (1.0, 1.0),
+        error: float | None = None,
+    ) -> Tensor:
+        """The conditional draw of ``condition`` without the mean: one solution instead of two. ``error`` per real
+        component may be left where noise of more will be added anyway."""
         weight = self._weight(denoiser_variance)
         right = self.data + weight * denoised + self._perturbation(denoised, denoiser_variance, noise, weights)
-        return self._solve(right, weight, denoised)
+        return self._solve(right, weight, denoised, error)
 
     def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
         """The conditional mean with about as much noise as makes its distance from the truth ``sigma``; see
@@ -132,7 +142,7 @@ class IterativeSystem:
         sigma where much was measured and nothing where nothing was."""
         weight = self._weight(denoiser_variance)
         added = sigma * normal(noise(*denoised.shape[2:]), self.maps, self.mask)
-        return self._solve(self.data + weight * denoised + added, weight, denoised)
+        return self._solve(self.data + weight * denoised + added, weight, denoised, LOOSE * sigma)
 
     def denoised_variance(self, denoised: Tensor) -> Tensor:
         """Error variance ``[slice]`` per real component of ``denoised`` from the scan's own residual:
@@ -157,8 +167,18 @@ class IterativeSystem:
         samples = (self.kspace[0] != 0).sum()
         return 2 * samples * self.sigma**2
 
-    def _solve(self, right: Tensor, weight: Tensor, start: Tensor) -> Tensor:
-        return conjugate_gradients(lambda x: normal(x, self.maps, self.mask) + weight * x, right, start)[0]
+    def _solve(self, right: Tensor, weight: Tensor, start: Tensor, error: float | None = None) -> Tensor:
+        """To ``TOLERANCE`` of the right-hand side, or until the solution errs by about ``error`` per real component.
+
+        A residual r is an error of at most r / weight, and of r / (weight + 1) in what was fully measured; half of one
+        stands for the eigenvalues between."""
+        tolerance: float | Tensor = TOLERANCE
+        if error is not None:
+            pixels = 2 * start[0, 0].numel()
+            norm = inner(right, right).real[..., None, None, None].clamp_min(1e-30)
+            allowed = (error * (weight + 0.5)) ** 2 * pixels
+            tolerance = (allowed / norm).sqrt().clamp_min(TOLERANCE)
+        return conjugate_gradients(lambda x: normal(x, self.maps, self.mask) + weight * x, right, start, tolerance)[0]
 
     def _weight(self, denoiser_variance: Tensor) -> Tensor:
         return self._wide(self.sigma**2 / denoiser_variance)

@@ -26,6 +26,8 @@ from recon.posterior.sampler import DiffusionPrior, Draws
 from recon.posterior.schedule import Schedule
 from recon.posterior.system import System
 
+LOOSE = 0.02  # of the noise that is added next: what an iterative solution may err by
+
 
 def stochastic_dds(
     system: System,
@@ -55,6 +57,7 @@ def stochastic_dds(
         else:
             most = variance.clamp_min(sigma**2)
             varied = variance + prior.draw_share * (most - variance)
-            image = system.draw(denoised, most, noise, (1.0, varied / most)) + following * noise(*image.shape[2:])
+            drawn = system.draw(denoised, most, noise, (1.0, varied / most), error=LOOSE * following)
+            image = drawn + following * noise(*image.shape[2:])
         report()
     return Draws(image, mean, len(sigmas), torch.stack(inflations, -1))

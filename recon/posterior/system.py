@@ -33,7 +33,12 @@ class System(Protocol):
         self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]: ...
     def draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
+        self,
+        denoised: Tensor,
+        denoiser_variance: Tensor,
+        noise: Noise,
+        weights: Weights = (1.0, 1.0),
+        error: float | None = None,
     ) -> Tensor: ...
     def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor: ...
     def denoised_variance(self, denoised: Tensor) -> Tensor: ...

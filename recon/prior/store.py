@@ -153,12 +153,14 @@ def read_facts(folder: str | Path) -> PriorFacts:
 
 
 def _from_first_format(values: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a ``recon-prior-1`` under the names of today."""
-    renamed = {OLD_KEYS.get(key, key): value for key, value in values.items()}
-    network = values.get("network")
-    if isinstance(network, dict):
-        renamed["network"] = {OLD_KEYS.get(key, key): value for key, value in network.items()}
-    return {**renamed, "format": FORMAT}
+    """The facts of a ``recon-prior-1`` under the names of today, in whatever depth they stand."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {OLD_KEYS.get(key, key): renamed(entry) for key, entry in value.items()}
+        return [renamed(entry) for entry in value] if isinstance(value, list) else value
+
+    return {**renamed(values), "format": FORMAT}
 
 
 def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:

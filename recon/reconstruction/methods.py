@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.reconstruction.options import ReconstructionOptions
-from recon.reconstruction.plan import Plan, dps_plan, mean_plan, pula_plan, stochastic_dds_plan
+from recon.reconstruction.plan import Plan, dds_plan, dps_plan, mean_plan, pula_plan, stochastic_dds_plan
 
 if TYPE_CHECKING:
     from recon.reconstruction.preparing import Measurement, Prepared
@@ -97,6 +97,11 @@ METHODS: dict[str, Method] = {
             "pula", "pULA",
             "preconditioned annealed Langevin dynamics with the same prior (Luo 2023): slow, asymptotically exact",
             later(_PREPARING, "refined_system"), later(_SAMPLING, "pula"), pula_plan, _SAMPLER, cost=0.15,
+        ),
+        Method(
+            "dds", "DDS",
+            "decomposed diffusion sampling with the same prior (Chung 2024): the textbook method",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "dds"), dds_plan, _SAMPLER, cost=0.15,
         ),
         Method(
             "dps", "DPS",

@@ -70,6 +70,13 @@ def pula_plan(options: ReconstructionOptions, acceleration: float, sigma: float)
     return _sampled(options, schedule, 4)
 
 
+def dds_plan(options: ReconstructionOptions, acceleration: float, sigma: float) -> Plan:
+    """Twenty levels, as is usual for it; one sample, whose image is already smooth."""
+    sigma_max = options.sigma_max or max(default_sigma_max(acceleration), 20 * sigma)
+    schedule = Schedule(sigma_max, options.steps or 20, min(options.sigma_min or 0.02, sigma_max))
+    return _sampled(options, schedule, 1)
+
+
 def dps_plan(options: ReconstructionOptions, acceleration: float, sigma: float) -> Plan:
     """As in arXiv:2603.13007: 300 Euler steps from a noise level that hides everything."""
     schedule = Schedule(options.sigma_max or 10.0, options.steps or 300, options.sigma_min or 0.002)

@@ -2,6 +2,7 @@
 
 import torch
 
+from recon.posterior.dds import dds as dds_sampler
 from recon.posterior.dps import dps as dps_sampler
 from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pula import pula as pula_sampler
@@ -47,6 +48,13 @@ def pula(prepared: Prepared, task: Task) -> Solution:
     with torch.no_grad():
         draws = pula_sampler(system, given.prior, given.plan.schedule, given.noise, gamma=1.0, report=given.step)
     return _solution(draws)
+
+
+def dds(prepared: Prepared, task: Task) -> Solution:
+    """See ``recon.posterior.dds``."""
+    given, system = required_sampling(task), required_system(prepared, task)
+    with torch.no_grad():
+        return _solution(dds_sampler(system, given.prior, given.plan.schedule, given.noise, report=given.step))
 
 
 def dps(prepared: Prepared, task: Task) -> Solution:

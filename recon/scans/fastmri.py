@@ -58,7 +58,7 @@ def open_file(path: Path) -> Scan:
         mask = _mask(path, file, shape, limits)
         has_separate = SEPARATE in file
         calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
-        header = _header(file, own, encoding)
+        header = _header(path, file, own, encoding)
     affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
     return Scan(
         path=path,
@@ -97,7 +97,7 @@ def _acquired(separate: h5py.Dataset) -> NDArray[np.bool_]:
     return next((mask for mask in masks if mask.any()), np.zeros(separate.shape[3], bool))
 
 
-def _header(file: h5py.File, own: Mapping[str, Any], encoding: Encoding | None) -> Header:
+def _header(path: Path, file: h5py.File, own: Mapping[str, Any], encoding: Encoding | None) -> Header:
     """What the XML says, and our own attributes where it has no place for them."""
     known = {} if encoding is None else encoding.scan.known()
     patient = _text(file.attrs.get("patient_id", ""))
@@ -105,7 +105,10 @@ def _header(file: h5py.File, own: Mapping[str, Any], encoding: Encoding | None) 
         # A pseudonym that keeps a person's scans together in a split without telling who it is.
         known["subject"] = hashlib.sha256(f"recon subject {patient}".encode()).hexdigest()[:16]
     known["protocol"] = _text(file.attrs.get("acquisition", ""))
-    header = header_from({**known, **own})
+    try:
+        header = header_from({**known, **own})
+    except (TypeError, ValueError) as error:
+        raise ReconError(f"{path}: an attribute of group '{OWN}' is damaged ({error}); write the scan again") from error
     return replace(header, protocol=header.protocol or None)
 
 

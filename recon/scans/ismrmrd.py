@@ -1,11 +1,10 @@
 """ISMRMRD HDF5: raw acquisitions of any vendor after conversion (Inati et al. 2017, 10.1002/mrm.26089).
 
 A file is a list of readouts, each with a header that says where in k-space it belongs. The headers are read once when
-a scan is opened; the readouts of a slice only when that slice is asked for. Positions and directions are in the
-patient's LPS system in the file and become RAS+ here.
+a scan is opened; the readouts of a slice only when that slice is asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.header import Header, identity_of
 from recon.scan import KspaceReader, Scan
+from recon.scans.ismrmrd_geometry import scan_geometry
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.ismrmrd_layout import Layout, matrix_size, merge, place_readouts, places, sampling, slice_order
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
@@ -68,7 +68,7 @@ def open_file(path: Path) -> Scan:
     if separate is not None:
         _, calibration_mask = sampling(path, separate, len(order), readout, phase)
         calibration = calibration_extent(calibration_mask, readout)
-    voxel, affine, image_shape = _geometry(encoding, imaging, order, readout, phase)
+    voxel, affine, image_shape = scan_geometry(encoding, imaging, order, readout, phase)
     averages = int(counts[counts > 0].min())
     header = replace(encoding.scan, averages=averages if averages > 1 else None)
     scan = Scan(
@@ -255,43 +255,3 @@ def _noise(
     bandwidth = 1.0 if header.relative_noise_bandwidth is None else header.relative_noise_bandwidth
     variance /= bandwidth * (header.averages or 1)
     return noise * np.float32(np.sqrt(variance))
-
-
-def _geometry(
-    encoding: Encoding, heads: NDArray, order: Mapping[int, int], readout: int, phase: int
-) -> tuple[tuple[float, float, float] | None, NDArray[np.float64] | None, tuple[int, int]]:
-    """Voxel size in mm, affine (readout, phase, slice) -> RAS+ mm, and the image shape without oversampling."""
-    oversampling = encoding.encoded_matrix[0] / readout  # above 1 where a converter removed it
-    in_plane = (encoding.encoded_fov[0] / oversampling / readout, encoding.encoded_fov[1] / phase)
-    thickness = encoding.recon_fov[2]
-    if not (np.isfinite([*in_plane, thickness]).all() and min(*in_plane, thickness) > 0):
-        return (
-            None,
-            None,
-            (
-                min(max(encoding.recon_matrix[0], 1), readout),
-                min(max(encoding.recon_matrix[1], 1), phase),
-            ),
-        )
-    image_shape = (
-        min(round(encoding.recon_fov[0] / in_plane[0]), readout),
-        min(round(encoding.recon_fov[1] / in_plane[1]), phase),
-    )
-    voxel = (in_plane[0], in_plane[1], thickness)
-    centres = {order[int(head["idx"]["slice"])]: head["position"].astype(float) for head in heads[::-1]}
-    directions = [heads[0][name].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]
-    if not all(abs(np.linalg.norm(direction) - 1) < 0.01 for direction in directions):
-        return voxel, None, image_shape
-    step = directions[2] * thickness
-    if len(centres) > 1:
-        step = (centres[len(centres) - 1] - centres[0]) / (len(centres) - 1)
-        if np.linalg.norm(step) == 0:
-            step = directions[2] * thickness
-        voxel = (in_plane[0], in_plane[1], float(np.linalg.norm(step)))
-    affine = np.eye(4)
-    affine[:3, 0] = directions[0] * voxel[0]
-    affine[:3, 1] = directions[1] * voxel[1]
-    affine[:3, 2] = step
-    # The position is the centre of the field of view, which the centred transform puts at index n // 2.
-    affine[:3, 3] = centres[0] - affine[:3, :2] @ np.array([image_shape[0] // 2, image_shape[1] // 2], float)
-    return voxel, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, image_shape

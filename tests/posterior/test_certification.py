@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.fourier import to_image, to_kspace
+from recon.posterior.dds import dds
 from recon.posterior.dps import dps
 from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pula import pula
@@ -19,7 +20,7 @@ from recon.posterior.setup import system_of
 from recon.posterior.stochastic_dds import stochastic_dds
 from recon.posterior.system import System
 from recon.reconstruction.options import ReconstructionOptions
-from recon.reconstruction.plan import dps_plan, mean_plan, pula_plan, stochastic_dds_plan
+from recon.reconstruction.plan import dds_plan, dps_plan, mean_plan, pula_plan, stochastic_dds_plan
 from tests.posterior.gaussian_posterior import BulkNoise, GaussianCase, Score, TwoModes, average, gaussian_case, score
 
 # Every sampler runs the schedule that ships: its plan for the acceleration and the noise of the case.
@@ -256,3 +257,20 @@ def test_dps_finds_the_posterior_mean_of_what_was_measured() -> None:
         )
     assert min(errors) < 0.1
     assert errors.index(min(errors)) not in (0,), "without enough weight the data are not met"
+
+
+@pytest.mark.parametrize(("acceleration", "sigma"), [(4, 0.05), (2, 0.05)])
+def test_dds_tends_to_the_posterior_mean(acceleration: int, sigma: float) -> None:
+    """It is no sampler of the posterior: its images vary too little. What it can be held to is the mean: with many
+    levels its bias falls below the bar of the samplers, with the twenty that ship it is several times that."""
+    case = gaussian_case(acceleration=acceleration, sigma=sigma)
+    covariance = case.covariance()
+    generator = torch.Generator().manual_seed(0)
+    problem = case.problem(case.truth(generator), generator)
+    plan = dds_plan(ReconstructionOptions(), acceleration, sigma)
+    many = Schedule(plan.schedule.sigma_max, 100, plan.schedule.sigma_min)
+    few, long = (dds(system_of(problem), case.prior(), levels, BulkNoise(60)) for levels in (plan.schedule, many))
+    found = [score(case, problem, covariance, draws.samples, draws.means) for draws in (few, long)]
+    assert found[1].bias <= 0.01
+    assert found[1].bias < found[0].bias <= 0.1
+    assert found[1].variance < 0.95

@@ -35,6 +35,7 @@ def test_a_guard_band_is_added_and_taken_away(shape: tuple[int, int], guard: Gua
 def test_only_phase_encoded_axes_get_a_band() -> None:
     assert guard_for(torch.ones(8, dtype=torch.bool)) == (0, WIDTH)
     assert guard_for(torch.ones((8, 8), dtype=torch.bool)) == (WIDTH, WIDTH)
+    assert guard_for(torch.ones((230, 180), dtype=torch.bool)) == (5, 6), "240 x 192"
 
 
 def smooth_maps(shape: tuple[int, int], seed: int, strength: float = 1.0) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,14 @@ from recon.prior.dataset import PREPARED_FORMAT, Batches, open_folder, split_by_
 from recon.prior.denoiser import Denoiser, build_denoiser, parameter_count
 from recon.prior.options import AugmentationOptions, NetworkOptions, TrainingOptions
 from recon.prior.pretraining import pretrain
-from recon.prior.store import WEIGHTS, assign_contrast_labels, interpolate_variance, load_prior
+from recon.prior.store import (
+    WEIGHTS,
+    assign_contrast_labels,
+    interpolate_variance,
+    load_prior,
+    read_facts,
+    shipped_prior,
+)
 from recon.prior.training import Run, learning_rate_at
 from recon.progress import silent
 
@@ -311,3 +319,25 @@ def test_two_processes_train_the_same_prior(prepared: Path, tmp_path: Path) -> N
     left, right = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
     worst = max(float((left[name] - right[name]).abs().max()) for name in left)
     assert worst < 2e-3, worst  # bf16 rounds the halves of a batch differently
+
+
+def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path) -> None:
+    """Its keys were named otherwise (slots, r2), also within the options of its training."""
+    from recon.finetuning.session import pretraining_options
+
+    shutil.copytree(shipped_prior(), tmp_path / "prior")
+    new = read_facts(tmp_path / "prior")
+    names = {"contrast_labels": "slots", "denoiser_variance_sigmas": "r2_sigmas", "denoiser_variances": "r2_values"}
+
+    def old(value: object) -> object:
+        if isinstance(value, dict):
+            return {names.get(key, key): old(entry) for key, entry in value.items() if key != "draw_share"}
+        return value
+
+    values = json.loads((tmp_path / "prior" / "prior.json").read_text())
+    first = {**old(values), "format": "recon-prior-1"}  # type: ignore[dict-item]
+    (tmp_path / "prior" / "prior.json").write_text(json.dumps(first))
+    assert "slots" in first["training"]["options"]["network"]
+    found = read_facts(tmp_path / "prior")
+    assert found == new
+    assert pretraining_options(found).network.contrast_labels == new.network.contrast_labels

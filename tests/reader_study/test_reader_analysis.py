@@ -17,16 +17,21 @@ from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis import analyse
 from reader_study.analysis_result import as_mapping
 from reader_study.claim import claim, limits
+from reader_study.conduct import Conduct
+from reader_study.deviations import Deviation, log_deviation
 from reader_study.observations import from_sheets, orient
 from reader_study.protocol import load_protocol
-from reader_study.report import Provenance, document
+from reader_study.provenance import Provenance
+from reader_study.report import document
 from reader_study.report_files import write_report
 from reader_study.scores import collect
 from reader_study.seal import Key, seal_key
-from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet, write_sheet
+from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet
+from reader_study.sheet_files import write_sheet
 from reader_study.signing import new_signing_key
-from reader_study.study import KEY, LOG, freeze, log_deviation, open_study, package_mapping, unseal
+from reader_study.study import KEY, LOG, OPENED_KEY, freeze, open_study, package_mapping
 from reader_study.tables import ColumnMap, load_column_map, parse_score, read_table
+from reader_study.unsealing import unseal
 from recon.errors import ReconError
 
 PASSPHRASE = "four random words do"
@@ -94,7 +99,8 @@ class Built:
         for number, (reader, session) in enumerate(sorted({(row.reader, row.session) for row in self.rows})):
             mine = [row for row in self.rows if (row.reader, row.session) == (reader, session)]
             self.private[reader, session], public = new_signing_key()
-            expected = tuple(Expected(row.id, row.order, row.kind == "training", row.guess) for row in mine)
+            shape = (5, 30, 30)
+            expected = tuple(Expected(row.id, row.order, row.kind == "training", row.guess, shape) for row in mine)
             packages.append(Package(f"{number:016x}", reader, session, "packages/x", public, "0" * 64, expected))
         self.packages = packages
         details = {"sealed_key_sha256": sealed, "commitment": self.key.commitment}
@@ -139,7 +145,7 @@ class Built:
     def open_key(self, folder):
         study = open_study(self.folder)
         key = unseal(study, PASSPHRASE, "all scores are in", collect(study, [folder]).sheets)
-        (self.folder / unblinding.OPENED_KEY).write_text(json.dumps(key.as_mapping()))
+        (self.folder / OPENED_KEY).write_text(json.dumps(key.as_mapping()))
 
     def analysed(self):
         observations = from_sheets(self.protocol, self.rows, self.sheets)
@@ -219,11 +225,11 @@ def test_a_missing_session_keeps_the_key_sealed_until_it_is_logged(built, tmp_pa
     folder = built.write(tmp_path / "scores", built.sheets[:-1])
     with pytest.raises(ReconError, match="reader R2, session 2: sheet"):
         built.open_key(folder)
-    log_deviation(built.folder, "R2 fell ill", "R2", 2)
+    log_deviation(built.folder, "missing", "R2 fell ill", "R2", 2)
     built.open_key(folder)
     found = unblinding.sealed(built.folder, [folder])
     assert np.isnan(found.observations.scores["overall"][:, 1]).sum() == 12
-    assert found.provenance.deviations == ("reader R2, session 2: R2 fell ill",)
+    assert found.provenance.deviations == ("missing, reader R2, session 2: R2 fell ill",)
     with pytest.raises(ReconError, match=r"item 'overall': only 0 case\(s\) scored by every reader"):
         analyse(found.protocol, found.observations)
 
@@ -270,7 +276,7 @@ def test_the_analysis_takes_only_the_committed_key_and_the_sheets_of_the_unseali
     folder = built.write(tmp_path / "scores")
     with pytest.raises(ReconError, match="no opened key"):
         unblinding.sealed(built.folder, [folder])
-    opened = built.folder / unblinding.OPENED_KEY
+    opened = built.folder / OPENED_KEY
     opened.write_text(json.dumps(built.key.as_mapping()))  # leaked, never unsealed
     with pytest.raises(ReconError, match="never unsealed"):
         unblinding.sealed(built.folder, [folder])
@@ -286,7 +292,7 @@ def test_the_analysis_takes_only_the_committed_key_and_the_sheets_of_the_unseali
     built.write(folder, [built.resigned(0, finished="2026-02-01T00:00:00.000Z")])
     with pytest.raises(ReconError, match=r"R1, session 1 differs from the one when the key was opened"):
         unblinding.sealed(built.folder, [folder])
-    log_deviation(built.folder, "R1 corrected a typing error", "R1", 1)
+    log_deviation(built.folder, "exchanged", "R1 corrected a typing error", "R1", 1)
     unblinding.sealed(built.folder, [folder])
 
 
@@ -324,9 +330,12 @@ def test_unsigned_tables_need_a_logged_deviation_and_give_the_same_scores(built,
     write_csv(folder / "scores.csv", table_rows(built), ";")
     study = open_study(built.folder)
     columns = ColumnMap(presentation="image")
-    with pytest.raises(ReconError, match="reader R1, session 1 are not signed; log why with --deviation"):
+    with pytest.raises(
+        ReconError, match="reader R1, session 1 are not signed; log why with 'recon reader-study deviation"
+    ):
         collect(study, [folder], columns)
-    log_deviation(built.folder, "scores were typed from paper")
+    for reader in ("R1", "R2"):
+        log_deviation(built.folder, "unsigned", "scores were typed from paper", reader)
     collected = collect(open_study(built.folder), [folder], columns)
     assert collected.unsigned == ("scores.csv",)
     typed = from_sheets(built.protocol, built.rows, collected.sheets)
@@ -399,7 +408,8 @@ def test_table_problems_are_named(built, tmp_path):
     with pytest.raises(ReconError, match="not readable as XLSX"):
         read_table(broken, built.protocol)
     foreign = [{**rows[0], "image": "0" * 16}]
-    log_deviation(built.folder, "typed")
+    for reader in ("R1", "R2"):
+        log_deviation(built.folder, "unsigned", "typed", reader)
     write_csv(tmp_path / "t.csv", foreign)
     with pytest.raises(ReconError, match="was never given to reader R1 in this study"):
         collect(open_study(built.folder), [tmp_path / "t.csv"], ColumnMap(presentation="image"))
@@ -510,6 +520,7 @@ def test_report_files(analysed, tmp_path):
     assert "SIMULATED" in page
     markdown = written["report.md"].read_text()
     assert "figures/forest.svg" in markdown
+    assert "<script" not in markdown
     assert (tmp_path / "report" / "figures" / "forest.svg").read_text().startswith("<svg")
     values = json.loads(written["analysis.json"].read_text())
     assert values["decision"]["item"] == "overall"
@@ -533,15 +544,24 @@ def test_checklists_have_all_items_and_claim_nothing_for_open_tables(analysed):
     from reader_study.checklists import claim_2024, grras
 
     _, analysis, _ = analysed
-    assert [row[0] for row in claim_2024(analysis, True)] == [str(number) for number in range(1, 45)]
-    assert len(grras(analysis, True)) == 15
-    sealed, loose = dict(row[1:] for row in grras(analysis, True)), dict(row[1:] for row in grras(analysis, False))
-    assert "key sealed" in sealed["Rating process, intervals, blinding"]
-    assert "key sealed" not in loose["Rating process, intervals, blinding"]
+    kept = Provenance("study", "version 1", "", conduct=Conduct(sealed_until_complete=True, shortest_washout=4.5))
+    open_key, table = Provenance("study", "version 1", ""), Provenance("study", "not frozen", "", sealed=False)
+    assert [row[0] for row in claim_2024(analysis, kept)] == [str(number) for number in range(1, 45)]
+    assert len(grras(analysis, kept)) == 15
+    blinding = [
+        dict(row[1:] for row in grras(analysis, given))["Rating process, intervals, blinding"]
+        for given in (kept, open_key, table)
+    ]
+    assert "key sealed" in blinding[0]
+    assert "shortest by the sheets 4.5 weeks" in blinding[0]
+    assert "key sealed" not in blinding[1]
+    assert "the times of the sessions are not known" in blinding[1]
+    assert "key sealed" not in blinding[2]
 
 
 def test_per_protocol_leaves_logged_readings_out(built):
-    excluded = [{"reader": "R1", "session": 1, "presentation": None}, {"text": "whole study"}]
+    excluded = [Deviation(5, "", "other", "another screen", "R1", 1, None)]
+    excluded.append(Deviation(6, "", "other", "whole study", None, None, None))
     found = from_sheets(built.protocol, built.rows, built.sheets, excluded)
     assert np.isnan(found.scores["overall"][:, 0]).sum() == 12
     assert np.isfinite(found.scores["overall"][:, 1]).all()

@@ -81,6 +81,11 @@ def test_unseal_and_analyze(run_cli, built, tmp_path):
     logged = audit_log.read(built.folder / LOG)[-1]
     assert logged.event == "analysis"
     assert logged.hash == found.json["log_head"]
+    noted = found.json["log_head"]
+    assert run_cli(*analyze, "--expect-head", noted).code == 0
+    lost = run_cli(*analyze, "--expect-head", "0" * 63 + "1")
+    assert (lost.code, "was cut or rewritten" in lost.err) == (2, True)
+    assert run_cli("reader-study", "check", built.folder, "--expect-head", "0" * 63 + "1").code == 2
     # A second analysis gives the same result; a changed sheet is refused.
     again = run_cli(*analyze, "--json")
     assert again.json["estimate"] == found.json["estimate"]
@@ -102,13 +107,16 @@ def test_unsigned_tables_go_through_unseal_and_analyze_after_a_deviation(run_cli
     unseal += ["--passphrase-file", tmp_path / "passphrase"]
     refused = run_cli(*unseal)
     assert refused.code == 2
-    assert "are not signed; log why with --deviation" in refused.err
-    assert run_cli("reader-study", "unseal", built.folder, "--deviation", "typed from paper").code == 0
+    assert "are not signed; log why with 'recon reader-study deviation" in refused.err
+    for reader in ("R1", "R2"):
+        words = ["reader-study", "deviation", built.folder, "typed from paper", "--kind", "unsigned"]
+        assert run_cli(*words).code == 2  # of whom?
+        assert run_cli(*words, "--reader", reader).code == 0
     assert run_cli(*unseal).code == 0
     found = run_cli("reader-study", "analyze", built.folder, *given, "--key", key, "--out", tmp_path / "r", "--json")
     assert found.code == 0, found.err
     assert found.json["unsigned"] == ["scores.csv"]
-    assert found.json["deviations"] == ["whole study: typed from paper"]
+    assert found.json["deviations"] == [f"unsigned, reader {reader}: typed from paper" for reader in ("R1", "R2")]
     rows = table_rows(built)
     rows[-1]["overall"] = 1 + rows[-1]["overall"] % 5
     write_csv(table, rows)
@@ -143,4 +151,7 @@ def test_the_example_runs_from_plan_to_report(tmp_path):
     values = json.loads((folder / "report" / "analysis.json").read_text())
     assert values["decision"]["cases"] == 101
     assert len(values["items"]) == 8
-    assert "SIMULATED" in (folder / "report" / "report.html").read_text()
+    report = (folder / "report" / "report.html").read_text()
+    assert "SIMULATED" in report
+    assert "Departure from the plan" not in report
+    assert "weeks apart or more (4 planned)" in report

@@ -12,8 +12,9 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from reader_study.blind_check import Pair, check_pairs, find_pairs, predict
+from reader_study.blind_check import Pair, check_pairs, predict
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets, stamp
+from reader_study.pair_folders import find_pairs
 
 
 def write_series(folder: Path, rng: np.random.Generator, change: Callable[[Dataset], None] | None = None) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from reader_study import audit_log, export, image_export, study
+from reader_study import audit_log, export, image_export, study, unsealing
 from reader_study.allocation import allocate, secret_bytes
 from reader_study.blind_check import check_pairs
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets
@@ -28,7 +28,8 @@ from reader_study.naming import draw_names
 from reader_study.pixels import prepare
 from reader_study.protocol import Protocol
 from reader_study.seal import open_key
-from reader_study.sheet import Response, Sheet, read_sheet, write_sheet
+from reader_study.sheet import Response, Sheet
+from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.volumes import DisplayVolume, read_volume
 from recon.configuration import from_mapping
 from recon.errors import ReconError, ReconWarning
@@ -621,14 +622,19 @@ def test_unsealing_waits_for_the_readings_and_is_logged(exported, tmp_path, run_
     assert outcome.code == 2
     assert "reader R2, session 1: sheet" in outcome.err
     assert not out.exists()
-    arguments = ["reader-study", "unseal", folder, "--deviation", "R2 fell ill", "--reader", "R2"]
-    assert run_cli(*arguments).code == 0
+    arguments = ["reader-study", "deviation", folder, "R2 fell ill", "--kind", "missing"]
+    assert run_cli(*arguments).code == 2  # whose readings?
+    assert run_cli(*arguments, "--reader", "R3").code == 2
+    assert run_cli("reader-study", "deviation", folder, "dim light", "--kind", "other").code == 0
+    assert run_cli(*command, "--passphrase-file", secret).code == 2  # words excuse nothing
+    assert run_cli(*arguments, "--reader", "R2").code == 0
     outcome = run_cli(*command, "--passphrase-file", secret)
     assert outcome.code == 0
     _, key = open_exported(folder)
     assert json.loads(out.read_text()) == key.as_mapping()
     entry = audit_log.read(folder / "audit.jsonl")[-1]
-    assert (entry.event, entry.details["reason"], entry.details["deviations"]) == ("unseal", "all readings are in", 1)
+    assert (entry.event, entry.details["reason"], entry.details["deviations"]) == ("unseal", "all readings are in", 2)
+    assert out.stat().st_mode & 0o077 == 0
 
 
 def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, run_cli):
@@ -648,7 +654,7 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
     assert outcome.code == 2
     assert "differs from the sheet of R1" in outcome.err
     with pytest.raises(ReconError, match="differs from the sheet of R1"):
-        study.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
+        unsealing.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
 
 
 def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
@@ -656,3 +662,5 @@ def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
         export_study(exported, write_images(tmp_path, ["C001"]), PASSPHRASE)
     with pytest.raises(ReconError, match="at least 12"):
         export_study(exported, "x", "short")
+    with pytest.raises(ReconError, match="5 different characters"):
+        export_study(exported, "x", "aaaaaaaaaaaa")

@@ -15,18 +15,9 @@ from reader_study.allocation import allocate, new_seed
 from reader_study.canonical import canonical_json
 from reader_study.protocol import Protocol, load_protocol
 from reader_study.seal import Key, open_key, seal_key
-from reader_study.sheet import (
-    BlindingGuess,
-    Expected,
-    Flag,
-    Package,
-    Response,
-    Sheet,
-    check_sheet,
-    missing,
-    read_sheet,
-    write_sheet,
-)
+from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet
+from reader_study.sheet_check import check_sheet, missing
+from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.study import freeze, open_study
 from recon.configuration import find_recipe, from_mapping
 from recon.errors import ReconError
@@ -282,7 +273,7 @@ def test_every_altered_line_of_the_log_is_named(tmp_path):
         if index < 3:
             with pytest.raises(ReconError, match=f"line {index + 1} was altered"):
                 audit_log.read(path)
-    with pytest.raises(ReconError, match="missing at the end"):
+    with pytest.raises(ReconError, match="cut or rewritten"):
         audit_log.read(path, head=head)
     path.write_bytes(b"".join(lines)[:-20])
     with pytest.raises(ReconError, match="line 4 was altered"):

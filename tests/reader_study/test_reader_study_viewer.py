@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from reader_study.sheet import Sheet, check_sheet, missing, read_sheet
+from reader_study.sheet import Sheet
+from reader_study.sheet_check import check_sheet, missing
+from reader_study.sheet_files import read_sheet
 from reader_study.study import Study, open_study
 from tests.reader_study.study_maker import export_small, protocol_mapping
 

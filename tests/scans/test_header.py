@@ -73,6 +73,14 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
         open_scan(path)
 
 
+def test_a_damaged_attribute_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", FULL)
+    with h5py.File(path, "r+") as file:
+        file["recon"].attrs["averages"] = "two"
+    with pytest.raises(ReconError, match=r"a\.h5: an attribute of group 'recon' is damaged .*'two'"):
+        open_scan(path)
+
+
 def test_undersampling_keeps_the_header(tmp_path: Path) -> None:
     from recon.scans.undersample import undersample
 

@@ -40,7 +40,8 @@ recon("simulate", "--out", folder, "--size", 80, "--coils", 6, "--slices", 1, "-
 (full,) = Path(folder).glob("*.h5")
 fast = Path(folder) / "fast" / "scan.h5"
 recon("undersample", full, "--acceleration", 3, "--mask", "random", "--out", fast)
-recon("reconstruct", fast, "--prior", prior, "--out", Path(folder) / "out", "--samples", 2, "--threads", threads)
+few = ("--samples", 2, "--steps", 3, "--coils", 4, "--threads", threads)
+recon("reconstruct", fast, "--prior", prior, "--out", Path(folder) / "out", *few)
 """
 
 

@@ -1,0 +1,70 @@
+"""The pairs of series that a folder or a table holds, for the blind check of any package."""
+
+import csv
+from pathlib import Path
+
+from reader_study.blind_check import Pair
+from recon.errors import ReconError
+
+
+def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair]:
+    """The pairs in any folder: from a CSV table (case, arm, path), or from ARM/CASE/* or CASE/ARM/* folders.
+
+    Raises ReconError saying which layouts are understood, or naming the case without a partner.
+    """
+    folder = Path(folder)
+    if table is not None:
+        return _pairs_from_table(Path(table))
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: no such folder")
+    tops = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    inside = [
+        {entry.name: entry for entry in top.iterdir() if not entry.name.startswith(".")} if top.is_dir() else {}
+        for top in tops
+    ]
+    alike = bool(tops) and bool(inside[0]) and all(set(names) == set(inside[0]) for names in inside)
+    by_arm = alike and len(tops) == 2
+    by_case = alike and len(inside[0]) == 2
+    if len(tops) == 2 and not alike and set(inside[0]) & set(inside[1]):
+        alone = sorted(set(inside[0]) ^ set(inside[1]))[0]
+        raise ReconError(f"{folder}: case {alone} is only in one of {tops[0].name} and {tops[1].name}")
+    if by_arm and not by_case:
+        return [Pair(name, _files(inside[0][name]), _files(inside[1][name])) for name in sorted(inside[0])]
+    if by_case and not by_arm:
+        first, second = sorted(inside[0])
+        return [Pair(top.name, _files(top / first), _files(top / second)) for top in tops]
+    reason = "two cases of two arms could be either layout" if by_arm else "cannot see which series form pairs"
+    raise ReconError(
+        f"{folder}: {reason}; lay them out as ARM/CASE/ or CASE/ARM/, or give --pairs a CSV table with the columns "
+        "case, arm, path"
+    )
+
+
+def _pairs_from_table(table: Path) -> list[Pair]:
+    cases: dict[str, dict[str, Path]] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"case", "arm", "path"} <= set(rows.fieldnames or ()):
+                raise ReconError(f"{table}: the columns must be case, arm and path")
+            for row in rows:
+                arms = cases.setdefault(row["case"], {})
+                if row["arm"] in arms:
+                    raise ReconError(f"{table}: case {row['case']}, arm '{row['arm']}' stands twice")
+                arms[row["arm"]] = table.parent / row["path"]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReconError(f"{table}: the table of pairs cannot be read ({error})") from error
+    names = sorted({arm for arms in cases.values() for arm in arms})
+    if len(names) != 2:
+        raise ReconError(f"{table}: expected two arms, found {', '.join(names) or 'none'}")
+    for case, arms in cases.items():
+        if len(arms) != 2:
+            raise ReconError(f"{table}: case {case} has no series in arm '{next(n for n in names if n not in arms)}'")
+    return [Pair(case, _files(arms[names[0]]), _files(arms[names[1]])) for case, arms in cases.items()]
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    files = (path,) if path.is_file() else tuple(sorted(entry for entry in path.rglob("*") if entry.is_file()))
+    if not files:
+        raise ReconError(f"{path}: no files of a series")
+    return files

@@ -1,0 +1,114 @@
+"""Is a score sheet one that this study's viewer can have written, and what is missing in it?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reader_study.protocol import Protocol
+from reader_study.sheet import Package, Response, Sheet
+from recon.errors import ReconError
+
+
+def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -> Package:
+    """Check study, package, signature, presentations and scores; gives the package that the sheet belongs to.
+
+    Raises ReconError naming the file and, for a bad score, the reader and the presentation. Missing answers are
+    not an error here: ``missing`` lists them.
+    """
+    name = sheet.path or f"sheet of {sheet.reader}, session {sheet.session}"
+    if sheet.study != protocol.hash:
+        raise ReconError(f"{name}: this sheet belongs to another study (or to another version of the protocol)")
+    package = next((entry for entry in packages if entry.id == sheet.package), None)
+    if package is None:
+        raise ReconError(f"{name}: package {sheet.package} was never exported for this study")
+    if (sheet.reader, sheet.session) != (package.reader, package.session):
+        raise ReconError(f"{name}: package {package.id} belongs to {package.reader}, session {package.session}")
+    if not sheet.verified(package.public_key):
+        raise ReconError(f"{name}: the signature does not match; the sheet was changed after the reader saved it")
+    expected = {entry.id: entry for entry in package.presentations}
+    seen: set[str] = set()
+    for response in sheet.responses:
+        where = f"{name}: reader {sheet.reader}, presentation {response.order} ({response.presentation})"
+        known = expected.get(str(response.presentation))
+        if known is None or (known.id, known.order, known.training) != (
+            response.presentation,
+            response.order,
+            response.training,
+        ):
+            raise ReconError(f"{where} is not part of this package")
+        if response.presentation in seen:
+            raise ReconError(f"{where} stands twice")
+        seen.add(response.presentation)
+        _check_response(response, where, protocol, known.shape)
+    answers = ("A", "B", "unknown") if protocol.paired else ("reference", "new", "unknown")
+    asked = [guess.presentation for guess in sheet.guesses]
+    for guess in sheet.guesses:
+        known = expected.get(str(guess.presentation))
+        if known is None or known.id != guess.presentation or not known.guess or guess.guess not in answers:
+            raise ReconError(f"{name}: guess {guess.guess!r} for {guess.presentation} is not possible here")
+        if asked.count(guess.presentation) > 1:
+            raise ReconError(f"{name}: the guess for {guess.presentation} stands twice")
+    if not (isinstance(sheet.started, str) and isinstance(sheet.finished, str)):
+        raise ReconError(f"{name}: started and finished must be times")
+    return package
+
+
+def _check_response(response: Response, where: str, protocol: Protocol, shape: Sequence[int] | None) -> None:
+    """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
+    if not isinstance(response.scores, dict):
+        raise ReconError(f"{where}: scores are {response.scores!r}, not one for each item")
+    for key, score in response.scores.items():
+        if key not in protocol.score_keys:
+            raise ReconError(f"{where}: '{key}' is not an item of the protocol")
+        allowed = protocol.allowed(key)
+        if isinstance(score, bool) or score not in allowed:
+            shown = ", ".join(map(str, allowed))
+            raise ReconError(f"{where}: {key} is {score!r}, out of scale ({shown})")
+    if not _is_number(response.seconds) or not 0 <= response.seconds < float("inf"):
+        raise ReconError(f"{where}: {response.seconds!r} is no number of seconds")
+    for name in ("comment", "started", "finished"):
+        if not isinstance(getattr(response, name), str):
+            raise ReconError(f"{where}: {name} is {getattr(response, name)!r}, not a text")
+    ends = (float("inf"),) * 3 if shape is None else tuple(shape)
+    for flag in response.flags:
+        inside = (
+            all(map(_is_number, (flag.slice, flag.x, flag.y)))
+            and 1 <= flag.slice <= ends[0]
+            and 0 <= flag.y <= ends[1]
+            and 0 <= flag.x <= ends[2]
+        )
+        sides = ("A", "B") if protocol.paired else ("A",)
+        if flag.kind not in protocol.viewing.flags or flag.side not in sides or not inside:
+            raise ReconError(f"{where}: flag {asdict(flag)} is not possible here")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Package]) -> list[dict[str, Any]]:
+    """Every analysed presentation that lacks a required answer.
+
+    Each is ``{"reader", "session", "presentation", "order", "what"}``; ``what`` is "sheet" (one
+    line for a whole session), "response", or the names of the unanswered items. Training presentations do not count.
+    Sheets must have passed ``check_sheet``.
+    """
+    by_package = {sheet.package: sheet for sheet in sheets}
+    required = [key for key in protocol.score_keys if protocol.item(key.split("@")[0]).required]
+    found: list[dict[str, Any]] = []
+    for package in packages:
+        line = {"reader": package.reader, "session": package.session, "presentation": None, "order": None}
+        sheet = by_package.get(package.id)
+        if sheet is None:
+            found.append({**line, "what": "sheet"})
+            continue
+        responses = {response.presentation: response for response in sheet.responses}
+        for entry in package.presentations:
+            if entry.training:
+                continue
+            response = responses.get(entry.id)
+            without = [key for key in required if response is None or key not in response.scores]
+            if without:
+                what = "response" if response is None else ", ".join(without)
+                found.append({**line, "presentation": entry.id, "order": entry.order, "what": what})
+    return found

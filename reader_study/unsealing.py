@@ -1,0 +1,93 @@
+"""From the first sheet that comes in to the opened key: what was received, what is missing, the one way to the key."""
+
+from collections.abc import Sequence
+
+from reader_study import audit_log
+from reader_study.canonical import digest
+from reader_study.deviations import deviations, excused
+from reader_study.seal import Key, open_key
+from reader_study.sheet import Sheet
+from reader_study.sheet_check import missing
+from reader_study.study import KEY, LOG, Study, exported
+from recon.errors import ReconError
+
+
+def log_sheet(study: Study, sheet: Sheet) -> audit_log.LogEntry | None:
+    """Log that a checked sheet was received, by the hash of its content; the same content again changes nothing.
+
+    From then on another sheet for the same package is refused, even one signed with the package's key. Raises
+    ReconError when a different one was received before.
+    """
+    refuse_exchanged(study, [sheet])
+    mark = digest(sheet.payload())
+    if any(entry.event == "sheet" and entry.details["sha256"] == mark for entry in study.entries):
+        return None
+    details = {"package": sheet.package, "reader": sheet.reader, "session": sheet.session, "sha256": mark}
+    return audit_log.append(study.folder / LOG, "sheet", details)
+
+
+def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
+    """Raises ReconError when a sheet differs from the one that was logged for its package.
+
+    A deviation of kind exchanged that was logged after that sheet excuses it.
+    """
+    found = deviations(study.entries)
+    logged = {entry.details["package"]: entry for entry in study.entries if entry.event == "sheet"}
+    for sheet in sheets:
+        entry = logged.get(sheet.package)
+        if entry is None or entry.details["sha256"] == digest(sheet.payload()):
+            continue
+        later = [deviation for deviation in found if deviation.index > entry.index]
+        if not excused(later, "exchanged", sheet.reader, sheet.session):
+            raise ReconError(
+                f"{sheet.path or sheet.reader}: differs from the sheet of {sheet.reader}, session {sheet.session}, "
+                f"that was received before (line {entry.index} of the log)"
+            )
+
+
+def require_complete(study: Study, sheets: Sequence[Sheet], what_not: str = "") -> None:
+    """Raises ReconError naming the first missing reading that no logged deviation of kind missing excuses.
+
+    ``what_not`` says what therefore is not done.
+    """
+    found = deviations(study.entries)
+    left = [
+        line
+        for line in missing(sheets, study.protocol, study.packages)
+        if not excused(found, "missing", line["reader"], line["session"], line["presentation"])
+    ]
+    if left:
+        first = left[0]
+        place = f", presentation {first['order']} ({first['presentation']})" if first["presentation"] else ""
+        raise ReconError(
+            f"{study.folder}: {what_not}{len(left)} readings are missing; first: reader {first['reader']}, session "
+            f"{first['session']}{place}: {first['what']}; collect them, or log why with 'recon reader-study deviation "
+            "--kind missing'"
+        )
+
+
+def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) -> Key:
+    """Open the key, once every reading is there or its absence is a logged deviation; the log keeps who asked why.
+
+    ``sheets`` must have passed ``sheet_check.check_sheet``. A failed attempt is logged as well. Raises ReconError
+    naming the first missing reading, a wrong passphrase, an altered key, or a key other than the one committed to.
+    """
+    export = exported(study.entries)
+    if export is None:
+        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    if not reason.strip():
+        raise ReconError("unsealing needs a reason; give it with --reason")
+    refuse_exchanged(study, sheets)
+    require_complete(study, sheets, "not unsealed, ")
+    log = study.folder / LOG
+    try:
+        key = open_key(
+            study.folder / KEY, passphrase, export.details["sealed_key_sha256"], export.details["commitment"]
+        )
+    except ReconError as error:
+        audit_log.append(log, "unseal-failed", {"reason": str(error).split(": ", 1)[-1]})
+        raise
+    hashes = {sheet.package: digest(sheet.payload()) for sheet in sheets}
+    details = {"reason": reason.strip(), "deviations": len(deviations(study.entries)), "sheets": hashes}
+    audit_log.append(log, "unseal", details)
+    return key

@@ -1,0 +1,48 @@
+"""Where the slices of an ISMRMRD file lie: positions and directions are in the patient's LPS there, in RAS+ here."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.scans.ismrmrd_header import Encoding
+
+
+def scan_geometry(
+    encoding: Encoding, heads: NDArray, order: Mapping[int, int], readout: int, phase: int
+) -> tuple[tuple[float, float, float] | None, NDArray[np.float64] | None, tuple[int, int]]:
+    """Voxel size in mm, affine (readout, phase, slice) -> RAS+ mm, and the image shape without oversampling."""
+    oversampling = encoding.encoded_matrix[0] / readout  # above 1 where a converter removed it
+    in_plane = (encoding.encoded_fov[0] / oversampling / readout, encoding.encoded_fov[1] / phase)
+    thickness = encoding.recon_fov[2]
+    if not (np.isfinite([*in_plane, thickness]).all() and min(*in_plane, thickness) > 0):
+        return (
+            None,
+            None,
+            (
+                min(max(encoding.recon_matrix[0], 1), readout),
+                min(max(encoding.recon_matrix[1], 1), phase),
+            ),
+        )
+    image_shape = (
+        min(round(encoding.recon_fov[0] / in_plane[0]), readout),
+        min(round(encoding.recon_fov[1] / in_plane[1]), phase),
+    )
+    voxel = (in_plane[0], in_plane[1], thickness)
+    centres = {order[int(head["idx"]["slice"])]: head["position"].astype(float) for head in heads[::-1]}
+    directions = [heads[0][name].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]
+    if not all(abs(np.linalg.norm(direction) - 1) < 0.01 for direction in directions):
+        return voxel, None, image_shape
+    step = directions[2] * thickness
+    if len(centres) > 1:
+        step = (centres[len(centres) - 1] - centres[0]) / (len(centres) - 1)
+        if np.linalg.norm(step) == 0:
+            step = directions[2] * thickness
+        voxel = (in_plane[0], in_plane[1], float(np.linalg.norm(step)))
+    affine = np.eye(4)
+    affine[:3, 0] = directions[0] * voxel[0]
+    affine[:3, 1] = directions[1] * voxel[1]
+    affine[:3, 2] = step
+    # The position is the centre of the field of view, which the centred transform puts at index n // 2.
+    affine[:3, 3] = centres[0] - affine[:3, :2] @ np.array([image_shape[0] // 2, image_shape[1] // 2], float)
+    return voxel, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, image_shape
