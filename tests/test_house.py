@@ -48,7 +48,8 @@ ONE_PLACE = {"calibrate", "preprocess_coils", "refined_problem", "system_of", "n
 MAY_CALIBRATE = ("recon.acquisition", "recon.posterior", "recon.reconstruction")
 TORCH_FREE = (
     "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
-    "recon/scans/readers.py",
+    "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
+    "recon/encode/probes/table.py",
 )  # fmt: skip
 
 

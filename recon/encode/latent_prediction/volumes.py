@@ -26,7 +26,7 @@ from recon.folders import entries
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
-from recon.progress import Note, unsaid
+from recon.progress import Report, silent
 from recon.seeding import stream_seed
 from recon.tensor_file import write_tensors
 
@@ -136,7 +136,7 @@ def _lesion_share(path: Path, series: Series, slice_axis: int, patch: int) -> ND
     return np.clip(grid.values, 0, 1).astype(np.float16)
 
 
-def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Note = unsaid) -> list[TrainingVolume]:
+def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, report: Report = silent) -> list[TrainingVolume]:
     """All volumes, each prepared once and kept below ``cache``. Raises ReconError for one that cannot be used."""
     volumes = []
     for index, source in enumerate(sources):
@@ -148,6 +148,7 @@ def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Not
         if path.is_file():
             volumes.append(_read(path, source))
             continue
+        report("preparing volumes", index / len(sources))
         volume = prepare_volume(source, patch)
         tensors = {
             "values": torch.from_numpy(volume.values),
@@ -158,8 +159,6 @@ def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Not
             tensors["lesion"] = torch.from_numpy(volume.lesion)
         write_tensors(path, tensors)
         volumes.append(volume)
-        if (index + 1) % 50 == 0:
-            note(f"{index + 1} of {len(sources)} volumes prepared")
     return volumes
 
 
