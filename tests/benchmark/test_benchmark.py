@@ -132,6 +132,7 @@ def test_benchmark_of_every_method(run_cli, scan, prior, tmp_path):
         "posterior",
         "stochastic-dds",
         "pula",
+        "dds",
         "dps",
         "zero-filled",
         "grappa",
