@@ -13,7 +13,7 @@ SOURCES = sorted(path for room in ("recon", "cli", "reader_study") for path in (
 # From the ground up; a room may import from those before it, and those on one line do not know each other.
 LAYERS = [
     {"recon.errors", "recon.version", "recon.seeding", "recon.progress", "recon.evenly", "recon.options"},
-    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header"},
+    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header", "recon.foreign"},
     {"recon.training_state"},
     {"recon.scan"},
     {"recon.acquisition"},

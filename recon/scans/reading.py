@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.foreign.hdf5 import damaged, foreign_hdf5
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged or cannot be read, also for
-    errors that surface only while the block reads from it."""
+    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged, has parts in other files or
+    cannot be read, also for errors that surface only while the block reads from it."""
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        raise ReconError(
-            f"{path}: truncated or damaged HDF5 file ({' '.join(str(error).split())}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
