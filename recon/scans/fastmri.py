@@ -59,7 +59,7 @@ def open_file(path: Path) -> Scan:
         has_separate = SEPARATE in file
         calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
         header = _header(path, file, own, encoding)
-    affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
+    affine = np.asarray(own["affine"], float) if "affine" in own else None
     return Scan(
         path=path,
         digest=file_sha256(path),

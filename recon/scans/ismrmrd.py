@@ -56,6 +56,7 @@ def open_file(path: Path) -> Scan:
     imaging = heads[rows.imaging]
     encoding = encodings[rows.space]
     _refuse_unsupported(path, encoding, imaging)
+    _refuse_places(path, imaging)
     coils = int(imaging["active_channels"][0])
     if coils == 0 or (heads["active_channels"][rows.imaging | rows.calibration | rows.noise] != coils).any():
         raise ReconError(f"{path}: acquisitions have {coils} or a varying number of coils; export the scan again")
@@ -176,6 +177,17 @@ def _refuse_unsupported(path: Path, encoding: Encoding, heads: NDArray) -> None:
         values = np.unique(heads["idx"][counter])
         if values.size > 1:
             raise ReconError(f"{path}: {values.size} {name}; recon reads static scans with one, export them apart")
+
+
+def _refuse_places(path: Path, heads: NDArray) -> None:
+    """Raises ReconError for positions and directions that are NaN or infinite; directions of zero say nothing."""
+    for name in ("position", "read_dir", "phase_dir", "slice_dir"):
+        broken = ~np.isfinite(heads[name]).all(axis=1)
+        if broken.any():
+            raise ReconError(
+                f"{path}: {name} of {broken.sum()} of {heads.size} imaging acquisitions is NaN or infinite "
+                f"(first: number {np.flatnonzero(broken)[0]}); export the scan again"
+            )
 
 
 def _phase_limits(encoding: Encoding, phase: int, mask: NDArray[np.bool_]) -> tuple[int, int] | None:
