@@ -16,6 +16,7 @@ from recon.scan import Scan
 from recon.scans.arrays import NamedArray
 from recon.scans.bart import write_bart
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
+from recon.scans.reading import checked_slice
 
 
 def convert_scan(
@@ -113,7 +114,7 @@ def convert_array(
         else:
             for index in range(slices):
                 report("converting", index / slices)
-                kspace = _centred(_slice(array, index), corner)
+                kspace = checked_slice(array.path, index, _centred(_slice(array, index), corner), mask)
                 writer.put(index, kspace, root_sum_of_squares(kspace, shape[2:]) if sampled else None)
                 _warn_uncentred(array.path, kspace, index, slices)
     return output

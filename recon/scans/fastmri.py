@@ -25,6 +25,7 @@ from recon.scan import ImageReader, KspaceReader, Scan
 from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
+from recon.scans.sampling_check import check_sampling
 
 SEPARATE = f"{OWN}/calibration_kspace"
 
@@ -42,7 +43,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_file(path: Path) -> Scan:
-    """Open a fastMRI file; reads its header and up to three slices (to find a mask), nothing else.
+    """Open a fastMRI file; reads its header and up to three slices (to find or check a mask), nothing else.
 
     Raises ReconError for truncated files, single-coil files, masks that do not fit or are empty, damaged headers.
     """
@@ -183,7 +184,10 @@ def _mask(
     """The stored mask, else the one that a few slices show; never True outside the encoding limits."""
     stored = file.get(f"{OWN}/mask", file.get("mask"))
     if stored is not None:
-        mask = np.squeeze(np.asarray(stored[()])).astype(bool)
+        values = np.squeeze(np.asarray(stored[()]))
+        if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+            raise ReconError(f"{path}: the mask holds other values than 0 and 1; export the scan again")
+        mask = values.astype(bool)
         if mask.shape not in (shape[3:], shape[2:]):
             raise ReconError(
                 f"{path}: mask {mask.shape} and k-space of {shape[2]} x {shape[3]} (readout x phase) differ in size"
@@ -196,7 +200,15 @@ def _mask(
         mask = mask & inside
     if not mask.any():
         raise ReconError(f"{path}: the mask is all zero, no line was sampled; export the scan again")
+    if stored is not None:
+        for index in _voters(shape[0]):  # each slice is compared when it is read; a wrong mask shows at once
+            check_sampling(path, index, file["kspace"][index], mask)
     return mask
+
+
+def _voters(slices: int) -> tuple[int, ...]:
+    """The central, first and last slice."""
+    return tuple(dict.fromkeys((slices // 2, 0, slices - 1)))
 
 
 def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceReader) -> NDArray[np.bool_]:
@@ -205,7 +217,7 @@ def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceRea
     Raises ReconError when they differ (a mask that changes from slice to slice) or when all are empty.
     """
     found: NDArray[np.bool_] | None = None
-    for index in dict.fromkeys((shape[0] // 2, 0, shape[0] - 1)):
+    for index in _voters(shape[0]):
         mask = detect_mask(read(index))
         if not mask.any():
             continue

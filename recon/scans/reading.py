@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.foreign.hdf5 import damaged, foreign_hdf5
+from recon.scans.sampling_check import check_sampling
 
 
 @contextmanager
@@ -35,9 +36,12 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
 def checked_slice(path: Path, index: int, kspace: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """One slice as the Scan contract wants it: ``[coil, readout, phase]`` complex64, zero where ``mask`` is False.
 
-    Raises ReconError when a sampled value is NaN or infinite.
+    Raises ReconError when a sampled value is NaN or infinite, or when what is zero contradicts ``mask`` (a mask without
+    axes contradicts nothing: what was sampled is not known then).
     """
     kspace = np.asarray(kspace, np.complex64)
+    if mask.ndim:
+        check_sampling(path, index, kspace, mask)
     kspace = np.where(mask, kspace, np.complex64(0))
     if not np.isfinite(kspace).all():
         count = int((~np.isfinite(kspace)).sum())
