@@ -23,6 +23,7 @@ from recon.errors import ReconError, ReconWarning
 from recon.header import Header, header_from
 from recon.scan import ImageReader, KspaceReader, Scan
 from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
+from recon.scans.hdf5_schema import check_schema
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
 from recon.scans.sampling_check import check_sampling
@@ -50,6 +51,7 @@ def open_file(path: Path) -> Scan:
     path = Path(path)
     with open_hdf5(path) as file:
         shape = _shape(path, file["kspace"])
+        check_schema(path, file)
         own = _own(path, file)
         encoding = _encoding(path, file)
         extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
@@ -58,6 +60,8 @@ def open_file(path: Path) -> Scan:
         limits = _trusted(path, file["kspace"], _phase_limits(path, own, encoding, shape[3]))
         mask = _mask(path, file, shape, limits)
         has_separate = SEPARATE in file
+        if has_separate and file[SEPARATE].shape != shape:
+            raise ReconError(f"{path}: '{SEPARATE}' is {file[SEPARATE].shape}, kspace {shape}; write the scan again")
         calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
         header = _header(path, file, own, encoding)
     affine = np.asarray(own["affine"], float) if "affine" in own else None
@@ -85,7 +89,11 @@ def open_file(path: Path) -> Scan:
 
 def _own(path: Path, file: h5py.File) -> dict[str, Any]:
     """The attributes of our own group; none in files of others."""
-    own = dict(file[OWN].attrs) if OWN in file else {}
+    own: dict[str, Any] = dict(file[OWN].attrs) if OWN in file else {}
+    own = {
+        name: value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+        for name, value in own.items()
+    }
     if own.get("version", 1) > VERSION:
         raise ReconError(f"{path}: written by a newer recon (version {own['version']} of its scans); upgrade recon")
     return own
@@ -133,7 +141,7 @@ def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
 def _encoding(path: Path, file: h5py.File) -> Encoding | None:
     if "ismrmrd_header" not in file:
         return None
-    encoding = parse_encodings(file["ismrmrd_header"][()], path)[0]
+    encoding = parse_encodings(_text(file["ismrmrd_header"][()]), path)[0]
     if OWN in file and "voxel_size_mm" not in file[OWN].attrs:
         # We wrote this header and did not know the voxel size: its field of view is only a placeholder.
         unknown = (float("nan"),) * 3
@@ -174,7 +182,8 @@ def _trusted(path: Path, kspace: h5py.Dataset, limits: tuple[int, int] | None) -
     return limits
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: Any) -> str:
+    value = np.asarray(value).reshape(-1)[0] if isinstance(value, np.ndarray) else value
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
