@@ -1,5 +1,6 @@
 """Everything that an HDF5 file holds, looked at without reading data: it must lie in the file itself."""
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -7,6 +8,9 @@ import h5py
 
 from recon.errors import ReconError
 
+# Bytes that a stored byte can stand for: deflate reaches 1032; what was never written is not stored at all, and small.
+COMPRESSION = 1100
+SMALL = 1 << 26  # bytes
 MOST_OBJECTS = 100_000  # groups and datasets of one file; scans have a dozen, MATLAB's cells some thousand
 
 
@@ -35,6 +39,7 @@ def datasets_of(path: str | os.PathLike[str], file: h5py.File) -> Iterator[tuple
                 waiting.append(entry)
             elif isinstance(entry, h5py.Dataset):
                 _refuse_storage_elsewhere(path, entry, place)
+                _refuse_size(path, entry, place)
                 yield place, entry
 
 
@@ -62,3 +67,16 @@ def _refuse_storage_elsewhere(path: str | os.PathLike[str], dataset: h5py.Datase
     else:
         return
     raise ReconError(f"{path}: dataset '{place}' {kind}, which is never followed; copy the data into one file")
+
+
+def _refuse_size(path: str | os.PathLike[str], dataset: h5py.Dataset, place: str) -> None:
+    """Raises ReconError when a dataset claims more than its stored bytes can hold: reading it would fill the memory."""
+    if dataset.shape is None:
+        return
+    claimed = math.prod(map(int, dataset.shape)) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    if claimed > SMALL and claimed > stored * (COMPRESSION if dataset.chunks else 1):
+        raise ReconError(
+            f"{path}: dataset '{place}' claims {claimed} bytes but {stored} are stored, which cannot hold them; "
+            "copy or download the file again"
+        )

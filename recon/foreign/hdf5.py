@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
 
 from recon.errors import ReconError
 from recon.foreign.contents import datasets_of
+from recon.foreign.trial import survives
 
 # What h5py raises for files that are damaged, whichever part of them is: see its own sources.
 DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
@@ -22,6 +24,11 @@ def foreign_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """
     if not Path(path).is_file():
         raise ReconError(f"{path}: no such file")
+    about = os.stat(path)
+    if not _survives(Path(path), (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)):
+        raise ReconError(
+            f"{path}: damaged HDF5 file on which the HDF5 library crashes or hangs; copy or download it again"
+        )
     try:
         file = h5py.File(path, "r")
         for _ in datasets_of(path, file):
@@ -30,6 +37,12 @@ def foreign_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         raise damaged(path, error) from error
     with file:
         yield file
+
+
+@lru_cache(maxsize=4096)
+def _survives(path: Path, _version: tuple[int, ...]) -> bool:
+    """The trial, once for each version of a file: readers open it again for every slice."""
+    return survives(path)
 
 
 def damaged(path: str | os.PathLike[str], error: BaseException) -> ReconError:
