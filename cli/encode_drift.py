@@ -90,11 +90,11 @@ def drift(
         "preprocessing": preprocessing,
         "slice_axis": axis,
     }
-    view = view_reference(network, base, say=say, **options)
+    view = view_reference(network, base, note=say, **options)
     random_network = load_encoder(network.name, weights, device=device, random_seed=control_seed, precision=precision)
-    control = view_reference(random_network, base, say=say, **options)
+    control = view_reference(random_network, base, note=say, **options)
     reports = [
-        (series, measure_drift(series, view, control, preprocessing=preprocessing, max_samples=max_samples, say=say))
+        (series, measure_drift(series, view, control, preprocessing=preprocessing, max_samples=max_samples, note=say))
         for series in rebuilt
     ]
     prepared = view.prepared

@@ -82,7 +82,7 @@ def dx(
         series,
         NoiseReplicas(seed, replicas, snr),
         slice_axis=axis_of(slice_axis, next(iter(named.values())), edges),
-        say=steps(),
+        note=steps(),
     )
     result = {
         "encoder": network.name,

@@ -63,8 +63,8 @@ def reconstruct(
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)
     wanted = image_formats.read_formats(formats)
-    if reference and "png" not in wanted:
-        raise ReconError("--reference draws the error into the PNG: add --format png, or use 'recon evaluate'")
+    if reference:
+        image_formats.check_reference(wanted)
     paths = find_scans(scans)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):

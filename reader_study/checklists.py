@@ -32,7 +32,7 @@ def _design(analysis: Analysis, known: Conduct) -> str:
 def _blinding(provenance: Provenance) -> str:
     if not provenance.sealed:
         return "the arm came with the scores. Authors: how readers were blinded and orders chosen."
-    key = "key sealed until the scores were in"
+    key = "by the log key sealed until the scores were in"
     if not provenance.conduct.sealed_until_complete:
         key = "scores were missing, changed or added when the key was opened (see Provenance)"
     return f"arm and identity hidden in the packages, {key}; orders drawn balanced for each reader."

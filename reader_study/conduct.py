@@ -64,7 +64,7 @@ def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None
     complete = bool(opening) and not late and not gaps
     if complete:
         all_in = f"the sheets of all {len(study.packages)} sittings were in, complete; they are the sheets analysed"
-        facts.append(f"The key stayed sealed until {_day(opening[0].time)}, when {all_in}.")
+        facts.append(f"By the log the key was first opened on {_day(opening[0].time)}, when {all_in}.")
     _receipts(study, sittings, facts, unknown)
     for sitting in sittings:
         departures += _times(sitting, export, opening)

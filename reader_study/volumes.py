@@ -40,6 +40,8 @@ def read_volume(path: str | Path, where: str) -> DisplayVolume:
         volume = read_image(path)
     except ReconError as error:
         raise ReconError(f"{where}: {error}") from error
+    if np.iscomplexobj(volume.values):
+        raise ReconError(f"{where}: {path} has complex pixels; store their magnitude")
     pixels = np.asarray(volume.values, np.float32)
     if pixels.ndim != 3 or pixels.size == 0:
         raise ReconError(f"{where}: {path} is not one series of slices (shape {pixels.shape})")

@@ -1,4 +1,4 @@
-"""The one progress protocol: what is being done, and which fraction of the whole is behind."""
+"""How long work speaks: progress as a stage and a fraction of the whole, and single lines for people."""
 
 from collections.abc import Callable
 
@@ -8,3 +8,11 @@ Report = Callable[[str, float], None]
 
 def silent(stage: str, fraction: float) -> None:
     """Report nothing."""
+
+
+Note = Callable[[str], None]
+"""``note(line)``: one line for people about something that happened, such as a candidate that was left out."""
+
+
+def unsaid(line: str) -> None:
+    """Say nothing."""

@@ -156,7 +156,9 @@ class _Runner:
             return choice
         first = next(row.plan for row in METHODS.values() if row.plan is not None)
         usual = first(ReconstructionOptions(), self.case.scan.acceleration, 0.0).samples
-        return replace(choice, steps=self.options.steps, samples=self.options.samples or usual)
+        return replace(
+            choice, steps=self.options.steps, samples=usual if self.options.samples is None else self.options.samples
+        )
 
     def _tuned(self, method: Method, choice: ReconstructionOptions) -> OracleResult:
         """The weight of least NRMSE against the reference, found on the prepared slices; samplers draw one sample."""

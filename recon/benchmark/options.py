@@ -68,7 +68,7 @@ class BenchmarkOptions:
         "Add complex noise until the image SNR is this: the 99th percentile of the root-sum-of-squares image of the "
         "whitened channels over the noise standard deviation per real component in each. By default: as acquired.",
     )
-    samples: int | None = option(None, "Posterior samples. By default: the first sampler's own.", minimum=1)
+    samples: int | None = option(None, "Posterior samples. By default: the first sampler's own.", minimum=0)
     steps: int | None = option(None, "Network calls a sample. By default: each sampler's own.", minimum=1)
     coils: int = option(16, "Virtual coils to compress to.", minimum=1)
     seed: int = option(0, "Seed of masks, noise and samples.")

@@ -5,7 +5,7 @@ a noise floor, the spread over posterior samples, a random-init control, HFEN, S
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,10 +19,10 @@ from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series
 from recon.errors import ReconError, ReconWarning
+from recon.progress import Note, unsaid
 from recon.seeding import numpy_generator
 
 PreprocessingMode = Literal["reference", "own"]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def view_reference(
     snr: float | None = None,
     preprocessing: PreprocessingMode = "reference",
     slice_axis: int | None = None,
-    say: Progress = lambda _: None,
+    note: Note = unsaid,
 ) -> ReferenceView:
     """Embed a reference and draw its noise floor.
 
@@ -109,7 +109,7 @@ def view_reference(
     noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, snr)
     drifts = []
     for index in range(replicas):
-        say(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
+        note(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
         generator = numpy_generator(seed, "drift-noise", index)
         noisy = add_noise(series.values, noise_std, generator)
         drifts.append(Drift.between(embedding, _embed(encoder, noisy, series, prepared, preprocessing)))
@@ -123,7 +123,7 @@ def measure_drift(
     *,
     preprocessing: PreprocessingMode = "reference",
     max_samples: int = 8,
-    say: Progress = lambda _: None,
+    note: Note = unsaid,
 ) -> DriftReport:
     """Drift of one reconstruction, already on the reference's grid, with everything that must stand beside it.
 
@@ -138,17 +138,17 @@ def measure_drift(
             ReconWarning,
             stacklevel=2,
         )
-    say("reconstruction")
+    note("reconstruction")
     view = reference.encoder
     embedding = _embed(view, series.values, reference.series, reference.prepared, preprocessing)
     samples, sample_spread = [], []
     chosen: Sequence[NDArray[np.float32]] = () if series.samples is None else list(series.samples[:max_samples])
     for index, sample in enumerate(chosen):
-        say(f"posterior sample {index + 1} of {len(chosen)}")
+        note(f"posterior sample {index + 1} of {len(chosen)}")
         sampled = _embed(view, sample, reference.series, reference.prepared, preprocessing)
         samples.append(Drift.between(reference.embedding, sampled))
         sample_spread.append(Drift.between(embedding, sampled))
-    say("random-init control")
+    note("random-init control")
     controlled = _embed(control.encoder, series.values, control.series, control.prepared, preprocessing)
     common = common_tokens(reference.embedding, embedding)
     axis = reference.prepared.preprocessing.slice_axis

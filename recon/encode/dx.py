@@ -3,7 +3,7 @@
 Scores are logits and are never turned into probabilities: the public head's calibration is known to be off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from recon.encode.neurovfm_head import STROKE_FAMILY, DiagnosticHead, ordered_la
 from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series
 from recon.errors import ReconError
+from recon.progress import Note, unsaid
 from recon.seeding import numpy_generator
 
 
@@ -63,7 +64,7 @@ def compare_study(
     replicas: NoiseReplicas,
     *,
     slice_axis: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    note: Note = unsaid,
 ) -> StudyChange:
     """Score one study from its references and again with the reconstructions in their place.
 
@@ -85,14 +86,14 @@ def compare_study(
     before: list[Embedding] = []
     after: list[Embedding] = []
     for name in names:
-        say(f"series {name}")
+        note(f"series {name}")
         series = references[name]
         prepared[name] = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
         before.append(encoder.encode(prepared[name]))
         rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].preprocessing)
         after.append(encoder.encode(rebuilt))
     reference, reconstruction = head.score(before), head.score(after)
-    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, say)
+    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, note)
     rows = []
     for column in ordered_labels(head.labels):
         first, second = float(reference.logits[column]), float(reconstruction.logits[column])
@@ -123,7 +124,7 @@ def _noise_changes(
     prepared: Mapping[str, PreparedVolume],
     logits: np.ndarray,
     replicas: NoiseReplicas,
-    say: Callable[[str], None],
+    note: Note,
 ) -> np.ndarray | None:
     """Largest |change| of every logit over studies whose every series got one more draw of its own noise."""
     if replicas.count < 1:
@@ -133,7 +134,7 @@ def _noise_changes(
     }
     largest = np.zeros(len(logits))
     for index in range(replicas.count):
-        say(f"noise replica {index + 1} of {replicas.count}")
+        note(f"noise replica {index + 1} of {replicas.count}")
         noisy: Sequence[Embedding] = [
             encoder.encode(
                 encoder.prepare(

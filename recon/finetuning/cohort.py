@@ -1,6 +1,6 @@
 """The patients of a cohort: raw scans of any format are prepared here, prepared files are taken as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from recon.errors import ReconError
 from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
+from recon.progress import Note, unsaid
 from recon.scans.finding import scans_in
 from recon.seeding import numpy_generator
 
@@ -22,9 +23,7 @@ class Patient:
     raw: tuple[Path | None, ...]
 
 
-def gather(
-    data: Path, prepared: Path, *, skip_bad: bool, report: Callable[[str], None] = lambda line: None
-) -> tuple[list[Patient], list[str]]:
+def gather(data: Path, prepared: Path, *, skip_bad: bool, note: Note = unsaid) -> tuple[list[Patient], list[str]]:
     """The patients in folder ``data``, in the order of their names, and the scans that were skipped with the reason.
 
     Raw scans are prepared into folder ``prepared``; what is there already is kept. Raises ReconError naming the scan
@@ -44,7 +43,7 @@ def gather(
         if not skip_bad:
             raise ReconError(f"{reason} (add --skip-bad to go on without such scans)")
         skipped.append(reason)
-        report(f"skipped {reason}")
+        note(f"skipped {reason}")
 
     sources: dict[Path, Path | None] = {path: None for path in ready}
     missing = []
@@ -55,7 +54,7 @@ def gather(
         else:
             missing.append(path)
     if missing:
-        report(f"preparing {len(missing)} raw scan(s)")
+        note(f"preparing {len(missing)} raw scan(s)")
         for outcome in prepare_all(missing, prepared, PreparationOptions()):
             if outcome.state == "failed":
                 refuse(outcome.reason)

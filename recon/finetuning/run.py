@@ -6,7 +6,7 @@ with the same weights.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from recon.finetuning.session import (
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import PriorFacts, assign_contrast_labels, load_prior, read_facts
-from recon.progress import Report, silent
+from recon.progress import Note, Report, silent, unsaid
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def finetune(
     *,
     device: torch.device | str | None = None,
     report: Report = silent,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> Outcome:
     """Fine-tune a prior on patients; the result is a prior in ``task.out``.
 
@@ -72,7 +72,7 @@ def finetune(
     main = bool(accelerator.is_main_process)
     facts = read_facts(prior)
     if main:
-        gathered, skipped = gather(data, out / "prepared", skip_bad=task.skip_bad, report=note)
+        gathered, skipped = gather(data, out / "prepared", skip_bad=task.skip_bad, note=note)
     wait(accelerator)
     if not main:
         gathered, skipped = gather(data, out / "prepared", skip_bad=True)

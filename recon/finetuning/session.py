@@ -4,7 +4,7 @@ progress."""
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.options import TrainingOptions
 from recon.prior.store import Prior, PriorFacts
-from recon.progress import Report
+from recon.progress import Note, Report
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Session:
     device: torch.device
     accelerator: Any
     report: Report
-    note: Callable[[str], None]
+    note: Note
     done: int = 0  # images of finished stages, for the progress
     total: int = 0
 

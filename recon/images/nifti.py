@@ -95,8 +95,8 @@ def read_nifti(path: str | Path) -> NiftiImage:
         values = values[..., 0]
     if values.ndim == 2:
         values = values[..., None]
-    if values.ndim != 3:
-        raise ReconError(f"{path}: expected one three-dimensional image, found shape {values.shape}")
+    if values.ndim != 3 or values.dtype.kind not in "biufc":  # not colours, which are structures of three numbers
+        raise ReconError(f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}")
     return NiftiImage(values, affine, placed)
 
 

@@ -1,8 +1,9 @@
 """Which axis of a volume is the slice direction: the one rule, for whoever reads a volume.
 
 Results and scans say it themselves (``[slice, readout, phase]``). NIfTI does not: its axes come in any order, and the
-last is only usually the slices. A single slice is one; else the header's axis of largest spacing; else, for isotropic
-volumes, the axis nearest to inferior-superior.
+last is only usually the slices. A single slice is one; else the header's axis of clearly largest spacing; else, for
+isotropic volumes, the last axis, where ``write_nifti`` and converters put the slices. Only encoders take another axis
+of isotropic volumes, the one that their networks were trained on (``header_slice_axis``).
 """
 
 from dataclasses import dataclass
@@ -28,16 +29,25 @@ def voxel_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     return (float(edges[0]), float(edges[1]), float(edges[2]))
 
 
-def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
-    """The slice direction as the header has it: the axis of largest spacing, else the one nearest inferior-superior.
-
-    Spacings within 1 % count as equal. Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
-    """
+def thick_axis(affine: NDArray[np.float64]) -> SliceAxis | None:
+    """The axis of clearly largest spacing; None when the largest spacings are within 1 %."""
     spacing = np.array(voxel_spacing(affine))
     order = np.argsort(spacing)
-    if spacing[order[2]] > spacing[order[1]] * (1 + EQUAL_SPACING):
-        axis = int(order[2])
-        return SliceAxis(axis, f"largest spacing in the header ({spacing[axis]:.4g} mm)")
+    if spacing[order[2]] <= spacing[order[1]] * (1 + EQUAL_SPACING):
+        return None
+    axis = int(order[2])
+    return SliceAxis(axis, f"largest spacing in the header ({spacing[axis]:.4g} mm)")
+
+
+def header_slice_axis(affine: NDArray[np.float64]) -> SliceAxis:
+    """The slice direction for encoders: the axis of clearly largest spacing, else the one nearest inferior-superior.
+
+    Array sizes play no role: an isotropic 176x256x256 volume stays what it is.
+    """
+    thick = thick_axis(affine)
+    if thick is not None:
+        return thick
+    spacing = np.array(voxel_spacing(affine))
     vertical = np.abs(affine[2, :3]) / spacing
     axis = int(np.argmax(vertical))
     reason = f"no axis of largest spacing in the header ({_millimetres(spacing)}); nearest to inferior-superior"
@@ -51,7 +61,8 @@ def single_slice_axis(shape: tuple[int, ...]) -> SliceAxis | None:
 
 def slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:
     """The slice direction of a volume of ``shape`` with ``affine`` (index -> RAS+ mm): the module's rule."""
-    return single_slice_axis(shape) or header_slice_axis(affine)
+    found = single_slice_axis(shape) or thick_axis(affine)
+    return found or SliceAxis(2, "no axis of largest spacing in the header; the last axis")
 
 
 def slices_first(values: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:

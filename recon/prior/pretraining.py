@@ -1,7 +1,7 @@
 """A prior from scratch: split by person, train, measure the denoising error on the held-out ones, store."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, assign_contrast_labels, save_prior
 from recon.prior.training import Run, train
 from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
-from recon.progress import Report
+from recon.progress import Note, Report, unsaid
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def pretrain(
     *,
     device: torch.device | str | None = None,
     stop_after: int | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> TrainingOutcome:
     """Train a prior from scratch into folder ``out``; continue there if the folder holds an interrupted run.
 

@@ -20,7 +20,7 @@ from recon.errors import ReconError
 from recon.prior.dataset import Batches, TrainingImages
 from recon.prior.denoiser import Denoiser, low_precision
 from recon.prior.options import TrainingOptions
-from recon.progress import Report
+from recon.progress import Note, Report, unsaid
 from recon.training_state import TrainingState, fingerprint
 
 HOW_IT_RUNS = ("workers", "in_memory", "checkpoint_images", "store_bf16")  # options that do not change the weights
@@ -99,7 +99,7 @@ def train(
     accelerator: Any,
     report: Report,
     stop_after: int | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> bool:
     """Run or continue training; True when it reached its length, False when ``stop_after`` ended it before.
 

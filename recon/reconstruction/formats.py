@@ -27,13 +27,15 @@ def _nothing_missing(scan: "Scan") -> None:
 @dataclass(frozen=True)
 class ImageFormat:
     """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
-    is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs."""
+    is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs;
+    ``draws_reference``: a reference is of use to it."""
 
     name: str
     help: str
     write: Callable[["Reconstruction", "Scan", Path | None], list[Path]]
     place: Callable[[Path], Path]
     check: Callable[["Scan"], None] = _nothing_missing
+    draws_reference: bool = False
 
 
 def _always(result: "Reconstruction", scan: "Scan", reference: Path | None) -> list[Path]:
@@ -57,6 +59,7 @@ FORMATS: dict[str, ImageFormat] = {
         ),
         ImageFormat(
             "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
+            draws_reference=True,
         ),
     )
 }  # fmt: skip
@@ -65,6 +68,13 @@ FORMATS: dict[str, ImageFormat] = {
 def described() -> str:
     """Every format in a few words, for help texts."""
     return "; ".join(f"{row.name}: {row.help}" for row in FORMATS.values())
+
+
+def check_reference(formats: Collection[str]) -> None:
+    """Raise ReconError when none of ``formats`` has a use for a reference."""
+    if not any(FORMATS[name].draws_reference for name in formats):
+        pictures = ", ".join(row.name for row in FORMATS.values() if row.draws_reference)
+        raise ReconError(f"--reference draws the error in a picture: add --format {pictures}, or use 'recon evaluate'")
 
 
 def read_formats(text: str) -> tuple[str, ...]:

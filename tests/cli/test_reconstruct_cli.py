@@ -189,3 +189,45 @@ def test_an_image_format_is_one_row(run_cli, prior, fast, tmp_path, monkeypatch)
     assert again.json["scans"][0]["kept"]
     assert "files" not in again.json["scans"][0], "it is there already"
     assert "text" in run_cli("reconstruct", fast, "--out", tmp_path, "--format", "word").err
+
+
+def test_a_toy_picture_is_handed_the_reference(run_cli, full, fast, tmp_path, monkeypatch):
+    from recon.reconstruction.formats import FORMATS, ImageFormat
+
+    def write(result, scan, reference):
+        path = result.path.with_suffix(".txt")
+        path.write_text(str(reference))
+        return [path]
+
+    row = ImageFormat("text", "a toy", write, lambda stem: stem.with_suffix(".txt"), draws_reference=True)
+    monkeypatch.setitem(FORMATS, row.name, row)
+    words = ("reconstruct", fast, "--method", "zero-filled", "--out", tmp_path, "--reference", full, "--format")
+    outcome = run_cli(*words, "text")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "case.txt").read_text() == str(full)
+    assert "--format png, text" in run_cli(*words, "nifti").err
+
+
+@pytest.mark.parametrize(
+    ("facts", "folder", "words"),
+    [
+        ({"method": "posterior", "sampler": "pula", "prior_hash": "ab" * 32}, "mean", "posterior, prior abab"),
+        ({"method": "sense", "prior_hash": "none"}, "sense", "sense, acceleration"),
+    ],
+)
+def test_results_of_older_forms_are_exported_by_what_they_hold(fast, tmp_path, facts, folder, words):
+    """Neither ``title`` nor ``std``, and the sampler named apart: the prior's hash says that a prior made it."""
+    import pydicom
+
+    from recon.images.result import ResultHeader, write_result
+    from recon.reconstruction.formats import export
+
+    image = np.random.default_rng(0).random((2, 48, 40)).astype(np.float32)
+    with write_result(tmp_path / "old.h5", ResultHeader(2, (48, 40), "FLAIR", affine=AFFINE, attributes=facts)) as old:
+        for index in range(2):
+            old.put(index, reconstruction=image[index], zero_filled=0.5 * image[index])
+    files = export(tmp_path / "old.h5", open_scan(fast), ("h5", "nifti", "dicom", "png"))
+    series = [file for file in files if file.suffix == ".dcm"]
+    assert {file.parent.name for file in series} == {folder}
+    assert words in pydicom.dcmread(series[0]).DerivationDescription
+    assert (tmp_path / "old.png").is_file()

@@ -520,6 +520,7 @@ def test_report_files(analysed, tmp_path):
     assert "SIMULATED" in page
     markdown = written["report.md"].read_text()
     assert "figures/forest.svg" in markdown
+    assert "<script" not in markdown
     assert (tmp_path / "report" / "figures" / "forest.svg").read_text().startswith("<svg")
     values = json.loads(written["analysis.json"].read_text())
     assert values["decision"]["item"] == "overall"

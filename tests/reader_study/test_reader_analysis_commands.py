@@ -81,6 +81,11 @@ def test_unseal_and_analyze(run_cli, built, tmp_path):
     logged = audit_log.read(built.folder / LOG)[-1]
     assert logged.event == "analysis"
     assert logged.hash == found.json["log_head"]
+    noted = found.json["log_head"]
+    assert run_cli(*analyze, "--expect-head", noted).code == 0
+    lost = run_cli(*analyze, "--expect-head", "0" * 63 + "1")
+    assert (lost.code, "was cut or rewritten" in lost.err) == (2, True)
+    assert run_cli("reader-study", "check", built.folder, "--expect-head", "0" * 63 + "1").code == 2
     # A second analysis gives the same result; a changed sheet is refused.
     again = run_cli(*analyze, "--json")
     assert again.json["estimate"] == found.json["estimate"]

@@ -662,3 +662,5 @@ def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):
         export_study(exported, write_images(tmp_path, ["C001"]), PASSPHRASE)
     with pytest.raises(ReconError, match="at least 12"):
         export_study(exported, "x", "short")
+    with pytest.raises(ReconError, match="5 different characters"):
+        export_study(exported, "x", "aaaaaaaaaaaa")

@@ -385,7 +385,9 @@ def run(world: World, stage: str, act: Callable[[World], object]) -> str:
 
 def test_an_honest_study_has_no_departure(world: World) -> None:
     told = run(world, "sittings", nothing)
-    assert "The key stayed sealed until 2026-05-22 09:00 UTC, when the sheets of all 4 sittings were in" in told
+    assert (
+        "By the log the key was first opened on 2026-05-22 09:00 UTC, when the sheets of all 4 sittings were in" in told
+    )
     assert "the sessions of one reader were 5.0 weeks apart or more (4 planned)" in told
     assert "Every sheet was logged when it came in" in told
     found = unblinding.sealed(world.folder, [world.inbox], expect_head=world.noted)
@@ -405,7 +407,7 @@ def test_tampering_is_refused_or_stated(world: World, stage: str, name: str) -> 
     act, said = {"sittings": SITTINGS, "received": RECEIVED, "open": OPEN}[stage][name]
     told = run(world, stage, act)
     assert re.search(said, told), told
-    assert "stayed sealed" not in told or not re.search(r"came in after|is not the one that stood|with \d of", told)
+    assert "first opened" not in told or not re.search(r"came in after|is not the one that stood|with \d of", told)
 
 
 def test_departures_stand_on_the_first_page(world: World) -> None:

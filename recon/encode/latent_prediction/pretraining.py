@@ -17,7 +17,7 @@ interrupted and continued is the same run.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ from recon.encode.latent_prediction.preparation import NAME
 from recon.encode.latent_prediction.sampling import Batch, Head, draw_batch
 from recon.encode.latent_prediction.volumes import CONTRASTS
 from recon.errors import ReconError
-from recon.progress import Report
+from recon.progress import Note, Report, unsaid
 from recon.seeding import torch_generator
 from recon.training_state import TrainingState, fingerprint
 
@@ -204,7 +204,7 @@ def pretrain(
     heads: Sequence[Head],
     report: Report,
     stop_after: int | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> bool:
     """Run or continue; True when the run reached its length, False when ``stop_after`` samples ended it before.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from recon.encode.latent_prediction.pretraining import Run, pretrain
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
-from recon.progress import Report
+from recon.progress import Note, Report, unsaid
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def pretrain_encoder(
     cache: Path | None = None,
     device: str = "cpu",
     stop_after: int | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = unsaid,
 ) -> Pretrained:
     """Pre-train on every volume below ``data`` but those of held-out persons; an interrupted run continues.
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from recon.errors import ReconError, ReconWarning
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
+from recon.progress import Note, unsaid
 from recon.seeding import stream_seed
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
@@ -135,9 +136,7 @@ def _lesion_share(path: Path, series: Series, slice_axis: int, patch: int) -> ND
     return np.clip(grid.values, 0, 1).astype(np.float16)
 
 
-def cached_volumes(
-    sources: Sequence[Source], cache: Path, patch: int, say: Callable[[str], None] = lambda _: None
-) -> list[TrainingVolume]:
+def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Note = unsaid) -> list[TrainingVolume]:
     """All volumes, each prepared once and kept below ``cache``. Raises ReconError for one that cannot be used."""
     volumes = []
     for index, source in enumerate(sources):
@@ -161,7 +160,7 @@ def cached_volumes(
             save_file(tensors, temporary)
         volumes.append(volume)
         if (index + 1) % 50 == 0:
-            say(f"{index + 1} of {len(sources)} volumes prepared")
+            note(f"{index + 1} of {len(sources)} volumes prepared")
     return volumes
 
 

@@ -1,0 +1,98 @@
+"""Agreement coefficients against published figures, to the printed digits."""
+
+import numpy as np
+import pytest
+
+from reader_study.statistics import agreement
+from reader_study.statistics.interchangeability import interchangeability
+from reader_study.statistics.intraclass import intraclass
+from reader_study.statistics.repeatability import repeatability
+from tests.reader_study.published import printed
+
+SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float).T
+
+
+def test_shrout_fleiss_intraclass_correlations():
+    found = intraclass(SHROUT_FLEISS)
+    expected = {"ICC(1,1)": ".1657", "ICC(2,1)": ".2898", "ICC(3,1)": ".7148"}
+    expected |= {"ICC(1,k)": ".4428", "ICC(2,k)": ".6201", "ICC(3,k)": ".9093"}
+    for model, text in expected.items():
+        assert printed(found[model].coefficient, text), model
+        assert found[model].low < found[model].coefficient < found[model].high
+
+
+def test_intraclass_of_perfect_agreement_is_one():
+    found = intraclass(np.array([[1.0, 2, 3, 5], [1, 2, 3, 5]]))
+    assert all(value.coefficient == 1 for value in found.values())
+
+
+TABLE = np.array([[13, 0, 0], [0, 20, 7], [0, 4, 56]])
+PAIRED = np.array([(i, j) for i in range(3) for j in range(3) for _ in range(TABLE[i, j])], float).T
+
+
+def test_weighted_kappa_and_ac1():
+    plain = agreement.cohen(TABLE)
+    assert printed(plain.kappa, ".79641")
+    assert printed(plain.standard_error, ".05891")
+    assert printed(agreement.cohen(TABLE, "linear").kappa, ".84290")
+    assert printed(agreement.cohen(TABLE, "quadratic").kappa, ".89216")
+    assert printed(agreement.gwet(PAIRED, [0, 1, 2]).coefficient, ".84933")
+    assert (agreement.cross_table(PAIRED[0], PAIRED[1], [0, 1, 2]) == TABLE).all()
+
+
+def test_agreement_by_hand():
+    """Fleiss' kappa against Scott's pi, Krippendorff's alpha against its small-sample relation to it."""
+    margins = (TABLE.sum(axis=0) + TABLE.sum(axis=1)) / 200
+    pi = (0.89 - (margins**2).sum()) / (1 - (margins**2).sum())
+    assert agreement.fleiss(PAIRED, [0, 1, 2]) == pytest.approx(pi)
+    assert agreement.krippendorff(PAIRED, [0, 1, 2], "nominal") == pytest.approx(1 - (1 - pi) * 199 / 200)
+    # AC2 with quadratic weights, by its definition.
+    weights = agreement.category_weights(3, "quadratic")
+    observed = (TABLE / 100 * weights).sum()
+    chance = weights.sum() / 6 * (margins * (1 - margins)).sum()
+    assert agreement.gwet(PAIRED, [0, 1, 2], "quadratic").coefficient == pytest.approx(
+        (observed - chance) / (1 - chance)
+    )
+
+
+def test_krippendorff_ordinal_published_example():
+    """Krippendorff 2011, example C: four observers, twelve units, missing values; nominal, ordinal, interval."""
+    nan = np.nan
+    ratings = np.array(
+        [
+            [1, 2, 3, 3, 2, 1, 4, 1, 2, nan, nan, nan],
+            [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, nan, 3],
+            [nan, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, nan],
+            [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, nan],
+        ]
+    )
+    for level, expected in (("nominal", ".743"), ("ordinal", ".815"), ("interval", ".849")):
+        assert printed(agreement.krippendorff(ratings, [1, 2, 3, 4, 5], level), expected)
+
+
+def test_agreement_where_everything_is_one_category_is_not_a_number_and_no_warning():
+    same = np.full((2, 6), 4.0)
+    assert np.isnan(agreement.cohen(agreement.cross_table(same[0], same[1], [1, 2, 3, 4, 5]), "quadratic").kappa)
+    assert np.isnan(agreement.fleiss(same, [1, 2, 3, 4, 5]))
+    assert np.isnan(agreement.krippendorff(same, [1, 2, 3, 4, 5]))
+    assert agreement.gwet(same, [1, 2, 3, 4, 5]).coefficient == 1
+
+
+def test_repeatability():
+    found = repeatability(np.array([3.0, 4, np.nan, 5]), np.array([3.0, 5, 4, 3]), (1, 2, 3, 4, 5))
+    assert found is not None
+    assert (found.pairs, found.exact_agreement, found.within_one_point) == (3, 1 / 3, 2 / 3)
+    assert found.within_deviation == pytest.approx(np.sqrt((0 + 1 + 4) / 3 / 2))
+    assert repeatability(np.array([np.nan]), np.array([1.0]), (1, 2)) is None
+
+
+def test_interchangeability_by_hand():
+    reference = np.array([[3.0, 4, 4, 5], [3, 4, 5, 5]])
+    new = np.array([[3.0, 4, 4, 4], [2, 4, 5, 5]])
+    found = interchangeability(np.stack([reference, new]), np.random.default_rng(0))
+    assert found.disagree_reference_reference == 0.25
+    # new of one reader against reference of the other: 0.5, 0, 1, 0.5
+    assert found.disagree_new_reference == 0.5
+    assert found.low <= found.difference <= found.high
+    near = interchangeability(np.stack([reference, new]), np.random.default_rng(0), tolerance=1)
+    assert near.difference == 0

@@ -1,0 +1,110 @@
+"""Obuchowski-Rockette against published analyses, to the printed digits."""
+
+import numpy as np
+import pytest
+
+from reader_study.statistics import obuchowski_rockette, obuchowski_rockette_power
+from reader_study.statistics.figure_of_merit import area_under_curve
+from reader_study.statistics.non_inferiority import compare_by_case_means
+from recon.errors import ReconError
+from tests.reader_study.published import RATINGS, printed
+
+
+def mrmc(name):
+    """Published ratings `[treatment, reader, case]` and truth `[case]`."""
+    study = RATINGS[name]
+    scores = np.array(
+        [[[float(digit) for digit in row] for row in study[key]] for key in ("treatment_1", "treatment_2")]
+    )
+    return scores, np.arange(scores.shape[-1]) >= study["negatives"]
+
+
+@pytest.fixture(scope="module")
+def van_dyke():
+    scores, truth = mrmc("van_dyke")
+    return obuchowski_rockette.components(scores, truth, area_under_curve)
+
+
+@pytest.fixture(scope="module")
+def franken():
+    scores, truth = mrmc("franken")
+    return obuchowski_rockette.components(scores, truth, area_under_curve)
+
+
+def test_van_dyke_mean_squares_and_jackknife_covariances(van_dyke):
+    assert van_dyke.cases == 114
+    assert printed(van_dyke.arm_means[0], ".89703704")
+    assert printed(van_dyke.arm_means[1], ".94083736")
+    assert printed(van_dyke.mean_square_arm, ".00479617")
+    assert printed(van_dyke.mean_square_arm_reader, ".00055103")
+    assert printed(van_dyke.variance, ".00080229")
+    assert printed(van_dyke.covariance_same_reader, ".00034661")
+    assert printed(van_dyke.covariance_same_arm, ".00034407")
+    assert printed(van_dyke.covariance_neither, ".00023903")
+
+
+def test_van_dyke_random_readers_and_cases(van_dyke):
+    test = obuchowski_rockette.equality(van_dyke)
+    assert printed(test.statistic, "4.46")
+    assert printed(test.df_denominator, "15.26")
+    assert printed(test.p_value, ".0517")
+    found = obuchowski_rockette.difference(van_dyke, new=0, reference=1)
+    assert printed(found.estimate, "-.04380")
+    assert printed(found.low, "-.08796")
+    assert printed(found.high, ".00036")
+
+
+def test_van_dyke_fixed_readers_and_fixed_cases(van_dyke):
+    readers = obuchowski_rockette.equality(van_dyke, "cases")
+    assert printed(readers.statistic, "5.47595")
+    assert printed(readers.p_value, ".0193")
+    cases = obuchowski_rockette.equality(van_dyke, "readers")
+    assert printed(cases.statistic, "8.704")
+    assert printed(cases.p_value, ".0420")
+
+
+def test_van_dyke_non_inferiority(van_dyke):
+    found = obuchowski_rockette.difference(van_dyke, 0.05, new=1, reference=0)
+    assert printed(found.statistic, "4.5208")
+    assert f"{found.p_value:.3e}" == "1.949e-04"
+    assert found.claimed
+
+
+def test_franken_where_cov2_is_smaller_than_cov3(franken):
+    assert franken.covariance_same_arm < franken.covariance_neither
+    assert printed(franken.arm_means[0], ".84774989")
+    assert printed(franken.arm_means[1], ".83689507")
+    test = obuchowski_rockette.equality(franken)
+    assert printed(test.statistic, "4.69")
+    assert test.df_denominator == 3
+    assert printed(test.p_value, ".1188")
+
+
+def test_obuchowski_rockette_power(van_dyke, franken):
+    pilot = obuchowski_rockette_power.planning(van_dyke)
+    effect = van_dyke.arm_means[1] - van_dyke.arm_means[0]
+    assert printed(obuchowski_rockette_power.power(pilot, 10, 165, effect).power, ".80542")
+    pilot = obuchowski_rockette_power.planning(franken)
+    assert printed(obuchowski_rockette_power.power(pilot, 6, 121, 0.05).power, ".8004469")
+
+
+def test_likert_means_through_obuchowski_rockette_agree_with_their_closed_form():
+    scores = np.random.default_rng(3).normal(size=(2, 3, 17))
+    found = obuchowski_rockette.components(scores)
+    covariance = np.cov(scores.reshape(6, 17)) / 17
+    assert found.variance == pytest.approx(np.diag(covariance).mean())
+    assert found.covariance_same_reader == pytest.approx(np.mean([covariance[i, i + 3] for i in range(3)]))
+    # With readers fixed, the contrast's variance is that of the per-case mean differences.
+    by_case = compare_by_case_means(scores, 0.5)
+    fixed = obuchowski_rockette.difference(found, generalises_to="cases")
+    assert fixed.estimate == pytest.approx(by_case.estimate)
+    assert fixed.standard_error == pytest.approx(by_case.standard_error)
+
+
+def test_obuchowski_rockette_refuses_missing_scores_and_single_readers():
+    scores = np.zeros((2, 2, 5))
+    scores[0, 0, 0] = np.nan
+    with pytest.raises(ReconError, match="every reader to score every case"):
+        obuchowski_rockette.components(scores)
+    with pytest.raises(ReconError, match="two or more"):
+        obuchowski_rockette.components(np.zeros((2, 1, 5)))
