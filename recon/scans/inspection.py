@@ -53,6 +53,13 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     dead = tuple(int(coil) for coil in np.flatnonzero(~alive)) if read else ()
     if read and len(dead) == scan.shape[1]:
         problems.append("every coil is zero")
+    elif dead and scan.noise is None and scan.noise_covariance is None:
+        problems.append(
+            f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
+            "cannot be estimated; export the scan without them, or with its noise scan"
+        )
+    if empty and len(empty) < read:
+        problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
     calibration = scan.calibration
     if min(calibration) == 0:
         problems.append(
@@ -70,11 +77,11 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         dead_coils=dead,
         empty_slices=tuple(empty),
         problems=tuple(problems),
-        cautions=tuple(_cautions(scan, dead, empty)),
+        cautions=tuple(_cautions(scan, dead)),
     )
 
 
-def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
+def _cautions(scan: Scan, dead: tuple[int, ...]) -> list[str]:
     cautions = []
     if SMALLEST_CALIBRATION <= min(scan.calibration) < _SMALL_CALIBRATION:
         cautions.append(
@@ -93,6 +100,4 @@ def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
         cautions.append("one coil only: acceleration relies on the prior alone")
     if dead:
         cautions.append(f"dead coils (all zero): {', '.join(map(str, dead))}")
-    if empty and len(empty) < scan.shape[0]:
-        cautions.append(f"empty slices (all zero): {', '.join(map(str, empty))}")
     return cautions
