@@ -25,11 +25,11 @@ def check_sampling(path: Path, index: int, kspace: NDArray, mask: NDArray[np.boo
     if not acquired.any():
         return
     grid = np.broadcast_to(mask, acquired.shape)
-    if _without_gaps(acquired.any(axis=0)) and (mask.ndim == 1 or acquired.mean() > 1 - CHANCE):
+    if _without_gaps(np.asarray(acquired.any(axis=0))) and (mask.ndim == 1 or acquired.mean() > 1 - CHANCE):
         acquired &= grid  # fully sampled: the mask chooses among what was measured
-    _check_lines(path, index, "phase line", acquired.any(axis=0), grid.any(axis=0))
+    _check_lines(path, index, "phase line", np.asarray(acquired.any(axis=0)), np.asarray(grid.any(axis=0)))
     if mask.ndim == 2:
-        _check_lines(path, index, "readout position", acquired.any(axis=1), grid.any(axis=1))
+        _check_lines(path, index, "readout position", np.asarray(acquired.any(axis=1)), np.asarray(grid.any(axis=1)))
         different = int((acquired != grid).sum())
         if different > CHANCE * grid.sum():
             raise _refusal(path, index, f"{different} k-space positions differ from the mask's {int(grid.sum())}")
