@@ -9,6 +9,7 @@ from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
 
+_SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids every reconstruction diverges
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
@@ -70,6 +71,9 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
             f"calibration of only {calibration[0]} x {calibration[1]}: coil maps need at least "
             f"{SMALLEST_CALIBRATION} fully sampled central lines"
         )
+    if min(scan.shape[2:]) < _SMALLEST_GRID:
+        size = f"{_SMALLEST_GRID} x {_SMALLEST_GRID}"
+        problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
         calibration=calibration,

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
+from recon.scans.bart import write_bart
 from tests.small_world import write_small_prior, write_small_scan
 
 
@@ -38,3 +40,10 @@ def test_what_reconstruct_refuses_info_refuses(
     assert outcome.code == 1
     assert message in outcome.out
     assert "cannot be reconstructed" in outcome.out
+
+
+def test_a_grid_on_which_reconstructions_diverge_is_a_problem(tmp_path: Path, run_cli: Callable[..., Any]) -> None:
+    kspace = np.random.default_rng(0).normal(size=(1, 2, 8, 8)).astype(np.complex64)
+    outcome = run_cli("info", write_bart(tmp_path / "scan.cfl", kspace.shape, kspace))
+    assert outcome.code == 1
+    assert "k-space of 8 x 8: at least 10 x 10 is needed" in outcome.out
