@@ -5,8 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.encode_inputs import Device, EncoderName, Json, RandomInit, SliceAxis, VoxelSize, Weights, axis_of, edges_of
+from cli.encode_inputs import Head, axis_of
+from cli.flags import AsJson
+from cli.options import Given, with_options
 from cli.output import emit
+from recon.encode.options import EncoderChoice, VolumeReading
 
 
 def register(group: typer.Typer) -> None:
@@ -14,31 +17,29 @@ def register(group: typer.Typer) -> None:
     group.command()(doctor)
 
 
+@with_options(EncoderChoice, VolumeReading, leave_out=("precision", "resample"))
 def doctor(
+    given: Given,
     volume: Annotated[Path | None, typer.Argument(metavar="VOLUME", help="Result, scan or NIfTI to check.")] = None,
-    encoder: EncoderName = None,
-    weights: Weights = None,
-    random_init: RandomInit = None,
-    head: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Diagnostic head to check.")] = None,
+    head: Head = None,
     reference: Annotated[Path | None, typer.Option(metavar="FILE", help="Check that both share a grid.")] = None,
-    slice_axis: SliceAxis = "header",
-    voxel_size: VoxelSize = None,
-    device: Device = "cpu",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Licence, weight hash, slice axis chosen, tokens kept and dropped, and every reason to refuse. Exits 1 if any."""
+    from recon.configuration import load_config
     from recon.encode.doctor import VolumesToExamine, examine
     from recon.encode.encoders import choose_encoder
 
-    edges = edges_of(voxel_size)
-    axis = None if volume is None else axis_of(slice_axis, volume, edges, tolerant=True)
+    choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    reading = load_config(VolumeReading, None, given.of(VolumeReading))
+    axis = None if volume is None else axis_of(reading, volume, tolerant=True)
     found = examine(
-        choose_encoder(encoder),
-        weights,
-        VolumesToExamine(volume, reference, axis, edges),
-        random_seed=random_init,
+        choose_encoder(choice.encoder),
+        None if choice.weights is None else Path(choice.weights),
+        VolumesToExamine(volume, reference, axis, reading.voxel_size),
+        random_seed=choice.random_init,
         head=head,
-        device=device,
+        device=choice.device,
     )
     lines = [f"{key.replace('_', ' '):<22} {_words(value)}" for key, value in found.facts.items()]
     lines += [f"refused: {reason}" for reason in found.refusals] or ["nothing to refuse"]

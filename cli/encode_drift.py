@@ -1,33 +1,20 @@
 """Command ``recon encode drift``: how far reconstructions move an encoder's tokens."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.encode_inputs import (
-    Device,
-    EncoderName,
-    Json,
-    Precision,
-    RandomInit,
-    Reference,
-    Resample,
-    Seed,
-    SliceAxis,
-    Snr,
-    VoxelSize,
-    Weights,
-    axis_of,
-    edges_of,
-    load,
-    read,
-    read_onto,
-    steps,
-)
+from cli.encode_inputs import Reference, axis_of, load, read, read_onto
+from cli.flags import AsJson
+from cli.options import Given, with_options
 from cli.output import emit, finite
+from cli.progress import INTERVAL, Progress
+from recon.encode.options import DriftOptions, EncoderChoice, VolumeReading
 
 if TYPE_CHECKING:
+    from recon.encode.drift import DriftReport, ReferenceView
+    from recon.encode.interface import Encoder
     from recon.encode.volumes import Series
 
 
@@ -36,74 +23,93 @@ def register(group: typer.Typer) -> None:
     group.command()(drift)
 
 
+@with_options(EncoderChoice, DriftOptions, VolumeReading)
 def drift(
     reconstructions: Annotated[
         list[Path], typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI.")
     ],
     reference: Reference,
-    encoder: EncoderName = None,
-    weights: Weights = None,
-    random_init: RandomInit = None,
-    preprocessing: Annotated[
-        Literal["reference", "own"],
-        typer.Option(
-            help="reference: geometry, mask and intensity map are the reference's; own: each volume makes its own, as "
-            "upstream does, which measures mostly the mask.",
-        ),
-    ] = "reference",
-    snr: Snr = None,
-    replicas: Annotated[int, typer.Option(min=2, help="Noise-only replicas of the reference.")] = 8,
-    max_samples: Annotated[int, typer.Option(min=0, help="Posterior samples to embed.")] = 8,
-    slice_axis: SliceAxis = "header",
-    voxel_size: VoxelSize = None,
-    resample: Resample = False,
+    given: Given,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write drift.json, drift.csv and one PNG a reconstruction.")
     ] = None,
-    seed: Seed = 0,
-    precision: Precision = "fp32",
-    device: Device = "cpu",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """How far reconstructions move an encoder's tokens from the reference's, beside what noise alone does.
 
     Exploratory: encoder drift has not been validated against radiologists. HFEN, SSIM, DISTS (where installed), a noise
     floor, the posterior samples and a random-init control of the same architecture always stand beside it.
     """
-    from recon.encode.drift import measure_drift, view_reference
-    from recon.encode.drift_report import as_values, write_figure, write_rows
+    from recon.configuration import load_config
     from recon.encode.encoders import load_encoder
     from recon.encode.volumes import with_noise_of
 
-    edges = edges_of(voxel_size)
-    axis = axis_of(slice_axis, reference, edges)
-    base = read(reference, edges, encoder)
-    rebuilt = [read_onto(path, base, edges, encoder, resample) for path in reconstructions]
+    choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    options = load_config(DriftOptions, None, given.of(DriftOptions))
+    reading = load_config(VolumeReading, None, given.of(VolumeReading))
+    axis = axis_of(reading, reference)
+    base = read(reference, reading, choice.encoder)
+    rebuilt = [read_onto(path, base, reading, choice.encoder) for path in reconstructions]
     base = with_noise_of(base, rebuilt)
-    network = load(encoder, weights, random_init, device, precision)
-    control_seed = seed if random_init is None else random_init + 1
-    say = steps()
-    options: dict[str, Any] = {
-        "seed": seed,
-        "replicas": replicas,
-        "snr": snr,
-        "preprocessing": preprocessing,
-        "slice_axis": axis,
-    }
-    view = view_reference(network, base, note=say, **options)
-    random_network = load_encoder(network.name, weights, device=device, random_seed=control_seed, precision=precision)
-    control = view_reference(random_network, base, note=say, **options)
-    reports = [
-        (series, measure_drift(series, view, control, preprocessing=preprocessing, max_samples=max_samples, note=say))
-        for series in rebuilt
+    network = load(choice)
+    seed = options.seed if choice.random_init is None else choice.random_init + 1
+    control = load_encoder(
+        network.name, choice.weights, device=choice.device, random_seed=seed, precision=choice.precision
+    )
+    view, reports = _measure(network, control, base, rebuilt, options, axis)
+    result = _result(view, reports, reference, options)
+    if out is not None:
+        result["output"] = str(out)
+        _write(out, view, reports, result)
+    emit(result, _drift_lines(result, reports), as_json)
+
+
+def _measure(
+    network: "Encoder",
+    control: "Encoder",
+    base: "Series",
+    rebuilt: "list[Series]",
+    options: DriftOptions,
+    axis: int | None,
+) -> "tuple[ReferenceView, list[tuple[Series, DriftReport]]]":
+    """The reference as both encoders see it, and the report of every reconstruction."""
+    from recon.encode.drift import measure_drift, view_reference
+
+    # In volumes encoded: the reference and its replicas twice; a reconstruction twice and its samples once.
+    floor = 1 + options.replicas
+    counts = [
+        2 + (0 if series.samples is None else min(len(series.samples), options.max_samples)) for series in rebuilt
     ]
+    total, behind = 2 * floor + sum(counts), 0
+    with Progress(quiet=INTERVAL) as progress:
+
+        def show(stage: str, fraction: float) -> None:
+            progress.show(stage, (behind + share * fraction) / total)
+
+        share = floor
+        view = view_reference(network, base, options, slice_axis=axis, report=show)
+        behind += floor
+        blind = view_reference(control, base, options, slice_axis=axis, report=show)
+        behind += floor
+        reports = []
+        for series, share in zip(rebuilt, counts, strict=True):
+            reports.append((series, measure_drift(series, view, blind, options, report=show)))
+            behind += share
+    return view, reports
+
+
+def _result(
+    view: "ReferenceView", reports: "list[tuple[Series, DriftReport]]", reference: Path, options: DriftOptions
+) -> dict[str, Any]:
+    from recon.encode.drift_report import as_values
+
     prepared = view.prepared
-    result: dict[str, Any] = {
-        "encoder": network.name,
-        "licence": network.licence,
-        "weights_hash": network.weights_hash,
+    return {
+        "encoder": view.encoder.name,
+        "licence": view.encoder.licence,
+        "weights_hash": view.encoder.weights_hash,
         "reference": str(reference),
-        "preprocessing": preprocessing,
+        "preprocessing": options.preprocessing,
         "slice_axis": prepared.preprocessing.slice_axis,
         "tokens_kept": len(prepared.coords),
         "tokens_dropped": int(prepared.mask.size - prepared.mask.sum()),
@@ -111,21 +117,21 @@ def drift(
         "exploratory": True,
         "reconstructions": [as_values(series, report) for series, report in reports],
     }
-    if out is not None:
-        result["output"] = str(out)
-        write_rows(out / "drift.csv", reports)
-        for number, (series, report) in enumerate(reports):
-            write_figure(out / f"drift-{number:02d}.png", view, series, report)
-        _write_json(out / "drift.json", result)
-    emit(result, _drift_lines(result, reports), as_json)
 
 
-def _write_json(path: Path, result: dict[str, Any]) -> None:
+def _write(
+    out: Path, view: "ReferenceView", reports: "list[tuple[Series, DriftReport]]", result: dict[str, Any]
+) -> None:
+    """The table, the figures, and last the JSON: its presence says that all is there."""
     import json
 
     from recon.atomic import atomic_path
+    from recon.encode.drift_report import write_figure, write_rows
 
-    with atomic_path(path) as temporary:
+    write_rows(out / "drift.csv", reports)
+    for number, (series, report) in enumerate(reports):
+        write_figure(out / f"drift-{number:02d}.png", view, series, report)
+    with atomic_path(out / "drift.json") as temporary:
         temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

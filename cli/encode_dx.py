@@ -1,29 +1,21 @@
 """Command ``recon encode dx``: scores of a diagnostic head before and after."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.encode_inputs import (
-    Device,
-    Json,
-    Precision,
-    RandomInit,
-    Resample,
-    Seed,
-    SliceAxis,
-    Snr,
-    VoxelSize,
-    Weights,
-    axis_of,
-    edges_of,
-    load,
-    read,
-    read_onto,
-    steps,
-)
+from cli.encode_inputs import axis_of, load, read, read_onto
+from cli.flags import AsJson
+from cli.options import Given, with_options
 from cli.output import emit
+from cli.progress import INTERVAL, Progress
+from recon.encode.options import EncoderChoice, NoiseReplicas, VolumeReading
+
+if TYPE_CHECKING:
+    from recon.encode.dx import StudyChange
+
+ENCODER = "neurovfm"  # whose tokens the head reads
 
 
 def register(group: typer.Typer) -> None:
@@ -31,6 +23,7 @@ def register(group: typer.Typer) -> None:
     group.command()(dx)
 
 
+@with_options(EncoderChoice, NoiseReplicas, VolumeReading, leave_out=("encoder",))
 def dx(
     reference: Annotated[
         list[str], typer.Option(metavar="NAME=FILE", help="Reference of one series, e.g. FLAIR=full.nii.gz; repeat.")
@@ -39,18 +32,9 @@ def dx(
         list[str], typer.Option(metavar="NAME=FILE", help="Reconstruction of one series under the same name; repeat.")
     ],
     head: Annotated[Path, typer.Option(metavar="FOLDER", help="Diagnostic head with its label names.")],
-    weights: Weights = None,
-    random_init: RandomInit = None,
-    snr: Snr = None,
-    replicas: Annotated[int, typer.Option(min=0, help="Noise-only replicas of the study; 0 for none.")] = 4,
+    given: Given,
     everything: Annotated[bool, typer.Option("--all", help="Show every label, not only flips and stroke.")] = False,
-    slice_axis: SliceAxis = "header",
-    voxel_size: VoxelSize = None,
-    resample: Resample = False,
-    seed: Seed = 0,
-    precision: Precision = "fp32",
-    device: Device = "cpu",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Study-level scores of NeuroVFM's head before and after reconstruction: changes and threshold flips.
 
@@ -59,31 +43,34 @@ def dx(
     """
     from dataclasses import asdict
 
-    from recon.encode.dx import NoiseReplicas, compare_study
+    from recon.configuration import load_config
+    from recon.encode.dx import compare_study
     from recon.encode.neurovfm_head import load_head
     from recon.errors import ReconError
 
-    edges = edges_of(voxel_size)
+    choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    reading = load_config(VolumeReading, None, given.of(VolumeReading))
     named, rebuilt = _named(reference, "--reference"), _named(reconstruction, "--reconstruction")
     unknown = [name for name in rebuilt if name not in named]
     if unknown:
         raise ReconError(f"--reconstruction {unknown[0]}: no --reference {unknown[0]}=FILE to compare it with")
     loaded_head = load_head(head)
-    bases = {name: read(path, edges, "neurovfm") for name, path in named.items()}
+    bases = {name: read(path, reading, ENCODER) for name, path in named.items()}
     series = {
-        name: read_onto(rebuilt[name], bases[name], edges, "neurovfm", resample) if name in rebuilt else bases[name]
+        name: read_onto(rebuilt[name], bases[name], reading, ENCODER) if name in rebuilt else bases[name]
         for name in named
     }
-    network = load("neurovfm", weights, random_init, device, precision)
-    change = compare_study(
-        network,
-        loaded_head,
-        bases,
-        series,
-        NoiseReplicas(seed, replicas, snr),
-        slice_axis=axis_of(slice_axis, next(iter(named.values())), edges),
-        note=steps(),
-    )
+    network = load(choice, ENCODER)
+    with Progress(quiet=INTERVAL) as progress:
+        change = compare_study(
+            network,
+            loaded_head,
+            bases,
+            series,
+            load_config(NoiseReplicas, None, given.of(NoiseReplicas)),
+            slice_axis=axis_of(reading, next(iter(named.values()))),
+            report=progress.show,
+        )
     result = {
         "encoder": network.name,
         "weights_hash": network.weights_hash,
@@ -97,6 +84,10 @@ def dx(
         "labels": [asdict(row) for row in change.labels],
         "exploratory": True,
     }
+    emit(result, _lines(change, everything), as_json)
+
+
+def _lines(change: "StudyChange", everything: bool) -> list[str]:
     shown = [row for row in change.labels if everything or row.stroke or row.flip]
     lines = [f"{'label':<36}{'reference':>10}{'recon':>10}{'change':>10}{'noise':>10}  crosses threshold"]
     for row in shown:
@@ -105,10 +96,8 @@ def dx(
             f"{row.label:<36}{row.score_reference:>10.3f}{row.score_reconstruction:>10.3f}{row.delta:>+10.3f}{noise:>10}"
             f"  {row.flip}"
         )
-    lines.append(
-        f"{len(change.flips)} of {len(change.labels)} labels cross their threshold; scores are not probabilities"
-    )
-    emit(result, lines, as_json)
+    flips = f"{len(change.flips)} of {len(change.labels)} labels cross their threshold"
+    return [*lines, f"{flips}; scores are not probabilities"]
 
 
 def _named(entries: list[str], option: str) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from cli.encode_inputs import Json
+from cli.flags import AsJson
 from cli.output import emit
 
 
@@ -13,7 +13,7 @@ def register(group: typer.Typer) -> None:
     group.command("list")(list_encoders)
 
 
-def list_encoders(as_json: Json = False) -> None:
+def list_encoders(as_json: AsJson = False) -> None:
     """Encoders that recon knows, whether each is loadable here, and what must be obtained where."""
     from recon.encode.encoders import ENCODERS, missing_packages
 

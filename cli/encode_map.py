@@ -5,24 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.encode_inputs import (
-    Device,
-    EncoderName,
-    Json,
-    Precision,
-    RandomInit,
-    Reference,
-    Resample,
-    SliceAxis,
-    VoxelSize,
-    Weights,
-    axis_of,
-    edges_of,
-    load,
-    read,
-    read_onto,
-)
+from cli.encode_inputs import Head, Reference, axis_of, load, read, read_onto
+from cli.flags import AsJson
+from cli.options import Given, with_options
 from cli.output import emit
+from recon.encode.options import EncoderChoice, VolumeReading
 
 if TYPE_CHECKING:
     from recon.encode.interface import Encoder
@@ -33,36 +20,34 @@ def register(group: typer.Typer) -> None:
     group.command("map")(map_tokens)
 
 
+@with_options(EncoderChoice, VolumeReading)
 def map_tokens(
     reconstruction: Annotated[Path, typer.Argument(metavar="RESULT", help="Result of 'recon reconstruct', or NIfTI.")],
     reference: Reference,
     out: Annotated[Path, typer.Option(metavar="FILE", help="NIfTI to write (.nii.gz), in the reference's space.")],
-    encoder: EncoderName = None,
-    weights: Weights = None,
-    random_init: RandomInit = None,
+    given: Given,
     label: Annotated[
         str | None,
-        typer.Option(help="Map what each token added to the change of this label's score (needs --head)."),
+        typer.Option(
+            metavar="NAME", help="Map what each token added to the change of this label's score (needs --head)."
+        ),
     ] = None,
-    head: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Diagnostic head with its label names.")] = None,
-    slice_axis: SliceAxis = "header",
-    voxel_size: VoxelSize = None,
-    resample: Resample = False,
-    precision: Precision = "fp32",
-    device: Device = "cpu",
-    as_json: Json = False,
+    head: Head = None,
+    as_json: AsJson = False,
 ) -> None:
     """Where the tokens moved: differences painted back into the patient's own space, as coarse as the tokens are."""
+    from recon.configuration import load_config
     from recon.encode.map import difference_map, label_map, write_map
     from recon.errors import ReconError
 
     if (label is None) != (head is None):
         raise ReconError("--label and --head belong together: give both, or neither")
-    edges = edges_of(voxel_size)
-    axis = axis_of(slice_axis, reference, edges)
-    base = read(reference, edges, encoder)
-    series = read_onto(reconstruction, base, edges, encoder, resample)
-    network = load(encoder, weights, random_init, device, precision)
+    choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    reading = load_config(VolumeReading, None, given.of(VolumeReading))
+    axis = axis_of(reading, reference)
+    base = read(reference, reading, choice.encoder)
+    series = read_onto(reconstruction, base, reading, choice.encoder)
+    network = load(choice)
     prepared = network.prepare(base.values, base.affine, slice_axis=axis)
     before = network.encode(prepared)
     after = network.encode(network.prepare(series.values, base.affine, prepared.preprocessing))

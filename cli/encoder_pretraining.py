@@ -30,7 +30,7 @@ def pretrain(
         str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: encoder-small.")
     ] = "encoder-small",
     cache: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="PreparedVolume volumes. Default: 'volumes' below --out.")
+        Path | None, typer.Option(metavar="FOLDER", help="Prepared volumes. Default: 'volumes' below --out.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

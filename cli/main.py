@@ -1,8 +1,12 @@
 """The ``recon`` command: the table of commands and the one place where errors become exit codes."""
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -91,7 +95,8 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 success, 1 a check failed, 2 the user's mistake, 130 interrupted.
+    """Run the command line. Exit codes: 0 success, 1 a check failed, 2 the user's mistake, 128 + number of the
+    signal that ended it: 130 for Ctrl-C, 143 for the SIGTERM of schedulers, 129 for a closed terminal.
 
     A traceback appears only with ``--debug``, which may stand anywhere on the line.
     """
@@ -100,6 +105,12 @@ def main(arguments: list[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if not debug:
         warnings.showwarning = _show_warning
+    with _unwinding() as received:
+        _run(words, debug, received)
+
+
+def _run(words: list[str], debug: bool, received: list[int]) -> None:
+    """Run the command; every way it can end is an exit code."""
     try:
         outcome = typer.main.get_command(app).main(args=words, prog_name="recon", standalone_mode=False)
     except (ReconError, _ClickException) as error:
@@ -111,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         note(INTERRUPTED)
-        sys.exit(130)
+        sys.exit(128 + received[0] if received else 130)
     except Exception as error:
         if debug:
             raise
@@ -120,7 +131,35 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     if outcome == 130:  # some typer releases turn the interruption into its exit code themselves
         note(INTERRUPTED)
+        sys.exit(128 + received[0] if received else 130)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+@contextmanager
+def _unwinding() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that temporary files and worker processes go with it.
+
+    Gives the list that the first of them will be put into; further ones do not disturb the tidying up. A signal that
+    whoever started us ignores (nohup) stays ignored.
+    """
+    received: list[int] = []
+
+    def unwind(number: int, frame: object) -> None:
+        if not received:
+            received.append(number)
+            raise KeyboardInterrupt
+
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # not on every system
+    if threading.current_thread() is not threading.main_thread():
+        known = []
+    handled = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, unwind)
+    try:
+        yield received
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

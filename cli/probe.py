@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.output import emit, note
+from cli.encode_inputs import load
+from cli.flags import AsJson
+from cli.options import Given, with_options
+from cli.output import emit
+from cli.progress import INTERVAL, Progress
+from recon.encode.options import EncoderChoice
+from recon.encode.probes.table import PROBES, described
 
 if TYPE_CHECKING:
     from recon.encode.probes.evaluation import GroupResult
@@ -18,7 +24,6 @@ probe_app = typer.Typer(
 )
 
 Embedded = Annotated[Path, typer.Argument(metavar="EMBEDDINGS", help="File of 'recon probe embed'.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 @probe_app.command()
+@with_options(EncoderChoice)
 def embed(
     labels: Annotated[
         Path,
@@ -37,28 +43,20 @@ def embed(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Embeddings to write (.h5).")],
-    encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="See 'recon encode list'; default: the shipped one.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Weights of the encoder.")] = None,
-    random_init: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Random weights from this seed: the control.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    as_json: Json = False,
+    given: Given,
+    as_json: AsJson = False,
 ) -> None:
     """Embed every volume of a table. Reconstructions are prepared with the geometry, mask and intensity map of their
     reference. Persons are stored as hashes.
     """
-    import sys
-
-    from recon.encode.encoders import choose_encoder, load_encoder
+    from recon.configuration import load_config
     from recon.encode.probes.labels import read_labels
     from recon.encode.probes.store import embed_table, write_embeddings
 
     table = read_labels(labels)
-    network = load_encoder(choose_encoder(encoder), weights, device=device, random_seed=random_init)
-    embeddings = embed_table(network, table, note if sys.stderr.isatty() else lambda _: None)
+    network = load(load_config(EncoderChoice, None, given))
+    with Progress(quiet=INTERVAL) as progress:
+        embeddings = embed_table(network, table, progress.show)
     write_embeddings(out, embeddings)
     result = {
         "output": out,
@@ -78,19 +76,12 @@ def fit(
     embeddings: Embedded,
     label: Annotated[str, typer.Option(help="Column of the labels table.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Probe to write (.safetensors).")],
-    kind: Annotated[
-        Literal["linear", "attention", "evidential"],
-        typer.Option(
-            "--probe",
-            help="linear: logistic regression on pooled features; attention: over tokens; evidential: over tokens, "
-            "with a Dirichlet head that says how sure it is.",
-        ),
-    ] = "linear",
+    kind: Annotated[str, typer.Option("--probe", metavar=f"[{'|'.join(PROBES)}]", help=f"{described()}.")] = "linear",
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of persons left out, where the table has no split column.")
     ] = 0.3,
     seed: Annotated[int, typer.Option(help="Seed of the held-out persons and of the training.")] = 0,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a probe on references. Splits are by person: those held out are for 'recon probe eval --unseen'."""
     from recon.encode.probes.probe import fit_probe, write_probe
@@ -127,7 +118,7 @@ def evaluate(
     ] = False,
     repeats: Annotated[int, typer.Option(min=50, help="Bootstrap resamples of persons.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """AUC, accuracy and calibration error on persons the probe never saw, with intervals over persons.
 

@@ -114,12 +114,12 @@ class _Job:
 
         output = self.out / f"{path.stem}.h5"
         entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
+        scan = open_scan(path)
         if entry["kept"]:
-            check_kept(output, self.options, None if self.prior is None else self.prior.facts.weights_sha256)
+            check_kept(output, self.options, None if self.prior is None else self.prior.facts.weights_sha256, scan)
             note(f"{output}: kept, it is there already")
             if exported(output, self.formats):
                 return entry
-        scan = open_scan(path)
         check_exportable(scan, self.formats)
         if not entry["kept"]:
             show(path.stem, 0.0)

@@ -95,9 +95,13 @@ def convert(
     corner: Annotated[
         bool, typer.Option("--corner", help="The array stores k-space's centre first, not in the middle.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out whatever it is.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros."""
+    """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros.
+
+    An output that was made of the same file before is replaced; any other file that is there only with --force.
+    """
     from recon.scans.arrays import open_array
     from recon.scans.bart import open_volume
     from recon.scans.conversion import convert_array, convert_scan
@@ -109,16 +113,16 @@ def convert(
         if axes is None:
             raise typer.BadParameter(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
         with open_array(path, axes.split(","), key) as array, _shown() as report:
-            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, report=report)
+            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, force=force, report=report)
     elif axes is not None or key is not None or corner:
         raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
     elif path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
         with _shown() as report:
-            convert_array(volume, out, contrast=named, voxel_size=size, report=report)
+            convert_array(volume, out, contrast=named, voxel_size=size, force=force, report=report)
     else:
         source = open_scan(path)
         with _shown() as report:
-            convert_scan(source, out, contrast=contrast, voxel_size=size, report=report)
+            convert_scan(source, out, contrast=contrast, voxel_size=size, force=force, report=report)
     scan = open_scan(out)
     result = {
         "output": str(out),

@@ -37,7 +37,7 @@ circle (`tests/test_house.py` checks it). From bottom to top:
 
 `recon` imports neither `cli` nor `reader_study`, never prints and never exits. Where a new thing goes: a method is
 one module and one row in `reconstruction/methods.py`; a scan format, an encoder, a probe likewise in
-`scans/readers.py`, `encode/encoders.py`, `encode/probes/probe.py`.
+`scans/readers.py`, `encode/encoders.py`, `encode/probes/table.py`, an image format in `reconstruction/formats.py`.
 """
 
 

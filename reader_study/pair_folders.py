@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reader_study.blind_check import Pair
 from recon.errors import ReconError
+from recon.folders import entries
 
 
 def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair]:
@@ -17,11 +18,8 @@ def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair
         return _pairs_from_table(Path(table))
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
-    tops = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    inside = [
-        {entry.name: entry for entry in top.iterdir() if not entry.name.startswith(".")} if top.is_dir() else {}
-        for top in tops
-    ]
+    tops = entries(folder)
+    inside = [{entry.name: entry for entry in entries(top)} if top.is_dir() else {} for top in tops]
     alike = bool(tops) and bool(inside[0]) and all(set(names) == set(inside[0]) for names in inside)
     by_arm = alike and len(tops) == 2
     by_case = alike and len(inside[0]) == 2

@@ -11,6 +11,7 @@ from reader_study.sheet_files import read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
 from recon.errors import ReconError
+from recon.folders import entries
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def find_sheets(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in (".json", ".csv", ".xlsx"))
+            inside = [entry for entry in entries(path) if entry.suffix.lower() in (".json", ".csv", ".xlsx")]
             if not inside:
                 raise ReconError(f"{path}: no score sheets in this folder (JSON, CSV or XLSX)")
             found.extend(inside)

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import Parameter
 
-from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.tensor_file import write_tensors
 
 NAME = "state.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam and AdamW, beside the number of steps
@@ -49,8 +49,7 @@ class TrainingState:
             moments = self.optimiser.state.get(parameter, {})
             tensors |= {f"{key}/{name}": moments[key] for key in ("step", *MOMENTS) if key in moments}
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with atomic_path(self.folder / NAME) as temporary:
-            save_file(stored, temporary, metadata={"run": json.dumps({**facts, "options": self.fingerprint})})
+        write_tensors(self.folder / NAME, stored, {"run": json.dumps({**facts, "options": self.fingerprint})})
 
     def load(self) -> dict[str, Any] | None:
         """Put the stored state in place and return its facts; None when there is none.

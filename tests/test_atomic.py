@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
-from recon.atomic import atomic_path
+from recon.atomic import atomic_path, temporary_folder
 from recon.errors import ReconError
 
 FULL_DISK = """
@@ -29,11 +30,26 @@ except ReconError as error:
 
 INTERRUPTED = """
 import sys, time
-from recon.atomic import atomic_path
+from recon.atomic import atomic_path, temporary_folder
 with atomic_path({target!r}) as temporary:
     temporary.write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(60)
+"""
+
+TERMINATED = """
+import time
+import cli.main
+from recon.atomic import atomic_path
+
+def write(*arguments, **settings):
+    with atomic_path({target!r}) as temporary:
+        temporary.write_bytes(b"half")
+        print("writing", flush=True)
+        time.sleep(60)
+
+cli.main.typer.main.get_command(cli.main.app).__class__.main = write
+cli.main.main(["info", "x.h5"])
 """
 
 
@@ -85,6 +101,23 @@ def test_a_full_disk_is_one_clear_error_and_nothing_stays(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_weights_on_a_full_disk_are_one_clear_error(tmp_path):
+    resource = pytest.importorskip("resource")
+    import torch
+
+    from recon.tensor_file import write_tensors
+
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(ReconError, match=r"model\.safetensors: writing failed \(.*too large"):
+            write_tensors(tmp_path / "model.safetensors", {"weight": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+
+
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
     code = INTERRUPTED.format(target=str(tmp_path / "result.h5"))
     with subprocess.Popen(
@@ -101,3 +134,76 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_what_a_scheduler_sends_unwinds_like_ctrl_c(tmp_path, name, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TERMINATED.format(target=str(tmp_path / "result.h5"))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(getattr(signal, name))
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code, said
+    assert said.startswith("recon: interrupted")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_next_write_removes_what_a_killed_one_left_and_nothing_else(tmp_path):
+    target = tmp_path / "result.h5"
+    strangers = {".result.h5.other", ".other.h5.abcdefgh.h5", "result.h5.abcdefgh.h5"}
+    for name in strangers:
+        (tmp_path / name).touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED.format(target=str(target))], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    (held,) = set(os.listdir(tmp_path)) - strangers
+    with atomic_path(target) as temporary:
+        temporary.write_text("mine")
+    assert set(os.listdir(tmp_path)) == {*strangers, held, "result.h5"}, "a live process holds it"
+    process.kill()
+    process.communicate(timeout=20)
+    with atomic_path(target) as temporary:
+        temporary.write_text("mine")
+    assert set(os.listdir(tmp_path)) == {*strangers, "result.h5"}
+
+
+def test_a_folder_that_a_killed_export_left_goes_too(tmp_path):
+    left = tmp_path / ".series.abcdefgh"
+    left.mkdir()
+    (left / "IM0001.dcm").touch()
+    with temporary_folder(tmp_path / "series") as temporary:
+        (temporary / "IM0001.dcm").touch()
+        assert os.listdir(tmp_path) == [temporary.name]
+    assert os.listdir(tmp_path) == []
+
+
+def test_devices_pipes_and_sockets_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket.h5"))
+        (tmp_path / "link.h5").symlink_to("/dev/null")
+        for name in ("pipe.h5", "socket.h5", "link.h5"):
+            with pytest.raises(ReconError, match=f"{name}: is a device, pipe or socket"), atomic_path(tmp_path / name):
+                pass
+        assert sorted(os.listdir(tmp_path)) == ["link.h5", "pipe.h5", "socket.h5"]
+    with pytest.raises(ReconError, match="is a device"), atomic_path("/dev/stdout"):
+        pass
+
+
+def test_a_new_file_can_be_read_while_its_writer_lives(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from recon.hdf5 import hdf5_for_writing
+
+    for _ in range(2):
+        with atomic_path(tmp_path / "a.h5") as temporary, hdf5_for_writing(temporary) as file:
+            file.attrs["x"] = 1
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file.attrs["x"] == 1

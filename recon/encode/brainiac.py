@@ -7,15 +7,15 @@ their nonzero voxels; its feature is the first patch token, which is ``pooled`` 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import Grid, foreground_share, lattice_affine, orient, resize
+from recon.encode.adapter import Adapter, mean_and_deviation, standard_scores
+from recon.encode.geometry import orient, resize
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
-from recon.encode.placement import place_volume
+from recon.encode.placement import Placement
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError, ReconWarning
 
@@ -25,52 +25,33 @@ LICENCE = "non-commercial (BrainIAC)"
 
 
 @dataclass(frozen=True, eq=False)
-class BrainIAC:
-    """A ViT of BrainIAC's shape; see ``recon.encode.interface.Encoder``."""
+class BrainIAC(Adapter):
+    """A ViT of BrainIAC's shape (monai.networks.nets.ViT); inputs are one volume ``[1, 1, 96, 96, 96]``, axes to Right,
+    Anterior, Superior."""
 
-    network: Any  # monai.networks.nets.ViT
-    weights_hash: str
-    device: str = "cpu"
-    licence: str = LICENCE
-    name: str = "brainiac"
+    name = "brainiac"
+    token = PATCH
 
-    def prepare(
-        self,
-        volume: NDArray[np.floating],
-        affine: NDArray[np.float64] | None,
-        preprocessing: ReferencePreprocessing | None = None,
-        *,
-        slice_axis: int | None = None,
-    ) -> PreparedVolume:
-        """See ``Encoder.prepare``; inputs are one volume ``[1, 1, 96, 96, 96]``, axes to Right, Anterior, Superior."""
-        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
-        oriented, oriented_affine, _ = orient(volume, place.affine, "RAS")
-        values, grid_affine = resize(oriented, oriented_affine, (EDGE, EDGE, EDGE))
-        if preprocessing is None:
-            foreground = values != 0
-            if foreground.mean() > 1 - STRIPPED:
-                warnings.warn(
-                    "the head does not look skull-stripped (hardly a voxel is zero); this encoder was trained on "
-                    "stripped heads, so strip reference and reconstruction with one mask",
-                    ReconWarning,
-                    stacklevel=2,
-                )
-            mean, deviation = float(values[foreground].mean()), float(values[foreground].std())
-            if not deviation > 0:
-                raise ReconError("volume: its nonzero voxels all have the same value; there is nothing to encode")
-            preprocessing = place.preprocessing(
-                self.name, Grid(values.astype(np.float32), grid_affine), foreground, (mean, mean + deviation)
+    def grid(self, volume: NDArray[np.floating], place: Placement) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+        """The whole field of view stretched onto 96^3."""
+        oriented, affine, _ = orient(volume, place.affine, "RAS")
+        return resize(oriented, affine, (EDGE, EDGE, EDGE))
+
+    def measure(self, values: NDArray[np.floating]) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+        """Nonzero voxels, z-scored; a warning when the head was hardly stripped."""
+        foreground = values != 0
+        if foreground.mean() > 1 - STRIPPED:
+            warnings.warn(
+                "the head does not look skull-stripped (hardly a voxel is zero); this encoder was trained on "
+                "stripped heads, so strip reference and reconstruction with one mask",
+                ReconWarning,
+                stacklevel=3,
             )
-        mean, top = preprocessing.intensity
-        standardised = np.where(preprocessing.foreground, (values - mean) / (top - mean), 0.0)
-        kept = foreground_share(preprocessing.foreground, PATCH) > 0
-        return PreparedVolume(
-            inputs=torch.from_numpy(standardised.astype(np.float32))[None, None],
-            coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(preprocessing.grid_affine, PATCH),
-            mask=kept,
-            preprocessing=preprocessing,
-        )
+        return foreground, mean_and_deviation(values[foreground], "nonzero")
+
+    def inputs(self, values: NDArray[np.floating], preprocessing: ReferencePreprocessing) -> torch.Tensor:
+        """One volume of one channel."""
+        return torch.from_numpy(standard_scores(values, preprocessing))[None, None]
 
     def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``: all 216 patches go in, tokens ``[token, 768]`` with any foreground come out."""
@@ -94,4 +75,4 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
         return ViT(in_channels=1, img_size=(EDGE, EDGE, EDGE), patch_size=PATCH, hidden_size=768, mlp_dim=3072)
 
     found = load_or_draw(build, weights, random_seed, name="brainiac", prefixes=("backbone.",), licence=LICENCE)
-    return BrainIAC(found.network.to(device), found.weights_hash, device, found.licence)
+    return BrainIAC.of(found, device)

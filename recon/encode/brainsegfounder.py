@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.encode.geometry import Grid, cut, foreground_share, lattice_affine, orient, pad_to_multiple, resample_bspline
+from recon.encode.adapter import Adapter, mean_and_deviation, standard_scores
+from recon.encode.geometry import Grid, cut, orient, pad_to_multiple, resample_bspline
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
-from recon.encode.placement import place_volume
+from recon.encode.placement import Placement
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError
 
@@ -23,45 +24,29 @@ LICENCE = "UK Biobank terms (BrainSegFounder)"
 
 
 @dataclass(frozen=True, eq=False)
-class BrainSegFounder:
-    """A Swin encoder of BrainSegFounder's shape; see ``recon.encode.interface.Encoder``."""
+class BrainSegFounder(Adapter):
+    """A Swin encoder of BrainSegFounder's shape (the swinViT of monai.networks.nets.SwinUNETR); inputs are windows
+    ``[window, 1, 96, 96, 96]``, axes of RAS."""
 
-    network: Any  # the swinViT of monai.networks.nets.SwinUNETR
-    weights_hash: str
-    device: str = "cpu"
-    licence: str = LICENCE
-    name: str = "brainsegfounder"
+    name = "brainsegfounder"
+    token = STRIDE
 
-    def prepare(
-        self,
-        volume: NDArray[np.floating],
-        affine: NDArray[np.float64] | None,
-        preprocessing: ReferencePreprocessing | None = None,
-        *,
-        slice_axis: int | None = None,
-    ) -> PreparedVolume:
-        """See ``Encoder.prepare``; inputs are windows ``[window, 1, 96, 96, 96]``, axes of RAS."""
-        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
-        oriented, oriented_affine, _ = orient(volume, place.affine, "RAS")
-        values, resampled = resample_bspline(oriented, oriented_affine, np.ones(3))
-        grid = pad_to_multiple(Grid(values.astype(np.float32), resampled), (WINDOW, WINDOW, WINDOW))
-        if preprocessing is None:
-            foreground = grid.values > 0
-            mean, deviation = float(grid.values[foreground].mean()), float(grid.values[foreground].std())
-            if not deviation > 0:
-                raise ReconError("volume: its positive voxels all have the same value; there is nothing to encode")
-            preprocessing = place.preprocessing(self.name, grid, foreground, (mean, mean + deviation))
-        mean, top = preprocessing.intensity
-        standardised = np.where(preprocessing.foreground, (grid.values - mean) / (top - mean), 0.0).astype(np.float32)
-        kept = foreground_share(preprocessing.foreground, STRIDE) > 0
-        windows = cut(standardised, (WINDOW, WINDOW, WINDOW)).reshape(-1, 1, WINDOW, WINDOW, WINDOW)
-        return PreparedVolume(
-            inputs=torch.from_numpy(np.ascontiguousarray(windows)),
-            coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(preprocessing.grid_affine, STRIDE),
-            mask=kept,
-            preprocessing=preprocessing,
-        )
+    def grid(self, volume: NDArray[np.floating], place: Placement) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+        """1 mm, padded to whole windows."""
+        oriented, affine, _ = orient(volume, place.affine, "RAS")
+        values, resampled = resample_bspline(oriented, affine, np.ones(3))
+        padded = pad_to_multiple(Grid(values.astype(np.float32), resampled), (WINDOW, WINDOW, WINDOW))
+        return padded.values, padded.affine
+
+    def measure(self, values: NDArray[np.floating]) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+        """Positive voxels, z-scored."""
+        foreground = values > 0
+        return foreground, mean_and_deviation(values[foreground], "positive")
+
+    def inputs(self, values: NDArray[np.floating], preprocessing: ReferencePreprocessing) -> torch.Tensor:
+        """Windows of one channel."""
+        windows = cut(standard_scores(values, preprocessing), (WINDOW, WINDOW, WINDOW))
+        return torch.from_numpy(np.ascontiguousarray(windows.reshape(-1, 1, WINDOW, WINDOW, WINDOW)))
 
     def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``: one window at a time; tokens ``[token, 768]`` with any foreground."""
@@ -91,4 +76,4 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
 
     prefixes = ("swinViT.", "module.swinViT.")
     found = load_or_draw(build, weights, random_seed, name="brainsegfounder", prefixes=prefixes, licence=LICENCE)
-    return BrainSegFounder(found.network.to(device), found.weights_hash, device, found.licence)
+    return BrainSegFounder.of(found, device)

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from recon.digest import file_sha256
-from recon.encode.geometry import foreground_share, lattice_affine, to_encoder_grid
+from recon.encode.adapter import Adapter
+from recon.encode.geometry import to_encoder_grid
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
-from recon.encode.placement import place_volume
-from recon.encode.weights import drawn, read_json, read_tensors, weight_file
+from recon.encode.placement import Placement
+from recon.encode.weights import Loaded, drawn, read_json, read_tensors, weight_file
 from recon.errors import ReconError
 from recon.images.slice_axis import voxel_spacing
 
@@ -29,44 +30,36 @@ LICENCE = "DINOv3 License (Meta)"
 
 
 @dataclass(frozen=True, eq=False)
-class DINOv3:
-    """DINOv3 applied slice by slice; see ``recon.encode.interface.Encoder``."""
+class DINOv3(Adapter):
+    """DINOv3 (transformers.DINOv3ViTModel) applied slice by slice; inputs are ``[slice, 3, height, width]``."""
 
-    network: Any  # transformers.DINOv3ViTModel
-    weights_hash: str
-    device: str = "cpu"
-    licence: str = LICENCE
-    name: str = "dinov3"
+    name = "dinov3"
+    token = PATCH
 
-    def prepare(
-        self,
-        volume: NDArray[np.floating],
-        affine: NDArray[np.float64] | None,
-        preprocessing: ReferencePreprocessing | None = None,
-        *,
-        slice_axis: int | None = None,
-    ) -> PreparedVolume:
-        """See ``Encoder.prepare``; inputs are ``[slice, 3, height, width]``; half a patch in the head keeps it."""
-        place = place_volume(self.name, volume, affine, preprocessing, slice_axis)
+    def grid(self, volume: NDArray[np.floating], place: Placement) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+        """1 mm in plane, slices as measured but not thinner than 4 mm."""
         thickness = max(voxel_spacing(place.affine)[place.slice_axis], THINNEST)
         grid = to_encoder_grid(volume, place.affine, place.slice_axis, (thickness, 1.0, 1.0), PATCH)
-        if preprocessing is None:
-            low, high = (float(value) for value in np.percentile(grid.values, (0.5, 99.5)))
-            if high <= low:
-                raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
-            preprocessing = place.preprocessing(self.name, grid, grid.values > low + 0.1 * (high - low), (low, high))
+        return grid.values, grid.affine
+
+    def measure(self, values: NDArray[np.floating]) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+        """What is brighter than a tenth of the window between the 0.5th and 99.5th percentiles."""
+        low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+        if high <= low:
+            raise ReconError("volume: its 0.5th and 99.5th percentiles are equal; it is nearly empty")
+        return values > low + 0.1 * (high - low), (low, high)
+
+    def inputs(self, values: NDArray[np.floating], preprocessing: ReferencePreprocessing) -> torch.Tensor:
+        """Three equal channels, standardised as natural images are."""
         low, high = preprocessing.intensity
-        values = (np.clip(grid.values, low, high) - low) / (high - low)
-        images = torch.from_numpy(values.astype(np.float32))[:, None]
+        windowed = (np.clip(values, low, high) - low) / (high - low)
+        images = torch.from_numpy(windowed.astype(np.float32))[:, None]
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
-        kept = foreground_share(preprocessing.foreground, PATCH) >= 0.5
-        return PreparedVolume(
-            inputs=(images - mean[:, None, None]) / deviation[:, None, None],
-            coords=torch.from_numpy(np.argwhere(kept)),
-            token_to_world=lattice_affine(preprocessing.grid_affine, PATCH),
-            mask=kept,
-            preprocessing=preprocessing,
-        )
+        return (images - mean[:, None, None]) / deviation[:, None, None]
+
+    def keeps(self, foreground: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Half a patch in the head keeps it."""
+        return foreground >= 0.5
 
     def encode(self, prepared: PreparedVolume) -> Embedding:
         """See ``Encoder.encode``; tokens ``[token, hidden]`` of patches in the head."""
@@ -96,15 +89,13 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     stated = {} if file is None else _configuration(file.parent)
     if random_seed is not None:
         shape = DINOv3ViTConfig.from_dict(stated) if stated else DINOv3ViTConfig(num_register_tokens=4)
-        control: Any = drawn(lambda: DINOv3ViTModel(shape), random_seed, "dinov3")
-        return DINOv3(control.network.to(device), control.weights_hash, device, control.licence)
+        return DINOv3.of(drawn(lambda: DINOv3ViTModel(shape), random_seed, "dinov3"), device)
     if file is None:
         raise ReconError("no weights given; name the folder in transformers' layout with --weights")
     if file.suffix != ".safetensors":
         raise ReconError(f"{file}: DINOv3 is loaded from safetensors only; obtain model.safetensors")
     read_tensors(file)  # refuses a truncated file and values that are not finite
-    loaded: Any = _from_folder(DINOv3ViTModel, file)
-    return DINOv3(loaded.to(device), file_sha256(file), device)
+    return DINOv3.of(Loaded(_from_folder(DINOv3ViTModel, file), file_sha256(file), LICENCE), device)
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ a noise floor, the spread over posterior samples, a random-init control, HFEN, S
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,11 @@ from recon.encode.distance import Drift, common_tokens, cosine_distance
 from recon.encode.dists import DistsResult, dists
 from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.noise import add_noise, noise_level
+from recon.encode.options import DriftOptions
 from recon.encode.volumes import Series
 from recon.errors import ReconError, ReconWarning
-from recon.progress import Note, unsaid
+from recon.progress import Report, silent
 from recon.seeding import numpy_generator
-
-PreprocessingMode = Literal["reference", "own"]
 
 
 @dataclass(frozen=True)
@@ -87,32 +85,33 @@ class DriftReport:
 def view_reference(
     encoder: Encoder,
     series: Series,
+    options: DriftOptions,
     *,
-    seed: int,
-    replicas: int = 8,
-    snr: float | None = None,
-    preprocessing: PreprocessingMode = "reference",
     slice_axis: int | None = None,
-    note: Note = unsaid,
+    report: Report = silent,
 ) -> ReferenceView:
     """Embed a reference and draw its noise floor.
 
     A replica is ``|reference + n|`` with complex white noise n of the scan's own level added once more, so the floor is
     what one repetition's noise does, not two. Draws come from ``(seed, replica)``.
 
-    Raises ReconError when the reference cannot be prepared or ``replicas`` is below 2.
+    Raises ReconError when the reference cannot be prepared or there are fewer than 2 replicas.
     """
-    if replicas < 2:
-        raise ReconError(f"{replicas} noise replicas: at least 2 are needed for a floor")
+    count = options.replicas
+    if count < 2:
+        raise ReconError(f"{count} noise replicas: at least 2 are needed for a floor")
+    stage = f"noise replicas ({encoder.weights_hash[:16]})"
+    report(stage, 0.0)
     prepared = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
     embedding = encoder.encode(prepared)
-    noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, snr)
+    noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, options.snr)
     drifts = []
-    for index in range(replicas):
-        note(f"noise replica {index + 1} of {replicas} ({encoder.weights_hash[:16]})")
-        generator = numpy_generator(seed, "drift-noise", index)
+    for index in range(count):
+        report(stage, (1 + index) / (1 + count))
+        generator = numpy_generator(options.seed, "drift-noise", index)
         noisy = add_noise(series.values, noise_std, generator)
-        drifts.append(Drift.between(embedding, _embed(encoder, noisy, series, prepared, preprocessing)))
+        drifts.append(Drift.between(embedding, _encode(encoder, noisy, series, prepared, options)))
+    report(stage, 1.0)
     return ReferenceView(encoder, series, prepared, embedding, NoiseFloor(tuple(drifts), noise_std, level, source))
 
 
@@ -120,10 +119,9 @@ def measure_drift(
     series: Series,
     reference: ReferenceView,
     control: ReferenceView,
+    options: DriftOptions,
     *,
-    preprocessing: PreprocessingMode = "reference",
-    max_samples: int = 8,
-    note: Note = unsaid,
+    report: Report = silent,
 ) -> DriftReport:
     """Drift of one reconstruction, already on the reference's grid, with everything that must stand beside it.
 
@@ -131,33 +129,35 @@ def measure_drift(
     """
     from recon.quality.metrics import hfen, scale, ssim
 
-    if preprocessing == "own":
+    if options.preprocessing == "own":
         warnings.warn(
             "--preprocessing own: mask and intensity map are taken from each volume anew, as upstream does; the "
             "figures then measure mostly how the mask changed, not what the encoder sees in the tissue",
             ReconWarning,
             stacklevel=2,
         )
-    note("reconstruction")
-    view = reference.encoder
-    embedding = _embed(view, series.values, reference.series, reference.prepared, preprocessing)
+    chosen: Sequence[NDArray[np.float32]] = (
+        () if series.samples is None else list(series.samples[: options.max_samples])
+    )
+    volumes = 2 + len(chosen)  # the reconstruction, its samples, and once more by the control
+    report("reconstruction", 0.0)
+    embedding = _embed(reference, series.values, options)
     samples, sample_spread = [], []
-    chosen: Sequence[NDArray[np.float32]] = () if series.samples is None else list(series.samples[:max_samples])
     for index, sample in enumerate(chosen):
-        note(f"posterior sample {index + 1} of {len(chosen)}")
-        sampled = _embed(view, sample, reference.series, reference.prepared, preprocessing)
+        report("posterior samples", (1 + index) / volumes)
+        sampled = _embed(reference, sample, options)
         samples.append(Drift.between(reference.embedding, sampled))
         sample_spread.append(Drift.between(embedding, sampled))
-    note("random-init control")
-    controlled = _embed(control.encoder, series.values, control.series, control.prepared, preprocessing)
+    report("random-init control", (volumes - 1) / volumes)
+    controlled = _embed(control, series.values, options)
     common = common_tokens(reference.embedding, embedding)
     axis = reference.prepared.preprocessing.slice_axis
     pair = (np.moveaxis(series.values, axis, 0), np.moveaxis(reference.series.values, axis, 0))
     factor = scale(*pair)
     if not 0.8 < factor < 1.25:
         warnings.warn(
-            f"{series.path}: its intensities are off by a factor {1 / factor:.3g} against the reference; under a "
-            "locked intensity map that is most of the drift. Bring both to the same units first",
+            f"{series.path}: its intensities are off by a factor {1 / factor:.3g} against the reference; under the "
+            "reference's intensity map that is most of the drift. Bring both to the same units first",
             ReconWarning,
             stacklevel=2,
         )
@@ -177,16 +177,21 @@ def measure_drift(
     )
 
 
-def _embed(
+def _embed(reference: ReferenceView, values: NDArray[np.float32], options: DriftOptions) -> Embedding:
+    """Another volume on the reference's voxels, as the reference's encoder sees it."""
+    return _encode(reference.encoder, values, reference.series, reference.prepared, options)
+
+
+def _encode(
     encoder: Encoder,
     values: NDArray[np.float32],
     reference: Series,
     prepared: PreparedVolume,
-    preprocessing: PreprocessingMode,
+    options: DriftOptions,
 ) -> Embedding:
-    locked = prepared.preprocessing if preprocessing == "reference" else None
-    axis = None if locked is not None else prepared.preprocessing.slice_axis
-    return encoder.encode(encoder.prepare(values, reference.affine, locked, slice_axis=axis))
+    fixed = prepared.preprocessing if options.preprocessing == "reference" else None
+    axis = None if fixed is not None else prepared.preprocessing.slice_axis
+    return encoder.encode(encoder.prepare(values, reference.affine, fixed, slice_axis=axis))
 
 
 def spread(drifts: Sequence[Drift]) -> dict[str, float]:

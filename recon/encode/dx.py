@@ -11,9 +11,10 @@ import numpy as np
 from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.neurovfm_head import STROKE_FAMILY, DiagnosticHead, ordered_labels
 from recon.encode.noise import add_noise, noise_level
+from recon.encode.options import NoiseReplicas
 from recon.encode.volumes import Series
 from recon.errors import ReconError
-from recon.progress import Note, unsaid
+from recon.progress import Report, silent
 from recon.seeding import numpy_generator
 
 
@@ -47,15 +48,6 @@ class StudyChange:
         return tuple(change for change in self.labels if change.flip)
 
 
-@dataclass(frozen=True)
-class NoiseReplicas:
-    """``count`` draws of the scan's own noise from ``seed``; ``snr`` replaces its measured level."""
-
-    seed: int
-    count: int = 4
-    snr: float | None = None
-
-
 def compare_study(
     encoder: Encoder,
     head: DiagnosticHead,
@@ -64,7 +56,7 @@ def compare_study(
     replicas: NoiseReplicas,
     *,
     slice_axis: int | None = None,
-    note: Note = unsaid,
+    report: Report = silent,
 ) -> StudyChange:
     """Score one study from its references and again with the reconstructions in their place.
 
@@ -85,15 +77,21 @@ def compare_study(
     prepared: dict[str, PreparedVolume] = {}
     before: list[Embedding] = []
     after: list[Embedding] = []
-    for name in names:
-        note(f"series {name}")
+    rounds = len(names) + replicas.replicas * len(names) / 2  # a replica is encoded once, a series twice
+    for number, name in enumerate(names):
+        report(f"series {name}", number / rounds)
         series = references[name]
         prepared[name] = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
         before.append(encoder.encode(prepared[name]))
         rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].preprocessing)
         after.append(encoder.encode(rebuilt))
     reference, reconstruction = head.score(before), head.score(after)
-    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, note)
+    behind = len(names) / rounds
+
+    def advance(stage: str, fraction: float) -> None:
+        report(stage, behind + (1 - behind) * fraction)
+
+    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, advance)
     rows = []
     for column in ordered_labels(head.labels):
         first, second = float(reference.logits[column]), float(reconstruction.logits[column])
@@ -114,7 +112,7 @@ def compare_study(
                 },
             )
         )
-    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas.count)
+    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas.replicas)
 
 
 def _noise_changes(
@@ -124,17 +122,17 @@ def _noise_changes(
     prepared: Mapping[str, PreparedVolume],
     logits: np.ndarray,
     replicas: NoiseReplicas,
-    note: Note,
+    report: Report,
 ) -> np.ndarray | None:
     """Largest |change| of every logit over studies whose every series got one more draw of its own noise."""
-    if replicas.count < 1:
+    if replicas.replicas < 1:
         return None
     levels = {
         name: noise_level(s, prepared[name].preprocessing.slice_axis, replicas.snr)[0] for name, s in references.items()
     }
     largest = np.zeros(len(logits))
-    for index in range(replicas.count):
-        note(f"noise replica {index + 1} of {replicas.count}")
+    for index in range(replicas.replicas):
+        report("noise replicas", index / replicas.replicas)
         noisy: Sequence[Embedding] = [
             encoder.encode(
                 encoder.prepare(

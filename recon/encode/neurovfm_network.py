@@ -65,7 +65,7 @@ class Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(tokens), approximate="tanh"))
 
 
-class Block(nn.Module):
+class NeuroVFMBlock(nn.Module):
     """Pre-norm transformer block."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class NeuroVFMNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.token_embed = TokenEmbedding()
-        self.blocks = nn.ModuleList(Block() for _ in range(DEPTH))
+        self.blocks = nn.ModuleList(NeuroVFMBlock() for _ in range(DEPTH))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
 
     def forward(self, patches: Tensor, coords: Tensor, chunk: int = ATTENTION_CHUNK) -> Tensor:

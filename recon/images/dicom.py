@@ -5,9 +5,8 @@ rows and columns are turned to how a radiologist expects the plane (left of the 
 """
 
 import datetime
+import io
 import math
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.atomic import temporary_folder
 from recon.errors import ReconError, ReconWarning
 from recon.header import UNSTATED, Header
 from recon.images.laterality import PAIRED_BODY_PARTS
@@ -100,12 +100,7 @@ def _place(
 ) -> list[Path]:
     """Write every slice beside ``folder``, then put them there at once."""
     names = [f"IM{index + 1:04d}.dcm" for index in range(len(stored))]
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise ReconError(f"{folder}: cannot write here ({error.strerror or error}); choose another --out") from error
-    try:
+    with temporary_folder(folder) as temporary:
         for index, name in enumerate(names):
             _write_slice(temporary / name, stored[index], index, matrix, common)
         folder.mkdir(exist_ok=True)
@@ -113,12 +108,6 @@ def _place(
             old.unlink()
         for name in names:
             (temporary / name).replace(folder / name)
-    except OSError as error:
-        raise ReconError(
-            f"{folder}: writing failed ({error.strerror or error}); free some space or choose another --out"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [folder / name for name in names]
 
 
@@ -265,7 +254,9 @@ def _write_slice(
     dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.save_as(path, enforce_file_format=True)
+    written = io.BytesIO()  # pydicom would put its traceback into the error of a full disk
+    dataset.save_as(written, enforce_file_format=True)
+    path.write_bytes(written.getvalue())
 
 
 def _known(value: float | None) -> float | str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.folders import entries
 
 
 def is_dicom(path: Path) -> bool:
@@ -19,7 +20,7 @@ def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
     slices = []
     for file in files:
         try:

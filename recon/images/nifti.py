@@ -22,9 +22,9 @@ def write_nifti(
 ) -> Path:
     """Write real images ``[slice, readout, phase]`` (or ``[slice, sample, readout, phase]``) as float32 NIfTI-1.
 
-    The stored axes are readout, phase, slice (, sample). ``affine`` (4x4, that index -> RAS+ mm) is stored as the
-    scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is, and the file says that orientation
-    is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
+    The stored axes are readout, phase, slice (, sample), which the header's ``dim_info`` names. ``affine`` (4x4, that
+    index -> RAS+ mm) is stored as the scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is,
+    and the file says that orientation is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
 
     Raises ReconError when the name does not end in .nii or .nii.gz, values are complex or not finite, or writing fails.
     """
@@ -56,6 +56,7 @@ def write_nifti(
         image.set_qform(matrix, code)
     else:
         image.set_qform(None, 0)  # a sheared stack has no quaternion form
+    image.header.set_dim_info(freq=0, phase=1, slice=2)
     image.header.set_xyzt_units("unknown" if voxel_size is None and affine is None else "mm")
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
@@ -65,11 +66,13 @@ def write_nifti(
 @dataclass(frozen=True)
 class NiftiImage:
     """A three-dimensional NIfTI image as its file has it: ``values`` in the file's axis order, ``affine`` from that
-    index to RAS+ mm, ``placed``: the header says where the voxels are (a qform or sform code above 0)."""
+    index to RAS+ mm, ``placed``: the header says where the voxels are (a qform or sform code above 0), ``slice_axis``:
+    the axis that the header names as that of the slices."""
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
     placed: bool
+    slice_axis: int | None
 
 
 def is_nifti(path: Path) -> bool:
@@ -89,6 +92,7 @@ def read_nifti(path: str | Path) -> NiftiImage:
         values = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, np.float64)
         placed = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
+        across = image.header.get_dim_info()[2]
     except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise ReconError(f"{path}: not readable as NIfTI ({' '.join(str(error).split())})") from error
     while values.ndim > 3 and values.shape[-1] == 1:
@@ -97,7 +101,7 @@ def read_nifti(path: str | Path) -> NiftiImage:
         values = values[..., None]
     if values.ndim != 3 or values.dtype.kind not in "biufc":  # not colours, which are structures of three numbers
         raise ReconError(f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}")
-    return NiftiImage(values, affine, placed)
+    return NiftiImage(values, affine, placed, across)
 
 
 def _orthogonal(matrix: NDArray) -> bool:

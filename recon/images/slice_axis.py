@@ -1,9 +1,12 @@
 """Which axis of a volume is the slice direction: the one rule, for whoever reads a volume.
 
-Results and scans say it themselves (``[slice, readout, phase]``). NIfTI does not: its axes come in any order, and the
-last is only usually the slices. A single slice is one; else the header's axis of clearly largest spacing; else, for
-isotropic volumes, the last axis, where ``write_nifti`` and converters put the slices. Only encoders take another axis
-of isotropic volumes, the one that their networks were trained on (``header_slice_axis``).
+Results and scans say it themselves (``[slice, readout, phase]``). The axes of NIfTI come in any order, and the last is
+only usually the slices. A single slice is one; else the axis that the field ``dim_info`` names, as in every file that
+recon writes; else the header's axis of clearly largest spacing; else, for isotropic volumes, the last axis, where
+converters put the slices.
+
+Encoders do not ask the file but its affine alone, and take another axis of isotropic volumes: the one that their
+networks were trained on (``header_slice_axis``). ``recon encode --slice-axis`` overrides it.
 """
 
 from dataclasses import dataclass
@@ -59,15 +62,21 @@ def single_slice_axis(shape: tuple[int, ...]) -> SliceAxis | None:
     return SliceAxis(shape.index(1), "a single slice") if 1 in shape else None
 
 
-def slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:
-    """The slice direction of a volume of ``shape`` with ``affine`` (index -> RAS+ mm): the module's rule."""
-    found = single_slice_axis(shape) or thick_axis(affine)
+def slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64], stated: int | None = None) -> SliceAxis:
+    """The slice direction of a volume of ``shape`` with ``affine`` (index -> RAS+ mm): the module's rule.
+
+    ``stated`` is the axis that the file itself names, where it does.
+    """
+    named = None if stated is None else SliceAxis(stated, "named by the file")
+    found = single_slice_axis(shape) or named or thick_axis(affine)
     return found or SliceAxis(2, "no axis of largest spacing in the header; the last axis")
 
 
-def slices_first(values: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def slices_first(
+    values: NDArray[Any], affine: NDArray[np.float64], stated: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """``values`` of any axis order as ``[slice, readout, phase]``, and the affine of (readout, phase, slice)."""
-    across = slice_axis(values.shape, affine).axis
+    across = slice_axis(values.shape, affine, stated).axis
     order = [axis for axis in range(3) if axis != across] + [across]
     moved = np.column_stack([affine[:, order], affine[:, 3]])
     return values.transpose(across, order[0], order[1]), moved

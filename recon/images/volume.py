@@ -38,7 +38,7 @@ def read_volume(path: str | Path) -> Volume:
         return Volume(path, values, affine, "DICOM series")
     if is_nifti(path):
         image = read_nifti(path)
-        return Volume(path, *slices_first(image.values, image.affine), "NIfTI image")
+        return Volume(path, *slices_first(image.values, image.affine, image.slice_axis), "NIfTI image")
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     if path.suffix.lower() in (".h5", ".hdf5"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.foreign.hdf5 import foreign_hdf5
 from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
@@ -39,6 +40,7 @@ class PreparedScan:
     noise_sigma: float | None = None  # per real component, relative to the image scale; the median of the slices
     scan_digest: str | None = None  # of the raw scan
     scan_identity: str | None = None  # of the raw scan: names random streams
+    options: str | None = None  # of preparation
 
     def read(self, index: int) -> Tensor:
         """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
@@ -68,6 +70,7 @@ def open_prepared(path: str | Path) -> PreparedScan:
                 noise_sigma=float(said["noise_sigma"]) if "noise_sigma" in said else None,
                 scan_digest=str(said["scan_digest"]) if "scan_digest" in said else None,
                 scan_identity=str(said["scan_identity"]) if "scan_identity" in said else None,
+                options=str(said["options"]) if "options" in said else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or foreign file ({error}); delete it and prepare again") from error
@@ -91,7 +94,7 @@ def open_folder(folder: str | Path) -> list[PreparedScan]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
-    scans = [open_prepared(path) for path in sorted(folder.glob("*.h5"))]
+    scans = [open_prepared(path) for path in entries(folder, "*.h5")]
     if not scans:
         raise ReconError(f"{folder}: no prepared files; run 'recon prepare SCAN... --out {folder}' first")
     return scans

@@ -4,14 +4,13 @@ Each scan is treated as if only some central lines had been acquired for calibra
 low-resolution phase have in training the statistics that they will have in reconstruction.
 """
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -20,12 +19,14 @@ from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
-from recon.prior.dataset import PREPARED_FORMAT
+from recon.hdf5 import hdf5_for_writing
+from recon.prior.dataset import PREPARED_FORMAT, open_prepared
 from recon.prior.options import PreparationOptions
 from recon.scan import Scan
 from recon.scans.derived import with_calibration
 from recon.scans.opening import open_scan
 from recon.seeding import numpy_generator
+from recon.workers import task, worker_pool
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
         scales.append(float(problem.scale))
         sigmas.append(float(problem.sigma))
     kept = [i for i, scale in enumerate(scales) if scale >= options.signal * max(scales)]
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(output) as temporary, hdf5_for_writing(temporary) as file:
         stack = np.stack([images[i] for i in kept]).astype(np.complex64)
         file.create_dataset("image", data=stack, chunks=(1, *stack.shape[1:]))
         file.attrs["format"] = PREPARED_FORMAT
@@ -82,7 +83,8 @@ def prepare_all(
 ) -> Iterator[Prepared]:
     """Prepare scans on all cores, one process a core; yields each outcome as it is known.
 
-    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on.
+    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. Raises
+    ReconError when what is there under its name was made of another scan, or with other options.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -92,6 +94,7 @@ def prepare_all(
     for path in paths:
         output = folder / f"{path.stem}.h5"
         if output.is_file():
+            _check_kept(output, path, options)
             yield Prepared(path, output, "kept")
         else:
             todo.append((path, output, options))
@@ -101,15 +104,26 @@ def prepare_all(
     # One thread each, a single worker too: threads that share a core mostly wait for each other. No more scans are
     # handed out than there are workers, so that an interrupted run ends with the scans it is at.
     running: set[Future[Prepared]] = set()
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with worker_pool(workers, partial(torch.set_num_threads, 1)) as pool:
         for job in todo:
             if len(running) == workers:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-            running.add(pool.submit(_prepare_one, job))
+            running.add(pool.submit(task, _prepare_one, job))
         yield from (future.result() for future in as_completed(running))
+
+
+def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
+    """Raise ReconError when the prepared file ``output`` is not that of the scan ``path`` with ``options``."""
+    there = open_prepared(output)
+    if there.scan_digest != open_scan(path).digest:
+        raise ReconError(
+            f"{output}: was made of another scan than {path} as it is now; remove it, or choose another --out"
+        )
+    if there.options != repr(options):
+        raise ReconError(
+            f"{output}: was made with other options ({there.options}, now {options}); choose another --out"
+        )
 
 
 def _cores() -> int:

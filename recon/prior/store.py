@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from recon.acquisition.problem import SCALE_STATISTIC
 from recon.atomic import atomic_path
@@ -27,6 +27,7 @@ from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser
 from recon.prior.options import NetworkOptions
+from recon.tensor_file import write_tensors
 from recon.version import __version__
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -100,8 +101,7 @@ def save_prior(
     weights = {
         name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in denoiser.network.state_dict().items()
     }
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
     facts = dataclasses.replace(facts, weights_sha256=file_sha256(folder / WEIGHTS))
     config: Mapping[str, Any] = denoiser.network.config  # type: ignore[assignment]
     _write_text(

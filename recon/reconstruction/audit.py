@@ -51,7 +51,9 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
     count = samples.shape[1]
     measured = problem.maps.shape[2] * (problem.kspace[0, 0] != 0).sum()
     expected = 2 * measured * system.sigma**2
-    chi2 = system.residual(samples) / expected.unsqueeze(-1)
+    chi2 = expected.new_zeros((len(expected), 0))
+    if count:
+        chi2 = system.residual(samples) / expected.unsqueeze(-1)
     average = solution.image.unsqueeze(1) if solution.pairs or not count else samples.mean(1, keepdim=True)
     mean_chi2 = system.residual(average)[:, 0] / expected
     energy = _sample_energy(system, samples, chi2, mean_chi2, expected, solution.pairs)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5
 from recon.images.result import FORMAT
+from recon.scan import Scan
 
 Entry = TypeVar("Entry")
 
@@ -49,25 +50,32 @@ def own_device(device: str) -> str:
     return f"cuda:{rank % torch.cuda.device_count()}"
 
 
-def check_kept(path: Path, options: object, prior_hash: str | None) -> None:
-    """Make sure that the result ``path`` is complete and was made with ``options`` (a dataclass) and the prior whose
-    weights have ``prior_hash`` (None: no prior is used). Reads attributes only.
+def check_kept(path: Path, options: object, prior_hash: str | None, scan: Scan) -> None:
+    """Make sure that the result ``path`` is complete and was made of ``scan`` with ``options`` (a dataclass) and the
+    prior whose weights have ``prior_hash`` (None: no prior is used). Reads attributes only.
 
-    Raises ReconError when the file is damaged, foreign, or of other settings: it would be kept silently otherwise.
+    Raises ReconError when the file is damaged, foreign, of another scan or of other settings: it would be kept silently
+    otherwise, and one patient's image pass for another's.
     """
     try:
         with foreign_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT or "reconstruction" not in file:
                 raise ReconError(f"{path}: is no result of recon; remove it, or choose another --out")
             stored = json.loads(file.attrs["configuration"])
-            used = str(file.attrs["prior_hash"])
+            if not isinstance(stored, dict):
+                raise ValueError("no configuration")
+            used, digest = str(file.attrs["prior_hash"]), str(file.attrs["scan_digest"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ReconError(f"{path}: truncated or damaged result; remove it and run again") from error
+    if digest != scan.digest:
+        raise ReconError(
+            f"{path}: is the result of another scan than {scan.path} as it is now; remove it, or choose another --out"
+        )
     asked = json.loads(json.dumps(dataclasses.asdict(options)))  # type: ignore[call-overload]
     different = sorted(key for key, value in asked.items() if key not in IGNORED_OPTIONS and stored.get(key) != value)
     if used != (prior_hash or "none"):
         different.append("prior")
-    if asked.get("contrast") not in (None, stored.get("contrast")):
+    if stored.get("contrast") != (asked.get("contrast") or scan.contrast):
         different.append("contrast")
     if different:
         raise ReconError(f"{path}: is a result of other settings ({', '.join(different)}); choose another --out")

@@ -23,13 +23,17 @@ def write_nifti_files(result: Reconstruction, scan: Scan, reference: Path | None
     """The image and, where there is one, its standard deviation."""
     from recon.images.nifti import write_nifti
 
-    stem = result.path.with_suffix("")
-    volumes = {"_std": result.std, "": result.reconstruction}  # the mean last: its presence says that all is there
     return [
-        write_nifti(Path(f"{stem}{ending}.nii.gz"), images, voxel_size=result.voxel_size, affine=result.affine)
-        for ending, images in volumes.items()
-        if images is not None
+        write_nifti(path, images, voxel_size=result.voxel_size, affine=result.affine)
+        for path, images in nifti_volumes(result).items()
     ]
+
+
+def nifti_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
+    """Every NIfTI file of a result and the images ``[slice, readout, phase]`` in it."""
+    stem = result.path.with_suffix("")
+    volumes = {"": result.reconstruction, "_std": result.std}
+    return {Path(f"{stem}{ending}.nii.gz"): images for ending, images in volumes.items() if images is not None}
 
 
 def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
@@ -43,12 +47,10 @@ def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None
     if _sampled(result):
         what += f", prior {str(result.attributes.get('prior_hash'))[:12]}"
     what += f", acceleration {float(result.attributes.get('acceleration', 1.0)):.2f}"
-    volumes = {"mean" if _sampled(result) else method: result.reconstruction, "std": result.std}
     study, frame, scale = generate_uid(prefix=None), generate_uid(prefix=None), display_scale(result.reconstruction)
     written: list[Path] = []
-    for number, (name, images) in enumerate(volumes.items(), start=1):
-        if images is None:
-            continue
+    for number, (folder, images) in enumerate(dicom_volumes(result).items(), start=1):
+        name = folder.name
         meaning = {"mean": "posterior mean", "std": "posterior standard deviation"}.get(name, name)
         series = DicomSeries(
             derivation=f"{what}; {meaning}",
@@ -62,8 +64,16 @@ def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None
             frame_of_reference_uid=frame,
             scale=scale,
         )
-        written += write_dicom_series(Path(f"{result.path.with_suffix('')}_dicom") / name, images, series)
+        written += write_dicom_series(folder, images, series)
     return written
+
+
+def dicom_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
+    """The folder of every DICOM series of a result and the images ``[slice, readout, phase]`` in it."""
+    top = Path(f"{result.path.with_suffix('')}_dicom")
+    method = str(result.attributes.get("method", "unknown method"))
+    volumes = {"mean" if _sampled(result) else method: result.reconstruction, "std": result.std}
+    return {top / name: images for name, images in volumes.items() if images is not None}
 
 
 def _sampled(result: Reconstruction) -> bool:

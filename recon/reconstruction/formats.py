@@ -28,6 +28,7 @@ def _nothing_missing(scan: "Scan") -> None:
 class ImageFormat:
     """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
     is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs;
+    ``complete(result)``: whether all that ``write`` would write is there and whole (None: ``place`` exists);
     ``draws_reference``: a reference is of use to it."""
 
     name: str
@@ -35,6 +36,7 @@ class ImageFormat:
     write: Callable[["Reconstruction", "Scan", Path | None], list[Path]]
     place: Callable[[Path], Path]
     check: Callable[["Scan"], None] = _nothing_missing
+    complete: Callable[["Reconstruction"], bool] | None = None
     draws_reference: bool = False
 
 
@@ -44,6 +46,7 @@ def _always(result: "Reconstruction", scan: "Scan", reference: Path | None) -> l
 
 
 _EXPORT = "recon.reconstruction.export"
+_COMPLETE = "recon.reconstruction.completeness"
 
 FORMATS: dict[str, ImageFormat] = {
     row.name: row
@@ -52,13 +55,16 @@ FORMATS: dict[str, ImageFormat] = {
         ImageFormat(
             "nifti", "image and standard deviation in the scanner's space",
             later(_EXPORT, "write_nifti_files"), lambda stem: Path(f"{stem}.nii.gz"),
+            complete=later(_COMPLETE, "nifti_complete"),
         ),
         ImageFormat(
             "dicom", "a derived MR series of each, without patient identity",
             later(_EXPORT, "write_dicom_files"), lambda stem: Path(f"{stem}_dicom"), later(_EXPORT, "check_dicom"),
+            later(_COMPLETE, "dicom_complete"),
         ),
         ImageFormat(
             "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
+            complete=later(_COMPLETE, "png_complete"),
             draws_reference=True,
         ),
     )
@@ -104,6 +110,17 @@ def export(result: str | Path, scan: "Scan", formats: Collection[str], reference
 
 
 def exported(result: str | Path, formats: Collection[str]) -> bool:
-    """Whether everything that ``export`` would write is there."""
-    stem = Path(result).with_suffix("")
-    return all(FORMATS[name].place(stem).exists() for name in formats)
+    """Whether everything that ``export`` would write is there and whole: an export may have been killed half-way.
+
+    Raises ReconError when the result cannot be read.
+    """
+    from recon.images.result import read_result
+
+    rows = [FORMATS[name] for name in formats]
+    if not all(row.place(Path(result).with_suffix("")).exists() for row in rows):
+        return False
+    checks = [row.complete for row in rows if row.complete is not None]
+    if not checks:
+        return True
+    loaded = read_result(result, samples=False)
+    return all(complete(loaded) for complete in checks)

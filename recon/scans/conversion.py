@@ -16,6 +16,7 @@ from recon.scan import Scan
 from recon.scans.arrays import NamedArray
 from recon.scans.bart import write_bart
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
+from recon.scans.placing import placed
 from recon.scans.reading import checked_slice
 
 
@@ -25,18 +26,29 @@ def convert_scan(
     *,
     contrast: str | None = None,
     voxel_size: tuple[float, float, float] | None = None,
+    force: bool = False,
     report: Report = silent,
 ) -> Path:
     """Write ``scan`` in the fastMRI form (or as a BART pair when ``output`` ends in .cfl), slice by slice.
 
     ``contrast`` and ``voxel_size`` (mm along readout, phase, slice) replace what the scan says. A fully sampled scan
-    gets its root-sum-of-squares reference. BART pairs keep k-space only. Raises ReconError.
+    gets its root-sum-of-squares reference. BART pairs keep k-space only. A file that was made of the same scan is
+    replaced, any other one with ``force`` only. Raises ReconError; then nothing is written.
     """
     output = Path(output)
-    _refuse_same(scan.path, output)
+    bart = output.suffix in (".cfl", ".hdr")
+    with placed(scan.path, scan.digest, output, force) as made:
+        if bart:
+            write_bart(made, scan.shape, (scan.read_kspace(index) for index in range(scan.shape[0])))
+        else:
+            _write_scan(scan, made, contrast, voxel_size, report)
+    return output.with_suffix(".cfl") if bart else output
+
+
+def _write_scan(
+    scan: Scan, output: Path, contrast: str | None, voxel_size: tuple[float, float, float] | None, report: Report
+) -> None:
     slices = range(scan.shape[0])
-    if output.suffix in (".cfl", ".hdr"):
-        return write_bart(output, scan.shape, (scan.read_kspace(index) for index in slices))
     sampled = every_line_sampled(scan.mask, scan.phase_limits)
     described = describe(scan, source=scan)
     if voxel_size is not None:
@@ -47,7 +59,6 @@ def convert_scan(
             reference = reference_image(scan, index) if sampled or scan.read_reference else None
             calibration = scan.calibration_kspace(index) if scan.calibration_kspace else None
             writer.put(index, scan.read_kspace(index), reference, calibration)
-    return output
 
 
 def convert_array(
@@ -57,6 +68,7 @@ def convert_array(
     contrast: str = "unknown",
     voxel_size: tuple[float, float, float] | None = None,
     corner: bool = False,
+    force: bool = False,
     report: Report = silent,
 ) -> Path:
     """Write a named array in the fastMRI form; the sampling mask is found from the zeros in it.
@@ -64,12 +76,21 @@ def convert_array(
     With ``phase2`` and ``readout`` the array is a 3-D scan: it becomes slices after the transform along the readout,
     coil by coil, with output axes slice = readout, readout = phase, phase = phase2. With ``phase2`` alone it is one
     such slice. ``voxel_size`` is in mm along the output's readout, phase, slice. ``corner``: k-space's centre is
-    stored at index 0 of every encoded axis and is moved to the middle.
+    stored at index 0 of every encoded axis and is moved to the middle. A file that was made of the same array is
+    replaced, any other one with ``force`` only.
 
     Raises ReconError when values are not finite, nothing was sampled or the file cannot be written.
     """
     output = Path(output)
-    _refuse_same(array.path, output)
+    digest = file_sha256(array.path)
+    with placed(array.path, digest, output, force) as made:
+        described = ScanDescription((0, 0, 0, 0), contrast, voxel_size=voxel_size, source_digest=digest)
+        _write_array(array, made, described, corner, report)
+    return output
+
+
+def _write_array(array: NamedArray, output: Path, known: ScanDescription, corner: bool, report: Report) -> None:
+    """``known``: the description but for what the array itself says, its shape and mask."""
     sizes = array.sizes
     if sizes["coil"] > 128:
         warnings.warn(
@@ -93,13 +114,7 @@ def convert_array(
     if not mask.any():
         raise ReconError(f"{array.path}: k-space is all zero, no line was sampled")
     sampled = bool(mask.all())
-    described = ScanDescription(
-        shape=shape,
-        contrast=contrast,
-        voxel_size=voxel_size,
-        mask=None if sampled else mask,
-        source_digest=file_sha256(array.path),
-    )
+    described = replace(known, shape=shape, mask=None if sampled else mask)
     with write_fastmri(output, described) as writer:
         if volume:
             energy = np.zeros((slices, rows, columns), np.float32)
@@ -117,7 +132,6 @@ def convert_array(
                 kspace = checked_slice(array.path, index, _centred(_slice(array, index), corner), mask)
                 writer.put(index, kspace, root_sum_of_squares(kspace, shape[2:]) if sampled else None)
                 _warn_uncentred(array.path, kspace, index, slices)
-    return output
 
 
 def _slice(array: NamedArray, index: int) -> NDArray[np.complex64]:
@@ -147,8 +161,3 @@ def _warn_uncentred(path: Path, kspace: NDArray, index: int, slices: int) -> Non
             ReconWarning,
             stacklevel=3,
         )
-
-
-def _refuse_same(source: Path, output: Path) -> None:
-    if source.resolve() == output.resolve():
-        raise ReconError(f"{output}: is the input itself; choose another --out")

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.scans import readers
 
 
 def scans_in(folder: Path) -> list[Path]:
     """The scan files of a folder in the order of their names, without lesion masks. Raises ReconError when none is."""
     suffixes = tuple(dict.fromkeys(suffix for reader in readers.READERS for suffix in reader.suffixes))
-    found = [p for p in sorted(folder.iterdir()) if p.suffix in suffixes and not p.stem.endswith("_lesion")]
+    found = [p for p in entries(folder) if p.suffix in suffixes and not p.stem.endswith("_lesion")]
     if not found:
         raise ReconError(f"{folder}: no {' or '.join(suffixes)} scans in this folder")
     return found

@@ -19,6 +19,7 @@ from recon.progress import Report, silent
 from recon.scan import Scan
 from recon.scans.derived import with_mask
 from recon.scans.fastmri import describe, write_fastmri
+from recon.scans.placing import check_replaceable
 from recon.seeding import numpy_generator
 
 
@@ -70,10 +71,12 @@ def undersample(
     out, so that no reconstruction can see it; ``keep_reference`` stores it. But for that the file is the scan that
     ``with_mask`` makes in memory.
 
-    Raises ReconError when the scan is already undersampled, the mask cannot be drawn or the file not written.
+    Raises ReconError when ``output`` holds anything but what was made of this scan, the scan is already undersampled,
+    the mask cannot be drawn or the file not written.
     """
     if Path(output).resolve() == scan.path.resolve():
         raise ReconError(f"{output}: is the scan itself; choose another --out, the fully sampled data is the reference")
+    check_replaceable(scan.path, scan.digest, Path(output))
     if not every_line_sampled(scan.mask, scan.phase_limits):
         raise ReconError(
             f"{scan.path}: already undersampled {scan.acceleration:.2f}x ({describe_mask(scan.mask)}); "

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.simulate.anatomy import AnatomySource
 from recon.simulate.anatomy_names import contrast_of_name, contrast_pattern, person_of_name, stem_of_name
 from recon.simulate.anatomy_nifti import image_sources, is_tissue_map, labelled_loader
@@ -30,7 +31,7 @@ def find_anatomies(folder: str | Path) -> list[AnatomySource]:
     folder = Path(folder)
     if not folder.exists():
         raise ReconError(f"{folder}: no such folder; give --anatomy a folder with npz or NIfTI files")
-    files = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    files = entries(folder, deep=True) if folder.is_dir() else [folder]
     sources: list[AnatomySource] = []
     images: dict[str, dict[str, Path]] = {}
     for path in files:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.simulate.fields import smooth_field
 from recon.simulate.lesions import Lesion, finish_lesion
 from recon.simulate.territories import territory_masks
@@ -36,7 +37,7 @@ def find_lesion_files(shapes: str | Path | None, territories: str | Path | None)
     found: tuple[Path, ...] = ()
     if shapes is not None:
         folder = Path(shapes)
-        found = tuple(sorted(path for path in folder.rglob("*.nii*") if path.is_file()))
+        found = tuple(path for path in entries(folder, "*.nii*", deep=True) if path.is_file())
         if not found:
             raise ReconError(f"{folder}: no NIfTI masks; give --lesion-shapes a folder of binary masks in MNI space")
     if territories is not None and not Path(territories).is_file():

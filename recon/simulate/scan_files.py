@@ -59,12 +59,12 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
 
 def write_lesion(path: Path, subject: Subject) -> None:
     """The lesion of a subject, on the grid of its scans (see the module's docstring). Raises ReconError."""
-    import h5py
+    from recon.hdf5 import hdf5_for_writing
 
     lesion = subject.lesion
     if lesion is None:
         raise ReconError(f"{subject.name} has no lesion to write")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
         file.create_dataset("lesion", data=lesion.mask, compression="gzip")
         file.create_dataset("lesion_fraction", data=lesion.core, compression="gzip")
         file.attrs["territory"] = lesion.territory

@@ -85,12 +85,52 @@ def test_a_kept_result_gets_the_formats_it_lacks(run_cli, fast, tmp_path):
     assert (tmp_path / "case.h5").read_bytes() == before
 
 
+def test_an_export_that_was_killed_or_cut_short_is_written_again(run_cli, fast, tmp_path):
+    words = ("reconstruct", fast, "--method", "sense", "--out", tmp_path, "--format", "nifti,dicom,png", "--json")
+    assert run_cli(*words).code == 0
+    assert "files" not in run_cli(*words).json["scans"][0], "all is there"
+    nifti, picture = tmp_path / "case.nii.gz", tmp_path / "case.png"
+    series = tmp_path / "case_dicom" / "sense"
+    whole = {path: path.read_bytes() for path in (nifti, picture)}
+
+    def cut(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:-200])
+
+    def empty(folder: Path) -> None:
+        for path in folder.iterdir():
+            path.unlink()
+
+    for damage, path in (
+        (cut, nifti), (cut, picture), (empty, series), (cut, series / "IM0002.dcm"),
+        (Path.unlink, series / "IM0001.dcm"),
+    ):  # fmt: skip
+        damage(path)
+        again = run_cli(*words).json["scans"][0]
+        assert again["kept"]
+        assert again["files"], f"{damage.__name__} {path.name} went unnoticed"
+        assert len(list(series.glob("*.dcm"))) == 2
+    assert picture.read_bytes() == whole[picture]
+    assert len(nifti.read_bytes()) == len(whole[nifti])
+
+
 def test_a_result_of_other_settings_is_not_kept_silently(run_cli, fast, tmp_path):
     words = ("reconstruct", fast, "--out", tmp_path, "--method")
     assert run_cli(*words, "zero-filled").code == 0
     outcome = run_cli(*words, "sense")
     assert outcome.code == 2
     assert "other settings (method)" in outcome.err
+
+
+def test_a_result_of_another_scan_is_not_kept_silently(run_cli, fast, tmp_path):
+    """Another patient's scan under the same name: yesterday's image must not pass for today's."""
+    scan, out = tmp_path / "case.h5", tmp_path / "out"
+    scan.write_bytes(fast.read_bytes())
+    words = ("reconstruct", scan, "--method", "zero-filled", "--out", out)
+    assert run_cli(*words).code == 0
+    write_small_scan(scan, seed=1)
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert f"{out / 'case.h5'}: is the result of another scan than {scan}" in outcome.err
 
 
 def test_a_truncated_result_is_named(run_cli, fast, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from recon.header import Header
 from recon.images.result import ResultHeader, write_result
 from recon.scans.fastmri import ScanDescription, write_fastmri
 from recon.scans.opening import open_scan
+from tests.small_world import write_small_scan
 
 Run = Callable[..., Any]
 
@@ -202,3 +204,44 @@ def test_full_disk_while_a_result_is_written(small_disk: Path) -> None:
         for index in range(4):
             writer.put(index, reconstruction=np.ones((128, 128), np.float32))
     assert list(small_disk.iterdir()) == []
+
+
+def test_convert_replaces_only_what_was_made_of_the_same_file(run_cli, full_scan, tmp_path):
+    other = write_small_scan(tmp_path / "other.h5", seed=7)
+    precious = other.read_bytes()
+    words = ("convert", full_scan, "--out", other)
+    refused = run_cli(*words)
+    assert refused.code == 2
+    assert f"{other}: exists and was not made of {full_scan}; add --force to replace it" in refused.err
+    assert other.read_bytes() == precious
+    assert run_cli(*words, "--force").code == 0
+    assert run_cli(*words, "--contrast", "T2").code == 0, "made of the same scan, it can be made again"
+    assert open_scan(other).contrast == "T2"
+    pair = ("convert", full_scan, "--out", tmp_path / "pair.cfl")
+    assert [run_cli(*pair).code, run_cli(*pair).code, run_cli(*pair, "--force").code] == [0, 2, 0]
+    assert "the input itself" in run_cli("convert", other, "--out", other, "--force").err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.h5", "other.h5", "pair.cfl", "pair.hdr"]
+
+
+def test_convert_that_fails_leaves_no_output(run_cli, full_scan, tmp_path):
+    """k-space of nothing but zeros passes as a file whose mask is stored, and cannot be read back from a BART pair."""
+    scan, out = tmp_path / "zeros.h5", tmp_path / "out" / "zeros.cfl"
+    scan.write_bytes(full_scan.read_bytes())
+    with h5py.File(scan, "r+") as file:
+        file["kspace"][:] = 0
+        file["mask"] = np.ones(file["kspace"].shape[-1], bool)
+    outcome = run_cli("convert", scan, "--out", out)
+    assert outcome.code == 2
+    assert f"{out}" in outcome.err
+    assert not list(out.parent.iterdir())
+
+
+def test_undersample_replaces_only_what_was_made_of_the_same_scan(run_cli, full_scan, tmp_path):
+    other = write_small_scan(tmp_path / "other.h5", seed=7)
+    precious = other.read_bytes()
+    refused = run_cli("undersample", full_scan, "--acceleration", 2, "--out", other)
+    assert refused.code == 2
+    assert f"{other}: exists and was not made of {full_scan}; remove it" in refused.err
+    assert other.read_bytes() == precious
+    for acceleration in (2, 3):
+        assert run_cli("undersample", full_scan, "--acceleration", acceleration, "--out", tmp_path / "a.h5").code == 0

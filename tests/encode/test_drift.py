@@ -15,12 +15,13 @@ from scipy.ndimage import gaussian_filter
 from recon.encode import dists as dists_module
 from recon.encode.distance import Drift, common_tokens, cosine_distance
 from recon.encode.drift import measure_drift, view_reference
-from recon.encode.dx import NoiseReplicas, compare_study
+from recon.encode.dx import compare_study
 from recon.encode.interface import Embedding
 from recon.encode.map import difference_map, label_map
 from recon.encode.neurovfm import NeuroVFM
 from recon.encode.neurovfm_head import load_head
 from recon.encode.noise import add_noise, noise_level
+from recon.encode.options import DriftOptions, NoiseReplicas
 from recon.encode.volumes import Series, onto_reference
 from recon.errors import ReconError, ReconWarning
 from recon.reconstruction.noise_level import image_noise
@@ -50,9 +51,9 @@ def test_background_changes_do_not_move_locked_tokens(encoder: NeuroVFM, head: n
 
 
 def test_a_reference_against_itself_is_exactly_zero(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
-    view = view_reference(encoder, series, seed=0, replicas=2)
-    blind = view_reference(control, series, seed=0, replicas=2)
-    report = measure_drift(series, view, blind)
+    view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2))
+    blind = view_reference(control, series, DriftOptions(seed=0, replicas=2))
+    report = measure_drift(series, view, blind, DriftOptions())
     assert report.drift.token_distance == 0
     assert report.drift.relative_l2 == 0
     assert report.drift.token_cosine == report.drift.pooled_cosine == report.drift.token_cosine_p5 == 1
@@ -64,14 +65,16 @@ def test_a_reference_against_itself_is_exactly_zero(encoder: NeuroVFM, control: 
 
 
 def test_more_error_is_more_drift_and_blur_is_outside(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
-    view = view_reference(encoder, series, seed=0, replicas=2)
-    blind = view_reference(control, series, seed=0, replicas=2)
+    view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2))
+    blind = view_reference(control, series, DriftOptions(seed=0, replicas=2))
     generator = np.random.default_rng(7)
     samples = np.stack([add_noise(series.values, 0.01, generator) for _ in range(3)])
     found = []
     for width in (0.6, 1.2, 2.4):
         blurred = gaussian_filter(series.values, (width, width, 0))
-        found.append(measure_drift(replace(series, values=blurred, samples=samples), view, blind, max_samples=2))
+        found.append(
+            measure_drift(replace(series, values=blurred, samples=samples), view, blind, DriftOptions(max_samples=2))
+        )
     distances = [report.drift.token_distance for report in found]
     assert distances == sorted(distances)
     assert not found[-1].inside
@@ -79,25 +82,25 @@ def test_more_error_is_more_drift_and_blur_is_outside(encoder: NeuroVFM, control
     assert len(found[0].samples) == len(found[0].sample_spread) == 2
     # Half the noise level moves tokens less than the noise floor's own draws do.
     assert max(sample.token_distance for sample in found[0].samples) < view.noise_floor.limit
-    again = view_reference(encoder, series, seed=0, replicas=2)
+    again = view_reference(encoder, series, DriftOptions(seed=0, replicas=2))
     assert again.noise_floor == view.noise_floor
-    assert view_reference(encoder, series, seed=1, replicas=2).noise_floor != view.noise_floor
+    assert view_reference(encoder, series, DriftOptions(seed=1, replicas=2)).noise_floor != view.noise_floor
 
 
 def test_without_a_lock_a_warning_says_what_is_measured(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
-    view = view_reference(encoder, series, seed=0, replicas=2, preprocessing="own")
+    view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2, preprocessing="own"))
     other = replace(series, values=gaussian_filter(series.values, (2, 2, 0)))
     with pytest.warns(ReconWarning, match="measure mostly how the mask changed"):
-        report = measure_drift(other, view, view, preprocessing="own")
+        report = measure_drift(other, view, view, DriftOptions(preprocessing="own"))
     own = encoder.prepare(other.values, other.affine)
     mask = view.prepared.mask & own.mask
     assert report.drift.tokens == int(mask.sum())
 
 
 def test_wrong_intensity_units_are_pointed_out(encoder: NeuroVFM, series: Series) -> None:
-    view = view_reference(encoder, series, seed=0, replicas=2)
+    view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2))
     with pytest.warns(ReconWarning, match="off by a factor 3"):
-        measure_drift(replace(series, values=3 * series.values), view, view)
+        measure_drift(replace(series, values=3 * series.values), view, view, DriftOptions())
 
 
 def test_noise_level_is_given_stored_or_estimated() -> None:

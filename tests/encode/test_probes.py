@@ -1,6 +1,8 @@
 """Probes on embeddings with a known signal: fitting, splits by person, AUC, rejection, calibration, files, commands."""
 
 import csv
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from recon.encode.encoders import load_encoder
 from recon.encode.probes.evaluation import evaluate_probe, parse_rates
 from recon.encode.probes.evidential import divergence_from_uniform, evidential_loss
 from recon.encode.probes.labels import read_labels
-from recon.encode.probes.probe import PROBES, fit_probe, read_probe, write_probe
+from recon.encode.probes.prediction import Prediction
+from recon.encode.probes.probe import fit_probe, read_probe, write_probe
 from recon.encode.probes.statistics import (
     auc,
     bootstrap,
@@ -32,6 +35,7 @@ from recon.encode.probes.store import (
     read_embeddings,
     write_embeddings,
 )
+from recon.encode.probes.table import PROBES, ProbeKind
 from recon.errors import ReconError
 from tests.encode.conftest import AFFINE, make_head, save_nifti
 
@@ -319,3 +323,30 @@ def test_commands_from_images_to_auc(run_cli, tmp_path: Path) -> None:
     wrong = run_cli("probe", "fit", tmp_path / "e.h5", "--label", "tumour", "--out", tmp_path / "q.safetensors")
     assert wrong.code == 2
     assert "no label 'tumour'" in wrong.err
+
+
+def test_a_probe_is_one_module_and_one_row(run_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitted and judged through the command line, with nothing else told."""
+    module = types.ModuleType("toy_probe")
+    module.fit = lambda embeddings, labels, classes, seed: {"middle": np.array([2.0], np.float32)}  # type: ignore[attr-defined]
+
+    def predict(tensors: dict[str, np.ndarray], embeddings: Embeddings) -> Prediction:
+        brightest = np.array([float(tokens.max()) for tokens in embeddings.tokens])
+        sick = 1 / (1 + np.exp(tensors["middle"][0] - brightest))
+        return Prediction(np.stack([1 - sick, sick], axis=1), np.minimum(sick, 1 - sick))
+
+    module.predict = predict  # type: ignore[attr-defined]
+    write_embeddings(tmp_path / "e.h5", make_embeddings(signal=8.0))
+    words = ("probe", "fit", tmp_path / "e.h5", "--label", "lesion", "--probe", "brightest")
+    unknown = run_cli(*words, "--out", tmp_path / "p.safetensors")
+    assert unknown.code == 2
+    assert "probe 'brightest': unknown; choose one of linear" in unknown.err
+    monkeypatch.setitem(sys.modules, "toy_probe", module)
+    monkeypatch.setitem(PROBES, "brightest", ProbeKind("brightest", "toy_probe", "the brightest feature"))
+    assert run_cli(*words, "--out", tmp_path / "p.safetensors").code == 0
+    judged = run_cli(
+        "probe", "eval", tmp_path / "e.h5", "--probe", tmp_path / "p.safetensors", "--repeats", 50, "--json"
+    )
+    assert judged.code == 0, judged.err
+    assert judged.json["probe"] == "brightest"
+    assert judged.json["groups"][0]["auc"]["value"] > 0.95

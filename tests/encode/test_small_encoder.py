@@ -21,7 +21,7 @@ from recon.encode.latent_prediction.masking import hide_blocks, nearest_piece
 from recon.encode.latent_prediction.network import position_code, random_network
 from recon.encode.latent_prediction.options import PretrainingOptions, TransformerOptions
 from recon.encode.latent_prediction.preparation import prepare_small
-from recon.encode.latent_prediction.pretraining import Run, learning_rate_at, teacher_targets
+from recon.encode.latent_prediction.pretraining import EncoderRun, learning_rate_at, teacher_targets
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import (
     CONTRASTS,
@@ -184,7 +184,7 @@ def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:
     )
     with pytest.warns(ReconWarning, match="person of its own"):
         volumes = cached_volumes(find_sources([heads]), tmp_path, 8)
-    run = Run(options, tmp_path)
+    run = EncoderRun(options, tmp_path)
     batch = draw_batch(by_head(volumes), options, 0)
     with torch.no_grad():
         for parameter in run.teacher.parameters():
@@ -280,7 +280,7 @@ def test_the_lesion_term_teaches_where_lesions_are(simulated: tuple[Path, np.nda
         options = PretrainingOptions(
             **common, lesion_weight=weight, samples=400, learning_rate=1e-2, warmup_fraction=0, noise=0
         )
-        run, batch = Run(options, tmp_path), draw_batch(heads, options, 0)
+        run, batch = EncoderRun(options, tmp_path), draw_batch(heads, options, 0)
         assert (batch.lesion > 0.5).any()
         for _ in range(30):
             run.step(batch)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,28 @@ def test_interrupted_series_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ReconError, match="No space left"):
         write_series(tmp_path / "d", images())
     assert list(tmp_path.iterdir()) == []
+
+
+DICOM_ON_A_FULL_DISK = """
+import resource, signal
+import numpy as np
+from recon.errors import ReconError
+from recon.images.dicom import DicomSeries, write_dicom_series
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+series = DicomSeries(derivation="d", description="d", contrast="T1", voxel_size=(1.0, 1.0, 5.0), affine=np.eye(4))
+try:
+    write_dicom_series({target!r}, np.random.default_rng(0).random((2, 64, 64)), series)
+except ReconError as error:
+    print("refused:", error)
+"""
+
+
+def test_dicom_on_a_full_disk_is_one_clear_error(tmp_path):
+    pytest.importorskip("resource")
+    code = DICOM_ON_A_FULL_DISK.format(target=str(tmp_path / "series"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith(f"refused: {tmp_path / 'series'}: writing failed (File too large); free"), done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())

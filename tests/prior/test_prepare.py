@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
+from recon.errors import ReconError
 from recon.finetuning.cohort_checks import mismatch
 from recon.finetuning.validation_cases import undersampled
 from recon.prior.dataset import is_prepared, open_folder, open_prepared
@@ -27,6 +28,25 @@ from recon.simulate.options import SimulationOptions
 from tests.small_world import object_image, write_small_scan
 
 ROOT = Path(__file__).parents[2]
+
+ORPHANS = """
+import os, signal, sys, time
+from functools import partial
+from recon.atomic import atomic_path
+from recon.workers import task, worker_pool
+
+def work():
+    with atomic_path({target!r}) as temporary:
+        temporary.write_bytes(b"half")
+        print(os.getpid(), flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+if __name__ == "__main__":
+    with worker_pool(1, partial(int)) as pool:
+        pool.submit(task, work).result()
+"""
 
 
 def pixels(path):
@@ -60,6 +80,53 @@ def test_prepared_images_are_the_scan_in_units_of_its_scale_and_are_kept(run_cli
     assert "c.h5: undersampled" in again.err.splitlines()[-1]
     assert sorted(path.name for path in out.iterdir()) == ["a.h5", "b.h5"]
     assert (out / "a.h5").stat().st_mtime_ns == stamp
+
+
+def test_what_is_of_another_scan_or_of_other_options_is_not_kept_silently(run_cli, tmp_path):
+    scan, out = write_small_scan(tmp_path / "a.h5"), tmp_path / "out"
+    words = ("prepare", scan, "--out", out, "--processes", 1)
+    assert run_cli(*words).code == 0
+    before = (out / "a.h5").read_bytes()
+    other = run_cli(*words, "--coils", 3)
+    assert other.code == 2
+    assert f"{out / 'a.h5'}: was made with other options" in other.err
+    assert "coils=3" in other.err
+    write_small_scan(scan, seed=1)
+    stale = run_cli(*words)
+    assert stale.code == 2
+    assert f"{out / 'a.h5'}: was made of another scan than {scan}" in stale.err
+    assert (out / "a.h5").read_bytes() == before
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    resource = pytest.importorskip("resource")
+    scan = open_scan(write_small_scan(tmp_path / "a.h5"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(ReconError, match=r"p\.h5: writing failed"):
+            prepare_scan(scan, tmp_path / "out" / "p.h5", PreparationOptions())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not os.listdir(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_workers_end_with_their_parent_and_leave_nothing(tmp_path, name):
+    script, out = tmp_path / "start.py", tmp_path / "out"
+    script.write_text(ORPHANS.format(target=str(out / "result.h5")))
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert int(process.stdout.readline()) != process.pid
+    assert len(os.listdir(out)) == 1
+    process.send_signal(getattr(signal, name))
+    process.communicate(timeout=30)  # ends when the worker, which has the same output, has ended
+    assert os.listdir(out) == []
 
 
 @pytest.mark.slow

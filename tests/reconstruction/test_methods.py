@@ -128,3 +128,21 @@ def test_sense_raises_the_noise_where_no_image_explains_the_data(fast: Path) -> 
         for p in (loud, silent)
     ]
     assert float((images[0] - images[1]).norm() / images[0].norm()) < 0.1
+
+
+@pytest.mark.parametrize(("samples", "calls"), [(0, 3), (1, 11), (2, 19)])
+def test_the_image_does_not_depend_on_how_many_samples_are_drawn(
+    samples: int, calls: int, run_cli: Callable[..., Any], fast: Path, prior: Path, tmp_path: Path
+) -> None:
+    """Samples are for the standard deviation and chi2: none leaves both out, one has chi2 alone."""
+    words = ("reconstruct", fast, "--prior", prior, "--steps", 3, "--json")
+    found = run_cli(*words, "--samples", samples, "--out", tmp_path / "some")
+    assert found.code == 0, found.err
+    (entry,) = found.json["scans"]
+    assert entry["network_calls"] == calls
+    assert ("chi2" in entry) == (samples > 0)
+    assert "mean_chi2" in entry
+    some = read_result(tmp_path / "some" / "fast.h5")
+    assert (some.std is not None) == (samples > 1)
+    run_cli(*words, "--samples", 4, "--out", tmp_path / "more")
+    assert np.array_equal(some.reconstruction, read_result(tmp_path / "more" / "fast.h5").reconstruction)

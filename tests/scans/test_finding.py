@@ -9,7 +9,7 @@ from recon.scans.finding import find_scans
 
 
 def test_folders_give_their_scans_in_order_and_files_stay_as_they_are(tmp_path: Path) -> None:
-    for name in ("b.h5", "a.cfl", "a.hdr", "b_lesion.h5", "manifest.json"):
+    for name in ("b.h5", "a.cfl", "a.hdr", "b_lesion.h5", "manifest.json", ".c.h5.abcd_123.h5"):
         (tmp_path / name).touch()
     assert find_scans(["x.h5", tmp_path]) == [Path("x.h5"), tmp_path / "a.cfl", tmp_path / "b.h5"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
@@ -22,6 +21,7 @@ from recon.encode.latent_prediction.preparation import NAME, prepare_small, toke
 from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
 from recon.errors import ReconError
 from recon.seeding import torch_generator
+from recon.tensor_file import write_tensors
 
 FORMAT = "recon-small-encoder-1"
 SHIPPED = Path(__file__).parents[1] / "shipped"
@@ -99,8 +99,8 @@ def save(folder: Path, network: SliceTransformer, facts: Mapping[str, Any], card
     Raises ReconError when it cannot be written.
     """
     config = {"format": FORMAT, "network": dataclasses.asdict(network.options), **facts}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file({name: tensor.half().cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
+    weights = {name: tensor.half().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_tensors(folder / "model.safetensors", weights)
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
     with atomic_path(folder / "config.json") as temporary:

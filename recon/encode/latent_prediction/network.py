@@ -24,7 +24,7 @@ def position_code(positions: Tensor, frequencies: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block on ``[batch, token, width]``."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -54,7 +54,7 @@ class SliceTransformer(nn.Module):
         self.options = options
         self.embed = nn.Linear(options.patch**2, options.width)
         self.place = nn.Linear(6 * options.frequencies, options.width)
-        self.blocks = nn.ModuleList(Block(options.width, options.heads) for _ in range(options.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(options.width, options.heads) for _ in range(options.depth))
         self.norm = nn.LayerNorm(options.width, eps=1e-6)
 
     def forward(self, patches: Tensor, positions: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from recon.encode.latent_prediction.collapse import Spread, feature_spread
 from recon.encode.latent_prediction.network import (
-    Block,
+    TransformerBlock,
     draw_weights,
     position_code,
     random_network,
@@ -54,7 +54,7 @@ class Predictor(nn.Module):
         self.enter = nn.Linear(options.network.width, width)
         self.place = nn.Linear(6 * self.frequencies, width)
         self.contrast = nn.Parameter(torch.zeros(len(CONTRASTS), width))  # stands where a token is asked for
-        self.blocks = nn.ModuleList(Block(width, 4) for _ in range(options.predictor_depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, 4) for _ in range(options.predictor_depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.leave = nn.Linear(width, options.network.width)
 
@@ -89,7 +89,7 @@ def spread_penalties(features: Tensor) -> tuple[Tensor, Tensor]:
     return functional.relu(1 - deviation).mean(), others / features.shape[1]
 
 
-class Run:
+class EncoderRun:
     """The state of a run: student, predictor, teacher, optimiser, and how many samples were seen."""
 
     def __init__(self, options: PretrainingOptions, folder: Path, device: str = "cpu") -> None:
@@ -200,7 +200,7 @@ def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
 
 
 def pretrain(
-    run: Run,
+    run: EncoderRun,
     heads: Sequence[Head],
     report: Report,
     stop_after: int | None = None,

@@ -9,11 +9,13 @@ from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
 from recon.encode.latent_prediction.options import PretrainingOptions
-from recon.encode.latent_prediction.pretraining import Run, pretrain
+from recon.encode.latent_prediction.pretraining import EncoderRun, pretrain
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
 from recon.progress import Note, Report, unsaid
+
+PREPARATION = 0.02  # share of a run that counts as bringing volumes onto the grid, where they are not kept from before
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,17 @@ def pretrain_encoder(
     held_out = {source.person for source in sources} - {source.person for source in chosen}
     if not chosen:
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
-    volumes = cached_volumes(chosen, cache or out / "volumes", options.network.patch, note)
-    run = Run(options, out, device)
+    volumes = cached_volumes(
+        chosen,
+        cache or out / "volumes",
+        options.network.patch,
+        lambda stage, done: report(stage, PREPARATION * done),
+    )
+    run = EncoderRun(options, out, device)
     heads = by_head(volumes)
-    finished = pretrain(run, heads, report, stop_after, note)
+    finished = pretrain(
+        run, heads, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), stop_after, note
+    )
     persons = len({source.person for source in chosen})
     if finished:
         batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))

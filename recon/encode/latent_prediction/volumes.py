@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from recon.atomic import atomic_path
 from recon.encode.geometry import check_volume, cut, foreground_share, lattice_affine
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
@@ -24,11 +22,13 @@ from recon.encode.latent_prediction.preparation import (
 )
 from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError, ReconWarning
+from recon.folders import entries
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
-from recon.progress import Note, unsaid
+from recon.progress import Report, silent
 from recon.seeding import stream_seed
+from recon.tensor_file import write_tensors
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
 VERSION = "recon-encoder-volume-2"
@@ -72,7 +72,7 @@ def find_sources(folders: Sequence[str | Path]) -> list[Source]:
             continue
         files = [
             path
-            for path in sorted(folder.iterdir() if folder.is_dir() else [])
+            for path in (entries(folder) if folder.is_dir() else [])
             if path.name.endswith((".h5", ".nii", ".nii.gz")) and not path.stem.endswith("_lesion")
         ]
         if not files:
@@ -136,7 +136,7 @@ def _lesion_share(path: Path, series: Series, slice_axis: int, patch: int) -> ND
     return np.clip(grid.values, 0, 1).astype(np.float16)
 
 
-def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Note = unsaid) -> list[TrainingVolume]:
+def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, report: Report = silent) -> list[TrainingVolume]:
     """All volumes, each prepared once and kept below ``cache``. Raises ReconError for one that cannot be used."""
     volumes = []
     for index, source in enumerate(sources):
@@ -148,6 +148,7 @@ def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Not
         if path.is_file():
             volumes.append(_read(path, source))
             continue
+        report("preparing volumes", index / len(sources))
         volume = prepare_volume(source, patch)
         tensors = {
             "values": torch.from_numpy(volume.values),
@@ -156,11 +157,8 @@ def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, note: Not
         }
         if volume.lesion is not None:
             tensors["lesion"] = torch.from_numpy(volume.lesion)
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(path, tensors)
         volumes.append(volume)
-        if (index + 1) % 50 == 0:
-            note(f"{index + 1} of {len(sources)} volumes prepared")
     return volumes
 
 

@@ -13,7 +13,7 @@ SPLITS = ("fit", "eval", "")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LabelledVolume:
     """One volume of the table."""
 
     file: Path
@@ -28,7 +28,7 @@ class Entry:
 class LabelTable:
     """A labels CSV, references first."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LabelledVolume, ...]
     names: tuple[str, ...]  # of the labels
 
 
@@ -63,7 +63,7 @@ def read_labels(path: str | Path) -> LabelTable:
     return LabelTable(tuple(ordered), names)
 
 
-def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -> Entry:
+def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -> LabelledVolume:
     where = f"{path}, line {number}"
     file = path.parent / row["file"]
     if not row["file"] or not file.is_file():
@@ -83,11 +83,11 @@ def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -
     split = row.get("split", "").lower()
     if split not in SPLITS:
         raise ReconError(f"{where}: split '{split}'; give fit, eval, or leave it empty")
-    return Entry(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels)
+    return LabelledVolume(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels)
 
 
-def _check(path: Path, entries: Sequence[Entry]) -> None:
-    references: dict[str, Entry] = {}
+def _check(path: Path, entries: Sequence[LabelledVolume]) -> None:
+    references: dict[str, LabelledVolume] = {}
     splits: dict[str, set[str]] = {}
     for entry in entries:
         splits.setdefault(entry.subject, set()).add(entry.split)

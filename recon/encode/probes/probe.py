@@ -1,28 +1,21 @@
 """A fitted probe: which label, which encoder, whose embeddings; fitted by person, kept as safetensors."""
 
-import importlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from recon.atomic import atomic_path
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
+from recon.encode.probes.table import PROBES, find_probe
 from recon.errors import ReconError
 from recon.seeding import stream_seed
+from recon.tensor_file import write_tensors
 
 FORMAT = "recon-probe-1"
-PROBES: Mapping[str, str] = {  # each module offers fit and predict
-    "linear": "recon.encode.probes.linear",
-    "attention": "recon.encode.probes.attention",
-    "evidential": "recon.encode.probes.evidential",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +38,7 @@ class Probe:
                 f"the probe was fitted on '{self.encoder}' ({self.weights_hash[:16]}), the embeddings are of "
                 f"'{embeddings.encoder}' ({embeddings.weights_hash[:16]}); embed with the same encoder and weights"
             )
-        found: Prediction = importlib.import_module(PROBES[self.kind]).predict(self.tensors, embeddings)
+        found: Prediction = find_probe(self.kind).load().predict(self.tensors, embeddings)
         return found
 
 
@@ -61,8 +54,7 @@ def fit_probe(kind: str, embeddings: Embeddings, label: str, *, hold_out: float 
 
     Raises ReconError for an unknown kind or label, and when fewer than two classes or four persons are left.
     """
-    if kind not in PROBES:
-        raise ReconError(f"probe '{kind}': unknown; choose one of {', '.join(PROBES)}")
+    row = find_probe(kind)
     values = embeddings.label(label)
     usable = (embeddings.accelerations == 1) & (values != MISSING)
     if any(embeddings.splits):
@@ -79,7 +71,7 @@ def fit_probe(kind: str, embeddings: Embeddings, label: str, *, hold_out: float 
             "needed (references with split 'fit', or fewer persons held out)"
         )
     indices = np.searchsorted(np.array(classes), values[usable])
-    tensors = importlib.import_module(PROBES[kind]).fit(chosen, indices, len(classes), seed)
+    tensors = row.load().fit(chosen, indices, len(classes), seed)
     return Probe(kind, label, classes, embeddings.encoder, embeddings.weights_hash, persons, seed, tensors)
 
 
@@ -95,9 +87,8 @@ def write_probe(path: str | Path, probe: Probe) -> None:
         "persons": probe.persons,
         "seed": probe.seed,
     }
-    with atomic_path(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(value) for name, value in probe.tensors.items()}
-        save_file(contiguous, temporary, metadata={"probe": json.dumps(facts)})
+    contiguous = {name: np.ascontiguousarray(value) for name, value in probe.tensors.items()}
+    write_tensors(path, contiguous, {"probe": json.dumps(facts)})
 
 
 def read_probe(path: str | Path) -> Probe:

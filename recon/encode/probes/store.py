@@ -21,7 +21,7 @@ from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5
 from recon.hdf5 import hdf5_for_writing
-from recon.progress import Note, unsaid
+from recon.progress import Report, silent
 
 FORMAT = "recon-embeddings-1"
 MISSING = -(2**31)  # a label that the table leaves empty
@@ -68,15 +68,15 @@ def pseudonym(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def embed_table(encoder: Encoder, table: LabelTable, note: Note = unsaid) -> Embeddings:
+def embed_table(encoder: Encoder, table: LabelTable, report: Report = silent) -> Embeddings:
     """Embed every volume of a table; a reconstruction is prepared with the preprocessing of its reference.
 
     Raises ReconError, naming the file, when one cannot be read, placed or encoded.
     """
-    return embed_with_each([encoder], table, note)[0]
+    return embed_with_each([encoder], table, report)[0]
 
 
-def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, note: Note = unsaid) -> list[Embeddings]:
+def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Report = silent) -> list[Embeddings]:
     """``embed_table`` for an encoder and its random-init controls, every volume being read and prepared once.
 
     The first encoder prepares, so all must be of its shape. Raises ReconError as ``embed_table`` does.
@@ -101,7 +101,7 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, note: Note =
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())
             tokens[number].append(embedding.tokens.numpy().astype(np.float16))
-        note(f"{index + 1} of {len(table.entries)} volumes embedded")
+        report("embedding", (index + 1) / len(table.entries))
     subjects = tuple(pseudonym(entry.subject) for entry in table.entries)
     cases = tuple(pseudonym(entry.case) for entry in table.entries)
     accelerations = np.array([entry.acceleration for entry in table.entries])

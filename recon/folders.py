@@ -1,0 +1,16 @@
+"""Listing folders without hidden entries: those are temporary files, of a write at work or killed, and never data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def entries(folder: Path, pattern: str = "*", *, deep: bool = False) -> list[Path]:
+    """What lies in ``folder`` (``deep``: and in folders below it) under names that fit ``pattern``, sorted.
+
+    Entries whose name begins with a dot are left out, and so is everything in folders of such names.
+    """
+    return sorted(_visible(folder, folder.rglob(pattern) if deep else folder.glob(pattern)))
+
+
+def _visible(folder: Path, found: Iterator[Path]) -> Iterator[Path]:
+    return (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
