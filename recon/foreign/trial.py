@@ -7,7 +7,8 @@ from pathlib import Path
 
 import h5py
 
-SECONDS = 5  # a healthy file is looked through in milliseconds
+PROCESSOR_SECONDS = 5  # a healthy file is looked through in milliseconds
+SECONDS = 120  # of the clock, for a slow disk or a busy machine
 _SMALL = 1 << 20  # bytes of a dataset that is read whole
 _ROWS = 64  # of a table with entries of varying length: as many rows from each end
 
@@ -23,9 +24,13 @@ def survives(path: Path) -> bool:
     child = os.fork()
     if child == 0:
         try:
+            import resource  # where there is fork there is this
+
             faulthandler.disable()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(SECONDS)  # the kernel ends a library that never returns
+            # The kernel ends a library that never returns: one that computes for ever soon, one that waits late.
+            resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+            signal.alarm(SECONDS)
             _look_through(path)
         finally:
             os._exit(0)  # errors that Python can tell of are met and told again by the parent

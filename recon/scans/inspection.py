@@ -54,13 +54,6 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     dead = tuple(int(coil) for coil in np.flatnonzero(~alive)) if read else ()
     if read and len(dead) == scan.shape[1]:
         problems.append("every coil is zero")
-    elif dead and scan.noise is None and scan.noise_covariance is None:
-        problems.append(
-            f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
-            "cannot be estimated; export the scan without them, or with its noise scan"
-        )
-    if empty and len(empty) < read:
-        problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
     calibration = scan.calibration
     if min(calibration) == 0:
         problems.append(
@@ -71,6 +64,13 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
             f"calibration of only {calibration[0]} x {calibration[1]}: coil maps need at least "
             f"{SMALLEST_CALIBRATION} fully sampled central lines"
         )
+    if dead and len(dead) < scan.shape[1] and scan.noise is None and scan.noise_covariance is None:
+        problems.append(
+            f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
+            "cannot be estimated; export the scan without them, or with its noise scan"
+        )
+    if empty and len(empty) < read:
+        problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
     if min(scan.shape[2:]) < _SMALLEST_GRID:
         size = f"{_SMALLEST_GRID} x {_SMALLEST_GRID}"
         problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
