@@ -18,8 +18,8 @@ modules' own first sentences.
 **The layer rule.** A module imports from its own room and from rooms below it, never from above, and never in a
 circle (`tests/test_house.py` checks it). From bottom to top:
 
-1. `errors`, `version`, `seeding`, `atomic`, `configuration`, `options`, `hdf5`, `progress`: what everybody uses; they
-   know nothing of images.
+1. `errors`, `version`, `seeding`, `atomic`, `configuration`, `options`, `hdf5`, `foreign`, `progress`: what everybody
+   uses; they know nothing of images.
 2. `scan`: the one measured-data object.
 3. `acquisition`: what the scanner does.
 4. `scans` and `images`: files of kspace, files of images.

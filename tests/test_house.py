@@ -22,7 +22,7 @@ LAYERS = [
         "recon.folders",
         "recon.workers",
     },
-    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header"},
+    {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header", "recon.foreign"},
     {"recon.tensor_file"},
     {"recon.training_state"},
     {"recon.scan"},

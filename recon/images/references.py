@@ -7,6 +7,7 @@ import numpy as np
 
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.images.dicom_reading import is_dicom
 from recon.images.nifti import is_nifti
 from recon.images.volume import Volume, is_result, read_volume
@@ -49,7 +50,7 @@ def read_lesions(path: str | Path) -> Volume:
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             if not isinstance(file.get("lesion"), h5py.Dataset):
                 raise ReconError(f"{path}: no dataset 'lesion' [slice, readout, phase] in this file")
             dataset = file["lesion"]

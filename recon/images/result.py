@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.hdf5 import HDF5Writer, hdf5_for_writing
 
 FORMAT = "recon-result-1"
@@ -169,7 +169,7 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
             known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.images.dicom_reading import is_dicom, read_dicom
 from recon.images.nifti import is_nifti, read_nifti
 from recon.images.result import FORMAT, read_result
@@ -50,7 +50,7 @@ def read_volume(path: str | Path) -> Volume:
 def is_result(path: Path) -> bool:
     """Whether the file is a result of ``recon reconstruct``; False for foreign, truncated and missing files."""
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             return file.attrs.get("format") == FORMAT
-    except OSError:  # foreign or truncated: the readers of scans say which
+    except (OSError, ReconError):  # foreign or truncated: the readers of scans say which
         return False

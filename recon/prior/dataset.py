@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
 from recon.folders import entries
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
@@ -44,7 +45,7 @@ class PreparedScan:
     def read(self, index: int) -> Tensor:
         """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
         try:
-            with h5py.File(self.path, "r") as file:
+            with h5py.File(self.path, "r") as file:  # came through the door when it was opened
                 return torch.from_numpy(file["image"][index])
         except (OSError, KeyError) as error:
             raise ReconError(f"{self.path}: prepared file is damaged ({error}); delete it and prepare again") from error
@@ -54,7 +55,7 @@ def open_prepared(path: str | Path) -> PreparedScan:
     """Read a prepared file's header. Raises ReconError when it is not a prepared file."""
     path = Path(path)
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             if not _known(file):
                 raise ReconError(f"{path}: not a file of 'recon prepare'; run it on the raw scans first")
             slices, rows, columns = file["image"].shape
@@ -78,9 +79,9 @@ def open_prepared(path: str | Path) -> PreparedScan:
 def is_prepared(path: Path) -> bool:
     """Whether a file is one of 'recon prepare'; False for foreign, truncated and missing files."""
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             return _known(file)
-    except OSError:
+    except (OSError, ReconError):
         return False  # another format, or one that the scan reader will name as broken
 
 

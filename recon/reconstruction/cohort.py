@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import h5py
-
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.images.result import FORMAT
 from recon.scan import Scan
 
@@ -59,7 +58,7 @@ def check_kept(path: Path, options: object, prior_hash: str | None, scan: Scan) 
     otherwise, and one patient's image pass for another's.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT or "reconstruction" not in file:
                 raise ReconError(f"{path}: is no result of recon; remove it, or choose another --out")
             stored = json.loads(file.attrs["configuration"])

@@ -17,6 +17,7 @@ from recon.scans.arrays import NamedArray
 from recon.scans.bart import write_bart
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
 from recon.scans.placing import placed
+from recon.scans.reading import checked_slice
 
 
 def convert_scan(
@@ -128,7 +129,7 @@ def _write_array(array: NamedArray, output: Path, known: ScanDescription, corner
         else:
             for index in range(slices):
                 report("converting", index / slices)
-                kspace = _centred(_slice(array, index), corner)
+                kspace = checked_slice(array.path, index, _centred(_slice(array, index), corner), mask)
                 writer.put(index, kspace, root_sum_of_squares(kspace, shape[2:]) if sampled else None)
                 _warn_uncentred(array.path, kspace, index, slices)
 

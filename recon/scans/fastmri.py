@@ -23,8 +23,10 @@ from recon.errors import ReconError, ReconWarning
 from recon.header import Header, header_from
 from recon.scan import ImageReader, KspaceReader, Scan
 from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
+from recon.scans.hdf5_schema import check_schema
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
+from recon.scans.sampling_check import check_sampling
 
 SEPARATE = f"{OWN}/calibration_kspace"
 
@@ -42,13 +44,14 @@ def recognises(path: Path) -> bool:
 
 
 def open_file(path: Path) -> Scan:
-    """Open a fastMRI file; reads its header and up to three slices (to find a mask), nothing else.
+    """Open a fastMRI file; reads its header and up to three slices (to find or check a mask), nothing else.
 
     Raises ReconError for truncated files, single-coil files, masks that do not fit or are empty, damaged headers.
     """
     path = Path(path)
     with open_hdf5(path) as file:
         shape = _shape(path, file["kspace"])
+        check_schema(path, file)
         own = _own(path, file)
         encoding = _encoding(path, file)
         extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
@@ -57,9 +60,11 @@ def open_file(path: Path) -> Scan:
         limits = _trusted(path, file["kspace"], _phase_limits(path, own, encoding, shape[3]))
         mask = _mask(path, file, shape, limits)
         has_separate = SEPARATE in file
+        if has_separate and file[SEPARATE].shape != shape:
+            raise ReconError(f"{path}: '{SEPARATE}' is {file[SEPARATE].shape}, kspace {shape}; write the scan again")
         calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
         header = _header(path, file, own, encoding)
-    affine = np.asarray(own["affine"], float).reshape(4, 4) if "affine" in own else None
+    affine = np.asarray(own["affine"], float) if "affine" in own else None
     return Scan(
         path=path,
         digest=file_sha256(path),
@@ -84,7 +89,11 @@ def open_file(path: Path) -> Scan:
 
 def _own(path: Path, file: h5py.File) -> dict[str, Any]:
     """The attributes of our own group; none in files of others."""
-    own = dict(file[OWN].attrs) if OWN in file else {}
+    own: dict[str, Any] = dict(file[OWN].attrs) if OWN in file else {}
+    own = {
+        name: value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+        for name, value in own.items()
+    }
     if own.get("version", 1) > VERSION:
         raise ReconError(f"{path}: written by a newer recon (version {own['version']} of its scans); upgrade recon")
     return own
@@ -132,7 +141,7 @@ def _shape(path: Path, kspace: h5py.Dataset) -> tuple[int, int, int, int]:
 def _encoding(path: Path, file: h5py.File) -> Encoding | None:
     if "ismrmrd_header" not in file:
         return None
-    encoding = parse_encodings(file["ismrmrd_header"][()], path)[0]
+    encoding = parse_encodings(_text(file["ismrmrd_header"][()]), path)[0]
     if OWN in file and "voxel_size_mm" not in file[OWN].attrs:
         # We wrote this header and did not know the voxel size: its field of view is only a placeholder.
         unknown = (float("nan"),) * 3
@@ -173,7 +182,8 @@ def _trusted(path: Path, kspace: h5py.Dataset, limits: tuple[int, int] | None) -
     return limits
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: Any) -> str:
+    value = np.asarray(value).reshape(-1)[0] if isinstance(value, np.ndarray) else value
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -183,7 +193,10 @@ def _mask(
     """The stored mask, else the one that a few slices show; never True outside the encoding limits."""
     stored = file.get(f"{OWN}/mask", file.get("mask"))
     if stored is not None:
-        mask = np.squeeze(np.asarray(stored[()])).astype(bool)
+        values = np.squeeze(np.asarray(stored[()]))
+        if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+            raise ReconError(f"{path}: the mask holds other values than 0 and 1; export the scan again")
+        mask = values.astype(bool)
         if mask.shape not in (shape[3:], shape[2:]):
             raise ReconError(
                 f"{path}: mask {mask.shape} and k-space of {shape[2]} x {shape[3]} (readout x phase) differ in size"
@@ -196,7 +209,15 @@ def _mask(
         mask = mask & inside
     if not mask.any():
         raise ReconError(f"{path}: the mask is all zero, no line was sampled; export the scan again")
+    if stored is not None:
+        for index in _voters(shape[0]):  # each slice is compared when it is read; a wrong mask shows at once
+            check_sampling(path, index, file["kspace"][index], mask)
     return mask
+
+
+def _voters(slices: int) -> tuple[int, ...]:
+    """The central, first and last slice."""
+    return tuple(dict.fromkeys((slices // 2, 0, slices - 1)))
 
 
 def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceReader) -> NDArray[np.bool_]:
@@ -205,7 +226,7 @@ def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceRea
     Raises ReconError when they differ (a mask that changes from slice to slice) or when all are empty.
     """
     found: NDArray[np.bool_] | None = None
-    for index in dict.fromkeys((shape[0] // 2, 0, shape[0] - 1)):
+    for index in _voters(shape[0]):
         mask = detect_mask(read(index))
         if not mask.any():
             continue

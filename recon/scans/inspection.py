@@ -9,6 +9,7 @@ from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
 
+_SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids every reconstruction diverges
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
@@ -63,6 +64,16 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
             f"calibration of only {calibration[0]} x {calibration[1]}: coil maps need at least "
             f"{SMALLEST_CALIBRATION} fully sampled central lines"
         )
+    if dead and len(dead) < scan.shape[1] and scan.noise is None and scan.noise_covariance is None:
+        problems.append(
+            f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
+            "cannot be estimated; export the scan without them, or with its noise scan"
+        )
+    if empty and len(empty) < read:
+        problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
+    if min(scan.shape[2:]) < _SMALLEST_GRID:
+        size = f"{_SMALLEST_GRID} x {_SMALLEST_GRID}"
+        problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
         calibration=calibration,
@@ -70,11 +81,11 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         dead_coils=dead,
         empty_slices=tuple(empty),
         problems=tuple(problems),
-        cautions=tuple(_cautions(scan, dead, empty)),
+        cautions=tuple(_cautions(scan, dead)),
     )
 
 
-def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
+def _cautions(scan: Scan, dead: tuple[int, ...]) -> list[str]:
     cautions = []
     if SMALLEST_CALIBRATION <= min(scan.calibration) < _SMALL_CALIBRATION:
         cautions.append(
@@ -93,6 +104,4 @@ def _cautions(scan: Scan, dead: tuple[int, ...], empty: list[int]) -> list[str]:
         cautions.append("one coil only: acceleration relies on the prior alone")
     if dead:
         cautions.append(f"dead coils (all zero): {', '.join(map(str, dead))}")
-    if empty and len(empty) < scan.shape[0]:
-        cautions.append(f"empty slices (all zero): {', '.join(map(str, empty))}")
     return cautions

@@ -56,6 +56,7 @@ def open_file(path: Path) -> Scan:
     imaging = heads[rows.imaging]
     encoding = encodings[rows.space]
     _refuse_unsupported(path, encoding, imaging)
+    _refuse_places(path, imaging)
     coils = int(imaging["active_channels"][0])
     if coils == 0 or (heads["active_channels"][rows.imaging | rows.calibration | rows.noise] != coils).any():
         raise ReconError(f"{path}: acquisitions have {coils} or a varying number of coils; export the scan again")
@@ -178,6 +179,17 @@ def _refuse_unsupported(path: Path, encoding: Encoding, heads: NDArray) -> None:
             raise ReconError(f"{path}: {values.size} {name}; recon reads static scans with one, export them apart")
 
 
+def _refuse_places(path: Path, heads: NDArray) -> None:
+    """Raises ReconError for positions and directions that are NaN or infinite; directions of zero say nothing."""
+    for name in ("position", "read_dir", "phase_dir", "slice_dir"):
+        broken = ~np.isfinite(heads[name]).all(axis=1)
+        if broken.any():
+            raise ReconError(
+                f"{path}: {name} of {broken.sum()} of {heads.size} imaging acquisitions is NaN or infinite "
+                f"(first: number {np.flatnonzero(broken)[0]}); export the scan again"
+            )
+
+
 def _phase_limits(encoding: Encoding, phase: int, mask: NDArray[np.bool_]) -> tuple[int, int] | None:
     """Half-open range of encoded lines; widened where the data has lines that the header's limits leave out."""
     limit = encoding.limits.get("kspace_encoding_step_1")
@@ -208,7 +220,8 @@ def _reader(
                 total[:, start : start + layout.kept[place], line] += samples[:, kept]
                 count[line] += 1
         total /= np.maximum(count, 1).astype(np.float32)
-        return checked_slice(path, index, total, mask)
+        # Averages whose echoes end at different places have data beyond the mask, which is what all of them measured.
+        return checked_slice(path, index, np.where(mask, total, np.complex64(0)), mask)
 
     return read
 

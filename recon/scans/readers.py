@@ -30,9 +30,10 @@ class Reader:
         return bool(importlib.import_module(self.module).recognises(path))
 
     def open(self, path: Path) -> Scan:
-        """Open a file of this format; only headers are read. Raises ReconError."""
-        scan: Scan = importlib.import_module(self.module).open_file(path)
-        return scan
+        """Open a file of this format; only headers are read. Raises ReconError, also when what they say cannot be."""
+        from recon.scans.validity import checked_scan
+
+        return checked_scan(importlib.import_module(self.module).open_file(path))
 
 
 READERS: tuple[Reader, ...] = (

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.foreign.hdf5 import damaged, foreign_hdf5
+from recon.scans.sampling_check import check_sampling
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged or cannot be read, also for
-    errors that surface only while the block reads from it."""
+    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged, has parts in other files or
+    cannot be read, also for errors that surface only while the block reads from it."""
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        raise ReconError(
-            f"{path}: truncated or damaged HDF5 file ({' '.join(str(error).split())}); copy or download it again"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
@@ -36,9 +36,12 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
 def checked_slice(path: Path, index: int, kspace: NDArray, mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """One slice as the Scan contract wants it: ``[coil, readout, phase]`` complex64, zero where ``mask`` is False.
 
-    Raises ReconError when a sampled value is NaN or infinite.
+    Raises ReconError when a sampled value is NaN or infinite, or when what is zero contradicts ``mask`` (a mask without
+    axes contradicts nothing: what was sampled is not known then).
     """
     kspace = np.asarray(kspace, np.complex64)
+    if mask.ndim:
+        check_sampling(path, index, kspace, mask)
     kspace = np.where(mask, kspace, np.complex64(0))
     if not np.isfinite(kspace).all():
         count = int((~np.isfinite(kspace)).sum())

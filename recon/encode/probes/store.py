@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from recon.encode.interface import Encoder, PreparedVolume
 from recon.encode.probes.labels import LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
 from recon.hdf5 import hdf5_for_writing
 from recon.progress import Report, silent
 
@@ -150,7 +150,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
     if not path.is_file():
         raise ReconError(f"{path}: no such file; make it with 'recon probe embed'")
     try:
-        with h5py.File(path, "r") as file:
+        with foreign_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise ReconError(f"{path}: not an embeddings file of 'recon probe embed'")
             volumes = json.loads(file["volumes"].asstr()[()])

@@ -1,0 +1,52 @@
+"""Opening an HDF5 file that comes from outside: the one place where it is done."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+
+from recon.errors import ReconError
+from recon.foreign.contents import datasets_of
+from recon.foreign.trial import survives
+
+# What h5py raises for files that are damaged, whichever part of them is: see its own sources.
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+
+
+@contextmanager
+def foreign_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, after a look at everything in it but the data.
+
+    Raises ReconError when it is missing, truncated or damaged, or when part of it lies in other files.
+    """
+    if not Path(path).is_file():
+        raise ReconError(f"{path}: no such file")
+    about = os.stat(path)
+    if not _survives(Path(path), (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)):
+        raise ReconError(
+            f"{path}: damaged HDF5 file on which the HDF5 library crashes or hangs; copy or download it again"
+        )
+    try:
+        file = h5py.File(path, "r")
+        for _ in datasets_of(path, file):
+            pass
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    with file:
+        yield file
+
+
+@lru_cache(maxsize=4096)
+def _survives(path: Path, _version: tuple[int, ...]) -> bool:
+    """The trial, once for each version of a file: readers open it again for every slice."""
+    return survives(path)
+
+
+def damaged(path: str | os.PathLike[str], error: BaseException) -> ReconError:
+    """The error to raise when HDF5 fails to open or to read ``path``."""
+    return ReconError(
+        f"{path}: truncated or damaged HDF5 file ({' '.join(str(error).split())}); copy or download it again"
+    )
