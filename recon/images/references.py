@@ -49,6 +49,8 @@ def read_lesions(path: str | Path) -> Volume:
         return read_volume(path)
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
+    if not h5py.is_hdf5(path):
+        raise ReconError(f"{path}: not readable as HDF5 or NIfTI; a lesion mask is one of them")
     try:
         with foreign_hdf5(path) as file:
             if not isinstance(file.get("lesion"), h5py.Dataset):
