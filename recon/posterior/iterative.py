@@ -17,11 +17,10 @@ from torch import Tensor
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
 from recon.posterior.random_streams import Noise
-from recon.posterior.system import Weights
+from recon.posterior.system import LOOSE, Weights
 
 TOLERANCE = 1e-4
 MOST_STEPS = 200
-LOOSE = 0.02  # of the noise that is added next: what an intermediate solution may err by
 RESTART = 10  # steps after which the residual is recomputed
 
 
@@ -156,12 +155,12 @@ class IterativeSystem:
         return (gap.abs() ** 2).sum((-3, -2, -1))
 
     def _perturbation(self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights) -> Tensor:
-        """Noise of the right-hand side: that of the data and that of the denoised."""
+        """Noise of the right-hand side: that of the data and that of the denoised image."""
         weight, sigma = self._weight(denoiser_variance), self._wide(self.sigma)
         of_data = adjoint(noise(*self.kspace.shape[2:]) * sigma, self.maps, self.mask)
         of_denoised = noise(*denoised.shape[2:]) * sigma * weight.sqrt()
-        for_data, for_guess = (self._wide(w) if isinstance(w, Tensor) else w for w in weights)
-        return for_data**0.5 * of_data + for_guess**0.5 * of_denoised
+        for_data, for_denoised = (self._wide(w) if isinstance(w, Tensor) else w for w in weights)
+        return for_data**0.5 * of_data + for_denoised**0.5 * of_denoised
 
     def _expected(self) -> Tensor:
         samples = (self.kspace[0] != 0).sum()
@@ -194,8 +193,8 @@ def iterative_system(problem: Problem) -> IterativeSystem:
     data = adjoint(kspace, maps, problem.mask)
     trace = problem.mask.float().mean() * _power(problem.maps)
 
-    # A lightly damped least-squares fit tells what no image explains; one random probe tells its degrees of
-    # residual_dof.
+    # A lightly damped least-squares fit tells what no image explains; one random probe tells how many
+    # degrees of freedom that has.
     damping = 1e-3
 
     def damped(image: Tensor) -> Tensor:

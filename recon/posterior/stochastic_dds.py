@@ -1,19 +1,19 @@
-"""Noisy decomposed diffusion sampling: the default sampler.
+"""Stochastic decomposed diffusion sampling: independent posterior samples, and those around the default's image.
 
 Chung et al., Decomposed Diffusion Sampler (ICLR 2024), alternates a denoising with a data consistency step. Here that
 step is an exact draw from the Gaussian conditional: the denoiser says x ~ N(d, v), the data say y ~ N(A x, sigma^2),
 and both weights are measured:
 
     x = draw(0, sigma_data^2) + sigma_0 n
-    for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, v_i, v_i);  x = x_hat + sigma_{i+1} n
+    for sigma_i:  d = D(x; sigma_i);  x_hat = draw(d, v_i, r_i);  x = x_hat + sigma_{i+1} n
 
-v_i is the larger of the validation error of the denoiser at sigma_i and the error of d that the scan itself shows. It
+r_i is the larger of the validation error of the denoiser at sigma_i and the error of d that the scan itself shows. It
 is an average: in flat tissue a denoiser errs by less, at edges and in lesions by more, though by no more than
 sigma_i^2. Trusted too little, d leaves noise, which the next denoising removes; trusted too much, it takes away
 detail, which no later step brings back. Until the last step the data are therefore weighed against
-v_i = max(v_i, sigma_i^2), and the draw varies by v_i where nothing was measured. In the last step v is
-denoiser_variance. That draw is one posterior sample; its noise-free mean is what is averaged over samples
-(Rao-Blackwell).
+v_i = max(r_i, sigma_i^2), and the draw varies by r_i where nothing was measured, or by more on the way to v_i as the
+prior's ``draw_share`` says. In the last step v is r. That draw is one posterior sample; its noise-free mean is what is
+averaged over samples (Rao-Blackwell).
 """
 
 from collections.abc import Callable
@@ -24,9 +24,7 @@ from recon.posterior.denoising import denoising_variance, through_flips
 from recon.posterior.random_streams import Noise
 from recon.posterior.sampler import DiffusionPrior, Draws
 from recon.posterior.schedule import Schedule
-from recon.posterior.system import System
-
-LOOSE = 0.02  # of the noise that is added next: what an iterative solution may err by
+from recon.posterior.system import LOOSE, System
 
 
 def stochastic_dds(

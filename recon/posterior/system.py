@@ -14,6 +14,9 @@ Weights = tuple[float | Tensor, float | Tensor]
 the denoised, tensors ``[slice]``: (1, 1) is the exact draw."""
 
 
+LOOSE = 0.02  # of the noise that is added next: what an intermediate solution may err by
+
+
 class System(Protocol):
     """Images are ``[slice, sample, set, readout, phase]``; variances ``[slice]`` are per real component."""
 

@@ -54,7 +54,9 @@ def measure(
 def calibrated(measurement: Measurement, slices: range, options: ReconstructionOptions) -> Prepared:
     """The problem alone: for methods that make their own use of kspace."""
     with measurement.watch.stage("calibration"):
-        problem = _calibrated(measurement, slices, options)
+        problem = calibrate(
+            measurement.scan, measurement.preprocessing, slices, map_sets=options.map_sets, device=measurement.device
+        )
     return Prepared(problem, None, torch.ones_like(problem.sigma))
 
 
@@ -80,9 +82,3 @@ def refined_system(measurement: Measurement, slices: range, options: Reconstruct
     with measurement.watch.stage("solver set-up"):
         system, inflation = noise_inflated_system(problem, fit)
     return Prepared(problem, system, inflation)
-
-
-def _calibrated(measurement: Measurement, slices: range, options: ReconstructionOptions) -> Problem:
-    return calibrate(
-        measurement.scan, measurement.preprocessing, slices, map_sets=options.map_sets, device=measurement.device
-    )

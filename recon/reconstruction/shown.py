@@ -25,14 +25,15 @@ def shown_images(
     mean = problem.magnitude(solution.image).cpu().numpy()
     zero = problem.magnitude(adjoint(problem.kspace, problem.maps, problem.mask)).cpu().numpy()
     deviation = _deviation(problem, solution)
+    magnitudes = problem.magnitude(samples) if keep_samples and samples is not None else None
     for position, index in enumerate(problem.slices):
         images = {"reconstruction": mean[position], "zero_filled": zero[position]}
         if deviation is not None:
             images["std"] = deviation[position].cpu().numpy()
-        if keep_samples and samples is not None:
+        if magnitudes is not None and samples is not None:
             plain = problem.without_guard(samples[position, :, 0])
             phase = plain[..., problem.crop[0], problem.crop[1]].angle()
-            images["samples"] = torch.polar(problem.magnitude(samples)[position], phase).cpu().numpy()
+            images["samples"] = torch.polar(magnitudes[position], phase).cpu().numpy()
         yield index, images
 
 
