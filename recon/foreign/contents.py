@@ -8,8 +8,9 @@ import h5py
 
 from recon.errors import ReconError
 
-# Bytes that a stored byte can stand for: deflate reaches 1032; what was never written is not stored at all, and small.
-COMPRESSION = 1100
+# Bytes that a stored byte may stand for in data of some size: deflate reaches 1032, but only on zeros. Noise is
+# incompressible, so kspace reaches its acceleration times its zero padding; a bomb is all zeros.
+COMPRESSION = 100
 SMALL = 1 << 26  # bytes
 MOST_OBJECTS = 100_000  # groups and datasets of one file; scans have a dozen, MATLAB's cells some thousand
 

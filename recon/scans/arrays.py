@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.scans.reading import is_hdf5, open_hdf5
+from recon.foreign.hdf5 import foreign_hdf5
+from recon.scans.reading import is_hdf5
 
 AXES = ("slice", "coil", "readout", "phase", "phase2")
 
@@ -47,7 +48,7 @@ def open_array(path: str | Path, axes: Sequence[str], key: str | None = None) ->
     if path.suffix == ".npy":
         yield _named(path, _load_npy(path), axes)
     elif path.suffix == ".mat" and is_hdf5(path):
-        with open_hdf5(path) as file:
+        with foreign_hdf5(path) as file:
             yield _named(path, _pick(path, {name: file[name] for name in _complex_datasets(file)}, key), axes)
     elif path.suffix == ".mat":
         yield _named(path, _pick(path, _load_mat(path), key), axes)

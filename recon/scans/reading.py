@@ -1,8 +1,6 @@
 """What every reader of measured data does: open, hash, refuse values that are not finite, zero what was not sampled."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -10,19 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.foreign.hdf5 import damaged, foreign_hdf5
 from recon.scans.sampling_check import check_sampling
-
-
-@contextmanager
-def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading. Raises ReconError when it is truncated, damaged, has parts in other files or
-    cannot be read, also for errors that surface only while the block reads from it."""
-    try:
-        with foreign_hdf5(path) as file:
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise damaged(path, error) from error
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:

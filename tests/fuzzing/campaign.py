@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzzing import worker
-from tests.fuzzing.driving import COLUMNS, Verdict
+from tests.fuzzing.driving import COLUMNS, MEMORY, Verdict
 from tests.fuzzing.targets import ROWS, TARGETS, Target
+from tests.fuzzing.worker import BROKEN
+
+RESIDENT_BYTES = 1 << 30  # more than any seed needs by far: what takes it believed a declared size
 
 # Shares of the classes in the audit that the suite stands for.
 WEIGHTS = {
@@ -32,6 +35,11 @@ class Mutant:
     def name(self) -> str:
         """How it is called on the command line: ``fast.h5:fastMRI XML:17``."""
         return f"{Path(self.target.seed).name}:{self.target.row}:{self.number}"
+
+    @property
+    def mutation(self) -> str:
+        """Which kind of change it is: the first that its stream draws."""
+        return self.target.mutations[int(self.generator().integers(len(self.target.mutations)))].name
 
     def generator(self) -> np.random.Generator:
         """Its own random stream."""
@@ -57,8 +65,12 @@ def judged(mutant: Mutant, seeds: Path) -> Verdict:
         path = worker.copied(seeds / target.seed, folder, [seeds / other for other in target.beside])
         mutation = target.mutations[int(generator.integers(len(target.mutations)))]
         expected = mutation.change(path, generator)
+        before = worker.peak()
         verdict = target.drive(path, seeds, expected)
-    return Verdict(verdict.column, f"{mutation.name}: {verdict.words}".replace(name, "..."))
+        grown = worker.peak() - before
+        if grown > RESIDENT_BYTES:
+            verdict = Verdict(MEMORY, f"{grown >> 20} MiB; {verdict.words}")
+    return Verdict(verdict.column, verdict.words.replace(name, "..."))
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ def campaign(mutants: list[Mutant], seeds: Path, seconds: float = worker.SECONDS
     """Judge the mutants in child processes, in order."""
     judge: Callable[[int], Verdict] = lambda number: judged(mutants[number], seeds)  # noqa: E731
     for found in worker.judge_all(len(mutants), judge, seconds):
+        if found.verdict.column == BROKEN:
+            raise RuntimeError(f"the suite itself failed on {mutants[found.number].name}:\n{found.verdict.words}")
         yield Finding(mutants[found.number], found.verdict)
 
 
