@@ -1,5 +1,8 @@
 """The toolkit's own exception: what is wrong, where, and what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ReconError(Exception):
     """A mistake or a broken input that the user can act on.
@@ -7,6 +10,17 @@ class ReconError(Exception):
     The message names the file or the key, says what is wrong with it and what to do. The command line prints
     it as one line and exits with code 2; the library never prints.
     """
+
+
+@contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Put ``path`` before the message of a ReconError from inside that does not name it."""
+    try:
+        yield
+    except ReconError as error:
+        if str(path) in str(error):
+            raise
+        raise ReconError(f"{path}: {error}") from error
 
 
 class ReconWarning(UserWarning):

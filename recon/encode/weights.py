@@ -1,6 +1,5 @@
 """Reading weight files safely and strictly: safetensors, or pickles restricted to tensors; every key accounted for."""
 
-import json
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,21 +16,6 @@ from recon.seeding import stream_seed
 
 Network = TypeVar("Network", bound=nn.Module)
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ReconError when the file is missing, too large or not one."""
-    if not path.is_file():
-        raise ReconError(f"{path}: no such file; the folder needs {path.name} and the weights beside it")
-    if path.stat().st_size > 10_000_000:
-        raise ReconError(f"{path}: larger than 10 MB; not a configuration")
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ReconError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(loaded, dict):
-        raise ReconError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
-    return loaded
 
 
 def find_weight_file(folder: Path) -> Path:

@@ -65,7 +65,7 @@ def replaced(path: Path, generator: np.random.Generator) -> Expected:
             file.create_dataset(name, data=value, dtype=h5py.string_dtype() if _texts(value) else None)
         elif kind == 4:
             file.create_dataset(name, data=h5py.Empty("f4"))
-        if kind < 5 and isinstance(file.get(name), (h5py.Dataset, h5py.Group)):
+        if kind in (0, 3, 4):
             for key, value in attributes.items():
                 file[name].attrs[key] = value
     return "any"
