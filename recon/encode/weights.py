@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.foreign.archive import check_members
 from recon.seeding import stream_seed
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,9 +41,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
             loaded: Any = load_file(path)
         else:
+            _check_packed(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's advice on odd pickles; what is odd is refused below
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except ReconError:
+        raise
     except pickle.UnpicklingError as error:
         raise ReconError(
             f"{path}: holds more than tensors, or is no weight file; refused, because unpickling could run code"
@@ -60,6 +65,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise ReconError(f"{path}: tensor '{name}' has NaN or infinite values; obtain the weights again")
         tensors[name] = value
     return tensors
+
+
+def _check_packed(path: Path) -> None:
+    """Raises ReconError when a checkpoint is an archive whose members unpack to more than they may stand for."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_members(path, archive)
 
 
 def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -42,6 +42,15 @@ def foreign_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         raise damaged(path, error) from error
 
 
+def text_attribute(file: h5py.File, name: str) -> str | None:
+    """A root attribute that is one text; None when it is absent or anything else."""
+    if name not in file.attrs or file.attrs.get_id(name).get_storage_size() > 1024:
+        return None
+    value = file.attrs[name]
+    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return str(value) if isinstance(value, str) else None
+
+
 def _check_contents(path: str | os.PathLike[str], file: h5py.File) -> None:
     try:
         for _ in datasets_of(path, file):
