@@ -87,15 +87,23 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         for name in expected
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
+    of_another_type = [
+        name for name in expected if name in tensors and not _same_kind(tensors[name], expected[name])
+    ]
     faults = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", misshapen))
+        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", misshapen), ("of another type", of_another_type))
         if names
     ]
     if faults:
         raise ReconError(
             f"{path}: does not fit the {len(expected)} tensors of this encoder: {'; '.join(faults)}; nothing was loaded"
         )
+
+
+def _same_kind(tensor: Tensor, expected: Tensor) -> bool:
+    """Real numbers of any precision for real numbers, nothing else."""
+    return tensor.is_floating_point() == expected.is_floating_point() and not tensor.is_complex()
 
 
 def weight_file(weights: Path | None) -> Path:
