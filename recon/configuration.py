@@ -143,9 +143,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
-        raise ReconError(
-            f"{where}: key '{key}' is {_shown.repr(value)}, expected one of {', '.join(map(str, typing.get_args(hint)))}"
-        )
+        known = ", ".join(map(str, typing.get_args(hint)))
+        raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, expected one of {known}")
     if dataclasses.is_dataclass(hint):
         if isinstance(value, dict):
             return from_mapping(typing.cast(type, hint), value, f"{where}, {key}")

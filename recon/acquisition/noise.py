@@ -34,8 +34,8 @@ class Noise:
         level = self.covariance.diagonal().real.double().sqrt()
         if int(fault) or not bool((factor.diagonal().real > DEPENDENT * level).all()):
             raise ReconError(
-                f"its noise cannot be decorrelated ({self.source}): a coil is a copy or a combination of others, or has "
-                "no noise; export the scan without it, or give a noise scan"
+                f"its noise cannot be decorrelated ({self.source}): a coil is a copy or a combination of others, or "
+                "has no noise; export the scan without it, or give a noise scan"
             )
         identity = torch.eye(factor.shape[0], dtype=factor.dtype, device=factor.device)
         return (2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)).to(torch.complex64)

@@ -10,9 +10,10 @@ calibration could not resolve. Training images are made by the same code, so bot
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from recon.acquisition.noise import (
     noise_from_outer_kspace,
     patch_covariances,
 )
+from recon.acquisition.noise_misfit import noise_misfit
 from recon.errors import ReconError, naming
 from recon.scan import Scan
 
@@ -154,6 +156,8 @@ def preprocess_coils(
     chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
     kspace = read_slices(scan, chosen, device)
     unit = _unit_of(kspace)
+    if noise_sigma is None and (misfit := noise_misfit(scan, float(kspace.abs().max()))):
+        raise ReconError(f"{scan.path}: {misfit}")
     with naming(scan.path):
         kspace = in_unit(kspace, unit)
         noise = _noise(scan, kspace, chosen, noise_sigma, unit)
@@ -161,7 +165,7 @@ def preprocess_coils(
         calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen, unit))
         _check_strength(calibration, noise)
         kept = min(coils or scan.shape[1], scan.shape[1])
-        compression = compression_matrix(calibration, kept)
+        compression = _decomposed(compression_matrix, calibration, kept)
         restore_coils = torch.linalg.inv(whitening) @ compression.mH
         calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
         scale = float(calibration_scale(calibration, shape).median())
@@ -177,6 +181,16 @@ def preprocess_coils(
         1 / scale,
         unit,
     )
+
+
+def _decomposed(decompose: Callable[..., Any], *values: Any) -> Any:
+    """What ``decompose`` gives. Raises ReconError where linear algebra finds no eigenvectors in damaged values."""
+    try:
+        return decompose(*values)
+    except torch.linalg.LinAlgError as error:
+        raise ReconError(
+            "its calibration lines cannot be decomposed: their values differ too much in size; export the scan again"
+        ) from error
 
 
 def _check_strength(whitened: Tensor, noise: Noise) -> None:
@@ -203,10 +217,14 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     """The noise of ``kspace``, which is in ``unit``."""
     coils = scan.shape[1]
     if noise_sigma is not None:
-        variance = 2 * (noise_sigma / unit) ** 2
-        if not 1e-60 < variance < 1e60:
-            raise ReconError(f"noise standard deviation {noise_sigma:g} is not that of a scan; give it in file units")
-        return Noise(variance * torch.eye(coils, dtype=torch.complex128), "given", 0)
+        if not noise_sigma > 0:
+            raise ReconError(f"noise standard deviation must be positive, not {noise_sigma}")
+        relative = noise_sigma / unit
+        if not 1e-30 < relative < 1e30:
+            raise ReconError(
+                f"noise standard deviation {noise_sigma:g} is not this scan's; give it in the file's units"
+            )
+        return Noise(2 * relative**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
     if scan.noise is not None:
         return covariance_of(in_unit(torch.from_numpy(scan.noise), unit).to(kspace.device), "noise scan")
     if scan.noise_covariance is not None:
@@ -228,7 +246,7 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
 
 
-def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int], unit: float) -> Tensor:
+def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int], unit: float = 1.0) -> Tensor:
     """The fully sampled centre of ``kspace``, which is in ``unit``, or, where there is one, of the separate calibration
     scan."""
     if scan.calibration_kspace is not None:
@@ -265,7 +283,8 @@ def calibrate(
         kspace = to_kspace(to_image(kspace, (-2,))[..., readout_crop, :], (-2,))
         readout_crop = slice(0, shape[0])
     grid = (shape[0] + 2 * guard[0], shape[1] + 2 * guard[1])
-    maps, _ = espirit_maps(calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
+    with naming(scan.path):
+        maps, _ = _decomposed(espirit_maps, calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
     maps = maps * low_resolution_phase(calibration, maps)
     return Problem(

@@ -87,12 +87,15 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         for name in expected
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
-    of_another_type = [
-        name for name in expected if name in tensors and not _same_kind(tensors[name], expected[name])
-    ]
+    of_another_type = [name for name in expected if name in tensors and not _same_kind(tensors[name], expected[name])]
     faults = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", misshapen), ("of another type", of_another_type))
+        for what, names in (
+            ("missing", missing),
+            ("unknown", extra),
+            ("of another shape", misshapen),
+            ("of another type", of_another_type),
+        )
         if names
     ]
     if faults:

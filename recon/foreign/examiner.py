@@ -1,6 +1,6 @@
 """The program that looks through HDF5 files for ``recon.foreign.trial``, in a process of its own that may crash.
 
-It is run as a script and imports nothing of recon, so that it starts in a fraction of a second and stays small. One line
+It is run as a script and imports nothing of recon, so that it starts in a fraction of a second and stays small. A line
 of standard input names a file (its path as hexadecimal digits); one line of standard output says that it was looked
 through, whatever Python could tell of it. On a file on which the HDF5 library crashes there is no answer.
 """

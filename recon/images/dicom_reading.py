@@ -134,7 +134,9 @@ def _numbers(dataset: Any, name: str) -> NDArray[np.float64]:
 def _placed(file: Path, series: str, pixels: NDArray[Any], numbers: dict[str, NDArray[np.float64]]) -> _Slice:
     axes = numbers["ImageOrientationPatient"].reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-2):
-        raise ReconError(f"{file}: ImageOrientationPatient is not two perpendicular directions; export the series again")
+        raise ReconError(
+            f"{file}: ImageOrientationPatient is not two perpendicular directions; export the series again"
+        )
     row, column = map(float, numbers["PixelSpacing"])
     # Some writers give the distance a sign, which positions tell better.
     thickness = abs(float(numbers["SpacingBetweenSlices"][0])) or float(numbers["SliceThickness"][0]) or 1.0

@@ -16,7 +16,6 @@ from recon.images.volume import Volume, is_result, read_volume
 from recon.scans.opening import open_scan
 from recon.scans.validity import affine_fault
 
-
 LESION_PARTS = (Part("lesion", NUMBER, (3,), needed=True),)
 
 

@@ -224,7 +224,9 @@ def _check_shapes(path: Path, file: h5py.File) -> None:
     for name in ("std", "zero_filled", "samples"):
         found = file[name].shape if name in file else shape
         if 0 in found or (found if name != "samples" or len(found) == 3 else (found[0], *found[2:])) != shape:
-            raise ReconError(f"{path}: '{name}' {found} does not match the reconstruction {shape}; reconstruct it again")
+            raise ReconError(
+                f"{path}: '{name}' {found} does not match the reconstruction {shape}; reconstruct it again"
+            )
     voxel_size, affine = file.attrs.get("voxel_size_mm"), file.attrs.get("affine")
     if voxel_size is not None and not all(0 < size < LARGEST_VOXEL for size in voxel_size):
         raise ReconError(f"{path}: voxel size {voxel_size} is not three positive lengths in mm; reconstruct it again")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recon.atomic import atomic_path
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions, read_reference
 from recon.images.result import read_result
@@ -51,15 +51,13 @@ def compare_files(
     for (image, facts), path, mask in zip(loaded, paired, masks, strict=True):
         if kept is None or kept[0] != path:
             kept = (path, read_reference(path))
-        reference = on_grid(kept[1], image.values.shape, image.affine, "reference")
-        try:
+        with naming(image.path):
+            reference = on_grid(kept[1], image.values.shape, image.affine, "reference")
             found = evaluate(image.values, reference)
             lesion = None
             if mask is not None:
                 outline = on_grid(read_lesions(mask), image.values.shape, image.affine, "lesion mask")
                 lesion = evaluate_lesions(image.values, reference, lesion_mask(outline))
-        except ReconError as error:
-            raise ReconError(f"{image.path}: {error}") from error
         more = {"result": str(image.path), "reference": str(path), "reference_kind": kept[1].kind}
         rows.append({**_row({**facts, "slice": None, **more}, found.volume), **_lesion_figures(lesion)})
         if per_slice:

@@ -40,7 +40,7 @@ def shown_images(
 
 
 def _deviation(problem: Problem, solution: Solution) -> Tensor | None:
-    """Posterior standard deviation of the magnitude over the problem's unit, ``[slice, readout, phase]``; None for fewer
+    """Posterior standard deviation of the magnitude ``[slice, readout, phase]`` over the problem's unit; None for fewer
     than two samples.
 
     Of antithetic pairs half the difference is the deviation: its effect on the magnitude of the image, squared,

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.scan import Scan
+from recon.scans.reading import dynamic_range
 
 LARGEST_VOXEL = 1000.0  # mm: more than the bore of a scanner
+SPIKIEST = 1e6  # the largest value of a noise scan over the median; of Gaussian noise it is about ten
 FARTHEST = 1e5  # mm: of a position from the isocentre
 _FLATTEST = 1e-3  # |determinant| of the axes' directions; sheared axes are odd, coplanar ones are no volume
 
@@ -73,6 +75,13 @@ def _check_noise(scan: Scan) -> None:
         )
     if not np.isfinite(noise).all():
         _refuse(scan, field, "has NaN or infinite values", "export the scan again, or remove the noise")
+    if (ratio := dynamic_range(noise)) > SPIKIEST:
+        _refuse(
+            scan,
+            field,
+            f"has a value {ratio:.0e} times the median, which no noise has",
+            "export the scan again, or remove the noise",
+        )
 
 
 def _check_covariance(scan: Scan) -> None:

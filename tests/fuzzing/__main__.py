@@ -34,7 +34,7 @@ def main() -> int:
         for found in campaign(mutants, seeds, given.seconds):
             findings.append(found)
             if given.all or found.verdict.column not in (ACCEPTED, REFUSED):
-                print(f"{found.verdict.column}: {found.mutant.name} ({found.mutant.mutation}): {found.verdict.words[:400]}", flush=True)
+                print(found.line(), flush=True)
     print("\n".join(["", *table_of(findings)]))
     print(f"\n{len(findings)} mutants, seed {given.seed}, {time.monotonic() - began:.0f} s")
     return int(any(found.verdict.column not in (ACCEPTED, REFUSED) for found in findings))

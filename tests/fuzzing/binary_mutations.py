@@ -1,17 +1,15 @@
 """Changes of headers of fixed layout: BART, NIfTI, DICOM, NumPy, MATLAB, zip archives, safetensors, pickles."""
 
 import gzip
-import io
-import json
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.fuzzing.bombs import PIECE, deflated, gzipped, write_zip, zlib_stream
 from tests.fuzzing.mutation import BYTES, Expected, Mutation, bytes_anywhere, emptied, pick
 from tests.fuzzing.text_mutations import NUMBERS
 
@@ -68,7 +66,31 @@ def nifti_field(path: Path, generator: np.random.Generator) -> Expected:
     elif layout.endswith("B"):
         odd = [0, 1, 2, 57, 255]
     else:
-        odd = [0, 1, -1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 5, 7, 32767, -32768]
+        odd = [
+            0,
+            1,
+            -1,
+            2,
+            4,
+            8,
+            16,
+            32,
+            64,
+            128,
+            256,
+            512,
+            768,
+            1024,
+            1280,
+            1536,
+            1792,
+            2048,
+            2304,
+            5,
+            7,
+            32767,
+            -32768,
+        ]
     values[at] = pick(generator, odd)
     struct.pack_into(layout, data, place, *values)
     path.write_bytes(gzip.compress(bytes(data), 1))
@@ -79,12 +101,7 @@ def nifti_bomb(path: Path, generator: np.random.Generator) -> Expected:
     """Dimensions of gigabytes, over nothing or over zeros that a few bytes unpack to."""
     data = bytearray(gzip.decompress(path.read_bytes()))
     struct.pack_into("<8h", data, 40, 3, 32767, 32767, int(pick(generator, [1, 2, 32767])), 1, 1, 1, 1)  # type: ignore[call-overload]
-    compressed = io.BytesIO()
-    with gzip.GzipFile(fileobj=compressed, mode="wb", compresslevel=9, mtime=0) as file:
-        file.write(bytes(data))
-        for _ in range(int(generator.integers(0, 3)) * 4):
-            file.write(bytes(1 << 26))
-    path.write_bytes(compressed.getvalue())
+    path.write_bytes(gzipped(bytes(data), int(generator.integers(0, 3)) * 12))
     return "refusal"
 
 
@@ -93,14 +110,25 @@ NIFTI = (*(Mutation("field", nifti_field),) * 4, Mutation("bomb", nifti_bomb), *
 # ---------------------------------------------------------------- DICOM
 
 _ELEMENTS: dict[str, tuple[Any, ...]] = {
-    "Rows": (0, 1, 65535), "Columns": (0, 1, 65535), "BitsAllocated": (0, 1, 8, 32, 64, 7), "BitsStored": (0, 8, 64),
-    "HighBit": (0, 31), "PixelRepresentation": (1, 9), "SamplesPerPixel": (0, 3, 255), "NumberOfFrames": ("0", "-1", "9999999"),
-    "PhotometricInterpretation": ("RGB", "", "PALETTE COLOR"), "RescaleSlope": ("0", "nan", "inf", "1e400", "-1", ""),
-    "RescaleIntercept": ("nan", "inf", "1e300"), "PixelSpacing": (["0", "0"], ["nan", "1"], ["-1", "1"], ["1"], None, ["inf", "1"]),
-    "ImageOrientationPatient": (["0"] * 6, ["nan"] * 6, ["1", "0", "0", "1", "0", "0"], ["1"] * 3, None, ["5", "0", "0", "0", "5", "0"]),
-    "ImagePositionPatient": (["nan"] * 3, ["1"], None, ["inf", "0", "0"], ["0", "0", "0"]), "SliceThickness": ("0", "nan", "-1", None),
-    "SpacingBetweenSlices": ("nan", "0", "-3", "inf"), "SeriesInstanceUID": (None, "1.2.3", ""), "PixelData": (b"", b"\0" * 100, None),
-}  # fmt: skip
+    "Rows": (0, 1, 65535),
+    "Columns": (0, 1, 65535),
+    "BitsAllocated": (0, 1, 8, 32, 64, 7),
+    "BitsStored": (0, 8, 64),
+    "HighBit": (0, 31),
+    "PixelRepresentation": (1, 9),
+    "SamplesPerPixel": (0, 3, 255),
+    "NumberOfFrames": ("0", "-1", "9999999"),
+    "PhotometricInterpretation": ("RGB", "", "PALETTE COLOR"),
+    "RescaleSlope": ("0", "nan", "inf", "1e400", "-1", ""),
+    "RescaleIntercept": ("nan", "inf", "1e300"),
+    "PixelSpacing": (["0", "0"], ["nan", "1"], ["-1", "1"], ["1"], None, ["inf", "1"]),
+    "ImageOrientationPatient": (["0"] * 6, ["nan"] * 6, list("100100"), ["1"] * 3, None, list("500050")),
+    "ImagePositionPatient": (["nan"] * 3, ["1"], None, ["inf", "0", "0"], ["0", "0", "0"]),
+    "SliceThickness": ("0", "nan", "-1", None),
+    "SpacingBetweenSlices": ("nan", "0", "-3", "inf"),
+    "SeriesInstanceUID": (None, "1.2.3", ""),
+    "PixelData": (b"", b"\0" * 100, None),
+}
 
 
 def dicom_element(folder: Path, generator: np.random.Generator) -> Expected:
@@ -136,7 +164,9 @@ def dicom_element(folder: Path, generator: np.random.Generator) -> Expected:
     return "any"
 
 
-def in_folder(change: Callable[[Path, np.random.Generator], Expected]) -> Callable[[Path, np.random.Generator], Expected]:
+def in_folder(
+    change: Callable[[Path, np.random.Generator], Expected],
+) -> Callable[[Path, np.random.Generator], Expected]:
     """The change in one file of a folder."""
 
     def changed(folder: Path, generator: np.random.Generator) -> Expected:
@@ -152,10 +182,8 @@ def dicom_deflated(folder: Path, generator: np.random.Generator) -> Expected:
     file = min(entry for entry in folder.rglob("*") if entry.is_file())
     data = file.read_bytes()
     data = data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99", 1)
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    parts = [compressor.compress(bytes(1 << 26)) for _ in range(int(generator.integers(16, 33)))]
-    start = data.find(b"\x08\x00\x05\x00")
-    file.write_bytes(data[: max(start, 400)] + b"".join(parts) + compressor.flush())
+    start = max(data.find(b"\x08\x00\x05\x00"), 400)
+    file.write_bytes(data[:start] + deflated(data[start:], int(generator.integers(16, 33))))
     return "any"
 
 
@@ -168,9 +196,14 @@ DICOM = (
 
 # ---------------------------------------------------------------- NumPy, MATLAB, archives
 
-_SHAPES = ("(1099511627776,)", "(-1, 2, 2, 2)", "(2, 3, 40, 40", "(2, 3, 40, 41)", "(0, 3, 40, 40)", "()", "5", "None", "(1e3,)",
-           "(" * 300, "(2, 3, 4, 400)", "(True, 3, 40, 40)")  # fmt: skip
-_TYPES = ("'<f8'", "'O'", "'<c16'", "'>c8'", "'|V8'", "[('a', '<f4')]", "5", "'<M8[s]'", "'zz'", "'<c8', 'x': 1", "__import__('os')")
+_SHAPES = (
+    "(1099511627776,)", "(-1, 2, 2, 2)", "(2, 3, 40, 40", "(2, 3, 40, 41)", "(0, 3, 40, 40)", "()", "5", "None",
+    "(1e3,)", "(" * 300, "(2, 3, 4, 400)", "(True, 3, 40, 40)",
+)  # fmt: skip
+_TYPES = (
+    "'<f8'", "'O'", "'<c16'", "'>c8'", "'|V8'", "[('a', '<f4')]", "5", "'<M8[s]'", "'zz'", "'<c8', 'x': 1",
+    "__import__('os')",
+)  # fmt: skip
 
 
 def npy_header(path: Path, generator: np.random.Generator) -> Expected:
@@ -184,7 +217,9 @@ def npy_header(path: Path, generator: np.random.Generator) -> Expected:
     elif kind == 2:
         header = header.replace("'<c8'", str(pick(generator, _TYPES)))
     elif kind == 3:
-        header = str(pick(generator, ["{", "", "\x00", "{'descr': '<c8'", "'''", "# \\", "lambda: 0", header.replace("'", "")]))
+        header = str(
+            pick(generator, ["{", "", "\x00", "{'descr': '<c8'", "'''", "# \\", "lambda: 0", header.replace("'", "")])
+        )
     else:
         return bytes_anywhere(path, generator)
     path.write_bytes(data[:8] + struct.pack("<H", len(header)) + header.encode("latin1") + rest)
@@ -202,10 +237,7 @@ def mat_bomb(path: Path, generator: np.random.Generator) -> Expected:
     name = struct.pack("<HH4s", 1, 4, b"ksp\0")
     inner = sizes + name + struct.pack("<II", 7, rows * 4)
     body = struct.pack("<II", 14, len(inner) + 2 * (rows * 4 + 8)) + inner
-    compressor = zlib.compressobj(9)
-    parts = [compressor.compress(body)]
-    parts += [compressor.compress(bytes(1 << 26)) for _ in range(2 * rows * 4 // (1 << 26) if generator.random() < 0.5 else 1)]
-    packed = b"".join(parts) + compressor.flush()
+    packed = zlib_stream(body, 2 * rows * 4 // PIECE if generator.random() < 0.5 else 1)
     path.write_bytes(data + struct.pack("<II", 15, len(packed)) + packed)
     return "refusal"
 
@@ -244,14 +276,14 @@ def zip_member(path: Path, generator: np.random.Generator) -> Expected:
 def zip_bomb(path: Path, generator: np.random.Generator) -> Expected:
     """A member that unpacks to gigabytes of zeros, with a header that says so."""
     with zipfile.ZipFile(path) as archive:
-        chosen = str(pick(generator, archive.namelist()))
-    count = int(generator.integers(16, 33)) << 26
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(chosen, "w", force_zip64=True) as file:
-        if chosen.endswith(".npy"):
-            header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (1, {count >> 20}, 1024, 1024), }}".ljust(117) + "\n"
-            file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
-        for _ in range(count >> 26):
-            file.write(bytes(1 << 26))
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pieces, start = int(generator.integers(16, 33)), b""
+    chosen = str(pick(generator, list(members)))
+    if chosen.endswith(".npy"):
+        shape = (1, pieces * PIECE >> 20, 1024, 1024)
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+    write_zip(path, members, chosen, start, pieces)
     return "any"
 
 
@@ -268,7 +300,9 @@ def safetensors_header(path: Path, generator: np.random.Generator) -> Expected:
     data = path.read_bytes()
     length = struct.unpack_from("<Q", data)[0]
     if generator.random() < 0.2:
-        path.write_bytes(struct.pack("<Q", int(pick(generator, [0, 1, 2**63, 2**40, length + 8, length - 8]))) + data[8:])  # type: ignore[call-overload]
+        path.write_bytes(
+            struct.pack("<Q", int(pick(generator, [0, 1, 2**63, 2**40, length + 8, length - 8]))) + data[8:]
+        )  # type: ignore[call-overload]
         return "any"
     header = json_text_changed(data[8 : 8 + length].decode(), generator).encode("utf-8", "surrogatepass")
     path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
@@ -296,7 +330,11 @@ def tensor_values(path: Path, generator: np.random.Generator) -> Expected:
     return "refusal"
 
 
-SAFETENSORS = (Mutation("header", safetensors_header), Mutation("header", safetensors_header), Mutation("values", tensor_values))
+SAFETENSORS = (
+    Mutation("header", safetensors_header),
+    Mutation("header", safetensors_header),
+    Mutation("values", tensor_values),
+)
 
 
 class _Runs:
@@ -314,11 +352,17 @@ def pickled(path: Path, generator: np.random.Generator) -> Expected:
     if kind == 3:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in members.items():
-                archive.writestr(name, bytes(1 << 30) if name.endswith("/data/0") else data)
+        write_zip(path, members, next(name for name in members if name.endswith("/data/0")), b"", 16)
         return "any"
-    odd: list[object] = [{"a": _Runs()}, [1, 2], 5, {"a": "text"}, {5: torch.zeros(2)}, {"a": torch.full((3,), float("nan"))}, {}]
+    odd: list[object] = [
+        {"a": _Runs()},
+        [1, 2],
+        5,
+        {"a": "text"},
+        {5: torch.zeros(2)},
+        {"a": torch.full((3,), float("nan"))},
+        {},
+    ]
     torch.save(pick(generator, odd), path)
     return "refusal"
 

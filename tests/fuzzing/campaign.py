@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzzing import worker
+from tests.fuzzing.bombs import compressed_piece, deflated
 from tests.fuzzing.driving import COLUMNS, MEMORY, Verdict
 from tests.fuzzing.targets import ROWS, TARGETS, Target
 from tests.fuzzing.worker import BROKEN
@@ -43,7 +44,8 @@ class Mutant:
 
     def generator(self) -> np.random.Generator:
         """Its own random stream."""
-        return np.random.default_rng([self.seed, zlib.crc32(f"{self.target.row}:{self.target.seed}".encode()), self.number])
+        name = zlib.crc32(f"{self.target.row}:{self.target.seed}".encode())
+        return np.random.default_rng([self.seed, name, self.number])
 
 
 def mutants_of(count: int, seed: int, rows: tuple[str, ...] = ROWS) -> list[Mutant]:
@@ -80,9 +82,14 @@ class Finding:
     mutant: Mutant
     verdict: Verdict
 
+    def line(self) -> str:
+        """What was found, where, by which change."""
+        return f"{self.verdict.column}: {self.mutant.name} ({self.mutant.mutation}): {self.verdict.words[:400]}"
+
 
 def campaign(mutants: list[Mutant], seeds: Path, seconds: float = worker.SECONDS) -> Iterator[Finding]:
     """Judge the mutants in child processes, in order."""
+    compressed_piece(), deflated(b"", 1)  # made once, here, for all child processes
     judge: Callable[[int], Verdict] = lambda number: judged(mutants[number], seeds)  # noqa: E731
     for found in worker.judge_all(len(mutants), judge, seconds):
         if found.verdict.column == BROKEN:

@@ -1,24 +1,17 @@
 """Structure-aware changes of HDF5: datasets, groups, links, attributes."""
 
-import zlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from tests.fuzzing.bombs import PIECE, compressed_piece
 from tests.fuzzing.mutation import Change, Expected, Mutation, pick
 
 NUMBERS = (0, 5, -1, 1.5, float("nan"), float("inf"), -float("inf"), 1e300, 1e-300, 2**63 - 1, -(2**31), True, 1e38)
 TEXTS = ("", "abc", "NaN", "-1", "1e400", "0x10", "\u202etxt", "{", "null", "a" * 70_000)
 _KINDS = ("i1", "i8", "u8", "f2", "f4", "f8", "c8", "c16", ">c8", ">f8", "S3", "V5", "?")
-_BOMB_CHUNK = 1 << 26  # bytes
-
-
-@cache
-def _compressed_zeros() -> bytes:
-    return zlib.compress(bytes(_BOMB_CHUNK), 9)
 
 
 def objects(file: h5py.File) -> list[str]:
@@ -85,9 +78,9 @@ def reshaped(path: Path, generator: np.random.Generator) -> Expected:
         name = _random_dataset(file, generator)
         values = file[name][()]
         attributes = dict(file[name].attrs)
-        if not isinstance(values, np.ndarray) or values.dtype.hasobject or values.dtype.names:
-            values = np.zeros((2, 3), np.complex64)
         kind = int(generator.integers(7))
+        if not isinstance(values, np.ndarray) or values.dtype.hasobject or values.dtype.names:
+            values, kind = np.zeros((2, 3), np.complex64), 0
         options: dict[str, Any] = {}
         if kind == 0:
             values = values[None] if generator.random() < 0.5 else values.reshape(-1)
@@ -144,12 +137,12 @@ def declared_sizes(path: Path, generator: np.random.Generator) -> Expected:
             file.create_dataset(name, shape, dtype, chunks=tuple(min(size, 16) for size in shape))
         else:
             kind = np.dtype("S1") if dtype.kind == "S" else dtype
-            width = _BOMB_CHUNK // kind.itemsize
+            width = PIECE // kind.itemsize
             count = int(generator.integers(16, 33))  # one to two gigabytes in some two megabytes
             shape, chunk = ((1,) * (rank - 1) + (count * width,)), ((1,) * (rank - 1) + (width,))
             bomb = file.create_dataset(name, shape, kind, chunks=chunk, compression="gzip")
             for index in range(count):
-                bomb.id.write_direct_chunk((0,) * (rank - 1) + (index * width,), _compressed_zeros())
+                bomb.id.write_direct_chunk((0,) * (rank - 1) + (index * width,), compressed_piece())
         for key, value in attributes.items():
             file[name].attrs[key] = value
     return "any"
@@ -158,14 +151,15 @@ def declared_sizes(path: Path, generator: np.random.Generator) -> Expected:
 def text_bomb(path: Path, generator: np.random.Generator) -> Expected:
     """A text of gigabytes, of which all but a few bytes are zeros."""
     with h5py.File(path, "r+") as file:
-        texts = [name for name in objects(file) if isinstance(file[name], h5py.Dataset) and file[name].dtype.kind in "OS"]
+        texts = [
+            name for name in objects(file) if isinstance(file[name], h5py.Dataset) and file[name].dtype.kind in "OS"
+        ]
         name = str(pick(generator, texts)) if texts else "ismrmrd_header"
         if name in file:
             del file[name]
-        length = (1 << 26) - 1
-        bomb = file.create_dataset(name, (32,), f"S{length}", chunks=(1,), compression="gzip")
+        bomb = file.create_dataset(name, (32,), f"S{PIECE}", chunks=(1,), compression="gzip")
         for index in range(32):
-            bomb.id.write_direct_chunk((index,), zlib.compress(bytes(length), 9) if index == 0 else _compressed_zeros())
+            bomb.id.write_direct_chunk((index,), compressed_piece())
     return "any"
 
 

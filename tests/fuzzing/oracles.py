@@ -14,7 +14,8 @@ SCAN_ATTRIBUTES = ("phase_limits", "image_shape", "voxel_size_mm", "version")
 
 def _bytes(value: Any) -> bytes:
     if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
-        return str((value.shape, value.dtype.kind)).encode() + np.asarray(value, value.dtype.newbyteorder("=")).tobytes()
+        native = np.asarray(value, value.dtype.newbyteorder("="))
+        return f"{value.shape} {value.dtype.kind}".encode() + native.tobytes()
     return repr(value).encode()
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,10 @@ import torch
 import yaml
 
 from cli.main import main
+from reader_study.protocol import Protocol, load_protocol
+from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet
+from reader_study.sheet_files import write_sheet
+from reader_study.signing import new_signing_key
 from tests.small_world import write_small_prior
 
 AXES = "slice,coil,readout,phase"
@@ -103,7 +107,8 @@ def _write_arrays(folder: Path, full: Path) -> None:
     radius = np.hypot(x, y)
     labels = np.select([radius < 0.3, radius < 0.5, radius < 0.7], [3, 2, 1], 0).astype(np.uint8)
     t1 = np.choose(labels, [0.05, 0.2, 0.6, 1.0]).astype(np.float32)
-    np.savez_compressed(folder / "anatomy" / "head.npz", t1=np.stack([t1] * 6)[None], labels=np.stack([labels] * 6)[None])
+    stacks = {"t1": np.stack([t1] * 6)[None], "labels": np.stack([labels] * 6)[None]}
+    np.savez_compressed(folder / "anatomy" / "head.npz", **stacks)  # type: ignore[arg-type]
 
 
 def _write_configurations(folder: Path) -> None:
@@ -116,23 +121,13 @@ def _write_configurations(folder: Path) -> None:
     (folder / "columns.yaml").write_text("reader: who\npresentation: image\nitems:\n  overall: score\n", "utf-8")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a package of the seeds' reader study asks for, as the study's log would have it."""
-
-    folder: Path
-
-    @property
-    def protocol(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        from reader_study.protocol import load_protocol
-
-        return load_protocol(self.folder / "protocol.yaml")
+def protocol_of(folder: Path) -> Protocol:
+    """The protocol of the seeds' reader study."""
+    return load_protocol(folder / "protocol.yaml")
 
 
-def package_of(public_key: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    """The package that the seed's sheet answers."""
-    from reader_study.sheet import Expected, Package
-
+def package_of(public_key: str) -> Package:
+    """The package that the seed's sheet answers, as the study's log would have it."""
     asked = tuple(Expected(f"P{n}", n, False, n < 2, (2, 12, 10)) for n in range(1, 4))
     return Package("package-1", "R1", 1, "packages/R1", public_key, "0" * 64, asked)
 
@@ -140,19 +135,16 @@ def package_of(public_key: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
 def _write_tables(folder: Path) -> None:
     import openpyxl
 
-    from reader_study.sheet import BlindingGuess, Flag, Response, Sheet
-    from reader_study.sheet_files import write_sheet
-    from reader_study.signing import new_signing_key
-
     jwk, public = new_signing_key()
     (folder / "public.key").write_text(public, "ascii")
     when = "2025-01-01T10:00:00Z"
+    flags = (Flag("artifact", "A", 1, 3, 4),)
     responses = tuple(
-        Response(f"P{n}", n, False, {"overall": n + 1, "noise": 2}, (Flag("artifact", "A", 1, 3, 4),), "fine", 12.5, when, when)
+        Response(f"P{n}", n, False, {"overall": n + 1, "noise": 2}, flags, "fine", 12.5, when, when)
         for n in range(1, 4)
     )
     guesses = (BlindingGuess("P1", "new"),)
-    sheet = Sheet(Reading(folder).protocol.hash, "package-1", "R1", 1, when, when, responses, guesses).signed(jwk)
+    sheet = Sheet(protocol_of(folder).hash, "package-1", "R1", 1, when, when, responses, guesses).signed(jwk)
     write_sheet(folder / "sheet.json", sheet)
     write_sheet(folder / "sheet.csv", sheet)
     rows = [["reader", "presentation", "overall", "noise"], *(["R1", f"P{n}", n + 1, 2] for n in range(1, 4))]
@@ -162,7 +154,11 @@ def _write_tables(folder: Path) -> None:
     for row in rows:
         book.active.append(row)
     book.save(folder / "table.xlsx")
-    labels = [["file", "subject", "case", "acceleration", "lesion"], ["full.h5", "a", "a", 1, 0], ["fast.h5", "a", "a", 2, 1]]
+    labels = [
+        ["file", "subject", "case", "acceleration", "lesion"],
+        ["full.h5", "a", "a", 1, 0],
+        ["fast.h5", "a", "a", 2, 1],
+    ]
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(labels)
 
@@ -171,13 +167,13 @@ def _write_embeddings(path: Path) -> None:
     from recon.encode.probes.store import Embeddings, pseudonym, write_embeddings
 
     generator = np.random.default_rng(0)
-    persons = tuple(pseudonym(f"person {n}") for n in range(12))
-    labels = np.arange(12) % 2
-    pooled = (generator.normal(size=(12, 6)) + labels[:, None]).astype(np.float32)
-    tokens = tuple(generator.normal(size=(3, 4)).astype(np.float16) for _ in range(12))
-    splits = ("fit",) * 8 + ("eval",) * 4
+    persons = tuple(pseudonym(f"person {n}") for n in range(16))
+    labels = np.arange(16) % 2
+    pooled = (generator.normal(size=(16, 6)) + labels[:, None]).astype(np.float32)
+    tokens = tuple(generator.normal(size=(3, 4)).astype(np.float16) for _ in range(16))
+    splits = ("fit",) * 12 + ("eval",) * 4
     embeddings = Embeddings(
-        "small", "0" * 64, pooled, tokens, persons, persons, np.ones(12), splits, {"lesion": labels.astype(np.int64)}
+        "small", "0" * 64, pooled, tokens, persons, persons, np.ones(16), splits, {"lesion": labels.astype(np.int64)}
     )
     write_embeddings(path, embeddings)
 

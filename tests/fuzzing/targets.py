@@ -1,6 +1,7 @@
 """What is mutated, how, through which command it goes, and what is right: one row a kind of file."""
 
 import functools
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from recon.reconstruction.options import ReconstructionOptions
 from tests.fuzzing import oracles
 from tests.fuzzing.binary_mutations import BART, DICOM, MAT5, NIFTI, NPY, NPZ, PICKLED, SAFETENSORS, XLSX
-from tests.fuzzing.driving import Answer, Drive, Verdict, accepted, called, refusal, run, wrong
+from tests.fuzzing.driving import REFUSED, Answer, Drive, Verdict, accepted, called, refusal, run, wrong
 from tests.fuzzing.hdf5_mutations import STRUCTURE, attributes
 from tests.fuzzing.mutation import BYTES, Mutation, bytes_anywhere, bytes_at_the_start, of_parts
-from tests.fuzzing.seeds import AXES, Reading, package_of
+from tests.fuzzing.seeds import AXES, package_of, protocol_of
 from tests.fuzzing.text_mutations import json_file, table_file, xml_in, yaml_file
 
 
@@ -50,15 +52,17 @@ def _scan(name: str) -> Drive:
         if not told.accepted or made.code:
             for answer in (told, made):
                 if not answer.accepted:
-                    verdict = refusal(answer, (path.name,))
-                    if verdict.column != "clean refusal":
+                    verdict = refusal(answer, (path.name, path.with_suffix(".hdr").name))
+                    if verdict.column != REFUSED:
                         return verdict
             if told.code == 0 and made.code:
                 return wrong(f"info says that it can be reconstructed; {made.words}")
             if told.code == 2 and not made.code:
                 return wrong(f"reconstructed, but info refuses: {told.words}")
-            return wrong("refused although nothing that counts was changed") if expected == "same" else refusal(
-                made, (path.name,)
+            return (
+                wrong("refused although nothing that counts was changed")
+                if expected == "same"
+                else refusal(made, (path.name, path.with_suffix(".hdr").name))
             )
         if told.code == 1:
             return wrong(f"reconstructed, but info says it cannot be: {told.json['problems']}")
@@ -87,7 +91,8 @@ def _right_image(path: Path, seed: Path, result: Path, told: Answer, expected: s
 def _evaluated(path: Path, seeds: Path, expected: str, answer: Answer, unchanged: bool) -> Verdict:
     if not answer.accepted:
         verdict = refusal(answer, (path.name,))
-        return wrong(f"refused: {answer.words}") if expected == "same" and verdict.column == "clean refusal" else verdict
+        wrongly = expected == "same" and verdict.column == REFUSED
+        return wrong(f"refused: {answer.words}") if wrongly else verdict
     if expected == "refusal":
         return wrong("accepted")
     found = answer.json
@@ -174,8 +179,8 @@ def _anatomy(path: Path, seeds: Path, expected: str) -> Verdict:
 def _configuration(path: Path, seeds: Path, expected: str) -> Verdict:
     words = ["--prior", seeds / "prior", "--out", path.parent / "out", "--threads", 1, "--json"]
     answer = run("reconstruct", seeds / "fast.h5", "--config", path, *words)
-    if not answer.accepted:
-        return refusal(answer, (path.name,))
+    if not answer.accepted:  # what is wrong with an option by itself names its file, with scan or prior its key
+        return refusal(answer, (path.name, *vars(ReconstructionOptions())))
     image = oracles.image_of(path.parent / "out" / "fast.h5")
     return accepted() if np.isfinite(image).all() else wrong("image that is not finite")
 
@@ -192,10 +197,18 @@ def _column_map(path: Path, seeds: Path, expected: str) -> Verdict:
     return accepted() if answer.accepted else refusal(answer, (path.name,))
 
 
+@functools.cache
+def _healthy_posterior(seeds: Path) -> Any:
+    run("reconstruct", seeds / "fast.h5", "--prior", seeds / "prior", "--out", seeds / "posterior", *_QUICKLY)
+    return oracles.image_of(seeds / "posterior" / "fast.h5")
+
+
+_QUICKLY = ("--samples", 2, "--steps", 2, "--threads", 1, "--contrast", "FLAIR", "--json")
+
+
 def _prior(path: Path, seeds: Path, expected: str) -> Verdict:
     out = path.parent / "out"
-    words = ["--samples", 2, "--steps", 2, "--threads", 1, "--contrast", "FLAIR", "--json"]
-    answer = run("reconstruct", seeds / "fast.h5", "--prior", path, "--out", out, *words)
+    answer = run("reconstruct", seeds / "fast.h5", "--prior", path, "--out", out, *_QUICKLY)
     if not answer.accepted:
         return refusal(answer, (path.name,))
     if expected == "refusal":
@@ -203,12 +216,16 @@ def _prior(path: Path, seeds: Path, expected: str) -> Verdict:
     image = oracles.image_of(out / "fast.h5")
     if not np.isfinite(image).all():
         return wrong("image that is not finite")
+    if (path / "prior.json").read_bytes() == (seeds / "prior" / "prior.json").read_bytes():
+        # Its hash is in there, so the weights are the seed's, too; and config.json repeats what is in there.
+        same = oracles.same_image(image, _healthy_posterior(seeds))
+        return accepted() if same else wrong("another image, although prior.json and the weights are the same")
     facts = json.loads((path / "prior.json").read_text("utf-8"))
     sigmas, values = facts["denoiser_variance_sigmas"], facts["denoiser_variances"]
     labels = facts["contrast_labels"]
     sound = (
         facts["sigma_data"] > 0
-        and all(a < b for a, b in zip(sigmas, sigmas[1:], strict=False))
+        and all(low < high for low, high in itertools.pairwise(sigmas))
         and all(0 < value < np.inf for value in values)
         and len(set(labels.values())) == len(labels)
         and all(0 <= label < 64 for label in labels.values())
@@ -279,7 +296,7 @@ def _sheet(path: Path, seeds: Path, expected: str) -> Verdict:
     from reader_study.sheet_files import read_sheet
 
     package = package_of((seeds / "public.key").read_text("ascii"))
-    protocol = Reading(seeds).protocol
+    protocol = protocol_of(seeds)
     healthy = read_sheet(seeds / "sheet.json").payload()
 
     def checked() -> Any:
@@ -296,10 +313,10 @@ def _sheet(path: Path, seeds: Path, expected: str) -> Verdict:
 def _table(path: Path, seeds: Path, expected: str) -> Verdict:
     from reader_study.tables import read_table
 
-    answer = called(lambda: read_table(path, Reading(seeds).protocol))
+    answer = called(lambda: read_table(path, protocol_of(seeds)))
     if not answer.accepted:
         return refusal(answer, (path.name,))
-    sound = all(score.score in Reading(seeds).protocol.allowed(score.key) for score in answer.value)
+    sound = all(score.score in protocol_of(seeds).allowed(score.key) for score in answer.value)
     return accepted() if sound else wrong("a score out of scale")
 
 
@@ -308,13 +325,15 @@ _OWN = tuple(
                                  "source_digest", "identity", "subject", "echo_time_ms", "field_strength_t")
 )  # fmt: skip
 _SCAN_ATTRIBUTES = (*_OWN, ("/", "acquisition"), ("/", "patient_id"), ("/", "max"), ("/", "norm"))
-_RESULT_ATTRIBUTES = tuple(("/", name) for name in ("affine", "voxel_size_mm", "audit", "configuration", "contrast", "format"))
-_PREPARED_ATTRIBUTES = tuple(("/", name) for name in ("format", "subject", "contrast", "noise_sigma", "echo_time_ms"))
-_EMBEDDING_ATTRIBUTES = tuple(("/", name) for name in ("format", "encoder", "weights_hash"))
 
 
 def _attributes(known: Sequence[tuple[str, str]]) -> tuple[Mutation, ...]:
     return (Mutation("attributes", attributes(tuple(known))),)
+
+
+def _file(*names: str, times: int = 1) -> tuple[Mutation, ...]:
+    """Mutations of an HDF5 file whose root has attributes of these names, which are changed ``times`` as often."""
+    return (*STRUCTURE, *BYTES, *_attributes([("/", name) for name in names]) * times)
 
 
 def _json_in(name: str) -> Mutation:
@@ -338,6 +357,11 @@ _YAML = (Mutation("YAML", yaml_file), Mutation("YAML", yaml_file), Mutation("YAM
 _JSON = (*(Mutation("JSON", json_file),) * 3, *BYTES)
 _TABLE = (*(Mutation("cells", table_file),) * 3, *BYTES)
 
+_WRITTEN = "results, prepared, embeddings"
+_RESULT = _file("affine", "voxel_size_mm", "audit", "configuration", "contrast", "format", times=4)
+_PREPARED = _file("format", "subject", "contrast", "noise_sigma", "echo_time_ms", times=3)
+_EMBEDDINGS = _file("format", "encoder", "weights_hash", times=2)
+
 TARGETS = (
     Target("fastMRI structure", "full.h5", STRUCTURE, _scan("full.h5")),
     Target("fastMRI structure", "fast.h5", STRUCTURE, _scan("fast.h5")),
@@ -356,10 +380,10 @@ TARGETS = (
     Target("YAML", "protocol.yaml", _YAML, _protocol, share=2),
     Target("YAML", "columns.yaml", _YAML, _column_map),
     Target("prior folders", "prior", _PRIOR, _prior),
-    Target("results, prepared, embeddings", "results/fast.h5", (*STRUCTURE, *BYTES, *_attributes(_RESULT_ATTRIBUTES) * 4), _result, 2),
-    Target("results, prepared, embeddings", "prepared/full.h5", (*STRUCTURE, *BYTES, *_attributes(_PREPARED_ATTRIBUTES) * 3), _prepared),
-    Target("results, prepared, embeddings", "embeddings.h5", (*STRUCTURE, *BYTES, *_attributes(_EMBEDDING_ATTRIBUTES) * 2), _embeddings),
-    Target("results, prepared, embeddings", "lesion.h5", (*STRUCTURE, *BYTES), _lesion),
+    Target(_WRITTEN, "results/fast.h5", _RESULT, _result, share=2),
+    Target(_WRITTEN, "prepared/full.h5", _PREPARED, _prepared),
+    Target(_WRITTEN, "embeddings.h5", _EMBEDDINGS, _embeddings),
+    Target(_WRITTEN, "lesion.h5", (*STRUCTURE, *BYTES), _lesion),
     Target("encoder weights", "encoder", _ENCODER, _encoder, share=2),
     Target("encoder weights", "pickled.pt", PICKLED, _pickled),
     Target("sheets and tables", "sheet.json", _JSON, _sheet),

@@ -11,19 +11,35 @@ import numpy as np
 
 from tests.fuzzing.mutation import Change, Expected, pick
 
-NUMBERS = ("inf", "-inf", "nan", "1e400", "1e18", "-1", "0", "1e-30", "", "abc", "9" * 5000, "0x10", "1,5", "1e300", "٣")
+NUMBERS = (
+    "inf",
+    "-inf",
+    "nan",
+    "1e400",
+    "1e18",
+    "-1",
+    "0",
+    "1e-30",
+    "",
+    "abc",
+    "9" * 5000,
+    "0x10",
+    "1,5",
+    "1e300",
+    "٣",
+)
 JSON_VALUES: tuple[Any, ...] = (
     None, 5, -1, 0, 1.5, 1e300, True, "", "abc", [], {}, [1, [2]], {"a": 1}, 2**64 - 1, -(2**63), "\ud800", [None] * 3,
     float("nan"), float("inf"), "NaN", 99,
 )  # fmt: skip
 YAML_VALUES = (
     "2020-01-01", "0x_", "!!int abc", "9" * 5000, ".nan", ".inf", "-.inf", "-3", "1e300", str(2**64 - 1), "~", "[]",
-    "{}", "[1, [2, [3]]]", "!!python/object:os.system x", "!!binary gg", "*nothing", "&a [*a]", "'\\ud800'", '"\\ud800"',
-    "? [1]", "no", "0b2", "1:60:60", "@", "!!timestamp x", "!!set {a}", "!!float abc", "1e-300", "0", "abc", "2001-99-99",
+    "{}", "[1, [2, [3]]]", "!!python/object:os.system x", "!!binary gg", "*nothing", "&a [*a]", '"\\ud800"',
+    "? [1]", "no", "0b2", "1:60:60", "@", "!!timestamp x", "!!set {a}", "!!float abc", "1e-300", "0", "2001-99-99",
 )  # fmt: skip
 CELLS = (
-    "", "NaN", "inf", "-1", "1e400", "9" * 5000, "x" * 140_000, "\x00", '"', "'=1+1", "=1+1", "\ud7ff", "5.5", "1e18", "٣",
-    "\u00a0", "\ufeff", "a,b", "a\nb",
+    "", "NaN", "inf", "-1", "1e400", "9" * 5000, "x" * 140_000, "\x00", '"', "'=1+1", "=1+1", "\ud7ff", "5.5", "1e18",
+    "٣", "\u00a0", "\ufeff", "a,b", "a\nb",
 )  # fmt: skip
 
 
@@ -132,7 +148,8 @@ def yaml_file(path: Path, generator: np.random.Generator) -> Expected:
     elif kind == 6:
         lines.insert(number, lines[number])
     elif kind == 7:
-        lines[number] = str(pick(generator, [f"  {lines[number]}", f"\t{lines[number]}", lines[number].replace(":", "")]))
+        line = lines[number]
+        lines[number] = str(pick(generator, [f"  {line}", f"\t{line}", line.replace(":", "")]))
     elif kind == 8:
         depth = int(generator.integers(10, 28))
         bomb = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, depth))]
@@ -140,7 +157,10 @@ def yaml_file(path: Path, generator: np.random.Generator) -> Expected:
         inline = "[x]"
         for level in range(depth):
             inline = f"[&b{level} {inline}, *b{level}]"
-        lines = [*bomb, *lines] if generator.random() < 0.3 else [*lines[:number], f"{key}: {inline}", *lines[number + 1 :]]
+        if generator.random() < 0.3:
+            lines = [*bomb, *lines]
+        else:
+            lines[number] = f"{key}: {inline}"
     else:
         bracket = str(pick(generator, ["[", "{a: ", "- ", "? "]))
         key = lines[number].split(":")[0]

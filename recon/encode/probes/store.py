@@ -184,7 +184,8 @@ def read_embeddings(path: str | Path) -> Embeddings:
     except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ReconError(f"{path}: truncated or not an embeddings file ({error})") from error
     sizes = {
-        len(part) for part in (found.pooled, found.tokens, found.subjects, found.cases, found.accelerations, found.splits)
+        len(part)
+        for part in (found.pooled, found.tokens, found.subjects, found.cases, found.accelerations, found.splits)
     }
     if len(sizes) > 1 or any(len(values) != len(found.pooled) for values in found.labels.values()):
         raise ReconError(f"{path}: its parts have different lengths; make it again with 'recon probe embed'")
