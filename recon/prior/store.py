@@ -160,8 +160,8 @@ def read_facts(folder: str | Path) -> PriorFacts:
         or any(low >= high for low, high in itertools.pairwise(facts.denoiser_variance_sigmas))
     ):
         raise ReconError(
-            f"{folder / 'prior.json'}: the denoiser-variance table is empty, not ascending or damaged; train or copy the "
-            "prior again"
+            f"{folder / 'prior.json'}: the denoiser-variance table is empty, not ascending or damaged; train or copy "
+            "the prior again"
         )
     if facts.scale_statistic != SCALE_STATISTIC:
         raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")

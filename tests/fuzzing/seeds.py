@@ -103,11 +103,11 @@ def _write_arrays(folder: Path, full: Path) -> None:
     with h5py.File(folder / "array73.mat", "w") as file:
         file.create_dataset("kspace", data=kspace)
     (folder / "anatomy").mkdir(exist_ok=True)
-    y, x = np.mgrid[-1:1:24j, -1:1:20j]
-    radius = np.hypot(x, y)
+    z, y, x = np.mgrid[-1:1:32j, -1:1:40j, -1:1:32j]
+    radius = np.sqrt(x**2 + y**2 + z**2)
     labels = np.select([radius < 0.3, radius < 0.5, radius < 0.7], [3, 2, 1], 0).astype(np.uint8)
     t1 = np.choose(labels, [0.05, 0.2, 0.6, 1.0]).astype(np.float32)
-    stacks = {"t1": np.stack([t1] * 6)[None], "labels": np.stack([labels] * 6)[None]}
+    stacks = {"t1": t1[None], "labels": labels[None]}
     np.savez_compressed(folder / "anatomy" / "head.npz", **stacks)  # type: ignore[arg-type]
 
 

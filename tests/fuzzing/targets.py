@@ -169,11 +169,15 @@ def _array(path: Path, seeds: Path, expected: str) -> Verdict:
 
 
 def _anatomy(path: Path, seeds: Path, expected: str) -> Verdict:
-    words = ["--subjects", 1, "--contrast", "FLAIR", "--size", 32, "--coils", 2, "--slices", 1]
-    answer = run("simulate", "--anatomy", path, *words, "--out", path.parent / "simulated", "--json")
+    from recon.simulate.anatomy_files import find_anatomies
+
+    answer = called(lambda: [source.load() for source in find_anatomies(path)])
     if not answer.accepted:
         return refusal(answer, (path.name,))
-    return wrong("accepted") if expected == "refusal" else accepted()
+    if expected == "refusal":
+        return wrong("accepted")
+    fractions = [anatomy.fractions for anatomy in answer.value]
+    return accepted() if all(np.isfinite(values).all() for values in fractions) else wrong("not finite")
 
 
 def _configuration(path: Path, seeds: Path, expected: str) -> Verdict:

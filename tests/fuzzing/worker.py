@@ -1,5 +1,6 @@
 """Many mutants one after the other in a child process with limits; a lost child loses one mutant and is replaced."""
 
+import faulthandler
 import json
 import os
 import resource
@@ -74,6 +75,7 @@ def _one_child(numbers: Sequence[int], judge: Callable[[int], Verdict], seconds:
 
 def _serve(numbers: Sequence[int], judge: Callable[[int], Verdict], writing: int) -> None:
     try:
+        faulthandler.disable()
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
