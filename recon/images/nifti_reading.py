@@ -29,7 +29,7 @@ def open_nifti(path: Path) -> Any:
         image: Any = nibabel.load(path)
         shape, dtype = tuple(int(size) for size in image.shape), image.get_data_dtype()
         affine = np.asarray(image.affine, np.float64)
-        offset = int(image.header.get_data_offset())
+        offset = int(getattr(image.dataobj, "offset", 0))
         image.header.get_dim_info()
     except Exception as error:  # nibabel raises many kinds for a damaged header
         raise unreadable(path, error) from error
