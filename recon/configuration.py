@@ -160,7 +160,9 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             )
     if origin is dict and isinstance(value, dict):
         inner = typing.get_args(hint)[1]
-        return {str(k): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
+        return {
+            _convert(str, str(k), where, key): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()
+        }
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML 1.1 reads 1e-4 as text
@@ -175,6 +177,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if hint is str and isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):  # half of a character: no file can hold it
+            raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, which is no text")
         return value
     if hint is Any:
         return value

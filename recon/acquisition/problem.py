@@ -171,7 +171,7 @@ def preprocess_coils(
         scale = float(calibration_scale(calibration, shape).median())
         if not scale > FAINTEST:
             raise ReconError(
-                f"its noise ({noise.source}) is {1 / scale if scale else math.inf:.0e} times its signal; the noise "
+                f"its noise ({'noise_sigma ' * (noise.source == 'given')}{noise.source}) is {1 / scale if scale else math.inf:.0e} times its signal; the noise "
                 "belongs to another scan, or was given in other units"
             )
     return CoilPreprocessing(
