@@ -160,9 +160,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             )
     if origin is dict and isinstance(value, dict):
         inner = typing.get_args(hint)[1]
-        return {
-            _convert(str, str(k), where, key): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()
-        }
+        return {_convert(str, str(k), where, key): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML 1.1 reads 1e-4 as text

@@ -36,7 +36,7 @@ BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for 
         ("seed: " + "9" * 5000, "not readable as YAML"),
         ("seed: !!binary gg", "not readable as YAML"),
         ("seed: " + "[" * 3000, "not readable as YAML"),
-        ("seed: [[[[[[[[1]]]]]]]]", r"key 'seed' is \[\[\.\.\.\]\]"),
+        ("seed: [[[[[[[[1]]]]]]]]", r"key .seed. is \[\[\[\.\.\.\]\]\]"),
         ("weight: .nan", "expected a finite float"),
         ("weight: 1e400", "expected a finite float"),
         ('name: "\\ud800"', "which is no text"),
@@ -47,12 +47,12 @@ BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for 
 def test_yaml(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(text, "utf-8")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ReconError, match=words) as refusal:
         load_config(Options, path)
     assert str(path) in str(refusal.value)
     assert len(str(refusal.value)) < 1000
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_aliases_of_ordinary_size_are_read(tmp_path: Path) -> None:

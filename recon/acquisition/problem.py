@@ -170,8 +170,9 @@ def preprocess_coils(
         calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
         scale = float(calibration_scale(calibration, shape).median())
         if not scale > FAINTEST:
+            words = "noise_sigma as given" if noise.source == "given" else noise.source
             raise ReconError(
-                f"its noise ({'noise_sigma ' * (noise.source == 'given')}{noise.source}) is {1 / scale if scale else math.inf:.0e} times its signal; the noise "
+                f"its noise ({words}) is {1 / scale if scale else math.inf:.0e} times its signal; the noise "
                 "belongs to another scan, or was given in other units"
             )
     return CoilPreprocessing(

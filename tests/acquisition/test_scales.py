@@ -1,4 +1,4 @@
-"""A scan in other units is the same scan: every method gives the same image, times the unit; what cannot be is refused."""
+"""A scan in other units is the same scan: every method gives the same image, times the unit."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A prior's folder and prepared files whose facts cannot be true are refused: they would change every image silently."""
+"""A prior's folder and prepared files whose facts cannot be true are refused: they would change images silently."""
 
 import json
 import shutil
