@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recon.acquisition.coils import apply_coil_matrix, compression_matrix
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
+from recon.acquisition.field_of_view import too_small
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
 from recon.acquisition.guard import Guard, guard_scale, pad, unpad
 from recon.acquisition.masks import SMALLEST_CALIBRATION
@@ -205,13 +206,15 @@ def _check_strength(whitened: Tensor, noise: Noise) -> None:
 
 
 def check_calibration(scan: Scan) -> None:
-    """Raise ReconError when the calibration region is too small for coil maps."""
+    """Raise ReconError when the calibration region, or the grid, is too small for coil maps."""
     readout, phase = scan.calibration
     if min(readout, phase) < SMALLEST_CALIBRATION:
         raise ReconError(
             f"{scan.path}: calibration region of {readout}x{phase} samples (readout x phase), at least "
             f"{SMALLEST_CALIBRATION} fully sampled central lines are needed; acquire or keep more calibration lines"
         )
+    if (small := too_small(scan)) is not None:
+        raise ReconError(f"{scan.path}: {small}")
 
 
 def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float | None, unit: float) -> Noise:

@@ -61,7 +61,8 @@ class _Examiner:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # what could not be sent any more
-                    pipe and pipe.close()
+                    if pipe is not None:
+                        pipe.close()
 
     def forget(self) -> None:
         """In a fork: the process answers the one that started it, and nobody else."""
@@ -69,7 +70,8 @@ class _Examiner:
         if process is not None:
             process.returncode = 0  # not this process's child, so nothing to wait for
             for pipe in (process.stdin, process.stdout):
-                pipe and os.close(pipe.fileno())
+                if pipe is not None:
+                    os.close(pipe.fileno())
 
 
 _examiner = _Examiner()

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recon.acquisition.field_of_view import too_small
 from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
 from recon.acquisition.noise_misfit import noise_misfit
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
 
-_SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids every reconstruction diverges
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
@@ -75,9 +75,8 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         problems.append(misfit)
     if empty and len(empty) < read:
         problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
-    if min(scan.shape[2:]) < _SMALLEST_GRID:
-        size = f"{_SMALLEST_GRID} x {_SMALLEST_GRID}"
-        problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
+    if (small := too_small(scan)) is not None:
+        problems.append(small)
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
         calibration=calibration,
