@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import write_small_prior, write_small_scan
 
@@ -31,7 +32,7 @@ app(["--help"])
 def fast(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     full = write_small_scan(folder / "full.h5")
-    undersample(open_scan(full), folder / "fast.h5", acceleration=2, calibration_lines=12)
+    undersample(open_scan(full), folder / "fast.h5", UndersamplingOptions(acceleration=2, calibration_lines=12))
     return folder / "fast.h5"
 
 
