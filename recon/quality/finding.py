@@ -5,7 +5,6 @@ from pathlib import Path
 
 from recon.errors import ReconError
 from recon.folders import entries
-from recon.images.dicom_reading import is_dicom
 from recon.images.nifti import is_nifti
 from recon.scans.finding import scans_in
 
@@ -14,14 +13,14 @@ MASKS = ("_lesion", "_lesions", "_mask")  # how names of lesion masks end
 
 def find_results(words: Iterable[str | Path]) -> list[Path]:
     """The results that the words name: files as they are, folders by their result files, else by their NIfTI images
-    (not standard deviations, not masks). Raises ReconError for a folder without any."""
-    return _found(words, _results_in)
+    (not standard deviations, not masks), else as the DICOM series that they are."""
+    return _found(words, lambda folder: _results_in(folder) or _images_in(folder) or [folder])
 
 
 def find_references(words: Iterable[str | Path]) -> list[Path]:
-    """What the words name to compare with: files and DICOM folders as they are, other folders by their scans or
-    images."""
-    return _found(words, lambda folder: [folder] if is_dicom(folder) else _images_in(folder) or scans_in(folder))
+    """What the words name to compare with: files as they are, folders by their scans or results, else by their NIfTI
+    images, else as the DICOM series that they are."""
+    return _found(words, lambda folder: _scans_in(folder) or _images_in(folder) or [folder])
 
 
 def find_lesions(words: Iterable[str | Path]) -> list[Path]:
@@ -37,10 +36,14 @@ def _found(words: Iterable[str | Path], inside: Callable[[Path], list[Path]]) ->
 
 
 def _results_in(folder: Path) -> list[Path]:
-    found = [path for path in entries(folder, "*.h5") if not _stem(path).endswith(MASKS)] or _images_in(folder)
-    if not found and not is_dicom(folder):
-        raise ReconError(f"{folder}: no results (.h5) and no NIfTI images in this folder")
-    return found or [folder]
+    return [path for path in entries(folder, "*.h5") if not _stem(path).endswith(MASKS)]
+
+
+def _scans_in(folder: Path) -> list[Path]:
+    try:
+        return scans_in(folder)
+    except ReconError:
+        return []
 
 
 def _images_in(folder: Path) -> list[Path]:
