@@ -45,12 +45,12 @@ def info(
 
 
 def _inspected(position: int, path: Path, report: Report) -> dict[str, Any]:
-    from recon.scans.inspection import inspect
+    from recon.reconstruction.feasibility import examine
     from recon.scans.readers import reader_of
 
     reader = reader_of(path)
     scan = reader.open(path)
-    found = inspect(scan, report)
+    found = examine(scan, report)
     return {
         "path": str(path),
         "format": reader.name,

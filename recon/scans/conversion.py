@@ -16,6 +16,7 @@ from recon.progress import Report, silent
 from recon.scan import Scan
 from recon.scans.arrays import ARRAYS, NamedArray, open_array
 from recon.scans.bart import open_volume, write_bart
+from recon.scans.centring import is_centred
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.options import ConversionOptions
@@ -150,13 +151,7 @@ def _centred(kspace: NDArray, corner: bool, axes: tuple[int, ...] = (-2, -1)) ->
 
 
 def _warn_uncentred(path: Path, kspace: NDArray, index: int, slices: int) -> None:
-    """k-space of a body has its energy in the middle; in the corners it means an uncentred transform."""
-    if index != slices // 2:
-        return
-    rows, columns = kspace.shape[-2:]
-    energy = (np.abs(kspace) ** 2).sum(axis=0)
-    middle = energy[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4].sum()
-    if middle < 0.5 * energy.sum():
+    if index == slices // 2 and not is_centred(kspace):
         warnings.warn(
             f"{path}: most energy lies outside the middle of k-space; if its centre is stored first, add --corner",
             ReconWarning,
