@@ -1,5 +1,6 @@
 """The ``recon`` command: the table of commands and the one place where errors become exit codes."""
 
+import errno
 import signal
 import sys
 import threading
@@ -39,6 +40,12 @@ COMMANDS = {
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
+
+# How libraries say that memory ran out, but for MemoryError.
+OUT_OF_MEMORY = (
+    "can't allocate memory", "annot allocate memory", "out of memory", "failed to map segment", "bad_alloc",
+    "nable to allocate", "ot enough memory",
+)  # fmt: skip
 
 INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"
 
@@ -127,12 +134,29 @@ def _run(words: list[str], debug: bool, received: list[int]) -> None:
         if debug:
             raise
         text = " ".join(str(error).split())
+        if remedy := _of_the_machine(error, text):
+            note(f"recon: {text or type(error).__name__}; {remedy}")
+            sys.exit(2)
         note(f"recon: unexpected {type(error).__name__}: {text}; run again with --debug and report the traceback")
         sys.exit(2)
     if outcome == 130:  # some typer releases turn the interruption into its exit code themselves
         note(INTERRUPTED)
         sys.exit(128 + received[0] if received else 130)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _of_the_machine(error: Exception, text: str) -> str:
+    """What to do about an error that is neither the user's nor ours (memory, disk, files ran out); empty for others."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in OUT_OF_MEMORY):
+        return "not enough memory: close other programs, or work on fewer or smaller scans at once (--batch)"
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full, or a limit on files is reached: free some space and run the same command again"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: raise the limit (ulimit -n)"
+    if number in (errno.EIO, errno.EROFS):
+        return "the device failed or cannot be written: try another one"
+    return ""
 
 
 @contextmanager
