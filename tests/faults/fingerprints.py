@@ -23,6 +23,8 @@ def digest(path: Path) -> str:
     """Of the content, but for seconds that a run took."""
     if path.suffix == ".h5" and h5py.is_hdf5(path):
         return _hash(json.dumps(_hdf5(path), sort_keys=True, default=str).encode())
+    if path.suffix == ".dcm":
+        return _hash(json.dumps(_dicom(path), sort_keys=True).encode())
     if path.suffix == ".json":
         return _hash(json.dumps(_timeless(json.loads(path.read_text("utf-8"))), sort_keys=True).encode())
     if path.suffix == ".md":  # model cards say how long it took
@@ -63,6 +65,18 @@ def _hdf5(path: Path) -> dict[str, Any]:
         file.visititems(note)
         found["@"] = {key: _attribute(value) for key, value in file.attrs.items()}
     return found
+
+
+def _dicom(path: Path) -> dict[str, str]:
+    """Every element but the moment of writing and the identifiers, which are new in every export."""
+    import pydicom
+
+    elements = pydicom.dcmread(path)
+    return {
+        element.keyword: _hash(repr(element.value).encode())
+        for element in elements
+        if element.VR not in ("DA", "TM", "DT", "UI") and element.VR != "SQ"
+    }
 
 
 def _attribute(value: Any) -> Any:
