@@ -1,13 +1,9 @@
 """The ``recon`` command: the table of commands and the one place where errors become exit codes."""
 
 import errno
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -16,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.output import emit, note
+from cli.signals import unwinding
 from recon.errors import ReconError
 from recon.version import __version__
 
@@ -112,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if not debug:
         warnings.showwarning = _show_warning
-    with _unwinding() as received:
+    with unwinding() as received:
         _run(words, debug, received)
 
 
@@ -157,33 +154,6 @@ def _of_the_machine(error: Exception, text: str) -> str:
     if number in (errno.EIO, errno.EROFS):
         return "the device failed or cannot be written: try another one"
     return ""
-
-
-@contextmanager
-def _unwinding() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that temporary files and worker processes go with it.
-
-    Gives the list that the first of them will be put into; further ones do not disturb the tidying up. A signal that
-    whoever started us ignores (nohup) stays ignored.
-    """
-    received: list[int] = []
-
-    def unwind(number: int, frame: object) -> None:
-        if not received:
-            received.append(number)
-            raise KeyboardInterrupt
-
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # not on every system
-    if threading.current_thread() is not threading.main_thread():
-        known = []
-    handled = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, unwind)
-    try:
-        yield received
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
