@@ -1,6 +1,7 @@
 """The ``recon`` command: the table of commands and the one place where errors become exit codes."""
 
 import errno
+import os
 import sys
 import traceback
 import warnings
@@ -116,6 +117,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str], debug: bool, received: list[int]) -> None:
     """Run the command; every way it can end is an exit code."""
     try:
+        os.getcwd()
+    except FileNotFoundError:  # some libraries end the process over it, in their own words
+        note("recon: the working folder does not exist any more; change to another one")
+        sys.exit(2)
+    try:
         outcome = typer.main.get_command(app).main(args=words, prog_name="recon", standalone_mode=False)
     except (ReconError, _ClickException) as error:
         if debug:
@@ -143,7 +149,7 @@ def _run(words: list[str], debug: bool, received: list[int]) -> None:
 
 
 def _of_the_machine(error: Exception, text: str) -> str:
-    """What to do about an error that is neither the user's nor ours (memory, disk, files ran out); empty for others."""
+    """What to do about an error of the machine (memory, disk, files ran out); empty for others."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in OUT_OF_MEMORY):
         return "not enough memory: close other programs, or work on fewer or smaller scans at once (--batch)"
@@ -151,6 +157,8 @@ def _of_the_machine(error: Exception, text: str) -> str:
         return "the disk is full, or a limit on files is reached: free some space and run the same command again"
     if number in (errno.EMFILE, errno.ENFILE):
         return "too many open files: raise the limit (ulimit -n)"
+    if number == errno.ENAMETOOLONG:
+        return "choose a shorter name"
     if number in (errno.EIO, errno.EROFS):
         return "the device failed or cannot be written: try another one"
     return ""

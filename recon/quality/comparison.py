@@ -100,7 +100,10 @@ def mean_row(rows: Iterable[Row]) -> Row:
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV, UTF-8, one column for each of ``COLUMNS``. Raises ReconError when it cannot be written."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)

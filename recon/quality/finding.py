@@ -14,13 +14,13 @@ MASKS = ("_lesion", "_lesions", "_mask")  # how names of lesion masks end
 def find_results(words: Iterable[str | Path]) -> list[Path]:
     """The results that the words name: files as they are, folders by their result files, else by their NIfTI images
     (not standard deviations, not masks), else as the DICOM series that they are."""
-    return _found(words, lambda folder: _results_in(folder) or _images_in(folder) or [folder])
+    return _found(words, lambda folder: _results_in(folder) or _images_in(folder) or _series(folder))
 
 
 def find_references(words: Iterable[str | Path]) -> list[Path]:
     """What the words name to compare with: files as they are, folders by their scans or results, else by their NIfTI
     images, else as the DICOM series that they are."""
-    return _found(words, lambda folder: _scans_in(folder) or _images_in(folder) or [folder])
+    return _found(words, lambda folder: _scans_in(folder) or _images_in(folder) or _series(folder))
 
 
 def find_lesions(words: Iterable[str | Path]) -> list[Path]:
@@ -44,6 +44,12 @@ def _scans_in(folder: Path) -> list[Path]:
         return scans_in(folder)
     except ReconError:
         return []
+
+
+def _series(folder: Path) -> list[Path]:
+    if not any(entry.is_file() for entry in entries(folder, deep=True)):
+        raise ReconError(f"{folder}: no results, scans, NIfTI or DICOM images in this folder")
+    return [folder]
 
 
 def _images_in(folder: Path) -> list[Path]:

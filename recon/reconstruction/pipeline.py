@@ -125,7 +125,7 @@ def solver_for(
 
 def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, Solution]]:
     """Every slice of the scan, prepared and solved, some at a time; only these are held in memory."""
-    slices, name = solver.scan.shape[0], solver.scan.path.stem
+    slices, name = solver.scan.shape[0], solver.scan.name
     width = slices_at_a_time(solver.scan, solver.options, solver.measurement.device)
     steps = slices * (solver.plan.steps if solver.plan else 1)
     done = 0
@@ -264,7 +264,7 @@ def _header(solver: Solver) -> ResultHeader:
         "title": solver.method.title,
         "seed": options.seed,
         "scan_digest": scan.digest,
-        "scan_name": scan.path.stem,
+        "scan_name": scan.name,
         "acceleration": scan.acceleration,
         "prior_hash": "none" if solver.prior is None else solver.prior.facts.weights_sha256,
         "noise_source": solver.measurement.preprocessing.noise.source,

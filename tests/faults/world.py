@@ -67,6 +67,7 @@ COMMANDS = {
                 f"simulate --out {out} --subjects 3 --size 48,40 --coils 4 --slices 2 --stroke --contrast FLAIR "
                 "--contrast T1"
             ).split(),
+            progress=("manifest.json",),  # it grows with the scans
         ),
         Command("convert", lambda world, out: f"convert {world}/scans --contrast T2 --out {out}".split()),
         Command("undersample", lambda world, out: f"undersample {world}/scans --acceleration 2 --out {out}".split()),
