@@ -64,6 +64,7 @@ def test_a_reference_against_itself_is_exactly_zero(encoder: NeuroVFM, control: 
     assert report.control.token_distance == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*off by a factor:recon.errors.ReconWarning")
 def test_more_error_is_more_drift_and_blur_is_outside(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
     view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2))
     blind = view_reference(control, series, DriftOptions(seed=0, replicas=2))
@@ -87,6 +88,7 @@ def test_more_error_is_more_drift_and_blur_is_outside(encoder: NeuroVFM, control
     assert view_reference(encoder, series, DriftOptions(seed=1, replicas=2)).noise_floor != view.noise_floor
 
 
+@pytest.mark.filterwarnings("ignore:.*off by a factor:recon.errors.ReconWarning")
 def test_without_a_lock_a_warning_says_what_is_measured(encoder: NeuroVFM, control: NeuroVFM, series: Series) -> None:
     view = view_reference(encoder, series, DriftOptions(seed=0, replicas=2, preprocessing="own"))
     other = replace(series, values=gaussian_filter(series.values, (2, 2, 0)))
