@@ -242,6 +242,27 @@ def test_study_scores_of_several_series(encoder: NeuroVFM, series: Series, head_
         compare_study(encoder, loaded, references, {"FLAIR": series}, NoiseReplicas(0))
 
 
+def test_a_crossing_within_the_noise_is_no_flip(encoder: NeuroVFM, series: Series, head_folder: Path) -> None:
+    """Audit F6: it was counted as one; and 74 labels were judged one by one."""
+    loaded = load_head(head_folder)
+    quiet = {"FLAIR": replace(series, values=add_noise(series.values, 0.001, np.random.default_rng(0)))}
+    replicas = NoiseReplicas(0, 3, 2.0)  # far more noise than the change
+    plain = compare_study(encoder, loaded, {"FLAIR": series}, quiet, replicas)
+    middle = {change.label: (change.score_reference + change.score_reconstruction) / 2 for change in plain.labels}
+    strict = replace(loaded, thresholds=tuple(middle[label] for label in loaded.labels))
+    judged = compare_study(encoder, strict, {"FLAIR": series}, quiet, replicas)
+    assert not any(change.beyond_noise for change in judged.labels)
+    assert judged.flips == ()
+    assert judged.inside
+    assert compare_study(encoder, strict, {"FLAIR": series}, quiet, NoiseReplicas(0, 0)).flips  # nobody knows
+    blurred = {"FLAIR": replace(series, values=gaussian_filter(series.values, (4, 4, 0)))}
+    outside = compare_study(encoder, loaded, {"FLAIR": series}, blurred, NoiseReplicas(0, 3, 500.0))
+    assert outside.inside is False
+    assert outside.largest_ratio is not None
+    assert outside.noise_ratio is not None
+    assert outside.largest_ratio > outside.noise_ratio
+
+
 def test_other_grids_are_turned_or_refused_or_resampled(series: Series, affine: np.ndarray) -> None:
     from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
