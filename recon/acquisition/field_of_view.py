@@ -1,9 +1,7 @@
 """The field of view that a reconstruction works on, and whether it is large enough."""
 
-from recon.acquisition.masks import SMALLEST_CALIBRATION
+from recon.acquisition.masks import SMALLEST_CALIBRATION, SMALLEST_GRID
 from recon.scan import Scan
-
-SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids every reconstruction diverges
 
 
 def worked_on(scan: Scan) -> tuple[tuple[int, int], tuple[int, int]]:

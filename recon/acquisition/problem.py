@@ -207,14 +207,14 @@ def _check_strength(whitened: Tensor, noise: Noise) -> None:
 
 def check_calibration(scan: Scan) -> None:
     """Raise ReconError when the calibration region, or the grid, is too small for coil maps."""
+    if (small := too_small(scan)) is not None:
+        raise ReconError(f"{scan.path}: {small}")
     readout, phase = scan.calibration
     if min(readout, phase) < SMALLEST_CALIBRATION:
         raise ReconError(
             f"{scan.path}: calibration region of {readout}x{phase} samples (readout x phase), at least "
             f"{SMALLEST_CALIBRATION} fully sampled central lines are needed; acquire or keep more calibration lines"
         )
-    if (small := too_small(scan)) is not None:
-        raise ReconError(f"{scan.path}: {small}")
 
 
 def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float | None, unit: float) -> Noise:

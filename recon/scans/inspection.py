@@ -10,7 +10,12 @@ from recon.acquisition.noise_misfit import noise_misfit
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
+from recon.scans.centring import is_centred
 
+UNCENTRED = (
+    "most energy lies outside the middle of k-space: its centre seems to be stored first, or there is noise only; "
+    "import it as an array by 'recon convert --corner'"
+)
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
@@ -40,14 +45,17 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     problems: list[str] = []
     alive = np.zeros(scan.shape[1], bool)
     empty: list[int] = []
-    read, strongest = 0, 0.0
+    read, strongest, centred = 0, 0.0, True
     for index in range(scan.shape[0]):
         report("checking slices", index / scan.shape[0])
         try:
-            energy = np.abs(scan.read_kspace(index)).max(axis=(1, 2))
+            kspace = scan.read_kspace(index)
         except ReconError as error:
             problems.append(str(error).removeprefix(f"{scan.path}: "))
             continue
+        energy = np.abs(kspace).max(axis=(1, 2))
+        if index == scan.shape[0] // 2 and energy.any():
+            centred = is_centred(kspace)
         read += 1
         alive |= energy > 0
         strongest = max(strongest, float(energy.max()))
@@ -84,7 +92,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         dead_coils=dead,
         empty_slices=tuple(empty),
         problems=tuple(problems),
-        cautions=tuple(_cautions(scan, dead)),
+        cautions=(*_cautions(scan, dead), *([] if centred else [UNCENTRED])),
     )
 
 
