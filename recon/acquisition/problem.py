@@ -225,9 +225,7 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
             raise ReconError(f"noise standard deviation must be positive, not {noise_sigma}")
         relative = noise_sigma / unit
         if not 1e-30 < relative < 1e30:
-            raise ReconError(
-                f"noise_sigma {noise_sigma:g} is not this scan's; give it in the file's units"
-            )
+            raise ReconError(f"noise_sigma {noise_sigma:g} is not this scan's; give it in the file's units")
         return Noise(2 * relative**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
     if scan.noise is not None:
         return covariance_of(in_unit(torch.from_numpy(scan.noise), unit).to(kspace.device), "noise scan")

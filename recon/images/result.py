@@ -35,6 +35,7 @@ PARTS = (
     Part("/@affine", NUMBER, (2,), 16),
     Part("/@noise_std", NUMBER, (0,), 1, 0),
     Part("/@method", TEXT, (0, 1), 1),
+    Part("/@scan_name", TEXT, (0, 1), 1),
 )
 
 
