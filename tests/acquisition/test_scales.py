@@ -27,7 +27,7 @@ SCALES = (1e-40, 1e-30, 1e-20, 1e20, 1e30)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scales")
     full = write_small_scan(folder / "full.h5", slices=1)
-    undersample(open_scan(full), folder / "fast.h5", UndersamplingOptions(2, calibration_lines=14))
+    undersample(open_scan(full), folder / "fast.h5", UndersamplingOptions(acceleration=2, calibration_lines=14))
     return folder
 
 
