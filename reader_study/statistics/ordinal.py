@@ -13,12 +13,11 @@ import numpy.typing as npt
 from scipy import optimize, stats
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
-from reader_study.statistics.ordinal_likelihood import ClusteredScores, negative_log_likelihood, place_nodes, unpack
+from reader_study.statistics.ordinal_likelihood import ClusteredScores, clustered, negative_log_likelihood, unpack
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-_ROUNDS = 60  # of placing the nodes and climbing
 _FARTHEST = 40.0  # log odds: nothing but separated scores leads there
 _SUMMIT = 1e-6  # log-likelihood units that one more Newton step may promise at the maximum
 
@@ -108,81 +107,59 @@ def cumulative_link_mixed(
     names: tuple[str, ...],
     cluster: npt.ArrayLike,
     slope: npt.ArrayLike | None = None,
-    nodes: int = 10,
 ) -> OrdinalFit:
     """Proportional odds model with a random intercept per ``cluster`` `[observation]` (the case, or the judge).
 
-    ``slope`` `[observation]`, centred, adds an independent random slope of each cluster along it. ``nodes`` along each
-    random effect; 1 is the Laplace approximation. Raises ReconError as ``cumulative_link`` does, and where the maximum
-    was not reached: there the gradient vanishes and the information is positive definite.
+    ``slope`` `[observation]`, centred, adds an independent random slope of each cluster along it. Raises ReconError as
+    ``cumulative_link`` does, and where the maximum was not reached: there the gradient vanishes and the information is
+    positive definite.
     """
     start = cumulative_link(scores, design, names)
     category, predictors = _prepare(scores, design, names)
-    labels, member = np.unique(np.asarray(cluster), return_inverse=True)
-    order = np.argsort(member.ravel(), kind="stable")
     loadings = np.ones((category.size, 1)) if slope is None else np.column_stack([np.ones(category.size), slope])
-    member = member.ravel()[order].astype(np.int64)
-    first = np.searchsorted(member, np.arange(labels.size))
-    data = ClusteredScores(category[order], predictors[order], loadings[order].astype(np.float64), member, first)
+    data = clustered(category, predictors, loadings.astype(np.float64), cluster)
     steps = np.log(np.maximum(np.diff(start.thresholds), 1e-6))
     fixed = np.r_[start.coefficients, start.thresholds[:1], steps]
     if not np.isfinite(fixed).all():
         raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
-    reached = _climb(np.r_[fixed, np.full(loadings.shape[1], 0.8)], data, nodes)
-    information, promised = _summit(reached, data, nodes)
-    if not promised < _SUMMIT:
-        raise ReconError("ordinal mixed model: the maximum of the likelihood was not reached; no odds ratio is given")
+    reached, information = _climb(np.r_[fixed, np.full(loadings.shape[1], 0.8)], data)
     errors = np.sqrt(np.diag(np.linalg.inv(information))[: len(names)])
     beta, thresholds, deviations = unpack(reached, data)
-    value, _ = negative_log_likelihood(reached, data, place_nodes(reached, data, nodes))
-    both = np.abs(np.r_[deviations, 0.0])
+    value, _ = negative_log_likelihood(reached, data)
+    both, clusters = np.abs(np.r_[deviations, 0.0]), data.counts.shape[0]
     return OrdinalFit(
-        names, beta, errors, thresholds, float(both[0]), float(both[1]), -value, category.size, int(labels.size)
+        names, beta, errors, thresholds, float(both[0]), float(both[1]), -value, category.size, int(clusters)
     )
 
 
-def _climb(parameters: Floats, data: ClusteredScores, nodes: int) -> Floats:
-    """Place the nodes, climb on the smooth function that they define, place them again; until nothing moves.
+def _climb(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats]:
+    """The maximum and the observed information there: BFGS, then Newton's steps until the next one promises nothing.
 
-    A climb that the fresh nodes do not confirm is halved until they do: far from where they were placed nodes mislead.
+    Raises ReconError where no maximum is reached.
     """
-    held = place_nodes(parameters, data, nodes)
-    value, _ = negative_log_likelihood(parameters, data, held)
-    inverse = np.eye(parameters.size)
-    for _ in range(_ROUNDS):
-        options = {"gtol": 1e-6, "maxiter": 15, "hess_inv0": inverse}
-        found = optimize.minimize(
-            negative_log_likelihood, parameters, (data, held), method="BFGS", jac=True, options=options
-        )
-        step = found.x - parameters
-        for _ in range(20):
-            fresh = place_nodes(parameters + step, data, nodes)
-            reached, slope = negative_log_likelihood(parameters + step, data, fresh)
-            if reached <= value + 1e-4:
+    for _ in range(5):
+        parameters = optimize.minimize(negative_log_likelihood, parameters, (data,), method="BFGS", jac=True).x
+        for _ in range(8):
+            if np.abs(parameters).max() > _FARTHEST:
+                raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
+            value, gradient = negative_log_likelihood(parameters, data)
+            information = _information(parameters, data)
+            bends, axes = np.linalg.eigh(information)
+            # Where the function is not convex: downhill along the axes, never towards a saddle.
+            step = -axes @ ((axes.T @ gradient) / np.maximum(np.abs(bends), 1e-3))
+            if bends[0] > 1e-8 and -float(gradient @ step) / 2 < _SUMMIT:
+                return parameters, information
+            if not negative_log_likelihood(parameters + step, data)[0] < value:
                 break
-            step = step / 2
-        parameters, value, gradient, held = parameters + step, reached, slope, fresh
-        if np.abs(parameters).max() > _FARTHEST:
-            raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
-        inverse = (found.hess_inv + found.hess_inv.T) / 2
-        if np.linalg.eigvalsh(inverse)[0] <= 0:
-            inverse = np.eye(parameters.size)
-        if np.abs(step).max() < 1e-6 or np.abs(gradient).max() < 1e-5:
-            break
-    return parameters
+            parameters = parameters + step
+        parameters = parameters + 1e-3  # off a saddle
+    raise ReconError("ordinal mixed model: the maximum of the likelihood was not reached; no odds ratio is given")
 
 
-def _summit(parameters: Floats, data: ClusteredScores, nodes: int) -> tuple[Floats, float]:
-    """The observed information, and how much log-likelihood Newton's next step promises; infinite off a maximum."""
-    held = place_nodes(parameters, data, nodes)
-    _, gradient = negative_log_likelihood(parameters, data, held)
+def _information(parameters: Floats, data: ClusteredScores) -> Floats:
+    """Second derivatives of minus the log-likelihood, by central differences of its gradient."""
     rows = []
-    for index in range(parameters.size):
-        shift = np.zeros(parameters.size)
-        shift[index] = 1e-4
-        (_, after), (_, before) = (negative_log_likelihood(parameters + sign * shift, data, held) for sign in (1, -1))
+    for shift in np.eye(parameters.size) * 1e-4:
+        (_, after), (_, before) = (negative_log_likelihood(parameters + moved, data) for moved in (shift, -shift))
         rows.append((after - before) / 2e-4)
-    information = (np.array(rows) + np.array(rows).T) / 2
-    if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 1e-8:
-        return information, float("inf")
-    return information, float(gradient @ np.linalg.solve(information, gradient)) / 2
+    return np.asarray((np.array(rows) + np.array(rows).T) / 2)
