@@ -74,8 +74,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
 BLINDING = Statistic(
     "blinding",
     _compute,
-    "Blinding: Bang's index for every reader and arm and for the readers together, Tango's score interval, exact one-sided "
-    "binomial test of right against wrong guesses; James' index, interval from the posterior under Jeffreys' prior.",
+    "Blinding: Bang's index for every reader and arm and for the readers together, exact interval (Chan and Zhang; "
+    "over 30 guesses Tango's score interval), exact one-sided binomial test of right against wrong guesses; James' "
+    "index, interval from the posterior under Jeffreys' prior.",
     per_item=False,
     section=SECTION,
     blocks=_blocks,

@@ -18,7 +18,7 @@ from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-_FARTHEST = 40.0  # log odds: nothing but separated scores leads there
+_FARTHEST = 25.0  # log odds: nothing but separated scores leads there
 _SUMMIT = 1e-6  # log-likelihood units that one more Newton step may promise at the maximum
 
 
@@ -137,9 +137,11 @@ def _climb(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats]:
 
     Raises ReconError where no maximum is reached.
     """
-    for _ in range(5):
-        parameters = optimize.minimize(negative_log_likelihood, parameters, (data,), method="BFGS", jac=True).x
-        for _ in range(8):
+    for _ in range(2):
+        parameters = optimize.minimize(
+            negative_log_likelihood, parameters, (data,), method="BFGS", jac=True, callback=_stop_far_out
+        ).x
+        for _ in range(4):
             if np.abs(parameters).max() > _FARTHEST:
                 raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
             value, gradient = negative_log_likelihood(parameters, data)
@@ -154,6 +156,11 @@ def _climb(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats]:
             parameters = parameters + step
         parameters = parameters + 1e-3  # off a saddle
     raise ReconError("ordinal mixed model: the maximum of the likelihood was not reached; no odds ratio is given")
+
+
+def _stop_far_out(intermediate_result: optimize.OptimizeResult) -> None:
+    if np.abs(intermediate_result.x).max() > _FARTHEST:
+        raise StopIteration
 
 
 def _information(parameters: Floats, data: ClusteredScores) -> Floats:
