@@ -147,6 +147,7 @@ class _Container:
         self._border_rows = 0
         self._least = 0
         self._slices = 0
+        self._signed = 0
 
     def add(self, dataset: Any) -> None:
         """One slice. Compressed, coloured or unreadable pixels count nothing: the equality gate sees those facts."""
@@ -168,6 +169,7 @@ class _Container:
         total[: counts.size] += counts
         self._counts = total
         self._slices += 1
+        self._signed += signed
         edges: Iterable[NDArray[np.int64]] = (image, image[::-1], image.T, image.T[::-1])
         for view in edges:
             flat = view.min(axis=1) == view.max(axis=1)
@@ -175,7 +177,7 @@ class _Container:
 
     def statistics(self) -> dict[str, float]:
         """Share of the lowest value, constant border rows and columns a slice, share of empty grey levels in the
-        central range, bits in use, share at the highest value."""
+        central range, bits in use, pixels at the highest level, share of slices stored with a sign."""
         if not self._slices:
             return {}
         occupied = np.flatnonzero(self._counts)
@@ -191,5 +193,6 @@ class _Container:
             "constant border rows": self._border_rows / self._slices,
             "histogram gaps": empty,
             "bits in use": float(np.ceil(np.log2(occupied[-1] + 1))),
-            "saturated share": float(self._counts[occupied[-1]]) / total,
+            "pixels at the highest level": float(self._counts[occupied[-1]]),
+            "signed pixels": self._signed / self._slices,
         }

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from reader_study.blind_check import Pair, check_pairs, predict
+from reader_study.blind_check import Pair, check_pairs, predict, single_images
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets, stamp
 from reader_study.pair_folders import find_pairs
 
@@ -207,6 +207,34 @@ def test_pixel_container_faults_are_warnings(tmp_path, fault):
     verdict = check_pairs(make_pairs(tmp_path, change=change))
     assert verdict.passed
     assert fault in {finding.attribute for finding in verdict.findings}
+
+
+@pytest.mark.parametrize("fault", ["constant border rows", "histogram gaps", "pixels at the highest level"])
+def test_a_container_that_tells_single_images_is_a_leak(tmp_path, fault):
+    """Pair by pair it was a warning only."""
+
+    def change(dataset: Dataset) -> None:
+        image = np.frombuffer(dataset.PixelData, "<u2").reshape(16, 16).copy()
+        if fault == "constant border rows":
+            image[:2] = 7
+        elif fault == "histogram gaps":
+            image = image // 400 * 400 + 1
+        else:
+            image = np.minimum(image, 3500)
+        dataset.PixelData = image.tobytes()
+
+    verdict = check_pairs(make_pairs(tmp_path, count=12, change=change))
+    assert not verdict.passed
+    assert fault in {finding.attribute for finding in verdict.findings if finding.step == "single image"}
+    assert not verdict.by_chance
+
+
+def test_single_images_of_a_sound_package_are_not_told():
+    rng = np.random.default_rng(3)
+    names = ("zero background share", "histogram gaps", "pixels at the highest level")
+    for _ in range(40):
+        facts = [tuple(dict(zip(names, rng.normal(size=3), strict=True)) for _ in range(2)) for _ in range(12)]
+        assert single_images(facts) == {}
 
 
 def test_clean_pairs_pass(tmp_path):

@@ -20,7 +20,7 @@ import pytest
 
 from reader_study import audit_log, export, image_export, study, unsealing
 from reader_study.allocation import allocate, secret_bytes
-from reader_study.blind_check import check_pairs
+from reader_study.blind_check import Finding, check_pairs
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets
 from reader_study.export import dicom_pairs, export_study
 from reader_study.integrity import uniform_series, verify_files
@@ -551,6 +551,25 @@ def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_c
     assert {finding["attribute"] for finding in outcome.json["check"]["dicom"]["findings"]} >= {"SeriesDescription"}
     assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"]
     assert audit_log.read(folder / "audit.jsonl")[-1].event == "export-refused"
+
+
+def test_a_draw_that_chance_lets_tell_the_arms_is_thrown_away(tmp_path, monkeypatch):
+    """It was reported as a leak, of a sound export."""
+    folder, images = make_study(tmp_path, cases=2)
+    original, calls = export.check_pairs, itertools.count()
+
+    def unlucky(pairs, *report):
+        found = original(pairs, *report)
+        if next(calls) > 1:
+            return found
+        told = Finding("prediction", "series name (order)", found.pairs, "3 of 3 arms", leaks=True)
+        return dataclasses.replace(found, findings=(*found.findings, told))
+
+    monkeypatch.setattr(export, "check_pairs", unlucky)
+    outcome = export_study(folder, images, PASSPHRASE, work_factor=2**4)
+    assert outcome.passed
+    assert next(calls) == 4
+    assert [entry.event for entry in audit_log.read(folder / "audit.jsonl")] == ["protocol-frozen", "export"]
 
 
 # ---- afterwards ------------------------------------------------------------------------------------------------------
