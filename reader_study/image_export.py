@@ -58,7 +58,8 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
             _write_series(draft, entry, images, hashes)
             if entry.record.copy == 1:
                 arm = entry.record.arm
-                write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
+                shown = write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
+                files.digests[case, arm] = shown
     identity.check()
     return hashes
 

@@ -124,7 +124,7 @@ class Primary:
             raise ValueError("key 'margin' must be positive for a non-inferiority study")
         if self.hypothesis == "superiority" and self.margin != 0:
             raise ValueError("key 'margin' must be 0 for a superiority study")
-        if len(self.margin_justification.split()) < 5:
+        if len(set(re.findall(r"[^\W\d_]{3,}", self.margin_justification.casefold()))) < 5:
             raise ValueError("key 'margin_justification' must say in a sentence why this margin is acceptable")
 
 

@@ -125,4 +125,8 @@ def package_mapping(package: Package) -> dict[str, Any]:
 
 
 def _package(row: Any) -> Package:
-    return Package(**{**row, "presentations": tuple(Expected(**entry) for entry in row["presentations"])})
+    return Package(**{**row, "presentations": tuple(_expected(entry) for entry in row["presentations"])})
+
+
+def _expected(entry: Any) -> Expected:
+    return Expected(**{**entry, "images": tuple(entry.get("images", ()))})

@@ -96,7 +96,7 @@ const ReconStore = (() => {
 
   const columns = [
     "record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score",
-    "seconds", "started", "finished", "flags", "comment", "signature",
+    "seconds", "started", "finished", "flags", "comment", "images", "signature",
   ];
 
   // Spreadsheets run a cell that starts like a formula; reader_study/sheet_files.py takes the apostrophe off again.
@@ -122,6 +122,7 @@ const ReconStore = (() => {
         finished: response.finished,
         flags: response.flags.length ? canonical(response.flags) : "",
         comment: defused(response.comment),
+        images: response.images.join(" "),
       };
       const scores = Object.entries(response.scores);
       for (const [item, score] of scores.length ? scores : [["", ""]]) {
@@ -154,6 +155,7 @@ const ReconStore = (() => {
       left = true;
     },
     download,
+    canonical,
     wellFormed,
     signedSheet,
     csv,

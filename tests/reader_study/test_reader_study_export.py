@@ -618,7 +618,9 @@ def simulated_sheets(folder: Path, target: Path) -> None:
         text = (folder / package.folder / "package.js").read_text()
         private = json.loads(text.removeprefix("reconPackage(").rstrip(");\n"))["signing_key"]
         responses = tuple(
-            Response(row.id, row.order, row.training, {"overall": 3}, (), "", 9.5, "2026-01-01T00:00:00Z", "")
+            Response(
+                row.id, row.order, row.training, {"overall": 3}, (), "", 9.5, "2026-01-01T00:00:00Z", "", row.images
+            )
             for row in package.presentations
         )
         sheet = Sheet(opened.protocol.hash, package.id, package.reader, package.session, "", "", responses, (), "")
@@ -675,6 +677,15 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
     assert "differs from the sheet of R1" in outcome.err
     with pytest.raises(ReconError, match="differs from the sheet of R1"):
         unsealing.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
+
+
+def test_the_key_says_what_every_image_was_read_from(tmp_path):
+    folder, images = make_study(tmp_path, cases=2)
+    assert export_study(folder, images, PASSPHRASE, work_factor=2**4).passed
+    details = audit_log.read(folder / "audit.jsonl")[-1].details
+    key = open_key(folder / "key.sealed", PASSPHRASE, details["sealed_key_sha256"], details["commitment"])
+    for image in key.images:
+        assert image.source_sha256 == hashlib.sha256(Path(image.source).read_bytes()).hexdigest()
 
 
 def test_a_second_export_into_the_same_study_is_refused(exported, tmp_path):

@@ -173,6 +173,14 @@ def test_allocations_are_complete_and_balanced(cases, sessions, repeats, readers
         if sessions > 1 and not study.paired:
             for case in study.case_ids:
                 assert len({row.session for row in main if row.case == case}) == 2
+                # A crossover, repeats included: no session shows both arms of a case.
+                looks = {(row.session, row.arms[0]) for row in mine if row.case == case}
+                assert len({session for session, _ in looks}) == len(looks)
+        # The earlier look is the one that is analysed.
+        for row in mine:
+            if row.kind == "repeat":
+                first_look = next(at for at in main if at.case == row.case and set(at.arms) == set(row.arms))
+                assert (first_look.session, first_look.order) < (row.session, row.order)
         guesses = Counter(row.arms[0] for row in mine if row.guess)
         assert guesses["soc"] == guesses["dm"] == 1
 
