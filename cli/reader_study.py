@@ -1,4 +1,4 @@
-"""Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
+"""Blinded reader studies: plan, export, check, unseal. ``cli.reader_conduct`` and ``reader_analysis`` add the others."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import reader_analysis
+from cli import reader_analysis, reader_conduct
 from cli.flags import AsJson
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
@@ -25,8 +25,9 @@ PassphraseFile = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this group to the application."""
-    for command in (plan, export, check, deviation, unseal):
+    for command in (plan, export, check, unseal):
         reader_study.command()(command)
+    reader_conduct.register(reader_study)
     reader_analysis.register(reader_study)
     app.add_typer(reader_study)
 
@@ -130,6 +131,7 @@ def export(
         result |= {"packages": folders, "images": outcome.images, "commitment": outcome.commitment}
         lines += [f"{outcome.images} image series exported; hand out one folder a reader and session:"]
         lines += [f"  {folder}/start.html" for folder in folders]
+        lines.append(f"the score sheets that come back go to {study / 'sheets'}; 'status' says what is missing")
         lines += [f"commitment to the key {outcome.commitment}", f"last line of the log {outcome.head}"]
     elif destination is None:
         raise ReconError("reader-study export: name the images with --images")
@@ -234,30 +236,6 @@ def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> l
         lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
     result["sheets"] = found
     return lines
-
-
-def deviation(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
-    text: Annotated[str, typer.Argument(help="What happened.")],
-    kind: Annotated[
-        str,
-        typer.Option(
-            metavar="[missing|unsigned|exchanged|other]",
-            help="What it excuses: missing readings, scores without a signature, a sheet other than the one received, "
-            "or nothing.",
-        ),
-    ],
-    reader: Annotated[str | None, typer.Option(help="Whose; needed unless the kind is other.")] = None,
-    session: Annotated[int | None, typer.Option(help="Which session. Default: all of the reader's.")] = None,
-    presentation: Annotated[str | None, typer.Option(help="Which presentation, by its identifier.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Log a deviation from the protocol. It excuses what its kind and scope say, and stands in the report."""
-    from reader_study.deviations import log_deviation
-
-    entry = log_deviation(study, kind, text, reader, session, presentation)
-    result = {"output": str(study), **entry.details, "log_head": entry.hash}
-    emit(result, [f"deviation logged; last line of the log {entry.hash}"], as_json)
 
 
 def unseal(

@@ -195,7 +195,7 @@ def _again(main: _Row, repeat: _Row) -> bool:
 
 
 def _blocked(rows: list[_Row], separation: int, rng: np.random.Generator) -> list[_Row]:
-    """The main rows in permuted blocks of 4 or 6 over the arms (on side A), the repeats strewn behind their first look."""
+    """The main rows in permuted blocks of 4 or 6 over the arms (on side A), repeats strewn behind their first look."""
     pools: dict[str, list[_Row]] = {}
     repeats: list[_Row] = []
     for index in rng.permutation(len(rows)):

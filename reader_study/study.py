@@ -51,8 +51,8 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
     """Check a protocol and freeze it in a study folder; gives the study and whether a version was added.
 
     The allocation is drawn once on trial, so that an impossible one is found before any image exists. The same
-    protocol again changes nothing; another one becomes the next version and needs a ``reason``. After the export a
-    protocol can only be changed with a new export. Raises ReconError.
+    protocol again changes nothing; another one becomes the next version and needs a ``reason``. After the export
+    nothing can be changed: the packages in the readers' hands belong to the frozen version. Raises ReconError.
     """
     protocol = load_protocol(protocol_path)
     allocate(protocol, new_seed())
@@ -67,6 +67,11 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
         raise ReconError(
             f"{folder}: the protocol differs from the frozen version {frozen.details['version']}; "
             "say why with --reason to log a new version"
+        )
+    if exported(entries) is not None:
+        raise ReconError(
+            f"{folder}: was exported under the frozen protocol; a changed one would make every package and sheet "
+            "worthless. Plan it in a new study folder, or log a deviation ('recon reader-study deviation --kind other')"
         )
     version = 1 if frozen is None else int(frozen.details["version"]) + 1
     if frozen is not None and (folder / PROTOCOL).exists():

@@ -90,6 +90,7 @@ class Built:
     """A study as after the export, without images: log, sealed key, packages, and signed sheets."""
 
     def __init__(self, folder, mode="independent", margin=0.5, per_protocol=False):
+        folder.mkdir(exist_ok=True)
         protocol_path = write_protocol(folder / "protocol.yaml", mode, margin)
         if per_protocol:
             text = protocol_path.read_text().replace(
