@@ -1,4 +1,4 @@
-"""Blinded reader studies: plan, export, check, unseal. ``cli.reader_conduct`` and ``reader_analysis`` add the others."""
+"""Blinded reader studies: plan, export, check, unseal. The others are in ``reader_conduct`` and ``reader_analysis``."""
 
 import sys
 from pathlib import Path

@@ -15,15 +15,23 @@ from recon.errors import ReconError
 def log_sheet(study: Study, sheet: Sheet) -> audit_log.LogEntry | None:
     """Log that a checked sheet was received, by the hash of its content; the same content again changes nothing.
 
-    From then on another sheet for the same package is refused, even one signed with the package's key. Raises
-    ReconError when a different one was received before.
+    From then on another sheet for the same package is refused, even one signed with the package's key; not so after one
+    that was saved before it was finished. Raises ReconError when a different one was received before.
     """
     refuse_exchanged(study, [sheet])
     mark = digest(sheet.payload())
     if any(entry.event == "sheet" and entry.details["sha256"] == mark for entry in study.entries):
         return None
     details = {"package": sheet.package, "reader": sheet.reader, "session": sheet.session, "sha256": mark}
+    if unfinished(study, sheet):
+        details["unfinished"] = True
     return audit_log.append(study.folder / LOG, "sheet", details)
+
+
+def unfinished(study: Study, sheet: Sheet) -> bool:
+    """Was the sheet saved on the way: does it say no end, and lack presentations?"""
+    package = next(entry for entry in study.packages if entry.id == sheet.package)
+    return not sheet.finished and len(sheet.responses) < len(package.presentations)
 
 
 def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
@@ -32,7 +40,8 @@ def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
     A deviation of kind exchanged that was logged after that sheet excuses it.
     """
     found = deviations(study.entries)
-    logged = {entry.details["package"]: entry for entry in study.entries if entry.event == "sheet"}
+    received = [entry for entry in study.entries if entry.event == "sheet" and not entry.details.get("unfinished")]
+    logged = {entry.details["package"]: entry for entry in received}
     for sheet in sheets:
         entry = logged.get(sheet.package)
         if entry is None or entry.details["sha256"] == digest(sheet.payload()):

@@ -31,6 +31,10 @@ const ReconDesk = (() => {
         element("span", { class: "spacer" }),
         parts.saved, parts.clock,
         element("span", {}, `${setup.reader} · session ${setup.session}`),
+        element("button", {
+          type: "button", class: "quiet", "data-save": "so-far", title: "Save the finished answers, to go on elsewhere",
+          onclick: () => ReconStore.download("json").catch(() => saved(false)),
+        }, "Save so far"),
         element("button", help, "?"),
         element("div", { class: "progress" }, bar)),
       element("div", { class: "viewing" }, stage, slider),

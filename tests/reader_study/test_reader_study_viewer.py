@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from reader_study.scores import collect
 from reader_study.sheet import Sheet
 from reader_study.sheet_check import check_sheet, missing
 from reader_study.sheet_files import read_sheet
 from reader_study.study import Study, open_study
+from reader_study.unsealing import log_sheet
 from recon.errors import ReconError
 from tests.reader_study.study_maker import export_small, protocol_mapping
 
@@ -76,7 +78,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         self.click(f"[data-save={kind}]")
         for _ in range(1200):
-            found = list(self.downloads.glob(f"*.{kind}"))
+            found = list(self.downloads.glob(f"*.{'json' if kind == 'so-far' else kind}"))
             if found and found[0].stat().st_size:
                 return found[0]
             time.sleep(0.05)
@@ -319,6 +321,52 @@ def test_preferences_with_ties_and_a_damaged_image_is_named(browser, tmp_path):
     assert other.presentations[0].id in browser.text(".loading")
     browser.press("a", "n")
     assert browser.text(".top strong") == "Pair 1 of 2", "what cannot be seen cannot be scored"
+
+
+def test_a_session_is_saved_and_goes_on_elsewhere(browser, tmp_path):
+    folder = export_small(tmp_path, cases=2, training_cases=[], guess={"presentations": 0})
+    errors(browser)  # what earlier pages left
+    study = open_study(folder)
+    package = study.packages[0]
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    for score in ("4", "2"):
+        browser.ready()
+        browser.press(score, "n")
+    browser.ready()
+    browser.press("5")  # not finished: stays here
+    saved = browser.save("so-far")
+    assert saved.name.endswith("-so-far.json")
+    kept = tmp_path / "inbox" / saved.name
+    kept.parent.mkdir()
+    shutil.copy(saved, kept)
+    partial = verified(study, kept)
+    assert [response.scores["overall"] for response in partial.responses] == [4, 2]
+    assert partial.finished == ""
+    assert len(missing([partial], study.protocol, [package])) == 2
+    assert log_sheet(study, partial) is not None
+
+    browser.run("localStorage.clear(); ReconStore.leave()")  # another computer
+    changed = tmp_path / "changed.json"
+    changed.write_text(kept.read_text().replace('"overall": 4', '"overall": 5'))
+    browser.open(folder / package.folder)
+    entry = browser.driver.find_element(By.CSS_SELECTOR, "input[type=file]")
+    entry.send_keys(str(changed))
+    browser.wait("document.querySelector('.resume')?.textContent.includes('changed after it was saved')")
+    assert browser.text("button.primary") == "Begin"
+    entry.send_keys(str(kept))
+    browser.wait("document.querySelector('button.primary').textContent.includes('Continue with image 3 of 4')")
+    browser.click("button.primary")
+    for score in ("3", "1"):
+        browser.ready()
+        browser.press(score, "n")
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    shutil.copy(browser.save("json"), kept.parent)
+    # Both files lie in the folder: the finished one counts, and the log takes it after the unfinished one.
+    (whole,) = collect(study, [kept.parent]).sheets
+    assert [response.scores["overall"] for response in whole.responses] == [4, 2, 3, 1]
+    assert log_sheet(open_study(folder), whole) is not None
+    assert errors(browser) == []
 
 
 def test_exchanged_images_are_not_shown_and_not_accepted(browser, tmp_path):
