@@ -144,7 +144,9 @@ def export(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A study folder, or any folder with the series of two arms.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A study folder, or any folder or zip archive with the series of two arms.")
+    ],
     pairs: Annotated[
         Path | None, typer.Option(help="CSV table of any package: case, arm, path (of a series or a file).")
     ] = None,
@@ -163,20 +165,21 @@ def check(
 ) -> None:
     """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
 
-    Any folder: ARM/CASE/ or CASE/ARM/ with DICOM files, or a table. A study folder: that no file, key or log line was
-    altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
-    checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
+    Any folder or zip archive: ARM/CASE/ or CASE/ARM/ with DICOM, PNG or NIfTI files, or a table. A study folder: that
+    no file, key or log line was altered, and that all series have the same attributes; the pairs themselves were
+    checked by 'export' and can be checked again with the passphrase. With --sheets also every score sheet: study,
+    signature, scale, completeness.
     """
     from reader_study.blind_check import check_pairs
-    from reader_study.pair_folders import find_pairs
+    from reader_study.pair_folders import find_pairs, unpacked
     from reader_study.study import LOG, open_study
 
     if pairs is None and (folder / LOG).is_file():
         open_study(folder, expect_head)
         _check_study(folder, passphrase_file, sheets, as_json)
         return
-    with Progress(quiet=INTERVAL) as progress:
-        verdict = check_pairs(find_pairs(folder, pairs), progress.show)
+    with unpacked(folder) as place, Progress(quiet=INTERVAL) as progress:
+        verdict = check_pairs(find_pairs(place, pairs), progress.show)
     emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
     if not verdict.passed:
         raise typer.Exit(1)
