@@ -1,4 +1,4 @@
-"""``recon reader-study status`` and ``deviation``: the coordinator's day between export and unsealing."""
+"""``recon reader-study status``, ``deviation`` and ``call-in``: the coordinator's day between export and unsealing."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ def register(study: typer.Typer) -> None:
     """Add the commands to the ``reader-study`` group."""
     study.command("status")(status)
     study.command("deviation")(deviation)
+    study.command("call-in")(call_in)
 
 
 def status(
@@ -38,6 +39,7 @@ def status(
         "phase": found.phase,
         "sittings": rows,
         "deviations": list(found.deviations),
+        "reserves": list(found.reserves),
         "problem": found.problem,
         "next": list(found.following),
         "log_head": opened.head,
@@ -48,6 +50,7 @@ def status(
         logged = ", not logged yet" if sitting.returned and not sitting.logged else ""
         lines.append(f"  reader {sitting.reader}, session {sitting.session}: {sitting.state}{read}{logged}")
     lines += [f"  deviation: {text}" for text in found.deviations]
+    lines += [f"  reserve: reader {name}, not called in" for name in found.reserves]
     lines += [f"next: {step}" for step in found.following]
     emit(result, lines, as_json)
 
@@ -74,3 +77,20 @@ def deviation(
     entry = log_deviation(study, kind, text, reader, session, presentation)
     result = {"output": str(study), **entry.details, "log_head": entry.hash}
     emit(result, [f"deviation logged; last line of the log {entry.hash}"], as_json)
+
+
+def call_in(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    reader: Annotated[str, typer.Argument(help="A reader whom the protocol marks 'reserve: true'.")],
+    text: Annotated[str, typer.Argument(help="Why.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a reserve reader read, before the key is opened; it stands in the report."""
+    from reader_study.reserve import call_in as log_call
+    from reader_study.study import open_study
+
+    entry = log_call(study, reader, text)
+    folders = [str(study / package.folder) for package in open_study(study).packages if package.reader == reader]
+    result = {"output": str(study), "reader": reader, "packages": folders, "log_head": entry.hash}
+    lines = [f"reader {reader} reads now; hand out:", *(f"  {folder}" for folder in folders)]
+    emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)

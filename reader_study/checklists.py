@@ -49,7 +49,9 @@ def _statistics(analysis: Analysis) -> str:
 
 
 def _readers(analysis: Analysis) -> str:
-    return "; ".join(f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers)
+    return "; ".join(
+        f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers if reader.id in analysis.readers
+    )
 
 
 def _cases(analysis: Analysis) -> str:

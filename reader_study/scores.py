@@ -69,6 +69,11 @@ def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None
     for path in find_sheets(paths):
         if is_sheet(path):
             sheet = read_sheet(path)
+            if sheet.package in {package.id for package in study.reserved}:
+                raise ReconError(
+                    f"{path}: reader {sheet.reader} is a reserve who was not called in; log why with "
+                    "'recon reader-study call-in', before the key is opened"
+                )
             check_sheet(sheet, study.protocol, study.packages)
             _add(sheets, sheet)
             continue

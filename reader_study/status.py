@@ -50,6 +50,7 @@ class StudyStatus:
     phase: str  # planned, exported, reading, complete, unsealed, analysed
     sittings: tuple[Sitting, ...]
     deviations: tuple[str, ...]
+    reserves: tuple[str, ...]  # who can be called in
     problem: str
     following: tuple[str, ...]
 
@@ -59,7 +60,7 @@ def study_status(study: Study, places: Sequence[str | Path] | None = None) -> St
     logged = tuple(str(deviation) for deviation in deviations(study.entries))
     if exported(study.entries) is None:
         following = (f"export the images: recon reader-study export {study.folder} --images PATTERN",)
-        return StudyStatus("planned", (), logged, "", following)
+        return StudyStatus("planned", (), logged, (), "", following)
     own = study.folder / SHEETS
     wanted = list(places) if places else ([own] if own.is_dir() and any(own.iterdir()) else [])
     sheets: Sequence[Sheet] = ()
@@ -71,7 +72,8 @@ def study_status(study: Study, places: Sequence[str | Path] | None = None) -> St
     by_package = {sheet.package: sheet for sheet in sheets}
     sittings = tuple(_sitting(study, package, by_package) for package in study.packages)
     phase = _phase(study, sittings)
-    return StudyStatus(phase, sittings, logged, problem, _following(study, phase, sittings, problem))
+    reserves = tuple(dict.fromkeys(package.reader for package in study.reserved))
+    return StudyStatus(phase, sittings, logged, reserves, problem, _following(study, phase, sittings, problem))
 
 
 def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Sitting:

@@ -12,7 +12,7 @@ The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitme
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from reader_study.sheet import Expected, Package
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 
+CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
 
 
@@ -34,12 +35,19 @@ class Study:
     protocol: Protocol
     version: int  # of the protocol
     entries: tuple[audit_log.LogEntry, ...]
-    packages: tuple[Package, ...]  # empty before the export
+    packages: tuple[Package, ...]  # of the readers who read; empty before the export
+    reserved: tuple[Package, ...]  # of the reserves who were not called in
 
     @property
     def head(self) -> str:
         """The hash of the log's last line."""
         return self.entries[-1].hash
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Who reads: the planned readers, and the reserves who were called in."""
+        called = {entry.details["reader"] for entry in self.entries if entry.event == CALLED_IN}
+        return tuple(reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
 
     @property
     def unsealed(self) -> bool:
@@ -105,12 +113,12 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
             "new version with 'recon reader-study plan --reason'"
         )
     export = exported(entries)
-    return Study(
-        folder=folder,
-        protocol=protocol,
-        version=int(frozen.details["version"]),
-        entries=tuple(entries),
-        packages=() if export is None else tuple(_package(row) for row in export.details["packages"]),
+    packages = () if export is None else tuple(_package(row) for row in export.details["packages"])
+    study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
+    return replace(
+        study,
+        packages=tuple(package for package in packages if package.reader in study.readers),
+        reserved=tuple(package for package in packages if package.reader not in study.readers),
     )
 
 

@@ -89,9 +89,14 @@ def answer(row, protocol, generator):
 class Built:
     """A study as after the export, without images: log, sealed key, packages, and signed sheets."""
 
-    def __init__(self, folder, mode="independent", margin=0.5, per_protocol=False):
+    def __init__(self, folder, mode="independent", margin=0.5, per_protocol=False, reserve=False):
         folder.mkdir(exist_ok=True)
         protocol_path = write_protocol(folder / "protocol.yaml", mode, margin)
+        if reserve:
+            text = protocol_path.read_text().replace(
+                "3 years}]", "3 years}, {id: R3, experience: none, reserve: true}]"
+            )
+            protocol_path.write_text(text)
         if per_protocol:
             text = protocol_path.read_text().replace(
                 "multiplicity: holm", "multiplicity: holm, population: per-protocol"

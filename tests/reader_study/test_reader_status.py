@@ -1,11 +1,14 @@
 """The coordinator's view: status, what comes next, and what cannot be undone after the export."""
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from test_reader_analysis import Built, write_protocol
 
+from reader_study import unblinding
+from reader_study.analysis import analyse
 from reader_study.deviations import log_deviation
 from reader_study.scores import collect
 from reader_study.status import study_status
@@ -78,3 +81,52 @@ def test_a_changed_protocol_cannot_orphan_an_export(built, tmp_path):
         freeze(other, built.folder, "a better margin")
     assert open_study(built.folder).packages
     assert open_study(built.folder).version == 1
+
+
+def with_reserve(folder):
+    built = Built(folder, reserve=True)
+    inbox = built.folder / "sheets"
+    return built, inbox, [sheet for sheet in built.sheets if sheet.reader != "R3"]
+
+
+def test_nobody_waits_for_a_reserve_and_her_sheet_is_refused(tmp_path, run_cli):
+    built, inbox, planned = with_reserve(tmp_path)
+    built.write(inbox, planned)
+    found = now(built)
+    assert (found.phase, found.reserves) == ("complete", ("R3",))
+    built.write(inbox)
+    with pytest.raises(ReconError, match="reader R3 is a reserve who was not called in"):
+        built.open_key(inbox)
+    shutil.rmtree(inbox)
+    built.write(inbox, planned)
+    built.open_key(inbox)
+    found = unblinding.sealed(built.folder, [inbox])
+    assert found.observations.readers == ("R1", "R2")
+    refused = run_cli("reader-study", "call-in", built.folder, "R3", "her scores are nicer")
+    assert refused.code == 2
+    assert "the key was opened" in refused.err
+
+
+def test_a_reserve_who_was_called_in_replaces_a_lost_reader(tmp_path, run_cli):
+    built, inbox, _ = with_reserve(tmp_path)
+    assert run_cli("reader-study", "call-in", built.folder, "R1", "as well").code == 2
+    done = run_cli("reader-study", "call-in", built.folder, "R3", "R2 fell ill", "--json")
+    assert done.code == 0
+    assert len(done.json["packages"]) == 2
+    log_deviation(built.folder, "missing", "R2 fell ill", "R2")
+    built.write(inbox, [sheet for sheet in built.sheets if sheet.reader != "R2"])
+    assert now(built).phase == "complete"
+    built.open_key(inbox)
+    found = unblinding.sealed(built.folder, [inbox])
+    assert found.observations.readers == ("R1", "R2", "R3")
+    assert any("R3 was called in" in fact for fact in found.provenance.conduct.facts)
+    analysis = analyse(found.protocol, found.observations, replicates=50)
+    assert analysis.primary.fixed.cases == 12
+    assert analysis.primary.random is not None
+    assert analysis.primary.random.components.readers == 2
+
+
+def test_a_protocol_without_reserves_keeps_its_hash(built):
+    assert "reserve" not in built.protocol.as_mapping()["readers"][0]
+    with pytest.raises(ValueError, match="reserves only"):
+        replace(built.protocol, readers=tuple(replace(reader, reserve=True) for reader in built.protocol.readers))
