@@ -80,6 +80,10 @@ def plan(
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
         f"  hash {checked.hash}",
     ]
+    if checked.mode == "independent" and checked.sessions.count == 1:
+        same_day = "one session: every reader sees both arms of a case on one day, with no washout between them"
+        result["warnings"] = [same_day]
+        lines.append(f"  warning: {same_day}")
     if out is not None:
         study, added = freeze(protocol, out, reason)
         result |= {"output": str(out), "version": study.version, "changed": added, "log_head": study.head}

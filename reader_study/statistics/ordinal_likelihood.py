@@ -15,8 +15,8 @@ from scipy import special
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-_FARTHEST = 6.0  # standard deviations
-_STEPS = {1: 0.1, 2: 0.25}  # by number of random effects
+_FARTHEST = 5.5  # standard deviations
+_STEPS = {1: 0.1, 2: 0.3}  # by number of random effects
 
 
 @dataclass(frozen=True)

