@@ -130,3 +130,16 @@ def test_a_protocol_without_reserves_keeps_its_hash(built):
     assert "reserve" not in built.protocol.as_mapping()["readers"][0]
     with pytest.raises(ValueError, match="reserves only"):
         replace(built.protocol, readers=tuple(replace(reader, reserve=True) for reader in built.protocol.readers))
+
+
+def test_an_unfinished_sheet_binds_what_it_says(built):
+    """Received on the way, logged, and then handed in complete with another answer."""
+    whole = built.sheets[0]
+    partial = built.resigned(0, responses=whole.responses[:5], guesses=(), finished="")
+    assert log_sheet(open_study(built.folder), partial) is not None
+    first = whole.responses[1]
+    changed = replace(first, scores={**first.scores, "overall": 6 - int(first.scores["overall"]) or 1, "artifacts": 1})
+    responses = (whole.responses[0], changed, *whole.responses[2:])
+    with pytest.raises(ReconError, match=f"presentation {first.presentation} differs from the one in the unfinished"):
+        log_sheet(open_study(built.folder), built.resigned(0, responses=responses))
+    assert log_sheet(open_study(built.folder), whole) is not None
