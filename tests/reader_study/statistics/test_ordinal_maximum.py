@@ -62,10 +62,10 @@ class Independent:
         return -float(special.logsumexp(by_case, b=self.weights[:, None], axis=0).sum())
 
     def maximum(self, starts):
-        found = [
-            optimize.minimize(self, start, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-6}) for start in starts
-        ]
-        return -min(result.fun for result in found)
+        """The parameters that it takes for the best."""
+        options = {"ftol": 1e-13, "gtol": 1e-6}
+        found = [optimize.minimize(self, start, method="L-BFGS-B", options=options) for start in starts]
+        return min(found, key=lambda result: result.fun).x
 
 
 def parameters_of(fit):
@@ -89,8 +89,10 @@ def check_maximum(count, seed, with_slope):
         independent = Independent(scores, with_slope)
         last = None if with_slope else -1
         best = independent.maximum([parameters_of(fit)[:last], cold(fit)[:last]])
-        assert fit.log_likelihood > best - 1e-3
-        assert fit.log_likelihood == pytest.approx(-independent(parameters_of(fit)[:last]), abs=1e-3)
+        # Sixty plain nodes find the place, but are off by up to .003 where the deviations are large; a hundred judge it.
+        judge = Independent(scores, with_slope, nodes=100)
+        assert fit.log_likelihood > -judge(best) - 1e-3
+        assert fit.log_likelihood == pytest.approx(-judge(parameters_of(fit)[:last]), abs=1e-3)
         assert np.isfinite(fit.standard_errors).all()
     return printed
 
