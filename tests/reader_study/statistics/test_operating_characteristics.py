@@ -2,7 +2,9 @@
 
     pytest -m slow -s tests/reader_study/statistics/test_operating_characteristics.py
 
-Likert scores 1 to 5 from the model of ``recon reader-study power``; 2 readers, 60 cases unless said otherwise.
+Likert scores 1 to 5 from the model of ``recon reader-study power``; 2 readers, 60 cases unless said otherwise. The
+ordinal model is judged where it is hardest, 4 readers of 30 cases; with 2 readers of 60 it claims less than it may (2.7 %
+of 450 studies).
 """
 
 from dataclasses import replace
@@ -90,8 +92,9 @@ def test_size_and_coverage_of_every_test():
     row("signed rank, Hodges-Lehmann", 0.05, *(share(t.p_difference < 0.05 for t in of) for of in (ranks, moved)),
         inside, (0.03, 0.06))  # fmt: skip
     strong = replace(ASSUMED, case_arm=0.6, reader_arm=0.0)
-    ordinals = [studies(300, seed, effect, assumed=strong) for seed, effect in ((6, 0.0), (7, 0.2))]
-    row("ordinal mixed model", 0.05, *(share(ordinal_p(study) < 0.05 for study in of) for of in ordinals), None,
+    few = Design(4, 30, True, MARGIN, 0.025, (1, 5))
+    ordinals = [studies(300, seed, effect, few, strong) for seed, effect in ((6, 0.0), (7, 0.2))]
+    row("ordinal, 4 readers, 30 cases", 0.05, *(share(ordinal_p(study) < 0.05 for study in of) for of in ordinals), None,
         (0.03, 0.075))  # fmt: skip
 
     def read(slope):

@@ -89,7 +89,7 @@ def check_maximum(count, seed, with_slope):
         independent = Independent(scores, with_slope)
         last = None if with_slope else -1
         best = independent.maximum([parameters_of(fit)[:last], cold(fit)[:last]])
-        # Sixty plain nodes find the place, but are off by up to .003 where the deviations are large; a hundred judge it.
+        # Sixty plain nodes find the place, but are off by up to .003 where deviations are large; a hundred judge it.
         judge = Independent(scores, with_slope, nodes=100)
         assert fit.log_likelihood > -judge(best) - 1e-3
         assert fit.log_likelihood == pytest.approx(-judge(parameters_of(fit)[:last]), abs=1e-3)
