@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ def shown_images(
     mean = problem.magnitude(solution.image).cpu().numpy()
     zero = problem.magnitude(adjoint(problem.kspace, problem.maps, problem.mask)).cpu().numpy()
     deviation = _deviation(problem, solution)
+    deviation = None if deviation is None else deviation * problem.unit
     magnitudes = problem.magnitude(samples) if keep_samples and samples is not None else None
     for position, index in enumerate(problem.slices):
         images = {"reconstruction": mean[position], "zero_filled": zero[position]}
@@ -38,7 +40,8 @@ def shown_images(
 
 
 def _deviation(problem: Problem, solution: Solution) -> Tensor | None:
-    """Posterior standard deviation of the magnitude ``[slice, readout, phase]``, None for fewer than two samples.
+    """Posterior standard deviation of the magnitude ``[slice, readout, phase]`` over the problem's unit; None for fewer
+    than two samples.
 
     Of antithetic pairs half the difference is the deviation: its effect on the magnitude of the image, squared,
     averaged over pairs and over a neighbourhood, since a pair alone knows a pixel's variance to no better than itself.
@@ -46,6 +49,7 @@ def _deviation(problem: Problem, solution: Solution) -> Tensor | None:
     samples = solution.samples
     if samples is None or samples.shape[1] < 2:
         return None
+    problem = replace(problem, unit=1.0)  # magnitudes that can be squared
     if not solution.pairs:
         return problem.magnitude(samples).std(1)
     count = samples.shape[1] // 2
