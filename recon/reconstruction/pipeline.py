@@ -29,7 +29,7 @@ from recon.reconstruction.methods import Method, method_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.preparing import Measurement, Prepared, measure
-from recon.reconstruction.shown import shown_images, shown_noise
+from recon.reconstruction.shown import shown_images, shown_noise, std_degrees_of_freedom
 from recon.reconstruction.solving import Sampling, Solution, Task
 from recon.scan import Scan
 from recon.version import __version__
@@ -210,6 +210,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     watch = solver.measurement.watch
     audits: list[SliceAudit] = []
     levels: list[float] = []
+    freedoms: list[float] = []
     calls = 0
     for prepared, solution in solved(solver, report):
         calls = solution.network_calls
@@ -219,10 +220,14 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
             levels.append(shown_noise(prepared.problem))
             for index, images in shown_images(prepared, solution, keep_samples=solver.options.keep_samples):
                 writer.put(index, **images)
+                freedoms += std_degrees_of_freedom(images, solution.pairs)
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
     audit = overall_audit(audits, [*data_warnings(solver.scan, solver.scan.shape[1]), *_contrast_warnings(solver)])
+    if freedoms and "figures" in audit:
+        audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
+        audit["std_degrees_of_freedom"] = freedoms
     audit["noise_std"] = sorted(levels)[len(levels) // 2]
     audit["noise_source"] = solver.measurement.preprocessing.noise.source
     if solver.plan is not None:
