@@ -25,6 +25,14 @@ def uncertainty(
     given: Given,
     prior: PriorFolder = None,
     out: Annotated[str | None, typer.Option(help="Folder for the table and the figure. Default: none.")] = None,
+    store: Annotated[
+        bool,
+        typer.Option(
+            "--store",
+            help="Write into the prior's own folder by what the variance must be multiplied for the ratios to be one. "
+            "Give scans that you do not test on afterwards.",
+        ),
+    ] = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,8 +54,8 @@ def uncertainty(
     import torch
 
     from recon.benchmark.uncertainty import uncertainty_cases
-    from recon.benchmark.uncertainty_summary import calibration_rows, reliability
-    from recon.prior.store import load_prior, shipped_prior
+    from recon.benchmark.uncertainty_summary import calibration_rows, fitted_factors, reliability
+    from recon.prior.store import load_prior, shipped_prior, store_variance_factors
     from recon.reconstruction.machine import chosen_device, physical_threads
 
     torch.set_num_threads(physical_threads())
@@ -56,6 +64,11 @@ def uncertainty(
         progress.show("loading the prior", 0.0)
         loaded = load_prior(prior or shipped_prior(), place)
         cases = list(uncertainty_cases(paths, loaded, options, device=place, report=progress.show))
+    fit: dict[str, Any] | None = None
+    if store:
+        amplifications, factors = fitted_factors(cases)
+        store_variance_factors(prior or shipped_prior(), amplifications, factors)
+        fit = {"amplifications": amplifications, "variance_factors": factors}
     rows, curves = calibration_rows(cases), reliability(cases)
     kinds = sorted({case.reference_kind for case in cases})
     result: dict[str, Any] = {
@@ -63,6 +76,11 @@ def uncertainty(
         "reliability": curves, "scans": [_of_case(case) for case in cases],
     }  # fmt: skip
     lines = [*_table(rows, options.level), f"compared with: {'; '.join(kinds)}"]
+    if fit is not None:
+        result |= fit
+        lines.append(
+            f"stored in {prior or shipped_prior()}: variance factors {factors} at {amplifications} of the noise"
+        )
     if out is not None:
         table, figure = Path(out) / "uncertainty.json", Path(out) / "uncertainty.png"
         result |= {"output": out, "figure": str(figure)}
@@ -73,7 +91,17 @@ def uncertainty(
 
 
 def _of_case(case: Any) -> dict[str, Any]:
-    facts = ("scan", "person", "origin", "contrast", "acceleration", "relative_std_error", "ratio")
+    facts = (
+        "scan",
+        "person",
+        "origin",
+        "contrast",
+        "acceleration",
+        "relative_std_error",
+        "ratio",
+        "amplification",
+        "spread",
+    )
     return {**{name: getattr(case, name) for name in facts}, "coverage": float(case.covered.mean())}
 
 

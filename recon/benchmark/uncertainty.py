@@ -63,6 +63,8 @@ class UncertaintyCase:
     regions: tuple[RegionError, ...]
     lesions: tuple[RegionError, ...]
     relative_std_error: float  # of the standard deviation of a pixel, as its draws tell
+    amplification: float | None = None  # variance of the samples over that of the noise, before ``spread``
+    spread: float | None = None  # by what the deviations were multiplied; both root mean squares over slices
 
     @property
     def ratio(self) -> float:
@@ -134,6 +136,9 @@ def _case(
         true = float(truth[region].mean())
         return RegionError(found.mean - true, found.std, low <= true <= high)
 
+    slices = result.audit.get("slices", [])
+    amplifications = [entry["amplification"] for entry in slices if entry["amplification"] is not None]
+    spreads = [entry["spread"] for entry in slices if entry["spread"] is not None]
     return UncertaintyCase(
         scan=str(scan.path),
         person=f"{scan.path.parent}: {scan.header.subject or scan.path.stem}",
@@ -149,6 +154,8 @@ def _case(
         regions=tuple(judged(region) for region in regions_of(head & ~lesion, scan.identity, options)),
         lesions=(judged(lesion & head),) if (lesion & head).any() else (),
         relative_std_error=float(np.median([(2 * freedom) ** -0.5 for freedom in freedoms])),
+        amplification=float(np.mean(amplifications)) if amplifications else None,
+        spread=float(np.sqrt(np.mean(np.square(spreads)))) if spreads else None,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.benchmark.uncertainty import RegionError, UncertaintyCase
+from recon.errors import ReconError
 
 BINS = 10
 PLACES: dict[str, Callable[[UncertaintyCase], NDArray[np.bool_]]] = {
@@ -38,6 +39,23 @@ def calibration_rows(cases: Sequence[UncertaintyCase]) -> list[dict[str, Any]]:
                     {"acceleration": rate, "group": name, **_row([case for case in at_rate if key(case) == name])}
                 )
     return rows
+
+
+def fitted_factors(cases: Sequence[UncertaintyCase]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """``(amplifications, variance_factors)`` of a prior by which these cases' ratios would be one on average: the line
+    of least squares in logarithms through the ratios without any factor, at the ends of the range.
+
+    Raises ReconError when the method has no amplification, or all cases have about the same."""
+    points = [
+        (math.log(case.amplification), math.log(case.ratio * case.spread**2))
+        for case in cases
+        if case.amplification is not None and case.spread is not None
+    ]
+    if len(points) < 4 or np.ptp([x for x, _ in points]) < 0.1:
+        raise ReconError("four cases or more are needed, of different accelerations, by method 'posterior'")
+    slope, start = np.polyfit(*np.array(points).T, 1)
+    ends = (min(x for x, _ in points), max(x for x, _ in points))
+    return tuple(round(math.exp(x), 4) for x in ends), tuple(round(math.exp(start + slope * x), 4) for x in ends)
 
 
 def _row(cases: Sequence[UncertaintyCase]) -> dict[str, Any]:

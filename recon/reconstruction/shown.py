@@ -72,7 +72,7 @@ def _deviations(problem: Problem, solution: Solution) -> NDArray[np.float32] | N
     change: NDArray[np.float32] = (
         ((problem.magnitude(image + half) - problem.magnitude(image - half)) / 2).cpu().numpy()
     )
-    return change * np.float32(solution.spread)
+    return change if solution.spread is None else change * solution.spread.cpu().numpy()[:, None, None, None]
 
 
 def shown_noise(problem: Problem) -> float:
