@@ -3,8 +3,8 @@
 ``deviations [draw, readout, phase]`` have mean zero and, each by itself, the posterior's covariance: half the
 difference of two antithetic samples, or the contrasts of independent ones (``contrasts``). One draw knows the variance
 of a pixel to no better than itself, so squares are averaged over a neighbourhood. By how much that helps depends on how
-far the deviations are correlated, which a slice's own draws show: the autocorrelation of the standardised deviations,
-taken to be the same everywhere in the head, as noise amplified by coils and a denoiser's errors about are.
+far the deviations are correlated, which a slice's own draws show: their autocorrelation, taken to be the same
+everywhere in the head, as that of noise amplified by coils and of a denoiser's errors about is.
 """
 
 import numpy as np
@@ -45,16 +45,16 @@ def head_of(image: NDArray) -> NDArray[np.bool_]:
 
 def autocorrelation(deviations: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Correlation of the deviations at two pixels by the distance between them, ``[2 readout - 1, 2 phase - 1]``, the
-    distance zero in the middle; averaged over the draws and over the pixels ``inside``. Zero where no two pixels are at
-    that distance, and everywhere but in the middle where nothing deviates."""
-    standard = np.where(inside, deviations / np.maximum(neighbourhood_std(deviations), 1e-30), 0.0)
-    products = sum(correlated(one, one) for one in standard)
-    pairs = len(deviations) * correlated(inside.astype(float), inside.astype(float))
-    found = np.where(pairs > 0.5, products / np.maximum(pairs, 0.5), 0.0)
-    middle = (found.shape[0] // 2, found.shape[1] // 2)
-    if found[middle] > 0:
-        found = found / found[middle]
-    found[middle] = 1.0
+    distance zero in the middle: the sum of products over that of the standard deviations' products, over the pixels
+    ``inside``. (Not of deviations that were divided by their standard deviations: these are estimated from the same
+    draws, so that they take some of the correlation away; here that cancels when they multiply it again.) Zero where no
+    two pixels are at that distance, and everywhere but in the middle where nothing deviates."""
+    expected = np.where(inside, neighbourhood_std(deviations), 0.0)
+    products = sum(correlated(one, one) for one in np.where(inside, deviations, 0.0))
+    pairs = len(deviations) * correlated(expected, expected)
+    rounding = 1e-9 * pairs.max()
+    found = np.where(pairs > rounding, products / np.maximum(pairs, max(rounding, 1e-300)), 0.0).clip(-1, 1)
+    found[found.shape[0] // 2, found.shape[1] // 2] = 1.0
     return found
 
 
@@ -82,6 +82,15 @@ def variance_of_sum(weights: NDArray, correlation: NDArray[np.float64]) -> float
     """Variance of the sum over pixels of deviations whose standard deviations are ``weights [readout, phase]``."""
     products = correlated(weights, weights)
     return float((products * _cut(correlation, products.shape)).sum())
+
+
+def sum_degrees_of_freedom(weights: NDArray, correlation: NDArray[np.float64], pixels: int, draws: int) -> float:
+    """Of ``variance_of_sum`` where ``correlation`` was averaged over ``pixels``: it is about the mean square of that
+    sum at every place of the slice, and neighbouring places see about the same."""
+    products = correlated(weights, weights)
+    everywhere = fftconvolve(products, _cut(correlation, products.shape))
+    middle = everywhere[everywhere.shape[0] // 2, everywhere.shape[1] // 2]
+    return float(draws * pixels / np.square(everywhere / middle).sum()) if middle > 0 else float(draws)
 
 
 def _cut(correlation: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:

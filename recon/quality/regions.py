@@ -19,6 +19,7 @@ from recon.quality.deviations import (
     head_of,
     neighbourhood_std,
     smoothed,
+    sum_degrees_of_freedom,
     variance_of_sum,
 )
 
@@ -44,6 +45,7 @@ class SliceDeviations:
 
     std: NDArray[np.float32]  # [readout, phase]
     correlation: NDArray[np.float64]
+    pixels: int  # of the head, over which the correlation was averaged
     draws: int
 
     def of_sum(self, region: NDArray[np.bool_]) -> tuple[float, float]:
@@ -56,13 +58,17 @@ class SliceDeviations:
         # that correction it cannot, and is somewhat too small.
         shrunk = self.correlation * _overlap(self.correlation.shape)
         variance = max(variance, variance_of_sum(weights, shrunk))
-        return variance, degrees_of_freedom(looked_at[_box(looked_at > 0)], self.correlation, self.draws)
+        # What is known of the level here, and of the correlation everywhere: relative variances add up.
+        level = degrees_of_freedom(looked_at[_box(looked_at > 0)], self.correlation, self.draws)
+        shape = sum_degrees_of_freedom(weights, self.correlation, self.pixels, self.draws)
+        return variance, max(1.0, 1 / (1 / level + 1 / shape))
 
 
 def slice_deviations(deviations: NDArray[np.float32], image: NDArray[np.float32]) -> SliceDeviations:
     """Of ``deviations [draw, readout, phase]`` around ``image [readout, phase]``."""
-    found = autocorrelation(deviations, head_of(image))
-    return SliceDeviations(neighbourhood_std(deviations), found, len(deviations))
+    head = head_of(image)
+    found = autocorrelation(deviations, head)
+    return SliceDeviations(neighbourhood_std(deviations), found, int(head.sum()), len(deviations))
 
 
 def region_mean(image: NDArray[np.float32], deviations: NDArray[np.float32] | None, region: NDArray) -> RegionMean:
