@@ -53,7 +53,7 @@ def fitted_factors(cases: Sequence[UncertaintyCase]) -> tuple[tuple[float, ...],
     ]
     if len(points) < 4 or np.ptp([x for x, _ in points]) < 0.1:
         raise ReconError("four cases or more are needed, of different accelerations, by method 'posterior'")
-    slope, start = np.polyfit(*np.array(points).T, 1)
+    slope, start = np.polyfit([x for x, _ in points], [y for _, y in points], 1)
     ends = (min(x for x, _ in points), max(x for x, _ in points))
     return tuple(round(math.exp(x), 4) for x in ends), tuple(round(math.exp(start + slope * x), 4) for x in ends)
 

@@ -1,16 +1,18 @@
 """Pseudoinverse-guided diffusion (PiGDM), for comparison.
 
-Song et al., Pseudoinverse-Guided Diffusion Models for Inverse Problems (ICLR 2023). With p(x | x_i) taken as
-N(d, r^2), r^2 = sigma_i^2 sigma_data^2 / (sigma_i^2 + sigma_data^2), the score of the data given x_i is known (their
-equation 7), and with it the posterior mean of x given x_i and y:
+Song et al., Pseudoinverse-Guided Diffusion Models for Inverse Problems (ICLR 2023, Algorithm 1), here with noise levels
+instead of times. p(x | x_i) is taken as N(d, r^2), r^2 = sigma_i^2 sigma_data^2 / (sigma_i^2 + sigma_data^2), so that
+the score of the data given x_i is known, through the network; r^2 is also its weight:
 
-    d = D(x_i; sigma_i);   g = (dd/dx_i)^H A^H (r^2 A A^H + sigma_y^2)^-1 (y - A d);   m = d + sigma_i^2 g
-    x_{i+1} = m + c_2 (x_i - m) / sigma_i + c_1 n,    c_1 = eta sigma_{i+1} sqrt(1 - sigma_{i+1}^2 / sigma_i^2),
-                                                      c_1^2 + c_2^2 = sigma_{i+1}^2  (DDIM, eta = 1 as in the paper)
+    d = D(x_i; sigma_i);   g = r^2 (dd/dx_i)^H A^H (r^2 A A^H + sigma_y^2)^-1 (y - A d)
+    x_{i+1} = d + g + c_2 (x_i - d) / sigma_i + c_1 n,    c_1 = eta sigma_{i+1} sqrt(1 - sigma_{i+1}^2 / sigma_i^2),
+                                                          c_1^2 + c_2^2 = sigma_{i+1}^2  (DDIM, eta = 1 as in the paper)
 
-The inverse is what our solvers give exactly: r^2 A^H (...)^-1 (y - A d) is the way from d to the conditional mean. The
-paper's algorithm weighs g by r^2 and adds it whole at every step, so that the guidance of many steps adds up; this is
-the score as it is, and tends to the known Gaussian posterior with many steps, which the algorithm does not.
+The inverse is what our solvers give exactly: r^2 A^H (...)^-1 (y - A d) is the way from d to the conditional mean.
+
+The guidance is added whole at every step, so that with many steps the data are met too well. ``score=True`` takes the
+score as it is instead: m = d + (sigma_i^2 / r^2) g in both places of d. That tends to the known Gaussian posterior with
+many steps, whereas the algorithm's image is better at few.
 """
 
 from collections.abc import Callable
@@ -30,6 +32,7 @@ def pigdm(
     noise: Noise,
     *,
     eta: float = 1.0,
+    score: bool = False,
     report: Callable[[], None] = lambda: None,
 ) -> Draws:
     """One image for each sample stream; ``samples`` and ``means`` are the last guided denoised images."""
@@ -46,10 +49,10 @@ def pigdm(
             way = system.mean(denoised, torch.full_like(system.sigma, variance)) - denoised
         (gradient,) = torch.autograd.grad(denoised, image, way)
         with torch.no_grad():
-            guided = denoised + gradient * (sigma**2 / variance)
+            guided = denoised + gradient * (sigma**2 / variance if score else 1.0)
             fresh = eta * following * (1 - (following / sigma) ** 2) ** 0.5
             kept = (following**2 - fresh**2) ** 0.5
-            image = guided + kept * (image - guided) / sigma
+            image = guided + kept * (image - (guided if score else denoised)) / sigma
             if fresh > 0:
                 image = image + fresh * noise(*image.shape[2:])
         report()

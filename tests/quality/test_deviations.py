@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import convolve1d, gaussian_filter
 
 from recon.errors import ReconError
 from recon.quality.deviations import (
@@ -12,7 +12,7 @@ from recon.quality.deviations import (
     pixel_degrees_of_freedom,
     variance_of_sum,
 )
-from recon.quality.regions import region_mean
+from recon.quality.regions import EDGE_UNCERTAINTY, edge_error, region_mean
 
 SHAPE = (96, 80)
 
@@ -90,6 +90,26 @@ def test_slices_of_a_region_are_independent() -> None:
     four = region_mean(image, deviations, region)
     assert four.std == pytest.approx(one.std / 2, rel=0.35)
     assert four.degrees_of_freedom > 2 * one.degrees_of_freedom
+
+
+def test_a_region_drawn_around_something_is_uncertain_by_its_edge() -> None:
+    """When so much of each pixel goes to its neighbours, a bright region loses about what the interval allows for; its
+    dark twin gains it; a region that no edge surrounds is not affected."""
+    image = np.full((1, *SHAPE), 1, np.float32)
+    region = np.zeros(image.shape, bool)
+    region[0, 20:32, 30:40] = True
+    assert edge_error(image, region) == 0
+    for contrast in (0.5, -0.5):
+        image[region] = 1 + contrast
+        share = 1 - 10 * 8 / 120
+        assert edge_error(image, region) == pytest.approx(0.5 * EDGE_UNCERTAINTY * share)
+        kernel = [EDGE_UNCERTAINTY, 1 - 2 * EDGE_UNCERTAINTY, EDGE_UNCERTAINTY]
+        blurred = convolve1d(convolve1d(image[0], kernel, 0), kernel, 1)
+        assert abs(blurred[region[0]].mean() - image[region].mean()) == pytest.approx(
+            edge_error(image, region), rel=0.2
+        )
+    still = np.zeros((1, 1, *SHAPE), np.float32)
+    assert region_mean(image, still, region).std == pytest.approx(edge_error(image, region))
 
 
 def test_what_cannot_be_measured_is_said() -> None:
