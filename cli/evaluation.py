@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cli.cohort import Refused
 from cli.flags import AsJson
 from cli.output import emit
 
@@ -42,15 +43,16 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI images.")
+        list[Path],
+        typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI images, or folders."),
     ],
     reference: Annotated[
         list[Path],
         typer.Option(
             metavar="FILE...",
             help="What to compare with: fully sampled scans (root sum of squares over the coils, or the reference "
-            "stored in the file), results, or NIfTI. One for all results, or one each: matched by the scan's name, "
-            "else by order.",
+            "stored in the file), results, or NIfTI; or folders of them. One for all results, or one each: matched by "
+            "the scan's name, else by order.",
         ),
     ],
     lesions: Annotated[
@@ -63,19 +65,33 @@ def evaluate(
 ) -> None:
     """How close results are to a reference: NRMSE, PSNR and SSIM (as fastMRI defines them), HFEN, lesion contrast.
 
-    Images are compared as they are, without rescaling; the column 'scale' tells the factor that would fit best.
+    Images are compared as they are, without rescaling; the column 'scale' tells the factor that would fit best. A
+    result that cannot be compared is said and left out, the others are done, and the exit code is 2.
     """
+    from recon.errors import ReconError
     from recon.quality.comparison import compare_files, mean_row, write_table
+    from recon.quality.finding import find_lesions, find_references, find_results
 
-    rows = compare_files(results, reference, lesions or [], per_slice=slices)
+    paths, refused = find_results(results), Refused()
+    rows = compare_files(
+        paths,
+        find_references(reference),
+        find_lesions(lesions or []),
+        per_slice=slices,
+        refuse=None if len(paths) == 1 else refused.add,
+    )
     volumes = [row for row in rows if row["slice"] is None]
+    if not volumes:
+        raise ReconError("none of the results could be evaluated: see the lines above")
     mean = mean_row(volumes)
     if table is not None:
         write_table(table, [*rows, *([mean] if len(volumes) > 1 else [])])
     keys = [*KEYS, *(LESION_KEYS if lesions else ())]
     summary = {key: mean[key] for key in keys}
     output = {} if table is None else {"output": str(table)}
-    emit({**summary, **output, "scans": rows}, _lines(rows, mean, keys, len(volumes)), as_json)
+    lines = [*_lines(rows, mean, keys, len(volumes)), *refused.lines(len(paths))]
+    emit({**summary, **output, "scans": rows, "refused": refused.entries}, lines, as_json)
+    refused.end()
 
 
 def _lines(rows: list[dict[str, Any]], mean: dict[str, Any], keys: list[str], count: int) -> list[str]:

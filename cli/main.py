@@ -1,12 +1,10 @@
 """The ``recon`` command: the table of commands and the one place where errors become exit codes."""
 
-import signal
+import errno
+import os
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -15,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.output import emit, note
+from cli.signals import unwinding
 from recon.errors import ReconError
 from recon.version import __version__
 
@@ -40,6 +39,12 @@ COMMANDS = {
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
+
+# How libraries say that memory ran out, but for MemoryError.
+OUT_OF_MEMORY = (
+    "can't allocate memory", "annot allocate memory", "out of memory", "failed to map segment", "bad_alloc",
+    "nable to allocate", "ot enough memory",
+)  # fmt: skip
 
 INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"
 
@@ -106,12 +111,17 @@ def main(arguments: list[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if not debug:
         warnings.showwarning = _show_warning
-    with _unwinding() as received:
+    with unwinding() as received:
         _run(words, debug, received)
 
 
 def _run(words: list[str], debug: bool, received: list[int]) -> None:
     """Run the command; every way it can end is an exit code."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # some libraries end the process over it, in their own words
+        note("recon: the working folder does not exist any more; change to another one")
+        sys.exit(2)
     try:
         outcome = typer.main.get_command(app).main(args=words, prog_name="recon", standalone_mode=False)
     except (ReconError, _ClickException) as error:
@@ -128,6 +138,9 @@ def _run(words: list[str], debug: bool, received: list[int]) -> None:
         if debug:
             raise
         text = " ".join(str(error).split())
+        if remedy := _of_the_machine(error, text):
+            note(f"recon: {text or type(error).__name__}; {remedy}")
+            sys.exit(2)
         note(f"recon: unexpected {type(error).__name__}: {text}; run again with --debug and report the traceback")
         sys.exit(2)
     if outcome == 130:  # some typer releases turn the interruption into its exit code themselves
@@ -136,31 +149,20 @@ def _run(words: list[str], debug: bool, received: list[int]) -> None:
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
-@contextmanager
-def _unwinding() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that temporary files and worker processes go with it.
-
-    Gives the list that the first of them will be put into; further ones do not disturb the tidying up. A signal that
-    whoever started us ignores (nohup) stays ignored.
-    """
-    received: list[int] = []
-
-    def unwind(number: int, frame: object) -> None:
-        if not received:
-            received.append(number)
-            raise KeyboardInterrupt
-
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # not on every system
-    if threading.current_thread() is not threading.main_thread():
-        known = []
-    handled = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
-    for number in handled:
-        signal.signal(number, unwind)
-    try:
-        yield received
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+def _of_the_machine(error: Exception, text: str) -> str:
+    """What to do about an error of the machine (memory, disk, files ran out); empty for others."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in OUT_OF_MEMORY):
+        return "not enough memory: close other programs, or work on fewer or smaller scans at once (--batch)"
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full, or a limit on files is reached: free some space and run the same command again"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: raise the limit (ulimit -n)"
+    if number == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    if number in (errno.EIO, errno.EROFS):
+        return "the device failed or cannot be written: try another one"
+    return ""
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from recon.errors import ReconError
-from recon.options import OptionFacts, option_facts
+from recon.options import REQUIRED, OptionFacts, option_facts
 
 Result = TypeVar("Result")
 SCALARS = {int: "INTEGER", float: "FLOAT", str: "TEXT"}
@@ -86,7 +86,7 @@ def with_options(
 def _parameter(
     kind: type, field: "dataclasses.Field[Any]", hint: Any, show_default: bool, remark: str
 ) -> inspect.Parameter:
-    """The field as a parameter of a Typer command: optional, None unless given."""
+    """The field as a parameter of a Typer command: None unless given, but for required ones."""
     facts = option_facts(field)
     if facts is None or not facts.help.strip():
         raise TypeError(f"{kind.__name__}.{field.name} has no help; declare it with recon.options.option")
@@ -114,6 +114,8 @@ def _parameter(
     if facts.metavar is not None:
         settings["metavar"] = facts.metavar
     option: Any = typer.Option(declared, **settings)
+    if field.default is REQUIRED:
+        return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, option]
     )
@@ -122,7 +124,7 @@ def _parameter(
 def _help(facts: OptionFacts, default: Any, show_default: bool) -> str:
     """The help with the default by one rule: as it would be typed; what None means is said by the help itself."""
     text = facts.help.strip()
-    if not show_default or default is None or default is dataclasses.MISSING:
+    if not show_default or default is None or default is REQUIRED:
         return text
     if isinstance(default, bool):
         shown = "yes" if default else "no"

@@ -2,26 +2,60 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
 
+from recon.errors import ReconError
+
 
 def emit(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """Print ``result`` as one JSON object, or ``lines`` for people. NaN and infinity become null in JSON."""
-    if as_json:
-        json.dump(finite(result), sys.stdout, allow_nan=False)
-        sys.stdout.write("\n")
-    else:
-        for line in lines:
-            sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Print ``result`` as one JSON object, or ``lines`` for people. NaN and infinity become null in JSON.
+
+    Raises ReconError when nobody can read it: standard output is closed, its device full, its reader gone.
+    """
+    words = [json.dumps(finite(result), allow_nan=False)] if as_json else list(lines)
+    text = "".join(f"{_printable(line, sys.stdout)}\n" for line in words)
+    try:
+        if sys.stdout is None:  # closed before Python began
+            raise OSError("it is closed")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        _silence(1)  # or Python would try again at its end, and complain in its own words
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ReconError(
+            f"standard output cannot be written ({reason}); what the command makes is there, its words are lost"
+        ) from error
 
 
 def note(message: str) -> None:
-    """One line for people on standard error: warnings, progress, what was skipped and why."""
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
+    """One line for people on standard error: warnings, progress, what was skipped and why. Lost where nobody can read
+    it: that must not stop the work."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{_printable(message, sys.stderr)}\n")
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        _silence(2)
+
+
+def _printable(text: str, stream: Any) -> str:
+    """``text`` with what the stream's encoding does not know written as escapes: a terminal in ASCII, file names that
+    are not UTF-8."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _silence(descriptor: int) -> None:
+    """Send what is still written to a broken stream nowhere."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except OSError:
+        pass
 
 
 def finite(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Commands on probes: probe embed, fit, eval."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,8 @@ from cli.options import Given, with_options
 from cli.output import emit
 from cli.progress import INTERVAL, Progress
 from recon.encode.options import EncoderChoice
-from recon.encode.probes.table import PROBES, described
+from recon.encode.probes.options import EvaluationOptions, FitOptions
+from recon.encode.probes.table import described
 
 if TYPE_CHECKING:
     from recon.encode.probes.evaluation import GroupResult
@@ -72,52 +73,38 @@ def embed(
 
 
 @probe_app.command()
+@with_options(FitOptions, remarks={"probe": f"{described()}."})
 def fit(
     embeddings: Embedded,
-    label: Annotated[str, typer.Option(help="Column of the labels table.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Probe to write (.safetensors).")],
-    kind: Annotated[str, typer.Option("--probe", metavar=f"[{'|'.join(PROBES)}]", help=f"{described()}.")] = "linear",
-    hold_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of persons left out, where the table has no split column.")
-    ] = 0.3,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out persons and of the training.")] = 0,
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
     """Fit a probe on references. Splits are by person: those held out are for 'recon probe eval --unseen'."""
+    from recon.configuration import load_config
     from recon.encode.probes.probe import fit_probe, write_probe
     from recon.encode.probes.store import read_embeddings
 
-    probe = fit_probe(kind, read_embeddings(embeddings), label, hold_out=hold_out, seed=seed)
+    probe = fit_probe(read_embeddings(embeddings), load_config(FitOptions, None, given))
     write_probe(out, probe)
     result = {
         "output": out,
-        "probe": kind,
-        "label": label,
+        "probe": probe.kind,
+        "label": probe.label,
         "classes": probe.classes,
         "subjects": len(probe.persons),
         "encoder": probe.encoder,
         "weights_hash": probe.weights_hash,
     }
-    emit(result, [f"{out}: {kind} probe of '{label}', fitted on {len(probe.persons)} persons"], as_json)
+    emit(result, [f"{out}: {probe.kind} probe of '{probe.label}', fitted on {len(probe.persons)} persons"], as_json)
 
 
 @probe_app.command("eval")
+@with_options(EvaluationOptions)
 def evaluate(
     embeddings: Embedded,
     probe: Annotated[Path, typer.Option(metavar="FILE", help="Probe of 'recon probe fit'.")],
-    by: Annotated[
-        Literal["acceleration"] | None,
-        typer.Option(help="acceleration: also compare reconstructions with their references, paired by case."),
-    ] = None,
-    reject: Annotated[
-        str | None,
-        typer.Option(metavar="START:STOP:STEP", help="AUC when the most uncertain are rejected, e.g. 0:0.5:0.05."),
-    ] = None,
-    unseen: Annotated[
-        bool, typer.Option("--unseen", help="Leave out persons that were in the fit instead of refusing.")
-    ] = False,
-    repeats: Annotated[int, typer.Option(min=50, help="Bootstrap resamples of persons.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
     """AUC, accuracy and calibration error on persons the probe never saw, with intervals over persons.
@@ -126,22 +113,21 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from recon.encode.probes.evaluation import evaluate_probe, parse_rates
+    from recon.configuration import load_config
+    from recon.encode.probes.evaluation import evaluate_probe
     from recon.encode.probes.probe import read_probe
     from recon.encode.probes.store import read_embeddings
 
-    rates = () if reject is None else parse_rates(reject)
-    fitted, stored = read_probe(probe), read_embeddings(embeddings)
-    if by is None:
-        stored = stored.select([row for row, value in enumerate(stored.accelerations) if value == 1])
-    groups = evaluate_probe(fitted, stored, rates=rates, unseen_only=unseen, repeats=repeats, seed=seed)
+    options = load_config(EvaluationOptions, None, given)
+    fitted = read_probe(probe)
+    groups = evaluate_probe(fitted, read_embeddings(embeddings), options)
     entries: list[dict[str, Any]] = [{**asdict(group), "rises_to_quarter": group.rises} for group in groups]
     result = {
         "probe": fitted.kind,
         "label": fitted.label,
         "encoder": fitted.encoder,
         "weights_hash": fitted.weights_hash,
-        "bootstrap": repeats,
+        "bootstrap": options.repeats,
         "groups": entries,
         "exploratory": True,
     }

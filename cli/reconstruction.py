@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.cohort import check_names, each, finish
 from cli.options import Given, with_options
-from cli.output import emit, note
+from cli.output import note
 from cli.progress import Progress
+from recon.progress import Report
 from recon.reconstruction import formats as image_formats
 from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
@@ -53,11 +55,11 @@ def reconstruct(
     """Reconstruct undersampled scans.
 
     Writes one result file a scan: the image, its standard deviation where the method knows it, the zero-filled image
-    and the audit. Scans that have a result already are kept, so an interrupted cohort continues. Under 'accelerate
+    and the audit. Scans that have a result already are kept, so an interrupted cohort continues; one that cannot be
+    reconstructed is said and left out, the others are done, and the exit code is 2. Under 'accelerate
     launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
     from recon.configuration import load_config
-    from recon.errors import ReconError
     from recon.scans.finding import find_scans
 
     options = load_config(ReconstructionOptions, config, given)
@@ -66,9 +68,7 @@ def reconstruct(
     if reference:
         image_formats.check_reference(wanted)
     paths = find_scans(scans)
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        raise ReconError("two scans have the same name and would overwrite each other; reconstruct them apart")
+    check_names(paths)
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch
@@ -80,20 +80,20 @@ def reconstruct(
 
     torch.set_num_threads(threads or physical_threads())
     place = own_device(chosen_device(device))
-    references: list[Path | None] = [*pair(names, reference, "reference")] if reference else [None] * len(paths)
-    work = own_share(list(zip(paths, references, strict=True)))
+    references: list[Path | None] = (
+        [*pair([path.stem for path in paths], reference, "reference")] if reference else [None] * len(paths)
+    )
+    share = own_share(list(zip(paths, references, strict=True)))
     with Progress() as progress:
         progress.show("loading the prior" if method.needs_prior else "opening scans", 0.0)
         loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
         job = _Job(options, loaded, Path(out), wanted, place)
-        results = []
-        for position, (path, truth) in enumerate(work):
 
-            def show(stage: str, fraction: float, position: int = position) -> None:
-                progress.show(stage, (position + fraction) / len(work))
+        def work(position: int, path: Path, report: Report) -> dict[str, Any]:
+            return job(path, share[position][1], report)
 
-            results.append(job(path, truth, show))
-    emit({"output": out, "scans": results}, [_line(entry) for entry in results], as_json)
+        outcome = each([path for path, _ in share], work, progress)
+    finish(outcome, [_line(entry) for entry in outcome.done], as_json, output=out)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """Commands on scan files: info, convert, undersample."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.cohort import each, finish, is_one, outputs
 from cli.flags import AsJson
-from cli.output import emit
+from cli.options import Given, with_options
 from cli.progress import Progress
 from recon.progress import Report, silent
+from recon.scans.options import ConversionOptions, UndersamplingOptions
 from recon.scans.readers import READERS
 
 FORMATS = "; ".join(f"{reader.name} ({reader.help})" for reader in READERS)
@@ -25,21 +25,33 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help=f"A scan: {FORMATS}.")],
+    scans: Annotated[list[Path], typer.Argument(metavar="SCAN", help=f"Scans, or folders of them: {FORMATS}.")],
     as_json: AsJson = False,
 ) -> None:
     """Say what is in a scan and whether it can be reconstructed (and why not).
 
-    Reads every slice once to find damaged values. Exits with 1 when the scan can be opened but not reconstructed.
+    Reads every slice once to find damaged values. Exits with 1 when a scan can be opened but not reconstructed, with 2
+    when one cannot be opened. With several scans or a folder, --json prints them as a list 'scans'.
     """
-    from recon.scans.inspection import inspect
+    from recon.scans.finding import find_scans
+
+    paths = find_scans(scans)
+    with Progress() as progress:
+        outcome = each(paths, _inspected, progress, _quiet(progress))
+    lines = [line for found in outcome.done for line in _describe(found)]
+    finish(outcome, lines, as_json, one=is_one(scans))
+    if not all(found["can_reconstruct"] for found in outcome.done):
+        raise typer.Exit(1)
+
+
+def _inspected(position: int, path: Path, report: Report) -> dict[str, Any]:
+    from recon.reconstruction.feasibility import examine
     from recon.scans.readers import reader_of
 
     reader = reader_of(path)
     scan = reader.open(path)
-    with _shown() as report:
-        found = inspect(scan, report)
-    result: dict[str, Any] = {
+    found = examine(scan, report)
+    return {
         "path": str(path),
         "format": reader.name,
         "digest": scan.digest,
@@ -68,101 +80,68 @@ def info(
         "problems": found.problems,
         "warnings": found.cautions,
     }
-    emit(result, _describe(result), as_json)
-    if not found.can_reconstruct:
-        raise typer.Exit(1)
 
 
+@with_options(ConversionOptions)
 def convert(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy or .mat array, or a scan of any format.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="fastMRI HDF5 (.h5), or BART (.cfl) for scans.")],
-    axes: Annotated[
-        str | None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help=".npy or .mat arrays, or scans of any format, or folders of scans."),
+    ],
+    out: Annotated[
+        Path,
         typer.Option(
-            "--axes",
-            help="Names of an array's axes in stored order, e.g. coil,readout,phase; also slice, and phase2 for 3-D "
-            "scans, which become slices. MATLAB 7.3 files list their axes in the reverse of MATLAB's size().",
+            metavar="FILE", help="fastMRI HDF5 (.h5), or BART (.cfl) for scans. A folder where several are converted."
         ),
-    ] = None,
-    key: Annotated[str | None, typer.Option("--key", help="The variable in a .mat file.")] = None,
-    contrast: Annotated[
-        str | None, typer.Option("--contrast", help="T1, T2, PD, FLAIR, DWI ... when the file does not say.")
-    ] = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option("--voxel-size", help="Millimetres along the output's readout, phase and slice, e.g. 0.7,0.7,5."),
-    ] = None,
-    corner: Annotated[
-        bool, typer.Option("--corner", help="The array stores k-space's centre first, not in the middle.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace --out whatever it is.")] = False,
+    ],
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
     """Bring k-space of other origin into the fastMRI form; a sampling mask is found from its zeros.
 
     An output that was made of the same file before is replaced; any other file that is there only with --force.
     """
-    from recon.scans.arrays import open_array
-    from recon.scans.bart import open_volume
-    from recon.scans.conversion import convert_array, convert_scan
+    from recon.configuration import load_config
+    from recon.scans import conversion
+    from recon.scans.finding import find_scans
     from recon.scans.opening import open_scan
 
-    size = _voxel_size(voxel_size)
-    named = contrast or "unknown"
-    if path.suffix in (".npy", ".mat"):
-        if axes is None:
-            raise typer.BadParameter(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
-        with open_array(path, axes.split(","), key) as array, _shown() as report:
-            convert_array(array, out, contrast=named, voxel_size=size, corner=corner, force=force, report=report)
-    elif axes is not None or key is not None or corner:
-        raise typer.BadParameter(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
-    elif path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
-        with _shown() as report:
-            convert_array(volume, out, contrast=named, voxel_size=size, force=force, report=report)
-    else:
-        source = open_scan(path)
-        with _shown() as report:
-            convert_scan(source, out, contrast=contrast, voxel_size=size, force=force, report=report)
-    scan = open_scan(out)
-    result = {
-        "output": str(out),
-        "slices": scan.shape[0],
-        "coils": scan.shape[1],
-        "readout": scan.shape[2],
-        "phase": scan.shape[3],
-        "acceleration": scan.acceleration,
-        "calibration": scan.calibration,
-        "contrast": scan.contrast,
-    }
+    options = load_config(ConversionOptions, None, given)
+    paths = find_scans(files)
+    places = outputs(files, paths, out)
+
+    def work(position: int, path: Path, report: Report) -> dict[str, Any]:
+        made = conversion.convert(path, places[position], options, report)
+        scan = open_scan(made)
+        return {
+            "output": str(made),
+            "slices": scan.shape[0],
+            "coils": scan.shape[1],
+            "readout": scan.shape[2],
+            "phase": scan.shape[3],
+            "acceleration": scan.acceleration,
+            "calibration": scan.calibration,
+            "contrast": scan.contrast,
+        }
+
+    with Progress() as progress:
+        outcome = each(paths, work, progress, _quiet(progress))
     lines = [
-        f"{out}: {scan.shape[0]} slices, {scan.shape[1]} coils, {scan.shape[2]} readout x {scan.shape[3]} phase, "
-        f"{scan.acceleration:.2f}x, contrast {scan.contrast}"
+        f"{made['output']}: {made['slices']} slices, {made['coils']} coils, {made['readout']} readout x "
+        f"{made['phase']} phase, {made['acceleration']:.2f}x, contrast {made['contrast']}"
+        for made in outcome.done
     ]
-    emit(result, lines, as_json)
+    finish(outcome, lines, as_json, one=is_one(files), output=str(out))
 
 
+@with_options(UndersamplingOptions)
 def undersample(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A fully sampled scan.")],
-    acceleration: Annotated[float, typer.Option("--acceleration", help="How many times fewer lines to acquire.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The undersampled scan (fastMRI HDF5).")],
-    mask: Annotated[
-        str,
-        typer.Option(
-            "--mask",
-            help="equispaced (every R-th line plus calibration), random, poisson (2-D, for slices of 3-D scans), "
-            "or the fastMRI package's: fastmri-random, fastmri-equispaced, fastmri-equispaced-fraction, "
-            "fastmri-magic, fastmri-magic-fraction.",
-        ),
-    ] = "equispaced",
-    calibration_lines: Annotated[
-        int | None,
-        typer.Option("--calibration-lines", min=0, help="Fully sampled central lines; 24 or fewer where not given."),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses the mask, together with what the scan is.")] = 0,
-    keep_reference: Annotated[
-        bool,
-        typer.Option("--keep-reference", help="Store the fully sampled image in the output, too."),
-    ] = False,
+    scans: Annotated[list[Path], typer.Argument(metavar="SCAN", help="Fully sampled scans, or folders of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The undersampled scan (fastMRI HDF5). A folder where there are several."),
+    ],
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
     """Keep only the k-space lines that a faster scan would have acquired.
@@ -170,34 +149,34 @@ def undersample(
     The reference image stays in the original file, which 'recon evaluate --reference FILE' reads; the output holds
     none unless --keep-reference is given. Lines always run along the readout; swap the axes with 'recon convert'.
     """
+    from recon.configuration import load_config
     from recon.scans import undersample as science
+    from recon.scans.finding import find_scans
     from recon.scans.opening import open_scan
 
-    scan = open_scan(path)
-    with _shown() as report:
-        done = science.undersample(
-            scan,
-            out,
-            acceleration=acceleration,
-            kind=mask,
-            calibration_lines=calibration_lines,
-            seed=seed,
-            keep_reference=keep_reference,
-            report=report,
-        )
-    result = {
-        "output": str(done.output),
-        "mask": done.kind,
-        "acceleration": done.acceleration,
-        "calibration": done.calibration,
-        "sampled_lines": int(done.mask.sum()),
-        "seed": seed,
-    }
+    options = load_config(UndersamplingOptions, None, given)
+    paths = find_scans(scans)
+    places = outputs(scans, paths, out)
+
+    def work(position: int, path: Path, report: Report) -> dict[str, Any]:
+        done = science.undersample(open_scan(path), places[position], options, report)
+        return {
+            "output": str(done.output),
+            "mask": done.kind,
+            "acceleration": done.acceleration,
+            "calibration": done.calibration,
+            "sampled_lines": int(done.mask.sum()),
+            "seed": options.seed,
+        }
+
+    with Progress() as progress:
+        outcome = each(paths, work, progress, _quiet(progress))
     lines = [
-        f"{done.output}: {done.kind} mask, {done.acceleration:.2f}x net of "
-        f"{done.calibration[0]} x {done.calibration[1]} calibration"
+        f"{done['output']}: {done['mask']} mask, {done['acceleration']:.2f}x net of "
+        f"{done['calibration'][0]} x {done['calibration'][1]} calibration"
+        for done in outcome.done
     ]
-    emit(result, lines, as_json)
+    finish(outcome, lines, as_json, one=is_one(scans), output=str(out))
 
 
 def _describe(result: dict[str, Any]) -> list[str]:
@@ -226,21 +205,6 @@ def _describe(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _voxel_size(text: str | None) -> tuple[float, float, float] | None:
-    """Three positive millimetres from ``0.7,0.7,5``."""
-    if text is None:
-        return None
-    try:
-        readout, phase, through = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"--voxel-size {text}: three numbers are needed, e.g. 0.7,0.7,5") from error
-    if not all(0 < value < 1000 for value in (readout, phase, through)):
-        raise typer.BadParameter(f"--voxel-size {text}: millimetres must be positive")
-    return readout, phase, through
-
-
-@contextmanager
-def _shown() -> Iterator[Report]:
-    """A progress bar. Moving k-space about takes seconds, so nothing is said where the output is not a terminal."""
-    with Progress() as progress:
-        yield progress.show if sys.stderr.isatty() else silent
+def _quiet(progress: Progress) -> Report:
+    """Moving k-space about takes seconds, so nothing is said of it where the output is not a terminal."""
+    return progress.show if sys.stderr.isatty() else silent

@@ -13,10 +13,11 @@ class _DiskFile(io.FileIO):
     """A file that remembers its first failed write and from then on only pretends to write.
 
     HDF5 cannot close a file whose last flush failed: h5py then prints tracebacks whenever the garbage collector comes
-    by, and the true reason is lost. So the close is allowed to succeed, and ``failure`` is raised after it.
+    by, and the true reason is lost. So the close is allowed to succeed, and ``failure`` is raised after it. The same
+    goes for an interruption that comes while HDF5 is calling.
     """
 
-    failure: OSError | None = None
+    failure: BaseException | None = None
 
     def write(self, data: "memoryview | bytes | bytearray") -> int:  # type: ignore[override]
         view = memoryview(data).cast("B")
@@ -24,7 +25,7 @@ class _DiskFile(io.FileIO):
         while self.failure is None and done < len(view):
             try:
                 done += super().write(view[done:])
-            except OSError as error:
+            except BaseException as error:
                 self.failure = error
         if self.failure is not None:
             self.seek(len(view) - done, os.SEEK_CUR)
@@ -33,20 +34,25 @@ class _DiskFile(io.FileIO):
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
-        except OSError as error:
+        except BaseException as error:
             self.failure = self.failure or error
             return size or 0
 
 
+# Code that HDF5 runs in the middle of its own work. An exception that is raised there leaves the library in pieces: a
+# program that turns signals into exceptions must wait until it has returned.
+CALLED_BY_HDF5 = frozenset({_DiskFile.write.__code__, _DiskFile.truncate.__code__})
+
+
 class HDF5Writer(h5py.File):
-    """An HDF5 file open for writing whose ``check`` raises OSError as soon as a write to disk has failed."""
+    """An HDF5 file open for writing whose ``check`` raises the OSError as soon as a write to disk has failed."""
 
     def __init__(self, disk: _DiskFile) -> None:
         super().__init__(disk, "w")
         self._disk = disk
 
     def check(self) -> None:
-        """Raise the OSError of the first write that failed, if any; call it after each slice to stop early."""
+        """Raise the error of the first write that failed, if any; call it after each slice to stop early."""
         if self._disk.failure is not None:
             raise self._disk.failure
 

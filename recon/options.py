@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KEY = "recon.option"
+REQUIRED: Any = dataclasses.MISSING  # the default of an option that must be given
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def option(
 
     Args:
         default: the value without key and flag, never mutable. Where it is None, ``help`` must say what that means.
+            ``REQUIRED``: there is none.
         help: one or two sentences; the command line adds the default.
         flag: the flag, where it is not the field's name with dashes (``--keep-samples``).
         metavar: how the value is called in the help, where the type's name says too little.

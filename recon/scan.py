@@ -55,6 +55,11 @@ class Scan:
             object.__setattr__(self, "identity", identity_of("scan", self.contrast, *self.shape, *size, *known))
 
     @property
+    def name(self) -> str:
+        """The file's name without suffix, as text that can be stored: bytes that are not UTF-8 are replaced."""
+        return self.path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    @property
     def acceleration(self) -> float:
         """Encoded positions over acquired positions (padding outside the encoding limits does not count)."""
         mask = self.mask

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.fourier_numpy import centred_fft2
+from recon.acquisition.fourier_numpy import to_kspace
 from recon.header import Header
 from recon.scans.fastmri import ScanDescription, write_fastmri
 
@@ -51,7 +51,7 @@ def write_small_scan(path: Path, *, slices: int = 2, coils: int = 4, noise: floa
         ),
     ) as writer:
         for index, image in enumerate(object_image(slices)):
-            writer.put(index, centred_fft2(maps * image) + draw(coils, *SIZE))
+            writer.put(index, to_kspace(maps * image) + draw(coils, *SIZE))
     return path
 
 

@@ -50,7 +50,7 @@ TORCH_FREE = (
     "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
     "recon/benchmark/uncertainty_options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
-    "recon/encode/probes/table.py",
+    "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
 )  # fmt: skip
 
 
@@ -124,6 +124,16 @@ def test_one_place_calibrates_and_samples() -> None:
             continue
         wrong += [f"{module}: {name}" for source, name in imported(path) if name in ONE_PLACE and "recon" in source]
     assert wrong == []
+
+
+def test_numpy_arrays_are_transformed_in_one_module() -> None:
+    """Centre and norm of a transform are a convention: a second place would hold another."""
+    found = [
+        module_of(path)
+        for path in SOURCES
+        if any(text in path.read_text(encoding="utf-8") for text in ("np.fft", "numpy.fft", "scipy.fft", "import fft"))
+    ]
+    assert found == ["recon.acquisition.fourier_numpy"]
 
 
 def test_functions_are_short_and_take_few_arguments() -> None:

@@ -26,6 +26,7 @@ from recon.encode.noise import add_noise, noise_level
 from recon.encode.volumes import Series, onto_reference, read_series
 from recon.reconstruction.methods import METHODS, options_of
 from recon.reconstruction.pipeline import reconstruct_to_file
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from recon.seeding import numpy_generator
 
@@ -36,7 +37,7 @@ def result_of(scan_path: Path, out: Path, acceleration: float, method: str, samp
     """Undersample and reconstruct where that has not been done yet."""
     faster = out / f"{acceleration:g}x" / scan_path.name
     if not faster.is_file():
-        undersample(open_scan(scan_path), faster, acceleration=acceleration)
+        undersample(open_scan(scan_path), faster, UndersamplingOptions(acceleration=acceleration))
     result = out / f"{acceleration:g}x-{method}" / scan_path.name
     if not result.is_file():
         row = METHODS[method]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.probes.evaluation import evaluation_rows
+from recon.encode.probes.options import FitOptions
 from recon.encode.probes.probe import fit_probe
 from recon.encode.probes.statistics import accuracy, auc, bootstrap, calibration_error
 from recon.encode.probes.store import Embeddings, read_embeddings
@@ -56,7 +57,7 @@ def judged(
         embeddings = single_tokens(embeddings, tokens)
     probabilities = []
     for part in few_persons(embeddings, label, persons, draws) if persons else [embeddings]:
-        probe = fit_probe("linear", part, label)
+        probe = fit_probe(part, FitOptions(label))
         chosen = part.select(evaluation_rows(part, probe, unseen_only=False))
         probabilities.append(probe.predict(chosen).probabilities)
     return np.searchsorted(np.array(probe.classes), chosen.label(label)), probabilities, chosen.subjects

@@ -18,16 +18,6 @@ def mean_score(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(scores.mean(axis=-1), dtype=np.float64)
 
 
-def area_under_curve(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
-    """Empirical area under the ROC curve (trapezoidal, equal to the Wilcoxon statistic), ties counted half.
-
-    ``scores`` `[..., case]`; ``truth`` `[case]`, True for diseased. Returns `[...]`.
-    """
-    diseased, healthy = scores[..., truth], scores[..., ~truth]
-    above = diseased[..., :, None] - healthy[..., None, :]
-    return np.asarray((above > 0).mean(axis=(-2, -1)) + 0.5 * (above == 0).mean(axis=(-2, -1)), dtype=np.float64)
-
-
 def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     """The figure of merit with each case left out in turn: ``scores`` `[..., case]` gives `[..., case]`."""
     cases = scores.shape[-1]

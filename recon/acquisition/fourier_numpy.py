@@ -9,19 +9,29 @@ from scipy import fft
 
 from recon.errors import ReconError
 
-
-def centred_ifft2(kspace: NDArray) -> NDArray[np.complex64]:
-    """Orthonormal centred inverse FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = fft.ifftshift(kspace, axes=(-2, -1))
-    image = fft.ifft2(shifted, axes=(-2, -1), norm="ortho")
-    return fft.fftshift(image, axes=(-2, -1)).astype(np.complex64, copy=False)
+IMAGE_AXES = (-2, -1)  # readout, phase
 
 
-def centred_fft2(image: NDArray) -> NDArray[np.complex64]:
-    """Orthonormal centred FFT over the last two axes (readout, phase), right for odd sizes."""
-    shifted = fft.ifftshift(image, axes=(-2, -1))
-    kspace = fft.fft2(shifted, axes=(-2, -1), norm="ortho")
-    return fft.fftshift(kspace, axes=(-2, -1)).astype(np.complex64, copy=False)
+def to_kspace(image: NDArray, axes: tuple[int, ...] = IMAGE_AXES) -> NDArray[np.complex64]:
+    """Image to kspace over ``axes`` (default readout, phase); unitary, right for odd sizes."""
+    kspace = fft.fftn(centre_first(image, axes), axes=axes, norm="ortho")
+    return centre_in_the_middle(kspace, axes).astype(np.complex64, copy=False)
+
+
+def to_image(kspace: NDArray, axes: tuple[int, ...] = IMAGE_AXES) -> NDArray[np.complex64]:
+    """Kspace to image over ``axes`` (default readout, phase); the inverse and the adjoint of ``to_kspace``."""
+    image = fft.ifftn(centre_first(kspace, axes), axes=axes, norm="ortho")
+    return centre_in_the_middle(image, axes).astype(np.complex64, copy=False)
+
+
+def centre_first(array: NDArray, axes: tuple[int, ...] = IMAGE_AXES) -> NDArray:
+    """``array`` with its centre, index ``n // 2``, moved to index 0 of ``axes``."""
+    return np.asarray(fft.ifftshift(array, axes=axes))
+
+
+def centre_in_the_middle(array: NDArray, axes: tuple[int, ...] = IMAGE_AXES) -> NDArray:
+    """``array`` with index 0 of ``axes`` moved to its centre, ``n // 2``."""
+    return np.asarray(fft.fftshift(array, axes=axes))
 
 
 def centre_crop(image: NDArray, shape: tuple[int, int]) -> NDArray:

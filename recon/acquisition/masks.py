@@ -15,6 +15,7 @@ from recon.errors import ReconError
 
 Limits = tuple[int, int] | None
 
+SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids reconstructions diverge
 SMALLEST_CALIBRATION = 8  # lines; fewer cannot hold an ESPIRiT kernel and its shifts
 
 

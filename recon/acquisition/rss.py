@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.fourier_numpy import centre_crop, centred_ifft2
+from recon.acquisition.fourier_numpy import centre_crop, to_image
 from recon.acquisition.masks import every_line_sampled
 from recon.errors import ReconError
 from recon.scan import Scan
@@ -11,7 +11,7 @@ from recon.scan import Scan
 
 def root_sum_of_squares(kspace: NDArray, image_shape: tuple[int, int]) -> NDArray[np.float32]:
     """Magnitude image ``[readout, phase]`` of ``kspace`` ``[coil, readout, phase]``, cropped to ``image_shape``."""
-    image = centre_crop(centred_ifft2(kspace), image_shape)
+    image = centre_crop(to_image(kspace), image_shape)
     return np.sqrt((np.abs(image) ** 2).sum(axis=0)).astype(np.float32)
 
 

@@ -21,6 +21,7 @@ from recon.reconstruction.methods import METHODS
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct_to_file
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions
@@ -115,7 +116,7 @@ def _reconstructions(
         sampled = out / f"R{rate}" / f"{reference.stem}.h5"
         if not any(run.acceleration == rate for run in runs):
             sampled.parent.mkdir(parents=True, exist_ok=True)
-            undersample(scan, sampled, acceleration=rate, seed=options.seed)
+            undersample(scan, sampled, UndersamplingOptions(acceleration=rate, seed=options.seed))
         behind, share = sum(costs[:number]) / sum(costs), costs[number] / sum(costs)
 
         def advance(

@@ -3,17 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from recon.errors import ReconError
 from recon.options import option
-
-
-def read_voxel_size(text: str) -> tuple[float, float, float]:
-    """``R,P,S`` in mm as numbers. Raises ReconError."""
-    try:
-        first, second, third = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ReconError(f"--voxel-size {text}: give three lengths in mm, e.g. 0.7,0.7,5") from error
-    return (first, second, third)
+from recon.scans.options import read_voxel_size
 
 
 @dataclass(frozen=True)

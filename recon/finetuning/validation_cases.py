@@ -21,6 +21,7 @@ from recon.prior.dataset import PreparedScan, unit_noise
 from recon.scan import Scan
 from recon.scans.derived import with_mask
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersampling_mask
 from recon.seeding import numpy_generator, torch_generator
 
@@ -60,7 +61,7 @@ def validation_cases(patients: Sequence[Patient], acceleration: float, slices: i
 def undersampled(scan: Scan, acceleration: float, seed: int) -> Scan:
     """The scan as ``recon undersample --seed`` would write it; nothing is written."""
     kind = "equispaced" if acceleration == round(acceleration) else "random"
-    return with_mask(scan, undersampling_mask(scan, acceleration, kind, seed=seed))
+    return with_mask(scan, undersampling_mask(scan, UndersamplingOptions(acceleration, kind, seed=seed)))
 
 
 def simulated_scan(prepared: PreparedScan, seed: int) -> Scan:

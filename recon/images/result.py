@@ -17,6 +17,8 @@ from recon.foreign.hdf5 import foreign_hdf5
 from recon.hdf5 import HDF5Writer, hdf5_for_writing
 
 FORMAT = "recon-result-1"
+# Attributes that a reader gives as fields of their own.
+FIELDS = frozenset({"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"})
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,6 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
         with foreign_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
-            known = {"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"}
             voxel = file.attrs.get("voxel_size_mm")
             return Reconstruction(
                 path=path,
@@ -186,11 +187,23 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
                 contrast=str(file.attrs["contrast"]),
                 voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
                 affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
-                attributes={
-                    k: (v.item() if hasattr(v, "item") else v) for k, v in file.attrs.items() if k not in known
-                },
+                attributes=_plain(file.attrs),
                 configuration=json.loads(file.attrs["configuration"]),
                 audit=json.loads(file.attrs["audit"]),
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
+
+
+def result_attributes(path: Path) -> dict[str, Any]:
+    """What a result file says of itself, without its images. Raises ReconError as ``read_result`` does."""
+    try:
+        with foreign_hdf5(path) as file:
+            return _plain(file.attrs)
+    except (OSError, KeyError, ValueError) as error:
+        raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
+
+
+def _plain(attributes: Any) -> dict[str, Any]:
+    """The attributes that are single values or texts, without those that are read into fields of their own."""
+    return {k: (v.item() if hasattr(v, "item") else v) for k, v in attributes.items() if k not in FIELDS}

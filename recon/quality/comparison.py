@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,57 +13,76 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions, read_reference
-from recon.images.result import read_result
-from recon.images.volume import Volume, is_result
+from recon.images.result import result_attributes
+from recon.images.volume import Volume, is_result, read_volume
 from recon.quality.lesions import LesionMetrics, evaluate_lesions, lesion_mask
 from recon.quality.metrics import Metrics, evaluate
 from recon.quality.pairing import pair, scan_name
 
 Row = dict[str, Any]
+Refuse = Callable[[Path, ReconError], None]
 FACTS = ("scan", "method", "acceleration", "slice")
 FIGURES = (
     *("nrmse", "psnr", "ssim", "hfen", "scale"),
     *("lesion_contrast_error", "lesion_contrast", "lesion_contrast_reference", "lesion_nrmse"),
     *("lesion_contrast_to_noise", "lesion_contrast_to_noise_reference", "lesion_pixels"),
 )
+STORED = {"scan": "scan_name", "method": "method", "acceleration": "acceleration"}  # column: attribute of a result
 COLUMNS = (*FACTS, *FIGURES, "result", "reference", "reference_kind")
 
 
 def compare_files(
-    results: Sequence[Path], references: Sequence[Path], lesions: Sequence[Path], per_slice: bool = False
+    results: Sequence[Path],
+    references: Sequence[Path],
+    lesions: Sequence[Path],
+    per_slice: bool = False,
+    refuse: Refuse | None = None,
 ) -> list[Row]:
     """Measure every result against its reference (see ``pairing.pair`` for which) and, where given, its lesion mask.
 
     Returns one row a result, with the keys ``COLUMNS``; ``slice`` is None for the volume, and with ``per_slice`` the
     rows of its slices follow it. A figure that is undefined is None. The lesions are measured per volume only.
 
-    Raises ReconError when files cannot be read or paired, or are on different grids.
+    Raises ReconError when files cannot be read or paired, or are on different grids. With ``refuse`` only when they
+    cannot be paired: it hears of every result that cannot be measured, and the others are.
     """
     if not results:
         raise ReconError("no results given; name the files to evaluate before --reference")
-    loaded = [_read_result(path) for path in results]
-    names = [facts["scan"] for _, facts in loaded]
+    known = [_facts(path) for path in results]
+    names = [facts["scan"] for facts in known]
     paired = pair(names, references, "reference")
     masks = pair(names, lesions, "lesions") if lesions else [None] * len(results)
     rows: list[Row] = []
     # One reference often serves many results: read it once, and keep no more than the last.
     kept: tuple[Path, Volume] | None = None
-    for (image, facts), path, mask in zip(loaded, paired, masks, strict=True):
-        if kept is None or kept[0] != path:
-            kept = (path, read_reference(path))
-        reference = on_grid(kept[1], image.values.shape, image.affine, "reference")
+    for path, facts, truth, mask in zip(results, known, paired, masks, strict=True):
         try:
-            found = evaluate(image.values, reference)
-            lesion = None
-            if mask is not None:
-                outline = on_grid(read_lesions(mask), image.values.shape, image.affine, "lesion mask")
-                lesion = evaluate_lesions(image.values, reference, lesion_mask(outline))
+            if kept is None or kept[0] != truth:
+                kept = (truth, read_reference(truth))
+            rows += _measured(path, facts, kept[1], mask, per_slice)
         except ReconError as error:
-            raise ReconError(f"{image.path}: {error}") from error
-        more = {"result": str(image.path), "reference": str(path), "reference_kind": kept[1].kind}
-        rows.append({**_row({**facts, "slice": None, **more}, found.volume), **_lesion_figures(lesion)})
-        if per_slice:
-            rows.extend(_row({**facts, "slice": i, **more}, one) for i, one in enumerate(found.slices))
+            if refuse is None:
+                raise
+            refuse(path, error)
+    return rows
+
+
+def _measured(path: Path, facts: Row, truth: Volume, mask: Path | None, per_slice: bool) -> list[Row]:
+    """The row of one result, and those of its slices."""
+    image = read_volume(path) if is_result(path) else read_reference(path)
+    reference = on_grid(truth, image.values.shape, image.affine, "reference")
+    try:
+        found = evaluate(image.values, reference)
+        lesion = None
+        if mask is not None:
+            outline = on_grid(read_lesions(mask), image.values.shape, image.affine, "lesion mask")
+            lesion = evaluate_lesions(image.values, reference, lesion_mask(outline))
+    except ReconError as error:
+        raise ReconError(f"{path}: {error}") from error
+    more = {"result": str(path), "reference": str(truth.path), "reference_kind": truth.kind}
+    rows = [{**_row({**facts, "slice": None, **more}, found.volume), **_lesion_figures(lesion)}]
+    if per_slice:
+        rows += [_row({**facts, "slice": i, **more}, one) for i, one in enumerate(found.slices)]
     return rows
 
 
@@ -81,22 +100,20 @@ def mean_row(rows: Iterable[Row]) -> Row:
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV, UTF-8, one column for each of ``COLUMNS``. Raises ReconError when it cannot be written."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
 
 
-def _read_result(path: Path) -> tuple[Volume, Row]:
-    """A result's magnitude images and what it says about itself; NIfTI says nothing but its name."""
+def _facts(path: Path) -> Row:
+    """What a result says about itself; NIfTI, and a file that cannot be read, say nothing but their names."""
     facts: Row = {"scan": scan_name(path), "method": "", "acceleration": None}
-    if not is_result(path):
-        return read_reference(path), facts
-    result = read_result(path)
-    facts["scan"] = str(result.attributes.get("scan_name", facts["scan"]))
-    facts["method"] = str(result.attributes.get("method", ""))
-    facts["acceleration"] = result.attributes.get("acceleration")
-    return Volume(path, result.reconstruction, result.affine, "result"), facts
+    stored = result_attributes(path) if is_result(path) else {}
+    return {**facts, **{key: stored[name] for key, name in STORED.items() if name in stored}}
 
 
 def _row(facts: Row, figures: Metrics) -> Row:

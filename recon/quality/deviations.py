@@ -10,7 +10,7 @@ everywhere in the head, as that of noise amplified by coils and of a denoiser's 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
+from scipy.signal import convolve
 
 NEIGHBOURHOOD = 1.5  # pixels: standard deviation of the Gaussian over which squares are averaged, about 28 of them
 TRUNCATION = 3.0  # standard deviations after which it ends
@@ -60,7 +60,7 @@ def autocorrelation(deviations: NDArray[np.float32], inside: NDArray[np.bool_]) 
 
 def correlated(left: NDArray, right: NDArray) -> NDArray[np.float64]:
     """``sum_p left(p) right(p + h)`` for every distance h, zero in the middle."""
-    return fftconvolve(right.astype(float), left[::-1, ::-1].astype(float))
+    return convolve(right.astype(float), left[::-1, ::-1].astype(float), method="fft")
 
 
 def degrees_of_freedom(weights: NDArray, correlation: NDArray[np.float64], draws: int) -> float:
@@ -88,7 +88,7 @@ def sum_degrees_of_freedom(weights: NDArray, correlation: NDArray[np.float64], p
     """Of ``variance_of_sum`` where ``correlation`` was averaged over ``pixels``: it is about the mean square of that
     sum at every place of the slice, and neighbouring places see about the same."""
     products = correlated(weights, weights)
-    everywhere = fftconvolve(products, _cut(correlation, products.shape))
+    everywhere = convolve(products, _cut(correlation, products.shape), method="fft")
     middle = everywhere[everywhere.shape[0] // 2, everywhere.shape[1] // 2]
     return float(draws * pixels / np.square(everywhere / middle).sum()) if middle > 0 else float(draws)
 

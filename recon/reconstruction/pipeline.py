@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.errors import ReconError
+from recon.errors import ReconError, concerning
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
 from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.sampler import DiffusionPrior
@@ -32,6 +32,8 @@ from recon.reconstruction.preparing import Measurement, Prepared, measure
 from recon.reconstruction.shown import shown_images, shown_noise, std_degrees_of_freedom
 from recon.reconstruction.solving import Sampling, Solution, Task
 from recon.scan import Scan
+from recon.scans.centring import is_centred
+from recon.scans.inspection import UNCENTRED
 from recon.version import __version__
 
 
@@ -124,7 +126,7 @@ def solver_for(
 
 def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, Solution]]:
     """Every slice of the scan, prepared and solved, some at a time; only these are held in memory."""
-    slices, name = solver.scan.shape[0], solver.scan.path.stem
+    slices, name = solver.scan.shape[0], solver.scan.name
     width = slices_at_a_time(solver.scan, solver.options, solver.measurement.device)
     steps = slices * (solver.plan.steps if solver.plan else 1)
     done = 0
@@ -136,8 +138,9 @@ def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, 
             done += count
             report(name, done / steps)
 
-        prepared = solver.prepare(chosen)
-        solution = solver.solve(prepared, step)
+        with concerning(solver.scan.path):
+            prepared = solver.prepare(chosen)
+            solution = solver.solve(prepared, step)
         if solver.plan is None:
             step()
         yield prepared, solution
@@ -220,12 +223,15 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
         with watch.stage("writing"):
             levels.append(shown_noise(prepared.problem))
             for index, images in shown_images(prepared, solution, keep_samples=solver.options.keep_samples):
-                writer.put(index, **images)
+                with concerning(solver.scan.path):
+                    writer.put(index, **images)
                 freedoms += std_degrees_of_freedom(images, solution.pairs)
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
-    audit = overall_audit(audits, [*data_warnings(solver.scan, solver.scan.shape[1]), *_contrast_warnings(solver)])
+    scan = solver.scan
+    warnings = [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
+    audit = overall_audit(audits, warnings)
     if freedoms and "figures" in audit:
         audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
         audit["std_degrees_of_freedom"] = freedoms
@@ -236,6 +242,10 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
     writer.close_with(audit)
     return audit, calls
+
+
+def _centre_warnings(scan: Scan) -> list[str]:
+    return [] if is_centred(scan.read_kspace(scan.shape[0] // 2)) else [UNCENTRED]
 
 
 def _contrast_warnings(solver: Solver) -> list[str]:
@@ -260,7 +270,7 @@ def _header(solver: Solver) -> ResultHeader:
         "title": solver.method.title,
         "seed": options.seed,
         "scan_digest": scan.digest,
-        "scan_name": scan.path.stem,
+        "scan_name": scan.name,
         "acceleration": scan.acceleration,
         "prior_hash": "none" if solver.prior is None else solver.prior.facts.weights_sha256,
         "noise_source": solver.measurement.preprocessing.noise.source,

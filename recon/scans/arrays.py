@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recon.errors import ReconError
 from recon.scans.reading import is_hdf5, open_hdf5
 
+ARRAYS = (".npy", ".mat")  # file suffixes
 AXES = ("slice", "coil", "readout", "phase", "phase2")
 
 
@@ -52,7 +53,7 @@ def open_array(path: str | Path, axes: Sequence[str], key: str | None = None) ->
     elif path.suffix == ".mat":
         yield _named(path, _pick(path, _load_mat(path), key), axes)
     else:
-        raise ReconError(f"{path}: not an array that recon imports (.npy, .mat)")
+        raise ReconError(f"{path}: not an array that recon imports ({', '.join(ARRAYS)})")
 
 
 def _load_npy(path: Path) -> NDArray:

@@ -7,41 +7,58 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.fourier_numpy import centre_in_the_middle, to_image
 from recon.acquisition.masks import detect_mask, every_line_sampled
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
 from recon.progress import Report, silent
 from recon.scan import Scan
-from recon.scans.arrays import NamedArray
-from recon.scans.bart import write_bart
+from recon.scans.arrays import ARRAYS, NamedArray, open_array
+from recon.scans.bart import open_volume, write_bart
+from recon.scans.centring import is_centred
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
+from recon.scans.opening import open_scan
+from recon.scans.options import ConversionOptions
 from recon.scans.placing import placed
 from recon.scans.reading import checked_slice
 
 
-def convert_scan(
-    scan: Scan,
-    output: str | Path,
-    *,
-    contrast: str | None = None,
-    voxel_size: tuple[float, float, float] | None = None,
-    force: bool = False,
-    report: Report = silent,
+def convert(
+    path: str | Path, output: str | Path, options: ConversionOptions | None = None, report: Report = silent
 ) -> Path:
+    """Write the array or scan at ``path`` in the fastMRI form, or as a BART pair when ``output`` ends in .cfl (scans
+    only). Returns where it went.
+
+    A file that was made of the same one is replaced, any other one with ``options.force`` only. Raises ReconError when
+    an array's axes are not named or those of a scan are, and as ``convert_array`` and ``convert_scan`` do; then nothing
+    is written.
+    """
+    path, output, options = Path(path), Path(output), options or ConversionOptions()
+    if path.suffix in ARRAYS:
+        if options.axes is None:
+            raise ReconError(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
+        with open_array(path, options.axes, options.key) as array:
+            return convert_array(array, output, options, report)
+    if options.axes is not None or options.key is not None or options.corner:
+        raise ReconError(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
+    if path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
+        return convert_array(volume, output, options, report)
+    return convert_scan(open_scan(path), output, options, report)
+
+
+def convert_scan(scan: Scan, output: Path, options: ConversionOptions, report: Report = silent) -> Path:
     """Write ``scan`` in the fastMRI form (or as a BART pair when ``output`` ends in .cfl), slice by slice.
 
-    ``contrast`` and ``voxel_size`` (mm along readout, phase, slice) replace what the scan says. A fully sampled scan
-    gets its root-sum-of-squares reference. BART pairs keep k-space only. A file that was made of the same scan is
-    replaced, any other one with ``force`` only. Raises ReconError; then nothing is written.
+    What ``options`` say of contrast and voxel size replaces what the scan says. A fully sampled scan gets its
+    root-sum-of-squares reference. BART pairs keep k-space only. Raises ReconError; then nothing is written.
     """
-    output = Path(output)
     bart = output.suffix in (".cfl", ".hdr")
-    with placed(scan.path, scan.digest, output, force) as made:
+    with placed(scan.path, scan.digest, output, options.force) as made:
         if bart:
             write_bart(made, scan.shape, (scan.read_kspace(index) for index in range(scan.shape[0])))
         else:
-            _write_scan(scan, made, contrast, voxel_size, report)
+            _write_scan(scan, made, options.contrast, options.voxel_size, report)
     return output.with_suffix(".cfl") if bart else output
 
 
@@ -61,31 +78,22 @@ def _write_scan(
             writer.put(index, scan.read_kspace(index), reference, calibration)
 
 
-def convert_array(
-    array: NamedArray,
-    output: str | Path,
-    *,
-    contrast: str = "unknown",
-    voxel_size: tuple[float, float, float] | None = None,
-    corner: bool = False,
-    force: bool = False,
-    report: Report = silent,
-) -> Path:
+def convert_array(array: NamedArray, output: Path, options: ConversionOptions, report: Report = silent) -> Path:
     """Write a named array in the fastMRI form; the sampling mask is found from the zeros in it.
 
     With ``phase2`` and ``readout`` the array is a 3-D scan: it becomes slices after the transform along the readout,
     coil by coil, with output axes slice = readout, readout = phase, phase = phase2. With ``phase2`` alone it is one
-    such slice. ``voxel_size`` is in mm along the output's readout, phase, slice. ``corner``: k-space's centre is
-    stored at index 0 of every encoded axis and is moved to the middle. A file that was made of the same array is
-    replaced, any other one with ``force`` only.
+    such slice. ``options.corner``: k-space's centre is stored at index 0 of every encoded axis and is moved to the
+    middle.
 
     Raises ReconError when values are not finite, nothing was sampled or the file cannot be written.
     """
-    output = Path(output)
     digest = file_sha256(array.path)
-    with placed(array.path, digest, output, force) as made:
-        described = ScanDescription((0, 0, 0, 0), contrast, voxel_size=voxel_size, source_digest=digest)
-        _write_array(array, made, described, corner, report)
+    with placed(array.path, digest, output, options.force) as made:
+        described = ScanDescription(
+            (0, 0, 0, 0), options.contrast or "unknown", voxel_size=options.voxel_size, source_digest=digest
+        )
+        _write_array(array, made, described, options.corner, report)
     return output
 
 
@@ -120,7 +128,7 @@ def _write_array(array: NamedArray, output: Path, known: ScanDescription, corner
             energy = np.zeros((slices, rows, columns), np.float32)
             for coil in range(shape[1]):
                 report("converting coils", coil / shape[1])
-                hybrid = _centred_ifft(_centred(array.read(coil=coil), corner, axes=(0, 1, 2)))
+                hybrid = to_image(_centred(array.read(coil=coil), corner, axes=(0, 1, 2)), axes=(0,))
                 writer.put_coil(coil, hybrid)
                 for index in range(slices if sampled else 0):
                     energy[index] += root_sum_of_squares(hybrid[index][None], shape[2:]) ** 2
@@ -139,23 +147,11 @@ def _slice(array: NamedArray, index: int) -> NDArray[np.complex64]:
 
 
 def _centred(kspace: NDArray, corner: bool, axes: tuple[int, ...] = (-2, -1)) -> NDArray:
-    return np.fft.fftshift(kspace, axes=axes) if corner else kspace
-
-
-def _centred_ifft(volume: NDArray) -> NDArray[np.complex64]:
-    """Orthonormal centred inverse FFT along the readout, the first axis."""
-    transformed = np.fft.ifft(np.fft.ifftshift(volume, axes=0), axis=0, norm="ortho")
-    return np.fft.fftshift(transformed, axes=0).astype(np.complex64)
+    return centre_in_the_middle(kspace, axes) if corner else kspace
 
 
 def _warn_uncentred(path: Path, kspace: NDArray, index: int, slices: int) -> None:
-    """k-space of a body has its energy in the middle; in the corners it means an uncentred transform."""
-    if index != slices // 2:
-        return
-    rows, columns = kspace.shape[-2:]
-    energy = (np.abs(kspace) ** 2).sum(axis=0)
-    middle = energy[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4].sum()
-    if middle < 0.5 * energy.sum():
+    if index == slices // 2 and not is_centred(kspace):
         warnings.warn(
             f"{path}: most energy lies outside the middle of k-space; if its centre is stored first, add --corner",
             ReconWarning,

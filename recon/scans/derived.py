@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.fourier_numpy import centre_crop, centred_fft2, centred_ifft2
+from recon.acquisition.fourier_numpy import centre_crop, to_image, to_kspace
 from recon.acquisition.masks import calibration_extent, centre_block, every_line_sampled
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
@@ -70,7 +70,7 @@ def with_axes_swapped(scan: Scan) -> Scan:
     def read(index: int) -> NDArray[np.complex64]:
         kspace = scan.read_kspace(index)
         if kept < readout:
-            kspace = centred_fft2(centre_crop(centred_ifft2(kspace), (kept, phase)))
+            kspace = to_kspace(centre_crop(to_image(kspace), (kept, phase)))
         return np.ascontiguousarray(kspace.swapaxes(-1, -2))
 
     affine, voxel = scan.affine, scan.voxel_size
@@ -102,7 +102,7 @@ def with_noise(scan: Scan, snr: float, seed: int, whitening: NDArray[np.complex6
     images = []
     for index in range(scan.shape[0]):
         whitened = np.tensordot(whitening, scan.read_kspace(index), 1)
-        images.append(np.sqrt((np.abs(centred_ifft2(whitened)) ** 2).sum(0)))
+        images.append(np.sqrt((np.abs(to_image(whitened)) ** 2).sum(0)))
     total = float(np.percentile(np.stack(images), 99)) / snr
     if total < 1:
         raise ReconError(

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
+from recon.acquisition.masks import SMALLEST_CALIBRATION, SMALLEST_GRID, describe_mask
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
+from recon.scans.centring import is_centred
 
-_SMALLEST_GRID = 10  # samples along readout and phase; on smaller grids every reconstruction diverges
+UNCENTRED = (
+    "most energy lies outside the middle of k-space: its centre seems to be stored first, or there is noise only; "
+    "import it as an array by 'recon convert --corner'"
+)
 _SMALL_CALIBRATION = 12  # lines; below this coil maps can be estimated, but few kernels average out the noise
 
 
@@ -40,13 +44,17 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     alive = np.zeros(scan.shape[1], bool)
     empty: list[int] = []
     read = 0
+    centred = True
     for index in range(scan.shape[0]):
         report("checking slices", index / scan.shape[0])
         try:
-            energy = np.abs(scan.read_kspace(index)).max(axis=(1, 2))
+            kspace = scan.read_kspace(index)
         except ReconError as error:
             problems.append(str(error).removeprefix(f"{scan.path}: "))
             continue
+        energy = np.abs(kspace).max(axis=(1, 2))
+        if index == scan.shape[0] // 2 and energy.any():
+            centred = is_centred(kspace)
         read += 1
         alive |= energy > 0
         if not energy.any():
@@ -71,8 +79,8 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         )
     if empty and len(empty) < read:
         problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
-    if min(scan.shape[2:]) < _SMALLEST_GRID:
-        size = f"{_SMALLEST_GRID} x {_SMALLEST_GRID}"
+    if min(scan.shape[2:]) < SMALLEST_GRID:
+        size = f"{SMALLEST_GRID} x {SMALLEST_GRID}"
         problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
@@ -81,7 +89,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         dead_coils=dead,
         empty_slices=tuple(empty),
         problems=tuple(problems),
-        cautions=tuple(_cautions(scan, dead)),
+        cautions=(*_cautions(scan, dead), *([] if centred else [UNCENTRED])),
     )
 
 

@@ -19,6 +19,7 @@ from recon.progress import Report, silent
 from recon.scan import Scan
 from recon.scans.derived import with_mask
 from recon.scans.fastmri import describe, write_fastmri
+from recon.scans.options import UndersamplingOptions
 from recon.scans.placing import check_replaceable
 from recon.seeding import numpy_generator
 
@@ -42,33 +43,23 @@ def default_calibration_lines(shape: tuple[int, int], acceleration: float, kind:
     return max(SMALLEST_CALIBRATION, min(24, int(shape[1] / (2 * acceleration))))
 
 
-def undersampling_mask(
-    scan: Scan, acceleration: float, kind: str = "equispaced", calibration_lines: int | None = None, seed: int = 0
-) -> NDArray[np.bool_]:
+def undersampling_mask(scan: Scan, options: UndersamplingOptions) -> NDArray[np.bool_]:
     """The mask ``[phase]`` or ``[readout, phase]`` that ``undersample`` draws for a scan: it depends on the seed and
     the scan's identity alone. Raises ReconError when it cannot be drawn."""
+    kind, acceleration, lines = options.mask, options.acceleration, options.calibration_lines
     shape = (scan.shape[2], scan.shape[3])
     encoded = shape if scan.phase_limits is None else (shape[0], scan.phase_limits[1] - scan.phase_limits[0])
-    lines = default_calibration_lines(encoded, acceleration, kind) if calibration_lines is None else calibration_lines
-    mask = draw_mask(kind, shape, acceleration, lines, numpy_generator(seed, scan.identity, "mask"), scan.phase_limits)
+    lines = default_calibration_lines(encoded, acceleration, kind) if lines is None else lines
+    generator = numpy_generator(options.seed, scan.identity, "mask")
+    mask = draw_mask(kind, shape, acceleration, lines, generator, scan.phase_limits)
     return mask & scan.mask if scan.mask.ndim == 2 else mask  # an asymmetric echo stays one
 
 
-def undersample(
-    scan: Scan,
-    output: str | Path,
-    *,
-    acceleration: float,
-    kind: str = "equispaced",
-    calibration_lines: int | None = None,
-    seed: int = 0,
-    keep_reference: bool = False,
-    report: Report = silent,
-) -> Undersampled:
+def undersample(scan: Scan, output: str | Path, options: UndersamplingOptions, report: Report = silent) -> Undersampled:
     """Write ``scan`` with only the lines of a drawn mask, in the fastMRI form, one slice at a time.
 
     The mask depends on the seed and the scan's identity alone. As in fastMRI's test files the reference image is left
-    out, so that no reconstruction can see it; ``keep_reference`` stores it. But for that the file is the scan that
+    out, so that no reconstruction can see it, unless ``options.keep_reference``. But for that the file is the scan that
     ``with_mask`` makes in memory.
 
     Raises ReconError when ``output`` holds anything but what was made of this scan, the scan is already undersampled,
@@ -82,18 +73,18 @@ def undersample(
             f"{scan.path}: already undersampled {scan.acceleration:.2f}x ({describe_mask(scan.mask)}); "
             "retrospective undersampling needs a fully sampled scan"
         )
-    mask = undersampling_mask(scan, acceleration, kind, calibration_lines, seed)
+    mask = undersampling_mask(scan, options)
     fast = with_mask(scan, mask)
     with write_fastmri(output, replace(describe(fast, source=scan), mask=fast.mask)) as writer:
         for index in range(scan.shape[0]):
             report("undersampling", index / scan.shape[0])
-            reference = reference_image(scan, index) if keep_reference else None
+            reference = reference_image(scan, index) if options.keep_reference else None
             separate = None if fast.calibration_kspace is None else fast.calibration_kspace(index)
             writer.put(index, fast.read_kspace(index), reference, separate)
     return Undersampled(
         output=Path(output),
         mask=mask,
-        kind=kind,
+        kind=options.mask,
         acceleration=net_acceleration(mask, scan.phase_limits),
         calibration=fast.calibration,
     )

@@ -12,7 +12,7 @@ from recon.simulate.anatomy import AnatomySource
 from recon.simulate.anatomy_files import find_anatomies
 from recon.simulate.builtin_head import builtin_sources
 from recon.simulate.lesion_files import LesionFiles, find_lesion_files
-from recon.simulate.manifest import read_manifest, scan_record, write_manifest
+from recon.simulate.manifest import is_kept, read_manifest, scan_record, write_manifest
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
 from recon.simulate.options import SimulationOptions
 from recon.simulate.pulse_sequence import CONTRASTS
@@ -107,7 +107,7 @@ def simulate_cohort(
         report("simulating", number / len(plan))
         files = {contrast: f"{name}_{contrast}.h5" for contrast in possible}
         lesion_file = out / f"{name}_lesion.h5"
-        missing = [c for c, file in files.items() if file not in records or not (out / file).is_file()]
+        missing = [c for c, file in files.items() if not is_kept(records.get(file), out / file)]
         if options.stroke and not lesion_file.is_file():
             missing = list(possible)
         kept += len(possible) - len(missing)
@@ -119,7 +119,7 @@ def simulate_cohort(
         for contrast in missing:
             scan = acquire(positioned, contrast, options)
             write_scan(out / files[contrast], positioned.subject, scan)
-            records[files[contrast]] = scan_record(files[contrast], positioned.subject, scan)
+            records[files[contrast]] = scan_record(out / files[contrast], positioned.subject, scan)
             written += 1
         manifest["scans"] = [records[file] for file in sorted(records)]
         write_manifest(out, manifest)

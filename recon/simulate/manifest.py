@@ -1,11 +1,14 @@
 """The manifest of a cohort: every scan with its person (``group``: split by it), its source and licence."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from recon.atomic import atomic_path
+from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.folders import entries
 from recon.simulate.measurement import SimulatedScan
 from recon.simulate.options import SimulationOptions
 from recon.simulate.subject import Subject
@@ -19,10 +22,10 @@ def read_manifest(out: Path, options: SimulationOptions) -> dict[str, Any]:
 
     Raises ReconError when it cannot be read, or is that of a cohort of other options.
     """
-    own = options.identity()
+    own, inputs = options.identity(), inputs_of(options)
     path = out / MANIFEST
     if not path.is_file():
-        return {"format": FORMAT, "settings": own, "scans": []}
+        return {"format": FORMAT, "settings": own, "inputs": inputs, "scans": []}
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         stored, scans = manifest["settings"], manifest["scans"]
@@ -35,7 +38,31 @@ def read_manifest(out: Path, options: SimulationOptions) -> dict[str, Any]:
         raise ReconError(
             f"{out}: holds a cohort simulated with other settings ({', '.join(different)} differ); choose another --out"
         )
-    return dict(manifest)
+    changed = sorted(name for name, digest in manifest.get("inputs", inputs).items() if inputs.get(name) != digest)
+    if changed:
+        raise ReconError(
+            f"{out}: holds a cohort simulated from other files than {', '.join(changed)} as it is now; choose another "
+            "--out"
+        )
+    return {**manifest, "inputs": inputs}
+
+
+def inputs_of(options: SimulationOptions) -> dict[str, str]:
+    """SHA-256 by name of every option that names files or folders: of their names and contents."""
+    found = {}
+    for name in ("anatomy", "lesion_shapes", "territories"):
+        word = getattr(options, name)
+        if word is not None:
+            path = Path(word)
+            files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
+            listed = "".join(f"{file.name} {file_sha256(file)}\n" for file in files if file.is_file())
+            found[name] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+    return found
+
+
+def is_kept(record: dict[str, Any] | None, path: Path) -> bool:
+    """Whether a scan that an earlier run recorded is there, and as long as it was."""
+    return record is not None and path.is_file() and record.get("bytes", path.stat().st_size) == path.stat().st_size
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
@@ -44,11 +71,12 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(manifest, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def scan_record(file: str, subject: Subject, scan: SimulatedScan) -> dict[str, Any]:
-    """What the manifest says of one scan in ``file``."""
+def scan_record(path: Path, subject: Subject, scan: SimulatedScan) -> dict[str, Any]:
+    """What the manifest says of the scan that was written to ``path``."""
     lesion, origin = subject.lesion, subject.origin
     record = {
-        "file": file,
+        "file": path.name,
+        "bytes": path.stat().st_size,
         "subject": subject.name,
         "group": subject.group,
         "contrast": scan.contrast.sequence.contrast,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.acquisition.fourier_numpy import centred_fft2
+from recon.acquisition.fourier_numpy import to_kspace
 from recon.errors import ReconError
 from recon.simulate.fields import smooth_field
 
@@ -122,7 +122,7 @@ def simulate_kspace(
     for index in range(slices):
         coil_images = np.zeros((coils, wide, phase), np.complex64)
         coil_images[:, start : start + readout] = images[index].astype(np.complex64) * maps[index]
-        kspace[index] = centred_fft2(coil_images)
+        kspace[index] = to_kspace(coil_images)
         kspace[index] += _noise(noise_factor, (wide, phase), generator)
     return SimulatedKspace(
         kspace=kspace,

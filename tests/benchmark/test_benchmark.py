@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon.acquisition.fourier_numpy import centred_ifft2
+from recon.acquisition.fourier_numpy import to_image
 from recon.acquisition.problem import preprocess_coils
 from recon.acquisition.rss import reference_image
 from recon.benchmark.held_out import hold_out, withheld
@@ -17,6 +17,7 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import solver_for
 from recon.scans.derived import with_axes_swapped, with_mask, with_noise, with_slices
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import SIZE, write_small_prior, write_small_scan
 
@@ -29,7 +30,7 @@ def scan(tmp_path_factory):
 @pytest.fixture(scope="module")
 def poisson(scan, tmp_path_factory):
     path = tmp_path_factory.mktemp("poisson") / "poisson.h5"
-    undersample(scan, path, acceleration=2, kind="poisson", calibration_lines=12)
+    undersample(scan, path, UndersamplingOptions(acceleration=2, mask="poisson", calibration_lines=12))
     return open_scan(path)
 
 
@@ -55,7 +56,7 @@ def test_swapping_axes_removes_readout_oversampling(scan):
     turned = with_axes_swapped(wide)
     assert turned.shape[2:] == (SIZE[1], SIZE[0] // 2)
     expected = reference_image(wide, 0)
-    image = np.sqrt((np.abs(centred_ifft2(turned.read_kspace(0))) ** 2).sum(0))
+    image = np.sqrt((np.abs(to_image(turned.read_kspace(0))) ** 2).sum(0))
     np.testing.assert_allclose(image, expected.T, rtol=1e-4, atol=1e-5)
 
 
@@ -71,7 +72,7 @@ def test_added_noise_reaches_the_stated_image_snr(scan):
     noisy = with_noise(scan, 12.0, 0, whitening)
     added = np.stack([np.tensordot(whitening, noisy.read_kspace(i) - scan.read_kspace(i), 1) for i in range(2)])
     image = np.stack([np.tensordot(whitening, scan.read_kspace(i), 1) for i in range(2)])
-    rss = np.sqrt((np.abs(centred_ifft2(image)) ** 2).sum(1))
+    rss = np.sqrt((np.abs(to_image(image)) ** 2).sum(1))
     total = np.sqrt(1 + added.real.std() ** 2)  # the scan's own whitened noise is one
     assert np.percentile(rss, 99) / total == pytest.approx(12.0, rel=0.02)
     assert added.real.std() == pytest.approx(added.imag.std(), rel=0.05)

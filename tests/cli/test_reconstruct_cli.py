@@ -13,6 +13,7 @@ from recon.errors import ReconError
 from recon.images.result import read_result
 from recon.reconstruction.cohort import own_share
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import AFFINE, write_small_prior, write_small_scan
 
@@ -32,7 +33,7 @@ def full(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fast(full, tmp_path_factory):
     path = tmp_path_factory.mktemp("fast") / "case.h5"
-    undersample(open_scan(full), path, acceleration=2, calibration_lines=12)
+    undersample(open_scan(full), path, UndersamplingOptions(acceleration=2, calibration_lines=12))
     return path
 
 

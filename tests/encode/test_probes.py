@@ -5,6 +5,7 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 from torch.distributions import Dirichlet, kl_divergence
 
 from recon.encode.encoders import load_encoder
-from recon.encode.probes.evaluation import evaluate_probe, parse_rates
+from recon.encode.probes.evaluation import evaluate_probe
 from recon.encode.probes.evidential import divergence_from_uniform, evidential_loss
 from recon.encode.probes.labels import read_labels
+from recon.encode.probes.options import EvaluationOptions, FitOptions, read_rates
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.probe import fit_probe, read_probe, write_probe
 from recon.encode.probes.statistics import (
@@ -98,13 +100,17 @@ def test_calibration_error_of_a_calibrated_and_an_overconfident_probe() -> None:
     assert calibration_error(labels, np.stack([1 - sure, sure], axis=1)) == pytest.approx(0.24, abs=0.01)
 
 
+def judged(**options: Any) -> EvaluationOptions:
+    return EvaluationOptions(by="acceleration", **options)
+
+
 def test_rejection_keeps_the_surest() -> None:
     assert kept_after_rejection(np.array([0.9, 0.1, 0.5, 0.2]), 0.5).tolist() == [1, 3]
     assert len(kept_after_rejection(np.zeros(20), 0.05)) == 19
-    assert parse_rates("0:0.5:0.05") == tuple(round(0.05 * index, 10) for index in range(11))
+    assert read_rates("0:0.5:0.05") == tuple(round(0.05 * index, 10) for index in range(11))
     for text in ("0:0.5", "0.5:0:0.1", "0:1.5:0.1", "a:b:c"):
         with pytest.raises(ReconError, match="--reject"):
-            parse_rates(text)
+            read_rates(text)
 
 
 def test_bootstrap_draws_whole_persons_and_covers() -> None:
@@ -146,11 +152,11 @@ def test_evidential_loss_prefers_right_evidence_and_punishes_wrong() -> None:
 @pytest.mark.parametrize("kind", list(PROBES))
 def test_every_probe_finds_the_signal_in_unseen_persons(kind: str, tmp_path: Path) -> None:
     embeddings = make_embeddings(signal=6.0)
-    probe = fit_probe(kind, embeddings, "lesion")
+    probe = fit_probe(embeddings, FitOptions("lesion", kind))
     write_probe(tmp_path / "probe.safetensors", probe)
     again = read_probe(tmp_path / "probe.safetensors")
     assert again.persons == probe.persons
-    reference, fourfold = evaluate_probe(again, embeddings, repeats=100)
+    reference, fourfold = evaluate_probe(again, embeddings, judged(repeats=100))
     assert (reference.acceleration, fourfold.acceleration) == (1, 4)
     assert reference.cases == 60
     assert reference.persons == 30
@@ -165,7 +171,7 @@ def test_every_probe_finds_the_signal_in_unseen_persons(kind: str, tmp_path: Pat
 
 def test_acceleration_that_loses_the_lesion_loses_the_probe() -> None:
     embeddings = make_embeddings(signal=6.0, lost=1.0)
-    _, fourfold = evaluate_probe(fit_probe("linear", embeddings, "lesion"), embeddings, repeats=200)
+    _, fourfold = evaluate_probe(fit_probe(embeddings, FitOptions("lesion")), embeddings, judged(repeats=200))
     assert fourfold.auc.value == pytest.approx(0.5, abs=0.15)
     assert fourfold.auc_difference is not None
     assert fourfold.auc_difference.high < -0.2
@@ -174,8 +180,8 @@ def test_acceleration_that_loses_the_lesion_loses_the_probe() -> None:
 
 def test_rejection_by_a_probe_that_knows_when_it_does_not_know() -> None:
     embeddings = make_embeddings(persons=150, signal=4.0)
-    probe = fit_probe("linear", embeddings, "lesion")
-    reference = evaluate_probe(probe, embeddings, rates=parse_rates("0:0.5:0.05"), repeats=200)[0]
+    probe = fit_probe(embeddings, FitOptions("lesion"))
+    reference = evaluate_probe(probe, embeddings, judged(reject=read_rates("0:0.5:0.05"), repeats=200))[0]
     assert [point.kept for point in reference.rejection][::5] == [150, 113, 75]
     assert reference.rejection[5].auc.value > reference.rejection[0].auc.value
     assert reference.rises is True
@@ -191,36 +197,38 @@ def test_rejection_by_a_probe_that_knows_when_it_does_not_know() -> None:
             return replace(probe.predict(chosen), uncertainty=-probe.predict(chosen).uncertainty)
 
     assert original.uncertainty.max() <= 0.5
-    fallen = evaluate_probe(Reversed(), embeddings, rates=parse_rates("0:0.5:0.05"), repeats=200)[0]  # type: ignore[arg-type]
+    fallen = evaluate_probe(Reversed(), embeddings, judged(reject=read_rates("0:0.5:0.05"), repeats=200))[0]  # type: ignore[arg-type]
     assert fallen.rises is False
 
 
 def test_leakage_is_an_error_and_unseen_leaves_it_out() -> None:
     embeddings = make_embeddings(split=False)
-    probe = fit_probe("linear", embeddings, "lesion", hold_out=0.4)
+    probe = fit_probe(embeddings, FitOptions("lesion", "linear", hold_out=0.4))
     with pytest.raises(ReconError, match=r"leakage: \d+ person"):
-        evaluate_probe(probe, embeddings, repeats=50)
-    reference = evaluate_probe(probe, embeddings, unseen_only=True, repeats=50)[0]
+        evaluate_probe(probe, embeddings, judged(repeats=50))
+    reference = evaluate_probe(probe, embeddings, judged(unseen=True, repeats=50))[0]
     assert reference.persons == 60 - len(probe.persons)
     everyone = replace(embeddings, splits=("eval",) * len(embeddings.pooled))
     with pytest.raises(ReconError, match="leakage"):
-        evaluate_probe(probe, everyone, repeats=50)
+        evaluate_probe(probe, everyone, judged(repeats=50))
 
 
 def test_what_cannot_be_fitted_or_judged() -> None:
     embeddings = make_embeddings(persons=12)
     with pytest.raises(ReconError, match="no label 'stroke'"):
-        fit_probe("linear", embeddings, "stroke")
+        fit_probe(embeddings, FitOptions("stroke"))
     healthy = replace(embeddings, labels={"lesion": np.zeros(len(embeddings.pooled), int)})
     with pytest.raises(ReconError, match="1 class"):
-        fit_probe("linear", healthy, "lesion")
-    probe = fit_probe("linear", embeddings, "lesion")
+        fit_probe(healthy, FitOptions("lesion"))
+    probe = fit_probe(embeddings, FitOptions("lesion"))
     with pytest.raises(ReconError, match="same encoder"):
-        evaluate_probe(probe, replace(embeddings, weights_hash="other"), repeats=50)
+        evaluate_probe(probe, replace(embeddings, weights_hash="other"), judged(repeats=50))
     with pytest.raises(ReconError, match="not every class"):
-        evaluate_probe(probe, healthy, repeats=50)
+        evaluate_probe(probe, healthy, judged(repeats=50))
     with pytest.raises(ReconError, match="value 7"):
-        evaluate_probe(probe, replace(embeddings, labels={"lesion": embeddings.labels["lesion"] * 7}), repeats=50)
+        evaluate_probe(
+            probe, replace(embeddings, labels={"lesion": embeddings.labels["lesion"] * 7}), judged(repeats=50)
+        )
 
 
 def test_embeddings_file_round_trip_and_damage(tmp_path: Path) -> None:

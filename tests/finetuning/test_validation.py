@@ -21,6 +21,7 @@ from recon.quality.metrics import nrmse
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct_to_file
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import write_small_prior, write_small_scan
 
@@ -46,7 +47,7 @@ def test_the_judged_image_is_that_of_recon_reconstruct_to_the_bit(
     """Same prior, scan and settings: ``recon undersample`` and ``recon reconstruct`` against the judge's own way."""
     raw = patient.raw[0]
     assert raw is not None
-    undersample(open_scan(raw), tmp_path / "fast.h5", acceleration=2, seed=4)
+    undersample(open_scan(raw), tmp_path / "fast.h5", UndersamplingOptions(acceleration=2, seed=4))
     reconstruct_to_file(open_scan(tmp_path / "fast.h5"), OPTIONS, tmp_path / "r.h5", prior)
     stored = read_result(tmp_path / "r.h5").reconstruction
     cases = prepare_cases(validation_cases([patient], 2.0, 2, 4), prior, OPTIONS)

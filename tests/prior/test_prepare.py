@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.errors import ReconError
 from recon.finetuning.cohort_checks import mismatch
 from recon.finetuning.validation_cases import undersampled
@@ -22,6 +22,7 @@ from recon.prior.preparation import prepare_scan
 from recon.prior.provenance import seen_by
 from recon.scans.fastmri import describe, write_fastmri
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions
@@ -59,7 +60,7 @@ def test_prepared_images_are_the_scan_in_units_of_its_scale_and_are_kept(run_cli
     scans.mkdir()
     write_small_scan(scans / "a.h5", noise=1e-3)
     write_small_scan(tmp_path / "full.h5", seed=1)
-    undersample(open_scan(tmp_path / "full.h5"), scans / "c.h5", acceleration=2, calibration_lines=12)
+    undersample(open_scan(tmp_path / "full.h5"), scans / "c.h5", UndersamplingOptions(2, calibration_lines=12))
     first = run_cli("prepare", scans, "--out", out, "--processes", 1, "--skip-bad", "--json")
     assert first.code == 0, first.err
     assert (first.json["prepared"], first.json["kept"], len(first.json["skipped"])) == (1, 0, 1)
@@ -192,7 +193,7 @@ def test_zero_padded_edges_are_prepared_and_change_neither_scale_nor_image(tmp_p
     one, other = pixels(tmp_path / "a.h5"), pixels(tmp_path / "b.h5")
     assert other.shape == (2, 48, 48)
     # The lines that were measured, on the grid of the original; orthonormal transforms scale with the grid.
-    narrow = centred_ifft2(centred_fft2(other)[..., 4:44]) * np.sqrt(40 / 48)
+    narrow = to_image(to_kspace(other)[..., 4:44]) * np.sqrt(40 / 48)
     assert np.linalg.norm(np.abs(narrow) - np.abs(one)) < 0.03 * np.linalg.norm(one)
     with h5py.File(tmp_path / "a.h5") as first, h5py.File(tmp_path / "b.h5") as second:
         assert first.attrs["calibration_lines"] == second.attrs["calibration_lines"] == 16

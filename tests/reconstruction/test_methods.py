@@ -20,6 +20,7 @@ from recon.reconstruction.plan import stochastic_dds_plan
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution, Task, required_sampling, required_system
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import write_small_prior, write_small_scan
 
@@ -28,7 +29,7 @@ from tests.small_world import write_small_prior, write_small_scan
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scan")
     full = open_scan(write_small_scan(folder / "full.h5"))
-    undersample(full, folder / "fast.h5", acceleration=2, calibration_lines=12)
+    undersample(full, folder / "fast.h5", UndersamplingOptions(acceleration=2, calibration_lines=12))
     return folder / "fast.h5"
 
 

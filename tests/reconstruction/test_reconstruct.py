@@ -28,6 +28,7 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import Outcome, reconstruct_to_file
 from recon.scans.fastmri import ScanDescription, write_fastmri
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions
@@ -86,7 +87,7 @@ def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> N
     options = SimulationOptions(size=(112, 96), coils=8, slices=1, snr=30.0, stroke=True, seed=77)
     simulate_cohort(tmp_path / "full", 1, ["FLAIR"], options)
     full = next((tmp_path / "full").glob("*_FLAIR.h5"))
-    undersample(open_scan(full), tmp_path / "fast.h5", acceleration=4, calibration_lines=16)
+    undersample(open_scan(full), tmp_path / "fast.h5", UndersamplingOptions(acceleration=4, calibration_lines=16))
     scan, prior = open_scan(tmp_path / "fast.h5"), load_prior(shipped_prior())
     truth = read_reference(full).values
     errors = {}

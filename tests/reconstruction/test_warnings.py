@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recon.acquisition.fourier_numpy import centred_fft2
+from recon.acquisition.fourier_numpy import to_kspace
 from recon.prior.store import Prior, load_prior, shipped_prior
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct
@@ -42,7 +42,7 @@ def coil_kspace(image: NDArray[np.complexfloating], coils: int) -> NDArray[np.co
     y, x = np.meshgrid(*(np.linspace(-1, 1, size) for size in SIZE), indexing="ij")
     angles = 2 * np.pi * np.arange(coils) / coils
     maps = np.stack([np.exp(-((y - np.sin(a)) ** 2 + (x - np.cos(a)) ** 2) + 1j * a) for a in angles])
-    return centred_fft2(maps / np.sqrt((np.abs(maps) ** 2).sum(0)) * image)
+    return to_kspace(maps / np.sqrt((np.abs(maps) ** 2).sum(0)) * image)
 
 
 def scan_of(clean: NDArray[np.complexfloating], mask: NDArray[np.bool_], noise: float = NOISE, **changes: Any) -> Scan:

@@ -11,6 +11,7 @@ from recon.scan import Scan
 from recon.scans.derived import with_calibration, with_mask
 from recon.scans.fastmri import describe, write_fastmri
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import write_small_scan
 
@@ -75,7 +76,7 @@ def test_files_keep_a_separate_calibration_and_its_extent(separate: Scan, tmp_pa
             writer.put(index, separate.read_kspace(index), calibration=separate.calibration_kspace(index))
     stored = open_scan(tmp_path / "own.h5")
     assert stored.calibration == separate.calibration
-    undersample(stored, tmp_path / "fast.h5", acceleration=2)
+    undersample(stored, tmp_path / "fast.h5", UndersamplingOptions(acceleration=2))
     fast = open_scan(tmp_path / "fast.h5")
     assert fast.calibration == separate.calibration
     np.testing.assert_array_equal(seen(fast), seen(separate))

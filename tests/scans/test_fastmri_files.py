@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError, ReconWarning
 from recon.header import Header
@@ -87,7 +87,7 @@ def test_reference_is_the_centre_of_the_image(public_file: Callable[..., Path]) 
     for readout, phase in ((64, 33), (63, 32), (64, 32)):
         image = np.zeros((1, 1, readout, phase))
         image[..., readout // 2, phase // 2] = 1
-        scan = open_scan(public_file(centred_fft2(image), {"rows": readout // 2}, f"{readout}x{phase}.h5"))
+        scan = open_scan(public_file(to_kspace(image), {"rows": readout // 2}, f"{readout}x{phase}.h5"))
         found = reference_image(scan, 0)
         assert found.shape == (readout // 2, phase)
         assert np.unravel_index(found.argmax(), found.shape) == (readout // 4, phase // 2)
@@ -95,9 +95,9 @@ def test_reference_is_the_centre_of_the_image(public_file: Callable[..., Path]) 
 
 def test_fft_pair_is_orthonormal_and_exact() -> None:
     kspace = random_kspace(2, 15, 18)
-    image = centred_ifft2(kspace)
+    image = to_image(kspace)
     np.testing.assert_allclose(np.linalg.norm(image), np.linalg.norm(kspace), rtol=1e-6)
-    np.testing.assert_allclose(centred_fft2(image), kspace, atol=1e-5)
+    np.testing.assert_allclose(to_kspace(image), kspace, atol=1e-5)
 
 
 def test_undersampled_test_file(public_file: Callable[..., Path]) -> None:

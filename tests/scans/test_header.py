@@ -82,8 +82,9 @@ def test_a_damaged_attribute_is_named(tmp_path: Path) -> None:
 
 
 def test_undersampling_keeps_the_header(tmp_path: Path) -> None:
+    from recon.scans.options import UndersamplingOptions
     from recon.scans.undersample import undersample
 
     scan = replace(open_scan(write_small_scan(tmp_path / "full.h5")), header=FULL)
-    undersample(scan, tmp_path / "fast.h5", acceleration=2)
+    undersample(scan, tmp_path / "fast.h5", UndersamplingOptions(acceleration=2))
     assert open_scan(tmp_path / "fast.h5").header == FULL

@@ -19,6 +19,7 @@ from recon.posterior.random_streams import NoiseStreams
 from recon.scan import Scan
 from recon.scans.derived import with_axes_swapped, with_calibration, with_mask, with_noise, with_slices
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample, undersampling_mask
 from tests.small_world import write_small_prior, write_small_scan
 
@@ -70,7 +71,7 @@ def test_rounding_and_file_name_change_the_digest_only(twins: tuple[Scan, Scan])
 @pytest.mark.parametrize("kind", ["equispaced", "random", "poisson"])
 def test_rounding_changes_no_mask(twins: tuple[Scan, Scan], kind: str) -> None:
     for seed in range(3):
-        masks = [undersampling_mask(scan, 3, kind, 8, seed=seed) for scan in twins]
+        masks = [undersampling_mask(scan, UndersamplingOptions(3, kind, 8, seed)) for scan in twins]
         np.testing.assert_array_equal(*masks)
         held = [hold_out(with_mask(scan, masks[0]), 0.2, seed).held for scan in twins]
         np.testing.assert_array_equal(*held)
@@ -121,8 +122,8 @@ def test_files_keep_the_identity(twins: tuple[Scan, Scan], tmp_path: Path, run_c
     scan = twins[0]
     assert run_cli("convert", scan.path, "--out", tmp_path / "copy.h5", "--contrast", "T2").code == 0
     assert open_scan(tmp_path / "copy.h5").identity == scan.identity
-    undersample(scan, tmp_path / "fast.h5", acceleration=2, calibration_lines=12)
-    mask = undersampling_mask(scan, 2, calibration_lines=12)
+    undersample(scan, tmp_path / "fast.h5", UndersamplingOptions(acceleration=2, calibration_lines=12))
+    mask = undersampling_mask(scan, UndersamplingOptions(2, calibration_lines=12))
     stored, made = open_scan(tmp_path / "fast.h5"), with_mask(scan, mask)
     assert stored.identity == made.identity != scan.identity
     assert stored.calibration == made.calibration

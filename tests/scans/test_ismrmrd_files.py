@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ismrmrd import constants as flags
 
-from recon.acquisition.fourier_numpy import centred_fft2
+from recon.acquisition.fourier_numpy import to_kspace
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError
 from recon.scans.opening import open_scan
@@ -299,7 +299,7 @@ def test_point_source_lies_where_the_header_says(recorder: Callable[..., Recorde
     image = np.zeros((1, 1, READOUT, PHASE))
     image[..., READOUT // 2 + 3, PHASE // 2 - 4] = 1
     file = recorder()
-    record_full(file, centred_fft2(image))
+    record_full(file, to_kspace(image))
     scan = open_scan(file.close())
     found = reference_image(scan, 0)
     place = np.unravel_index(found.argmax(), found.shape)

@@ -212,6 +212,29 @@ def test_command(tmp_path: Path, run_cli: Callable[..., Any]):
     assert "0 scans written, 1 kept" in again.out
 
 
+def test_what_is_kept_is_whole_and_of_the_same_inputs(tmp_path: Path, run_cli: Callable[..., Any]):
+    shapes, out = tmp_path / "shapes", tmp_path / "out"
+    shapes.mkdir()
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:15, 5:15, 5:15] = 1
+    affine = np.array([[2.0, 0, 0, -50], [0, 2, 0, -10], [0, 0, 2, 0], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(mask, affine), shapes / "one.nii.gz")
+    words = ("simulate", "--out", out, "--size", 48, "--coils", 2, "--slices", 2, "--stroke", "--lesion-shapes", shapes)
+    first = run_cli(*words, "--json")
+    assert first.code == 0, first.err
+    scan = out / first.json["scans"][0]["file"]
+    whole = scan.read_bytes()
+    scan.write_bytes(whole[:-1000])
+    again = run_cli(*words, "--json")
+    assert (again.json["written"], again.json["kept"]) == (1, 0)
+    assert scan.read_bytes() == whole
+    mask[5:10] = 0
+    nibabel.save(nibabel.Nifti1Image(mask, affine), shapes / "one.nii.gz")
+    changed = run_cli(*words)
+    assert changed.code == 2
+    assert "simulated from other files than lesion_shapes" in changed.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

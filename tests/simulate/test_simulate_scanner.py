@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon.acquisition.fourier_numpy import centred_fft2, centred_ifft2
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.errors import ReconError
 from recon.simulate.coils import coil_maps
 from recon.simulate.deformation import random_displacement
@@ -41,9 +41,9 @@ def test_maps_are_normalised_smooth_and_different():
 def test_transform_is_centred_and_orthonormal(rows: int, columns: int):
     image = np.zeros((rows, columns), np.complex64)
     image[rows // 2, columns // 2] = 1
-    kspace = centred_fft2(image.copy())
+    kspace = to_kspace(image.copy())
     np.testing.assert_allclose(kspace, 1 / np.sqrt(rows * columns), atol=1e-6)
-    np.testing.assert_allclose(centred_ifft2(kspace.copy()), image, atol=1e-6)
+    np.testing.assert_allclose(to_image(kspace.copy()), image, atol=1e-6)
 
 
 def test_snr_is_as_stated():
@@ -56,8 +56,8 @@ def test_snr_is_as_stated():
     image[brain] = 0.7 + 0.6 * generator.random(int(brain.sum())) * np.exp(0.3j)
     correlation = noise_correlation(6, generator, 0.3)
     acquired = simulate_kspace(image, maps, generator, snr=25.0, brain=brain, correlation=correlation)
-    clean = centred_fft2(image[:, None] * maps)
-    noise = centred_ifft2(acquired.kspace - clean)
+    clean = to_kspace(image[:, None] * maps)
+    noise = to_image(acquired.kspace - clean)
     weights = np.linalg.solve(correlation.astype(complex), maps.reshape(2, 6, -1)).reshape(maps.shape)
     combined = np.sum(weights.conj() * noise, axis=1) / np.sum(weights.conj() * maps, axis=1)
     # Mean over the brain of signal over local noise; the local level is known up to one factor, which the data give.
@@ -78,7 +78,7 @@ def test_noise_scan_and_covariance_agree():
     size = np.abs(np.diag(acquired.noise_covariance)).mean()
     assert np.abs(sample - acquired.noise_covariance).max() < 0.08 * size
     # The noise in k-space is the same noise.
-    residual = acquired.kspace - centred_fft2(image[:, None] * maps)
+    residual = acquired.kspace - to_kspace(image[:, None] * maps)
     flat = residual.transpose(1, 0, 2, 3).reshape(6, -1)
     assert np.abs(flat @ flat.conj().T / flat.shape[1] - acquired.noise_covariance).max() < 0.08 * size
 
@@ -90,7 +90,7 @@ def test_oversampling_widens_the_field_of_view(readout: int):
     image = generator.standard_normal((1, readout, 40)).astype(np.complex64)
     acquired = simulate_kspace(image, maps, generator, snr=1e6, brain=np.ones(image.shape, bool), oversampling=2)
     assert acquired.kspace.shape == (1, 6, 2 * readout, 40)
-    images = centred_ifft2(acquired.kspace)
+    images = to_image(acquired.kspace)
     start = readout - readout // 2
     np.testing.assert_allclose(images[0, :, start : start + readout], image * maps[0], atol=1e-3)
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from recon.digest import file_sha256
 from recon.encode.geometry import check_volume, cut, foreground_share, lattice_affine
 from recon.encode.latent_prediction.preparation import (
     encoder_grid,
@@ -140,10 +141,10 @@ def cached_volumes(sources: Sequence[Source], cache: Path, patch: int, report: R
     """All volumes, each prepared once and kept below ``cache``. Raises ReconError for one that cannot be used."""
     volumes = []
     for index, source in enumerate(sources):
-        stamp = source.path.stat() if source.path.is_file() else None
-        if stamp is None:
+        if not source.path.is_file():
             raise ReconError(f"{source.path}: no such file, though the manifest names it")
-        key = f"{VERSION}|{source.path.resolve()}|{stamp.st_size}|{stamp.st_mtime_ns}|{patch}|{source.lesion}"
+        inputs = [source.path, *([] if source.lesion is None else [source.lesion])]
+        key = f"{VERSION}|{patch}|{'|'.join(file_sha256(path) for path in inputs)}"
         path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
         if path.is_file():
             volumes.append(_read(path, source))

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.encode.probes.options import EvaluationOptions
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.probe import Probe
 from recon.encode.probes.statistics import (
@@ -63,17 +64,6 @@ class GroupResult:
         return all(step.high >= 0 for step in steps) and self.gain_at_quarter.value > 0
 
 
-def parse_rates(text: str) -> tuple[float, ...]:
-    """``0:0.5:0.05`` as rates 0, 0.05 ... 0.5. Raises ReconError for anything else."""
-    try:
-        start, stop, step = (float(part) for part in text.split(":"))
-    except ValueError as error:
-        raise ReconError(f"--reject {text}: give START:STOP:STEP, e.g. 0:0.5:0.05") from error
-    if not (0 <= start < stop < 1 and 0 < step <= stop - start):
-        raise ReconError(f"--reject {text}: rates lie between 0 and 1, the step is positive")
-    return tuple(round(start + index * step, 10) for index in range(int((stop - start) / step + 1e-6) + 1))
-
-
 def evaluation_rows(embeddings: Embeddings, probe: Probe, *, unseen_only: bool) -> NDArray[np.int64]:
     """Volumes to judge the probe on: labelled, of split ``eval`` where there are splits.
 
@@ -103,20 +93,14 @@ def evaluation_rows(embeddings: Embeddings, probe: Probe, *, unseen_only: bool) 
     return rows
 
 
-def evaluate_probe(
-    probe: Probe,
-    embeddings: Embeddings,
-    *,
-    rates: Sequence[float] = (),
-    unseen_only: bool = False,
-    repeats: int = 1000,
-    seed: int = 0,
-) -> list[GroupResult]:
-    """Results for the references and for every acceleration, in ascending order; intervals resample persons.
+def evaluate_probe(probe: Probe, embeddings: Embeddings, options: EvaluationOptions) -> list[GroupResult]:
+    """Results for the references and, by acceleration, for every one in ascending order; intervals resample persons.
 
     Raises ReconError as ``evaluation_rows`` does, and when the cases of the references show one class only.
     """
-    chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=unseen_only))
+    if options.by is None:
+        embeddings = embeddings.select(np.flatnonzero(embeddings.accelerations == 1))
+    chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=options.unseen))
     labels = np.searchsorted(np.array(probe.classes), chosen.label(probe.label))
     prediction = probe.predict(chosen)
     references = {chosen.cases[row]: int(row) for row in np.flatnonzero(chosen.accelerations == 1)}
@@ -134,8 +118,8 @@ def evaluate_probe(
                 f"label '{probe.label}': not every class occurs among the {len(rows)} cases at acceleration "
                 f"{acceleration:g}; an AUC needs all of them"
             )
-        generator = numpy_generator(seed, "probe-evaluation", str(float(acceleration)))
-        results.append(_group(chosen, labels, prediction, rows, partners, rates, repeats, generator))
+        generator = numpy_generator(options.seed, "probe-evaluation", str(float(acceleration)))
+        results.append(_group(chosen, labels, prediction, rows, partners, options.reject, options.repeats, generator))
     return results
 
 

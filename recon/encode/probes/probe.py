@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from recon.encode.probes.options import FitOptions
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
 from recon.encode.probes.table import PROBES, find_probe
@@ -49,18 +50,18 @@ def held_out_persons(embeddings: Embeddings, fraction: float, seed: int) -> set[
     }
 
 
-def fit_probe(kind: str, embeddings: Embeddings, label: str, *, hold_out: float = 0.3, seed: int = 0) -> Probe:
+def fit_probe(embeddings: Embeddings, options: FitOptions) -> Probe:
     """Fit on references (acceleration 1) that carry the label: those of split ``fit``, else of persons not held out.
 
     Raises ReconError for an unknown kind or label, and when fewer than two classes or four persons are left.
     """
-    row = find_probe(kind)
+    row, label = find_probe(options.probe), options.label
     values = embeddings.label(label)
     usable = (embeddings.accelerations == 1) & (values != MISSING)
     if any(embeddings.splits):
         usable &= np.array([split == "fit" for split in embeddings.splits])
     else:
-        away = held_out_persons(embeddings, hold_out, seed)
+        away = held_out_persons(embeddings, options.hold_out, options.seed)
         usable &= np.array([person not in away for person in embeddings.subjects])
     chosen = embeddings.select(np.flatnonzero(usable))
     classes = tuple(sorted({int(value) for value in values[usable]}))
@@ -71,8 +72,8 @@ def fit_probe(kind: str, embeddings: Embeddings, label: str, *, hold_out: float 
             "needed (references with split 'fit', or fewer persons held out)"
         )
     indices = np.searchsorted(np.array(classes), values[usable])
-    tensors = row.load().fit(chosen, indices, len(classes), seed)
-    return Probe(kind, label, classes, embeddings.encoder, embeddings.weights_hash, persons, seed, tensors)
+    tensors = row.load().fit(chosen, indices, len(classes), options.seed)
+    return Probe(row.name, label, classes, embeddings.encoder, embeddings.weights_hash, persons, options.seed, tensors)
 
 
 def write_probe(path: str | Path, probe: Probe) -> None:
