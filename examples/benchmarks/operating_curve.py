@@ -81,11 +81,16 @@ def drawn(rows: list[dict[str, Any]], title: str) -> Figure:
     axes.set(xscale="log", yscale="log")
     axes.set_xlabel("network calls of a slice, all samples together", color=FAINT, fontsize=7.5)
     axes.set_ylabel("NRMSE", color=FAINT, fontsize=7.5)
-    ticks = [2, 5, 10, 20, 50, 100, 200, 500]
+    most = max(row["network_calls"] for row in found)
+    ticks = [tick for tick in (2, 5, 10, 20, 50, 100, 200, 500) if tick <= 1.2 * most]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     levels = [level for level in (0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5) if _within(level, rows)]
     axes.set_yticks(levels, [f"{level:g}" for level in levels])
     axes.minorticks_off()
+    axes.set_xlim(1.7, 1.2 * most)
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+        spine.set_linewidth(0.5)
     axes.tick_params(labelsize=7, colors=FAINT, length=2)
     axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure

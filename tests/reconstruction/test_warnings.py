@@ -19,6 +19,7 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct
 from recon.scan import Scan
 from recon.scans.derived import with_mask
+from recon.scans.inspection import UNCENTRED
 from tests.small_world import SIZE, object_image
 
 NOISE = 0.02  # per real component
@@ -137,3 +138,9 @@ def test_a_residual_that_only_the_prior_can_notice(prior: Prior) -> None:
     found = reconstruct(scan, prior, ReconstructionOptions(noise_sigma=NOISE / 4)).audit["warnings"]
     assert any("times what noise explains" in text for text in found)
     assert not any("noise was raised" in text for text in found)
+
+
+def test_kspace_whose_centre_is_in_the_corners(prior: Prior) -> None:
+    kspace = np.roll(coil_kspace(object_image(1)[0], 6), (SIZE[0] // 2, SIZE[1] // 2), (1, 2))
+    found = reconstruct(scan_of(kspace, lines()), prior).audit["warnings"]
+    assert any(UNCENTRED in text for text in found)
