@@ -80,10 +80,13 @@ def slice_deviations(deviations: NDArray[np.float32], image: NDArray[np.float32]
     return SliceDeviations(neighbourhood_std(deviations), found, int(head.sum()), len(deviations))
 
 
-def region_mean(image: NDArray[np.float32], deviations: NDArray[np.float32] | None, region: NDArray) -> RegionMean:
+def region_mean(
+    image: NDArray[np.float32], deviations: NDArray[np.float32] | None, region: NDArray, *, outlined: bool = True
+) -> RegionMean:
     """The mean of ``image`` where ``region`` is set, both ``[slice, readout, phase]``.
 
-    ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``). Slices are
+    ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``). ``outlined``:
+    the region was drawn around something, whose edge is its edge; not so a square that was put anywhere. Slices are
     reconstructed one by one, so their errors are taken as independent. Raises ReconError for shapes that differ, an
     empty region, and a result without deviations.
     """
@@ -102,7 +105,7 @@ def region_mean(image: NDArray[np.float32], deviations: NDArray[np.float32] | No
         variances.append(variance)
         freedoms.append(freedom)
     pixels = int(inside.sum())
-    total = sum(variances) / pixels**2 + edge_error(image, inside) ** 2
+    total = sum(variances) / pixels**2 + (edge_error(image, inside) ** 2 if outlined else 0.0)
     squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True)) / pixels**4
     freedom = total**2 / squares if squares > 0 else float(len(deviations[0]))
     return RegionMean(float(image[inside].mean()), float(np.sqrt(total)), freedom)

@@ -22,7 +22,7 @@ def reliability_figure(
     places = [name for name in TITLES if any(row["place"] == name for row in curves)]
     rates = sorted({row["acceleration"] for row in curves})
     width = LEFT + (len(places) + 1) * (SIDE + GAP) + 0.4
-    figure = page(width, TOP + SIDE + 0.75)
+    figure = page(width, TOP + SIDE + 0.5)
     write(figure, LEFT, 0.16, title, size=9.5, ha="left")
     values = [100 * row[key] for row in curves for key in ("predicted", "error")]
     limits = (0.8 * min(values), 1.25 * max(values))
@@ -86,7 +86,8 @@ def _coverage(axes: Axes, rows: Sequence[dict[str, Any]], level: float) -> None:
             fmt="o", markersize=3, linewidth=0.8, color=colour, label=name,
         )  # fmt: skip
     axes.set_xticks(range(len(rows)), [f"R = {row['acceleration']:g}" for row in rows])
-    axes.set(xlim=(-0.6, len(rows) - 0.4), ylim=(100 * level - 25, 101))
+    lowest = min((100 * row[key] for row in rows for key in KINDS if row.get(key) is not None), default=100 * level)
+    axes.set(xlim=(-0.6, len(rows) - 0.4), ylim=(min(100 * level - 20, lowest - 5), 101))
     axes.legend(fontsize=6, frameon=False, labelcolor=INK, loc="lower left")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     axes.yaxis.tick_right()

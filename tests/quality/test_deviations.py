@@ -110,6 +110,7 @@ def test_a_region_drawn_around_something_is_uncertain_by_its_edge() -> None:
         )
     still = np.zeros((1, 1, *SHAPE), np.float32)
     assert region_mean(image, still, region).std == pytest.approx(edge_error(image, region))
+    assert region_mean(image, still, region, outlined=False).std == 0
 
 
 def test_what_cannot_be_measured_is_said() -> None:
