@@ -75,10 +75,10 @@ def _measure(
     """The reference as both encoders see it, and the report of every reconstruction."""
     from recon.encode.drift import measure_drift, view_reference
 
-    # In volumes encoded: the reference and its replicas twice; a reconstruction twice and its samples once.
+    # In volumes encoded: the reference and its replicas twice; a reconstruction three times and its samples once.
     floor = 1 + options.replicas
     counts = [
-        2 + (0 if series.samples is None else min(len(series.samples), options.max_samples)) for series in rebuilt
+        3 + (0 if series.samples is None else min(len(series.samples), options.max_samples)) for series in rebuilt
     ]
     total, behind = 2 * floor + sum(counts), 0
     with Progress(quiet=INTERVAL) as progress:
@@ -163,8 +163,15 @@ def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:
             f"  random-init control: {control.token_cosine:.5f}, its noise alone {min(floor):.5f} to {max(floor):.5f}"
         )
         lines.append(f"  {report.verdict}")
+        lines.append(f"  {report.local_verdict}")
+        if abs(report.intensity_scale - 1) > 0.01:
+            lines.append(
+                f"  in the reference's units (times {report.intensity_scale:.4g}): mean token distance "
+                f"{report.scaled.token_distance:.3g}"
+            )
     missing = {report.dists.missing for _, report in reports if report.dists.missing}
     lines += [f"DISTS left out: {reason}" for reason in sorted(missing)]
+    lines.append("the mean over tokens cannot see what changes few of them: a lesion is judged by the local verdict")
     return lines
 
 

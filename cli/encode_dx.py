@@ -81,6 +81,9 @@ def dx(
         "noise_replicas": change.replicas,
         "scores_are": "logits, not probabilities",
         "flips": [row.label for row in change.flips],
+        "inside_noise": change.inside,
+        "largest_ratio": change.largest_ratio,
+        "noise_ratio": change.noise_ratio,
         "labels": [asdict(row) for row in change.labels],
         "exploratory": True,
     }
@@ -97,7 +100,17 @@ def _lines(change: "StudyChange", everything: bool) -> list[str]:
             f"  {row.flip}"
         )
     flips = f"{len(change.flips)} of {len(change.labels)} labels cross their threshold"
-    return [*lines, f"{flips}; scores are not probabilities"]
+    if change.inside is None:
+        return [*lines, f"{flips}; without replicas nobody knows what noise does; scores are not probabilities"]
+    beyond = sum(bool(row.beyond_noise) for row in change.labels)
+    return [
+        *lines,
+        f"{flips} by more than noise; {beyond} labels change by more than noise, which makes "
+        f"{len(change.labels) / (change.replicas + 1):.1f} of them do so by itself",
+        f"all labels together: {'inside' if change.inside else 'OUTSIDE'} (largest change {change.largest_ratio:.3g} "
+        f"times what noise makes of it, noise alone up to {change.noise_ratio:.3g}; noise is called OUTSIDE in "
+        f"{1 / (change.replicas + 1):.0%} of studies); scores are not probabilities",
+    ]
 
 
 def _named(entries: list[str], option: str) -> dict[str, Path]:

@@ -16,6 +16,9 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     not an error here: ``missing`` lists them.
     """
     name = sheet.path or f"sheet of {sheet.reader}, session {sheet.session}"
+    for key in ("study", "package", "reader", "started", "finished", "signature"):
+        if not isinstance(getattr(sheet, key), str):
+            raise ReconError(f"{name}: {key} is not a text; have the sheet saved again")
     if sheet.study != protocol.hash:
         raise ReconError(f"{name}: this sheet belongs to another study (or to another version of the protocol)")
     package = next((entry for entry in packages if entry.id == sheet.package), None)
@@ -48,8 +51,6 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
             raise ReconError(f"{name}: guess {guess.guess!r} for {guess.presentation} is not possible here")
         if asked.count(guess.presentation) > 1:
             raise ReconError(f"{name}: the guess for {guess.presentation} stands twice")
-    if not (isinstance(sheet.started, str) and isinstance(sheet.finished, str)):
-        raise ReconError(f"{name}: started and finished must be times")
     return package
 
 

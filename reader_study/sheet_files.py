@@ -11,7 +11,9 @@ from reader_study.canonical import canonical_json
 from reader_study.sheet import FORMAT, BlindingGuess, Flag, Response, Sheet
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.foreign.json_file import json_object_in
 
+LARGEST = 50_000_000  # bytes; a sheet of a thousand presentations has some hundred thousand
 SHEET_COLUMNS = (
     *("record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"),
     *("seconds", "started", "finished", "flags", "comment", "signature"),
@@ -32,8 +34,10 @@ def read_sheet(path: str | Path) -> Sheet:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"larger than {LARGEST} bytes")
         text = path.read_text(encoding="utf-8-sig")
-        values = _from_csv(text) if path.suffix.lower() == ".csv" else json.loads(text)
+        values = _from_csv(text) if path.suffix.lower() == ".csv" else json_object_in(text)
         if values.pop("format") != FORMAT:
             raise ValueError("unknown format")
         responses = tuple(
@@ -43,8 +47,9 @@ def read_sheet(path: str | Path) -> Sheet:
         return Sheet(**{**values, "responses": responses, "guesses": guesses, "path": path})
     except OSError as error:
         raise ReconError(f"{path}: the score sheet cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReconError(f"{path}: not a score sheet of recon, or cut short ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ReconError(f"{path}: not a score sheet of recon, or cut short ({said})") from error
 
 
 def _defused(comment: str) -> str:

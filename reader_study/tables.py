@@ -17,7 +17,9 @@ that needs (a logged deviation).
 
 import csv
 import io
+import itertools
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +28,11 @@ from typing import Any
 from reader_study.protocol import Item, Protocol
 from recon.configuration import load_config
 from recon.errors import ReconError
+from recon.foreign.archive import check_members
 
 # Columns that REDCap itself writes; one of them marks an export.
+LARGEST = 50_000_000  # bytes of a table, and of one part of a workbook
+MOST_ROWS = 100_000  # of a worksheet
 _REDCAP = ("redcap_event_name", "redcap_repeat_instance", "redcap_repeat_instrument", "redcap_data_access_group")
 
 
@@ -102,6 +107,8 @@ def _rows(path: Path, worksheet: str) -> Iterator[tuple[int, Mapping[str, str]]]
         if path.suffix.lower() in (".xlsx", ".xlsm"):
             yield from _workbook(path, worksheet)
             return
+        if path.stat().st_size > LARGEST:
+            raise ReconError(f"{path}: larger than {LARGEST} bytes; no table of scores is")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ReconError(f"{path}: the table cannot be read ({error}); save it as CSV in UTF-8 or as XLSX") from error
@@ -119,25 +126,39 @@ def _rows(path: Path, worksheet: str) -> Iterator[tuple[int, Mapping[str, str]]]
 
 def _workbook(path: Path, worksheet: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Rows of an XLSX worksheet: values only, formulas by their stored result."""
-    import zipfile
-
     import openpyxl
 
+    book: Any = None
     try:
+        _check_workbook(path)
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ReconError(f"{path}: not readable as XLSX ({error})") from error
-    try:
         if worksheet and worksheet not in book.sheetnames:
             raise ReconError(f"{path}: no worksheet '{worksheet}'; there are {', '.join(book.sheetnames)}")
         lines = (book[worksheet] if worksheet else book.worksheets[0]).iter_rows(values_only=True)
-        header = [_text(cell) for cell in next(lines, ())]
-        for number, cells in enumerate(lines, start=2):
-            values = [_text(cell) for cell in cells]
-            if any(values):
-                yield number, dict(zip(header, values, strict=False))
+        rows = [[_text(cell) for cell in cells] for cells in itertools.islice(lines, MOST_ROWS + 1)]
+    except ReconError:
+        raise
+    except Exception as error:  # openpyxl raises many kinds for a damaged workbook, some only when a row is asked for
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ReconError(f"{path}: not readable as XLSX ({said}); save it again, or as CSV") from error
     finally:
-        book.close()
+        if book is not None:
+            book.close()
+    if len(rows) > MOST_ROWS:
+        raise ReconError(f"{path}: has more than {MOST_ROWS} rows; no table of scores does")
+    header = rows[0] if rows else []
+    for number, values in enumerate(rows[1:], start=2):
+        if any(values):
+            yield number, dict(zip(header, values, strict=False))
+
+
+def _check_workbook(path: Path) -> None:
+    """Raises ReconError when a part of the workbook unpacks to more than a table has."""
+    with zipfile.ZipFile(path) as archive:
+        check_members(path, archive)
+        for member in archive.infolist():
+            if member.file_size > LARGEST:
+                raise ReconError(f"{path}: '{member.filename}' unpacks to {member.file_size} bytes; no table does")
 
 
 def _text(cell: Any) -> str:

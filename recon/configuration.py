@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
 from importlib import resources
@@ -16,8 +17,20 @@ from recon.errors import ReconError
 Config = TypeVar("Config")
 
 
+LARGEST = 1_000_000  # bytes of a file, and values in it once its aliases stand for what they repeat
+_shown = reprlib.Repr()  # values in messages: some could be printed for minutes
+_shown.maxlevel, _shown.maxstring, _shown.maxother, _shown.maxlong = 2, 80, 80, 40
+
+
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader, which would silently keep the last of two equal keys, made to refuse them."""
+    """YAML's safe loader, which would silently keep the last of two equal keys, made to refuse them; and to refuse
+    aliases that repeat each other into more values than any configuration has, or that contain themselves."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > LARGEST:
+            raise yaml.constructor.ConstructorError(problem="aliases (*) repeat more values than a configuration has")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -25,6 +38,19 @@ class _UniqueKeys(yaml.SafeLoader):
             if key in keys[:number]:
                 raise yaml.constructor.ConstructorError(problem=f"key '{key}' is there twice")
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; ``known``: by the identity of nodes, 0 while their entries are counted."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise yaml.constructor.ConstructorError(problem="an alias (*) stands inside of what it repeats")
+        return known[id(node)]
+    known[id(node)] = 0
+    entries = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for entry in entries for part in (entry if isinstance(entry, tuple) else (entry,))]
+    known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
@@ -57,10 +83,7 @@ def load_config(kind: type[Config], source: str | Path | None, overrides: dict[s
     if source is not None:
         path = find_recipe(source)
         where = str(path)
-        try:
-            loaded = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ReconError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+        loaded = _read_yaml(path)
         if loaded is not None and not isinstance(loaded, dict):
             raise ReconError(f"{path}: expected 'key: value' lines, found {type(loaded).__name__}")
         values = dict(loaded or {})
@@ -71,15 +94,28 @@ def load_config(kind: type[Config], source: str | Path | None, overrides: dict[s
     return from_mapping(kind, values, where)
 
 
+def _read_yaml(path: Path) -> Any:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ReconError(f"{path}: larger than {LARGEST} bytes; not a configuration")
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    # PyYAML lets through what int(), float() and datetime say of values, and too deep a nesting.
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ReconError(f"{path}: not readable as YAML ({said})") from error
+
+
 def from_mapping(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     """Build the dataclass ``kind`` from a mapping; errors name ``where`` and the key. See ``load_config``."""
+    if not isinstance(values, dict):
+        raise ReconError(f"{where}: expected keys with values, found {type(values).__name__}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(fields)}"
-            raise ReconError(f"{where}: unknown key '{key}'; {hint}")
+            raise ReconError(f"{where}: unknown key '{str(key)[:80]}'; {hint}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -103,13 +139,12 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
                     return _convert(option, value, where, key)
                 except ReconError:
                     continue
-        raise ReconError(f"{where}: key '{key}' is {value!r}, expected {hint}")
+        raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, expected {hint}")
     if origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
-        raise ReconError(
-            f"{where}: key '{key}' is {value!r}, expected one of {', '.join(map(str, typing.get_args(hint)))}"
-        )
+        known = ", ".join(map(str, typing.get_args(hint)))
+        raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, expected one of {known}")
     if dataclasses.is_dataclass(hint):
         if isinstance(value, dict):
             return from_mapping(typing.cast(type, hint), value, f"{where}, {key}")
@@ -125,7 +160,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             )
     if origin is dict and isinstance(value, dict):
         inner = typing.get_args(hint)[1]
-        return {str(k): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
+        return {_convert(str, str(k), where, key): _convert(inner, v, where, f"{key}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML 1.1 reads 1e-4 as text
@@ -134,14 +169,16 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         else:
             if math.isfinite(number):
                 return number
-            raise ReconError(f"{where}: key '{key}' is {value!r}, expected a finite float")
+            raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, expected a finite float")
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is bool and isinstance(value, bool):
         return value
     if hint is str and isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):  # half of a character: no file can hold it
+            raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, which is no text")
         return value
     if hint is Any:
         return value
     expected = getattr(hint, "__name__", str(hint))
-    raise ReconError(f"{where}: key '{key}' is {value!r}, expected {expected}")
+    raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, expected {expected}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 
 class ReconError(Exception):
@@ -13,16 +12,16 @@ class ReconError(Exception):
     """
 
 
-class ReconWarning(UserWarning):
-    """Something the user should know before trusting a result; the run goes on."""
-
-
 @contextmanager
-def concerning(path: str | Path) -> Iterator[None]:
-    """Errors of the block name the file that they are about, where their own text does not."""
+def naming(path: object) -> Iterator[None]:
+    """Put ``path`` before the message of a ReconError from inside that does not name it."""
     try:
         yield
     except ReconError as error:
         if str(path) in str(error):
             raise
         raise ReconError(f"{path}: {error}") from error
+
+
+class ReconWarning(UserWarning):
+    """Something the user should know before trusting a result; the run goes on."""

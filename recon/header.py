@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ UNSTATED = Header()  # of a file that says nothing
 def header_from(values: Mapping[str, Any]) -> Header:
     """The header that a file's attributes hold, each value as its field's type; attributes of other names are left.
 
-    Raises ValueError when a number is none.
+    Raises ValueError when a number is none, or not finite.
     """
     found: dict[str, Any] = {}
     for field in dataclasses.fields(Header):
@@ -52,6 +53,8 @@ def header_from(values: Mapping[str, Any]) -> Header:
             kind = next(kind for kind in (int, float, str) if field.type == kind | None)
             value = values[field.name]
             found[field.name] = kind(value.decode() if isinstance(value, bytes) else value)
+            if kind is float and not math.isfinite(found[field.name]):
+                raise ValueError(f"{field.name} is {value}, not a finite number")
     return Header(**found)
 
 

@@ -47,9 +47,15 @@ def task(function: Callable[Given, Result], *values: Given.args, **named: Given.
 
 
 def _begin(initialise: Callable[[], None]) -> None:
-    signal.signal(signal.SIGTERM, _unwind)
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
     initialise()
+    signal.signal(signal.SIGTERM, _unwind)
+
+
+def _leave(number: int, frame: object) -> None:
+    """Before any work there is nothing to tidy up, and the pool would print what an initialiser raises."""
+    os._exit(128 + number)
 
 
 def _unwind(number: int, frame: object) -> None:

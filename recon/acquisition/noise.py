@@ -12,6 +12,7 @@ from torch import Tensor
 from recon.acquisition.fourier import to_image
 from recon.errors import ReconError
 
+DEPENDENT = 1e-6  # noise of a coil that the others do not have, over all of its noise: less is rounding
 NoiseSource = Literal[
     "noise scan", "stored covariance", "empty edges", "outer kspace", "calibration null space", "given"
 ]
@@ -26,8 +27,16 @@ class Noise:
     samples: int
 
     def whitening(self) -> Tensor:
-        """``W [coil, coil]`` such that ``W n`` has unit variance per real component in every channel."""
-        factor = torch.linalg.cholesky(self.covariance.to(torch.complex128))
+        """``W [coil, coil]`` such that ``W n`` has unit variance per real component in every channel. Raises ReconError
+        when a combination of the coils has no noise."""
+        factor, fault = torch.linalg.cholesky_ex(self.covariance.to(torch.complex128))
+        # Where two coils are the same, rounding decides whether the decomposition notices.
+        level = self.covariance.diagonal().real.double().sqrt()
+        if int(fault) or not bool((factor.diagonal().real > DEPENDENT * level).all()):
+            raise ReconError(
+                f"its noise cannot be decorrelated ({self.source}): a coil is a copy or a combination of others, or "
+                "has no noise; export the scan without it, or give a noise scan"
+            )
         identity = torch.eye(factor.shape[0], dtype=factor.dtype, device=factor.device)
         return (2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)).to(torch.complex64)
 

@@ -9,9 +9,11 @@ from the calibration lines alone (as in homodyne and virtual-coil methods), so t
 calibration could not resolve. Training images are made by the same code, so both statistics are the same there.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +31,14 @@ from recon.acquisition.noise import (
     noise_from_outer_kspace,
     patch_covariances,
 )
-from recon.errors import ReconError
+from recon.acquisition.noise_misfit import noise_misfit
+from recon.errors import ReconError, naming
 from recon.scan import Scan
 
 CONTAMINATED = 0.8  # noise in the calibration's null space over that of a noise estimate which holds signal
+ORDINARY = (1e-12, 1e12)  # largest kspace value whose square single precision can hold with room on either side
+STRONGEST = 1e15  # of a kspace value over the noise: beyond, squares in single precision overflow
+FAINTEST = 1e-6  # of the image scale over the noise: nothing is to be seen of the object then
 SCALE_STATISTIC = "half the 99th percentile of the root-sum-of-squares image of the calibration lines"
 
 # ESPIRiT eigenvalue above which a pixel belongs to the object. Noise in the calibration lowers the eigenvalues of true
@@ -47,12 +53,16 @@ class CoilPreprocessing:
     ``whiten_compress [virtual coil, coil]`` whitens and compresses; ``restore_coils [coil, virtual coil]`` undoes it.
     ``sigma`` is the noise relative to the image scale, the median over the slices looked at: what a scan's schedule
     follows.
+
+    Both matrices are for kspace divided by ``unit``: a power of two, 1 for values of ordinary size, which keeps the
+    squares of others within single precision. ``noise`` is in the file's units.
     """
 
     noise: Noise
     whiten_compress: Tensor
     restore_coils: Tensor
     sigma: float
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,12 @@ class Problem:
     kspace: Tensor  # [slice, coil, readout, phase], zero where not acquired
     mask: Tensor  # [phase] or [readout, phase]
     maps: Tensor  # [slice, set, coil, readout, phase]
-    scale: Tensor  # [slice]: image units are the file's units times this
+    scale: Tensor  # [slice]: image units are the file's units times this and ``unit``
     sigma: Tensor  # [slice]: noise standard deviation per real component of ``kspace``
     restore_coils: Tensor  # [coil of the file, coil]
     crop: tuple[slice, slice]  # readout, phase: what of the image is shown
     guard: Guard = (0, 0)
+    unit: float = 1.0
 
     @property
     def guard_scale(self) -> float:
@@ -97,7 +108,7 @@ class Problem:
             flat = image.reshape(image.shape[0], -1, *image.shape[-3:])
             each = [torch.stack([self._combined(i, one) for one in images]) for i, images in enumerate(flat)]
             shown = torch.stack(each).reshape(*image.shape[:-3], *each[0].shape[-2:])
-        return (shown * scale)[..., self.crop[0], self.crop[1]]
+        return (shown * scale)[..., self.crop[0], self.crop[1]] * self.unit
 
     def _combined(self, index: int, image: Tensor) -> Tensor:
         """Root-sum-of-squares ``[readout, phase]`` of one ``image [set, readout, phase]`` of slice ``index``: one at a
@@ -121,27 +132,76 @@ def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = 
     return torch.stack(parts).to(device)
 
 
+def in_unit(values: Tensor, unit: float) -> Tensor:
+    """``values`` divided by ``unit``, exactly: it is a power of two."""
+    return values if unit == 1 else (values.to(torch.complex128) / unit).to(values.dtype)
+
+
+def _unit_of(kspace: Tensor) -> float:
+    largest = float(torch.view_as_real(kspace).abs().max())
+    return 1.0 if ORDINARY[0] < largest < ORDINARY[1] else 2.0 ** math.floor(math.log2(largest))
+
+
 def preprocess_coils(
     scan: Scan, *, coils: int | None = None, noise_sigma: float | None = None, device: torch.device | str = "cpu"
 ) -> CoilPreprocessing:
     """Noise covariance and coil compression of a scan, from its noise scan or from at most four of its slices.
 
     ``coils`` limits the virtual coils (None keeps all); ``noise_sigma`` replaces the estimate by white noise of this
-    standard deviation per real component, in the file's units. Raises ReconError when calibration is too small.
+    standard deviation per real component, in the file's units. Raises ReconError when calibration is too small, or
+    noise and signal do not fit each other.
     """
     check_calibration(scan)
     count = scan.shape[0]
     chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
     kspace = read_slices(scan, chosen, device)
-    noise = _noise(scan, kspace, chosen, noise_sigma)
-    whitening = noise.whitening().to(device)
-    calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen))
-    kept = min(coils or scan.shape[1], scan.shape[1])
-    compression = compression_matrix(calibration, kept)
-    restore_coils = torch.linalg.inv(whitening) @ compression.mH
-    calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
-    sigma = 1 / float(calibration_scale(calibration, shape).median())
-    return CoilPreprocessing(noise, compression @ whitening, restore_coils, sigma)
+    unit = _unit_of(kspace)
+    if noise_sigma is None and (misfit := noise_misfit(scan, float(kspace.abs().max()))):
+        raise ReconError(f"{scan.path}: {misfit}")
+    with naming(scan.path):
+        kspace = in_unit(kspace, unit)
+        noise = _noise(scan, kspace, chosen, noise_sigma, unit)
+        whitening = noise.whitening().to(device)
+        calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen, unit))
+        _check_strength(calibration, noise)
+        kept = min(coils or scan.shape[1], scan.shape[1])
+        compression = _decomposed(compression_matrix, calibration, kept)
+        restore_coils = torch.linalg.inv(whitening) @ compression.mH
+        calibration, shape = _shown_calibration(scan, apply_coil_matrix(compression, calibration))
+        scale = float(calibration_scale(calibration, shape).median())
+        if not scale > FAINTEST:
+            words = "noise_sigma as given" if noise.source == "given" else noise.source
+            raise ReconError(
+                f"its noise ({words}) is {1 / scale if scale else math.inf:.0e} times its signal; the noise "
+                "belongs to another scan, or was given in other units"
+            )
+    return CoilPreprocessing(
+        replace(noise, covariance=noise.covariance.to(torch.complex128) * unit**2),
+        compression @ whitening,
+        restore_coils,
+        1 / scale,
+        unit,
+    )
+
+
+def _decomposed(decompose: Callable[..., Any], *values: Any) -> Any:
+    """What ``decompose`` gives. Raises ReconError where linear algebra finds no eigenvectors in damaged values."""
+    try:
+        return decompose(*values)
+    except torch.linalg.LinAlgError as error:
+        raise ReconError(
+            "its calibration lines cannot be decomposed: their values differ too much in size; export the scan again"
+        ) from error
+
+
+def _check_strength(whitened: Tensor, noise: Noise) -> None:
+    """Raises ReconError when kspace ``whitened`` by its noise exceeds what single precision can square."""
+    strongest = float(whitened.abs().max())
+    if not strongest < STRONGEST:
+        raise ReconError(
+            f"a kspace value is {strongest:.0e} times the noise ({noise.source}): it is damaged, or the noise is not "
+            "this scan's; export the scan again"
+        )
 
 
 def check_calibration(scan: Scan) -> None:
@@ -159,23 +219,30 @@ def check_calibration(scan: Scan) -> None:
         )
 
 
-def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float | None) -> Noise:
+def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float | None, unit: float) -> Noise:
+    """The noise of ``kspace``, which is in ``unit``."""
     coils = scan.shape[1]
     if noise_sigma is not None:
         if not noise_sigma > 0:
             raise ReconError(f"noise standard deviation must be positive, not {noise_sigma}")
-        return Noise(2 * noise_sigma**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
+        relative = noise_sigma / unit
+        if not 1e-30 < relative < 1e30:
+            raise ReconError(
+                f"noise standard deviation {noise_sigma:g} is not this scan's; give it in the file's units"
+            )
+        return Noise(2 * relative**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
     if scan.noise is not None:
-        return covariance_of(torch.from_numpy(scan.noise).to(kspace.device), "noise scan")
+        return covariance_of(in_unit(torch.from_numpy(scan.noise), unit).to(kspace.device), "noise scan")
     if scan.noise_covariance is not None:
-        return Noise(torch.from_numpy(scan.noise_covariance).to(kspace.device), "stored covariance", 0)
+        covariance = torch.from_numpy(scan.noise_covariance).to(torch.complex128) / unit**2
+        return Noise(covariance.to(kspace.device), "stored covariance", 0)
     mask = torch.from_numpy(scan.mask).to(kspace.device)
     if mask.dim() == 1:
         noise = noise_from_edges(kspace, mask, scan.calibration[1])
     else:
         noise = noise_from_outer_kspace(kspace, mask)
     # Both still see the tails of the object in scans of high SNR; the calibration's null space does not.
-    patches = patch_covariances(calibration_kspace(scan, kspace, chosen))
+    patches = patch_covariances(calibration_kspace(scan, kspace, chosen, unit))
     whitening = noise.whitening().to(kspace.device)
     level = median([entry.noise_level(whitening) for entry in patches]) if patches else 1.0
     if level < CONTAMINATED:
@@ -185,11 +252,12 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
 
 
-def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int]) -> Tensor:
-    """The fully sampled centre of ``kspace`` or, where there is one, of the separate calibration scan."""
+def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int], unit: float = 1.0) -> Tensor:
+    """The fully sampled centre of ``kspace``, which is in ``unit``, or, where there is one, of the separate calibration
+    scan."""
     if scan.calibration_kspace is not None:
         parts = [torch.from_numpy(scan.calibration_kspace(index)) for index in slices]
-        kspace = torch.stack(parts).to(kspace.device)
+        kspace = in_unit(torch.stack(parts).to(kspace.device), unit)
     rows = centre_slice(kspace.shape[-2], scan.calibration[0])
     columns = centre_slice(kspace.shape[-1], scan.calibration[1])
     return kspace[..., rows, columns]
@@ -206,18 +274,23 @@ def calibrate(
 ) -> Problem:
     """The problem of some slices of a scan. A slice's problem does not depend on which others are in the batch."""
     mask = torch.from_numpy(scan.mask).to(device)
-    kspace = read_slices(scan, slices, device)
-    calibration = calibration_kspace(scan, kspace, slices)
+    unit = preprocessing.unit
+    kspace = in_unit(read_slices(scan, slices, device), unit)
+    calibration = calibration_kspace(scan, kspace, slices, unit)
     whiten_compress = preprocessing.whiten_compress.to(device)
     kspace = apply_coil_matrix(whiten_compress, kspace * mask)
     calibration = apply_coil_matrix(whiten_compress, calibration)
+    with naming(scan.path):
+        _check_strength(kspace, preprocessing.noise)
+        _check_strength(calibration, preprocessing.noise)
     readout_crop = centre_slice(kspace.shape[-2], min(scan.image_shape[0], kspace.shape[-2]))
     calibration, shape = _shown_calibration(scan, calibration)
     if shape[0] < kspace.shape[-2]:
         kspace = to_kspace(to_image(kspace, (-2,))[..., readout_crop, :], (-2,))
         readout_crop = slice(0, shape[0])
     grid = (shape[0] + 2 * guard[0], shape[1] + 2 * guard[1])
-    maps, _ = espirit_maps(calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
+    with naming(scan.path):
+        maps, _ = _decomposed(espirit_maps, calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
     maps = maps * low_resolution_phase(calibration, maps)
     return Problem(
@@ -230,6 +303,7 @@ def calibrate(
         restore_coils=preprocessing.restore_coils.to(device),
         crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
         guard=guard,
+        unit=unit,
     )
 
 

@@ -11,8 +11,9 @@ from recon.scan import Scan
 
 def root_sum_of_squares(kspace: NDArray, image_shape: tuple[int, int]) -> NDArray[np.float32]:
     """Magnitude image ``[readout, phase]`` of ``kspace`` ``[coil, readout, phase]``, cropped to ``image_shape``."""
-    image = centre_crop(to_image(kspace), image_shape)
-    return np.sqrt((np.abs(image) ** 2).sum(axis=0)).astype(np.float32)
+    image = np.abs(centre_crop(to_image(kspace), image_shape))
+    # In double precision: the square of 1e20, and that of 1e-20, is none in single precision.
+    return np.sqrt((image.astype(np.float64) ** 2).sum(axis=0)).astype(np.float32)
 
 
 def reference_image(scan: Scan, index: int) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from recon.acquisition.coils import apply_coil_matrix
 from recon.acquisition.guard import pad
 from recon.acquisition.masks import centre_block
-from recon.acquisition.problem import Problem
+from recon.acquisition.problem import Problem, in_unit
 from recon.acquisition.sense import forward
 from recon.benchmark.oracle import best_over_weights
 from recon.errors import ReconError
@@ -101,7 +101,8 @@ def withheld(whole: Scan, part: HeldOut, measurement: Measurement, prepared: Pre
     problem, device = prepared.problem, measurement.device
     mask = torch.from_numpy(part.held).to(device)
     slices = [torch.from_numpy(whole.read_kspace(index) * part.held) for index in problem.slices]
-    mixed = apply_coil_matrix(measurement.preprocessing.whiten_compress.to(device), torch.stack(slices).to(device))
+    measured = in_unit(torch.stack(slices).to(device), problem.unit)
+    mixed = apply_coil_matrix(measurement.preprocessing.whiten_compress.to(device), measured)
     kspace = pad(mixed, problem.guard) * (problem.guard_scale / problem.scale)[:, None, None, None]
     return Withheld(problem, pad(mask, problem.guard), kspace)
 

@@ -18,8 +18,9 @@ from recon.encode.adapter import Adapter
 from recon.encode.geometry import to_encoder_grid
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import Placement
-from recon.encode.weights import Loaded, drawn, read_json, read_tensors, weight_file
+from recon.encode.weights import Loaded, drawn, read_tensors, weight_file
 from recon.errors import ReconError
+from recon.foreign.json_file import read_json
 from recon.images.slice_axis import voxel_spacing
 
 PATCH = (1, 16, 16)

@@ -9,18 +9,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recon.encode.alike import why_unlike
 from recon.encode.distance import Drift, common_tokens, cosine_distance
 from recon.encode.dists import DistsResult, dists
 from recon.encode.interface import Embedding, Encoder, PreparedVolume
-from recon.encode.noise import add_noise, noise_level
+from recon.encode.local_drift import LocalDrift, local_drift
+from recon.encode.noise import ESTIMATED, add_noise, noise_level
 from recon.encode.options import DriftOptions
 from recon.encode.volumes import Series
 from recon.errors import ReconError, ReconWarning
 from recon.progress import Report, silent
 from recon.seeding import numpy_generator
+
+SAME_UNITS = 0.01  # a factor nearer to 1 moves tokens less than the noise of a good scan does
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class ReferenceView:
     prepared: PreparedVolume
     embedding: Embedding
     noise_floor: NoiseFloor
+    noise_distances: Tensor | None  # [replica, token] 1 - cosine; None where replicas have other tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,8 @@ class DriftReport:
 
     drift: Drift
     noise_floor: NoiseFloor
+    local: LocalDrift | None  # None where tokens cannot be held against each other one by one
+    scaled: Drift  # after ``intensity_scale``: what is left when both are in the same units
     samples: tuple[Drift, ...]  # posterior samples against the reference; empty when none are stored
     sample_spread: tuple[Drift, ...]  # the same samples against the reconstruction: how much the data left open
     control: Drift  # random-init encoder of the same shape
@@ -68,17 +76,32 @@ class DriftReport:
 
     @property
     def inside(self) -> bool:
-        """Whether the drift is no larger than the largest drift that noise alone made."""
+        """Whether the mean drift is no larger than the largest that noise alone made. It cannot see a lesion: see
+        ``local``."""
         return self.drift.token_distance <= self.noise_floor.limit
 
     @property
+    def local_verdict(self) -> str:
+        """One line: whether any token moved farther than noise moves it, and where."""
+        if self.local is None:
+            return "locally: not judged, for the replicas have other tokens (--preprocessing own)"
+        place = ", ".join(f"{value:.0f}" for value in self.local.place)
+        low, high = min(self.local.noise_ratios), max(self.local.noise_ratios)
+        return (
+            f"locally {'inside' if self.local.inside else 'OUTSIDE'}: one token moved {self.local.ratio:.3g} times as "
+            f"far as noise moves it, noise alone {low:.3g} to {high:.3g}; at ({place}) mm, {self.local.tokens_above} "
+            f"tokens beyond noise; noise is called OUTSIDE in {self.local.false_alarm_rate:.0%} of cases"
+        )
+
+    @property
     def verdict(self) -> str:
-        """One line: inside or outside the noise floor, with the figures."""
+        """One line: the mean inside or outside the noise floor, with the figures."""
         replicas = [replica.token_distance for replica in self.noise_floor.replicas]
         return (
             f"{'inside' if self.inside else 'OUTSIDE'} the noise floor: mean token distance "
             f"{self.drift.token_distance:.3g}, noise alone {min(replicas):.3g} to {max(replicas):.3g} "
-            f"({len(replicas)} replicas, SNR {self.noise_floor.snr:.3g}, {self.noise_floor.source})"
+            f"({len(replicas)} replicas, so noise is called OUTSIDE in {1 / (len(replicas) + 1):.0%} of cases; SNR "
+            f"{self.noise_floor.snr:.3g}, {self.noise_floor.source})"
         )
 
 
@@ -105,14 +128,26 @@ def view_reference(
     prepared = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
     embedding = encoder.encode(prepared)
     noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, options.snr)
-    drifts = []
+    if source == ESTIMATED:
+        warnings.warn(
+            f"{series.path}: its noise level is estimated from the image, often too low by far; give the scan's --snr, "
+            "or the result or scan file in place of an export",
+            ReconWarning,
+            stacklevel=2,
+        )
+    drifts, distances = [], []
     for index in range(count):
         report(stage, (1 + index) / (1 + count))
         generator = numpy_generator(options.seed, "drift-noise", index)
         noisy = add_noise(series.values, noise_std, generator)
-        drifts.append(Drift.between(embedding, _encode(encoder, noisy, series, prepared, options)))
+        moved = _encode(encoder, noisy, series, prepared, options)
+        drifts.append(Drift.between(embedding, moved))
+        if torch.equal(moved.coords, embedding.coords):
+            distances.append(cosine_distance(embedding.tokens, moved.tokens))
     report(stage, 1.0)
-    return ReferenceView(encoder, series, prepared, embedding, NoiseFloor(tuple(drifts), noise_std, level, source))
+    floor = NoiseFloor(tuple(drifts), noise_std, level, source)
+    each = torch.stack(distances) if len(distances) == count else None
+    return ReferenceView(encoder, series, prepared, embedding, floor, each)
 
 
 def measure_drift(
@@ -139,7 +174,8 @@ def measure_drift(
     chosen: Sequence[NDArray[np.float32]] = (
         () if series.samples is None else list(series.samples[: options.max_samples])
     )
-    volumes = 2 + len(chosen)  # the reconstruction, its samples, and once more by the control
+    # The reconstruction, also in the reference's units, its samples, and once more by the control.
+    volumes = 3 + len(chosen)
     report("reconstruction", 0.0)
     embedding = _embed(reference, series.values, options)
     samples, sample_spread = [], []
@@ -154,27 +190,48 @@ def measure_drift(
     axis = reference.prepared.preprocessing.slice_axis
     pair = (np.moveaxis(series.values, axis, 0), np.moveaxis(reference.series.values, axis, 0))
     factor = scale(*pair)
-    if not 0.8 < factor < 1.25:
-        warnings.warn(
-            f"{series.path}: its intensities are off by a factor {1 / factor:.3g} against the reference; under the "
-            "reference's intensity map that is most of the drift. Bring both to the same units first",
-            ReconWarning,
-            stacklevel=2,
-        )
+    _warn_of_the_pair(series, reference.series, factor)
+    same_units = series.values if factor == 1 else (factor * series.values).astype(np.float32)
+    token_distances = cosine_distance(common.reference, common.other)
+    judged = reference.noise_distances is not None and torch.equal(common.coords, reference.embedding.coords)
     return DriftReport(
         drift=Drift.between(reference.embedding, embedding),
         noise_floor=reference.noise_floor,
+        local=local_drift(token_distances, reference.noise_distances, common.coords, reference.prepared)
+        if judged and reference.noise_distances is not None
+        else None,
+        scaled=Drift.between(reference.embedding, _embed(reference, same_units, options)),
         samples=tuple(samples),
         sample_spread=tuple(sample_spread),
         control=Drift.between(control.embedding, controlled),
         control_noise_floor=control.noise_floor,
-        token_distances=cosine_distance(common.reference, common.other),
+        token_distances=token_distances,
         coords=common.coords,
         hfen=hfen(*pair),
         ssim=ssim(*pair),
         dists=dists(*pair),
         intensity_scale=factor,
     )
+
+
+def _warn_of_the_pair(series: Series, reference: Series, factor: float) -> None:
+    """Say what makes a drift that is none of the reconstruction's."""
+    if abs(factor - 1) > SAME_UNITS:
+        warnings.warn(
+            f"{series.path}: its intensities are off by a factor {1 / factor:.3g} against the reference, and an "
+            "encoder's tokens move with it; see the drift after that factor, or bring both to the same units first",
+            ReconWarning,
+            stacklevel=3,
+        )
+    negative = float((series.values < 0).mean())
+    if negative > 0:
+        warnings.warn(
+            f"{series.path}: {negative:.1%} of its values are negative; encoders expect magnitude images",
+            ReconWarning,
+            stacklevel=3,
+        )
+    if reference.affine is not None and (found := why_unlike(series.values, reference.values, reference.affine)):
+        warnings.warn(f"{series.path}: {found}", ReconWarning, stacklevel=3)
 
 
 def _embed(reference: ReferenceView, values: NDArray[np.float32], options: DriftOptions) -> Embedding:

@@ -28,6 +28,15 @@ def as_values(series: Series, report: DriftReport) -> dict[str, Any]:
         **asdict(report.drift),
         "inside_noise_floor": report.inside,
         "verdict": report.verdict,
+        "local": None
+        if report.local is None
+        else {
+            **asdict(report.local),
+            "inside": report.local.inside,
+            "false_alarm_rate": report.local.false_alarm_rate,
+        },
+        "local_verdict": report.local_verdict,
+        "after_intensity_scale": asdict(report.scaled),
         "noise_floor": {
             "token_distance": spread(report.noise_floor.replicas),
             "snr": report.noise_floor.snr,

@@ -6,8 +6,10 @@ Scores are logits and are never turned into probabilities: the public head's cal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
+from recon.encode.exchangeable import judge
 from recon.encode.interface import Embedding, Encoder, PreparedVolume
 from recon.encode.neurovfm_head import STROKE_FAMILY, DiagnosticHead, ordered_labels
 from recon.encode.noise import add_noise, noise_level
@@ -28,8 +30,9 @@ class LabelChange:
     score_reconstruction: float  # logit
     delta: float
     noise_delta: float | None  # largest |change| that noise alone made; None without replicas
+    beyond_noise: bool | None  # |delta| is larger than that; None without replicas
     threshold: float  # logit
-    flip: str  # "appears", "disappears" or ""
+    flip: str  # "appears", "disappears" or "": crossed its threshold, by more than noise where that is known
     delta_by_series: Mapping[str, float]  # sums to ``delta``
 
 
@@ -41,10 +44,22 @@ class StudyChange:
     series: tuple[str, ...]
     tokens: Mapping[str, int]  # per series
     replicas: int
+    # Of all labels the most unusual change over what noise makes of it, and the largest such ratio of noise alone:
+    # with so many labels some always go beyond their own noise. None without replicas.
+    largest_ratio: float | None = None
+    noise_ratio: float | None = None
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether no label changed more unusually than noise makes one of them; noise alone is called outside in
+        1 / (replicas + 1) of studies. None without replicas."""
+        return (
+            None if self.largest_ratio is None or self.noise_ratio is None else self.largest_ratio <= self.noise_ratio
+        )
 
     @property
     def flips(self) -> tuple[LabelChange, ...]:
-        """Labels whose score crossed its threshold."""
+        """Labels whose score crossed its threshold by more than noise (where that is known)."""
         return tuple(change for change in self.labels if change.flip)
 
 
@@ -91,11 +106,15 @@ def compare_study(
     def advance(stage: str, fraction: float) -> None:
         report(stage, behind + (1 - behind) * fraction)
 
-    noise = _noise_changes(encoder, head, references, prepared, reference.logits.numpy(), replicas, advance)
+    noise = _noise_changes(encoder, head, references, prepared, reference.logits, replicas, advance)
+    largest = None if noise is None else noise.abs().amax(0)
+    judged = None if noise is None else judge(reconstruction.logits - reference.logits, noise)
     rows = []
     for column in ordered_labels(head.labels):
         first, second = float(reference.logits[column]), float(reconstruction.logits[column])
         threshold = head.thresholds[column]
+        limit = None if largest is None else float(largest[column])
+        beyond = None if limit is None else abs(second - first) > limit
         rows.append(
             LabelChange(
                 label=head.labels[column],
@@ -103,16 +122,24 @@ def compare_study(
                 score_reference=first,
                 score_reconstruction=second,
                 delta=second - first,
-                noise_delta=None if noise is None else float(noise[column]),
+                noise_delta=limit,
+                beyond_noise=beyond,
                 threshold=threshold,
-                flip=_flip(first, second, threshold),
+                flip="" if beyond is False else _flip(first, second, threshold),
                 delta_by_series={
                     name: float((new[:, column] - old[:, column]).sum())
                     for name, old, new in zip(names, reference.contributions, reconstruction.contributions, strict=True)
                 },
             )
         )
-    return StudyChange(tuple(rows), names, {name: len(prepared[name].coords) for name in names}, replicas.replicas)
+    return StudyChange(
+        tuple(rows),
+        names,
+        {name: len(prepared[name].coords) for name in names},
+        replicas.replicas,
+        None if judged is None else float(judged.ratios.max()),
+        None if judged is None else judged.limit,
+    )
 
 
 def _noise_changes(
@@ -120,17 +147,17 @@ def _noise_changes(
     head: DiagnosticHead,
     references: Mapping[str, Series],
     prepared: Mapping[str, PreparedVolume],
-    logits: np.ndarray,
+    logits: Tensor,
     replicas: NoiseReplicas,
     report: Report,
-) -> np.ndarray | None:
-    """Largest |change| of every logit over studies whose every series got one more draw of its own noise."""
+) -> Tensor | None:
+    """Changes of every logit ``[replica, label]`` of studies whose every series got one more draw of its own noise."""
     if replicas.replicas < 1:
         return None
     levels = {
         name: noise_level(s, prepared[name].preprocessing.slice_axis, replicas.snr)[0] for name, s in references.items()
     }
-    largest = np.zeros(len(logits))
+    changes = []
     for index in range(replicas.replicas):
         report("noise replicas", index / replicas.replicas)
         noisy: Sequence[Embedding] = [
@@ -143,8 +170,8 @@ def _noise_changes(
             )
             for name, series in references.items()
         ]
-        largest = np.maximum(largest, np.abs(head.score(noisy).logits.numpy() - logits))
-    return largest
+        changes.append(head.score(noisy).logits - logits)
+    return torch.stack(changes)
 
 
 def _flip(first: float, second: float, threshold: float) -> str:

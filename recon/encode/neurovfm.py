@@ -11,8 +11,9 @@ from recon.digest import file_sha256
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
 from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
-from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
+from recon.foreign.json_file import read_json
 from recon.seeding import torch_generator
 
 LICENCE = "CC-BY-NC-SA-4.0 (non-commercial)"

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from recon.digest import file_sha256
 from recon.encode.interface import Embedding
-from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
+from recon.foreign.json_file import read_json
 
 WIDTH, HIDDEN = 768, 384
 STROKE_FAMILY = ("acute_ischemic_stroke", "chronic_ischemic_stroke", "lacunar_stroke", "small_vessel_ischemic_disease")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from recon.encode.volumes import Series
 from recon.errors import ReconError
 
+ESTIMATED = "estimated from the reference image"
 FOREGROUND = 0.1  # of the 99th percentile: above it a voxel counts as signal
 
 
@@ -35,7 +36,7 @@ def noise_level(series: Series, slice_axis: int, snr: float | None) -> tuple[flo
         raise ReconError(
             f"{series.path}: its noise level cannot be estimated (no noise in it?); give the scan's SNR with --snr"
         )
-    return level, signal / level, "estimated from the reference image"
+    return level, signal / level, ESTIMATED
 
 
 def estimate_noise(slices: NDArray[np.float32], low: float) -> float:

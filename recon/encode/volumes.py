@@ -152,6 +152,6 @@ def _grid(series: Series) -> str:
     size = "x".join(map(str, series.values.shape))
     if series.affine is None:
         return size
-    return (
-        f"{size} at {'x'.join(f'{edge:.3g}' for edge in voxel_spacing(series.affine))} mm, {axis_codes(series.affine)}"
-    )
+    edges = "x".join(f"{edge:.3g}" for edge in voxel_spacing(series.affine))
+    origin = ", ".join(f"{value:.1f}" for value in series.affine[:3, 3])
+    return f"{size} at {edges} mm, {axis_codes(series.affine)}, first voxel at ({origin}) mm"

@@ -1,8 +1,8 @@
 """Reading weight files safely and strictly: safetensors, or pickles restricted to tensors; every key accounted for."""
 
-import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +13,11 @@ from torch import Tensor, nn
 
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.foreign.archive import check_members
 from recon.seeding import stream_seed
 
 Network = TypeVar("Network", bound=nn.Module)
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ReconError when the file is missing, too large or not one."""
-    if not path.is_file():
-        raise ReconError(f"{path}: no such file; the folder needs {path.name} and the weights beside it")
-    if path.stat().st_size > 10_000_000:
-        raise ReconError(f"{path}: larger than 10 MB; not a configuration")
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ReconError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(loaded, dict):
-        raise ReconError(f"{path}: expected a JSON object, found {type(loaded).__name__}")
-    return loaded
 
 
 def find_weight_file(folder: Path) -> Path:
@@ -55,9 +41,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
             loaded: Any = load_file(path)
         else:
+            _check_packed(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's advice on odd pickles; what is odd is refused below
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except ReconError:
+        raise
     except pickle.UnpicklingError as error:
         raise ReconError(
             f"{path}: holds more than tensors, or is no weight file; refused, because unpickling could run code"
@@ -78,6 +67,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _check_packed(path: Path) -> None:
+    """Raises ReconError when a checkpoint is an archive whose members unpack to more than they may stand for."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_members(path, archive)
+
+
 def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Every tensor of the network is in the file with its shape, and nothing else is. Raises ReconError in one line.
 
@@ -91,15 +87,26 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         for name in expected
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
+    of_another_type = [name for name in expected if name in tensors and not _same_kind(tensors[name], expected[name])]
     faults = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unknown", extra), ("of another shape", misshapen))
+        for what, names in (
+            ("missing", missing),
+            ("unknown", extra),
+            ("of another shape", misshapen),
+            ("of another type", of_another_type),
+        )
         if names
     ]
     if faults:
         raise ReconError(
             f"{path}: does not fit the {len(expected)} tensors of this encoder: {'; '.join(faults)}; nothing was loaded"
         )
+
+
+def _same_kind(tensor: Tensor, expected: Tensor) -> bool:
+    """Real numbers of any precision for real numbers, nothing else."""
+    return tensor.is_floating_point() == expected.is_floating_point() and not tensor.is_complex()
 
 
 def weight_file(weights: Path | None) -> Path:

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import h5py
 
 from recon.errors import ReconError
+from recon.foreign.sizes import check_declared
 
-# Bytes that a stored byte can stand for: deflate reaches 1032; what was never written is not stored at all, and small.
-COMPRESSION = 1100
-SMALL = 1 << 26  # bytes
 MOST_OBJECTS = 100_000  # groups and datasets of one file; scans have a dozen, MATLAB's cells some thousand
 
 
@@ -39,7 +37,7 @@ def datasets_of(path: str | os.PathLike[str], file: h5py.File) -> Iterator[tuple
                 waiting.append(entry)
             elif isinstance(entry, h5py.Dataset):
                 _refuse_storage_elsewhere(path, entry, place)
-                _refuse_size(path, entry, place)
+                _check_size(path, entry, place)
                 yield place, entry
 
 
@@ -69,14 +67,9 @@ def _refuse_storage_elsewhere(path: str | os.PathLike[str], dataset: h5py.Datase
     raise ReconError(f"{path}: dataset '{place}' {kind}, which is never followed; copy the data into one file")
 
 
-def _refuse_size(path: str | os.PathLike[str], dataset: h5py.Dataset, place: str) -> None:
+def _check_size(path: str | os.PathLike[str], dataset: h5py.Dataset, place: str) -> None:
     """Raises ReconError when a dataset claims more than its stored bytes can hold: reading it would fill the memory."""
-    if dataset.shape is None:
-        return
-    claimed = math.prod(map(int, dataset.shape)) * dataset.dtype.itemsize
-    stored = dataset.id.get_storage_size()
-    if claimed > SMALL and claimed > stored * (COMPRESSION if dataset.chunks else 1):
-        raise ReconError(
-            f"{path}: dataset '{place}' claims {claimed} bytes but {stored} are stored, which cannot hold them; "
-            "copy or download the file again"
-        )
+    if dataset.shape is not None:
+        declared = math.prod(map(int, dataset.shape)) * dataset.dtype.itemsize
+        stored = dataset.id.get_storage_size()
+        check_declared(path, f"dataset '{place}'", declared, stored, packed=dataset.chunks is not None)

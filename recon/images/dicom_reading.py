@@ -1,12 +1,32 @@
 """Reading a DICOM series: pixels and geometry, no text. Names, dates and every other header text stay behind."""
 
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.folders import entries
+from recon.foreign.sizes import check_declared
+from recon.scans.validity import LARGEST_VOXEL, affine_fault
+
+_UNEVEN = 0.1  # of the slices' distance: positions are rounded, and a slice that is missing is a whole distance
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One file of a series; lengths in mm, directions and position in DICOM's LPS."""
+
+    file: Path
+    series: str
+    image: NDArray[np.float32]  # [row, column]
+    axes: NDArray[np.float64]  # [2, 3]: directions along a row, along a column
+    position: NDArray[np.float64]
+    spacing: tuple[float, float, float]  # between rows, between columns, between slices
 
 
 def is_dicom(path: Path) -> bool:
@@ -16,50 +36,135 @@ def is_dicom(path: Path) -> bool:
 
 def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """One series from a folder of files or a file: values ``[slice, row, column]`` and the affine of (row, column,
-    slice) to RAS+ mm. Raises ReconError for what is not one series of single grey-scale slices."""
+    slice) to RAS+ mm. Raises ReconError for what is not one series of single grey-scale slices, evenly spaced and
+    parallel, or has geometry or values that cannot be."""
+    files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
+    slices = [found for found in map(_read, files) if found is not None]
+    if not slices:
+        raise ReconError(f"{path}: holds no DICOM images")
+    if len({entry.series for entry in slices}) > 1:
+        raise ReconError(f"{path}: holds more than one series; give one folder a series")
+    if len({entry.image.shape for entry in slices}) > 1:
+        raise ReconError(f"{path}: holds slices of different matrix sizes")
+    first = slices[0]
+    normal = np.cross(first.axes[0], first.axes[1])
+    slices.sort(key=lambda entry: float(entry.position @ normal))
+    first = slices[0]
+    for entry in slices:
+        if not np.allclose(entry.axes, first.axes, atol=1e-3) or not np.allclose(entry.spacing, first.spacing, 1e-3):
+            raise ReconError(f"{entry.file}: has another orientation or spacing than {first.file.name}; one series")
+    row, column, _ = first.spacing
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = (
+        first.axes[1] * row,
+        first.axes[0] * column,
+        _step(path, slices, normal),
+        first.position,
+    )
+    affine[:2] *= -1  # DICOM's LPS to RAS+
+    if fault := affine_fault(affine):
+        raise ReconError(f"{path}: the affine of its slices {fault}; export the series again")
+    return np.stack([entry.image for entry in slices]), affine
+
+
+def _step(path: Path, slices: Sequence[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The way from one slice to the next in mm. Raises ReconError when it is not the same between all of them."""
+    if len(slices) == 1:
+        return normal * slices[0].spacing[2]
+    positions = np.stack([entry.position for entry in slices])
+    steps = np.diff(positions, axis=0)
+    along: NDArray[np.float64] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    if not np.linalg.norm(steps, axis=1).min() > 0:
+        raise ReconError(f"{path}: two slices have the same position")
+    if np.linalg.norm(steps - along, axis=1).max() > _UNEVEN * np.linalg.norm(along):
+        raise ReconError(f"{path}: its slices are not evenly spaced, one may be missing; copy the whole series")
+    return along
+
+
+def _read(file: Path) -> _Slice | None:
+    """One slice; None for files that are no DICOM (but named so) and those without pixels. Raises ReconError."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
-    slices = []
-    for file in files:
-        try:
-            dataset = pydicom.dcmread(file)
-            if "PixelData" not in dataset:
-                continue
-            image = dataset.pixel_array.astype(np.float32)
-            if image.ndim != 2 or dataset.PhotometricInterpretation != "MONOCHROME2":
-                raise ReconError(f"{file}: not a single grey-scale slice (enhanced DICOM is not read)")
-            image = image * float(dataset.get("RescaleSlope", 1) or 1) + float(dataset.get("RescaleIntercept", 0) or 0)
-            axes = np.asarray(dataset.ImageOrientationPatient, float).reshape(2, 3)
-            position = np.asarray(dataset.ImagePositionPatient, float)
-            row, column = map(float, dataset.PixelSpacing)
-            thickness = float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 1)
-            slices.append((str(dataset.SeriesInstanceUID), image, axes, position, (row, column, thickness)))
-        except InvalidDicomError as error:
-            if file.suffix.lower() in (".dcm", ".ima"):
-                raise ReconError(f"{file}: not a DICOM file") from error
-        except (OSError, EOFError, AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            raise ReconError(f"{file}: not readable as DICOM ({error})") from error
-    if not slices:
-        raise ReconError(f"{path}: holds no DICOM images")
-    if len({entry[0] for entry in slices}) > 1:
-        raise ReconError(f"{path}: holds more than one series; give one folder a series")
-    if len({entry[1].shape for entry in slices}) > 1:
-        raise ReconError(f"{path}: holds slices of different matrix sizes")
-    normal = np.cross(slices[0][2][0], slices[0][2][1])
-    slices.sort(key=lambda entry: float(entry[3] @ normal))
-    first, last = slices[0], slices[-1]
-    row, column, thickness = first[4]
-    along = (last[3] - first[3]) / (len(slices) - 1) if len(slices) > 1 else normal * thickness
-    if not np.linalg.norm(along) > 0:
-        raise ReconError(f"{path}: two slices have the same position")
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = (
-        first[2][1] * row,
-        first[2][0] * column,
-        along,
-        first[3],
-    )
-    affine[:2] *= -1  # DICOM's LPS to RAS+
-    return np.stack([entry[1] for entry in slices]), affine
+    named = file.suffix.lower() in (".dcm", ".ima")
+    try:
+        _check_deflated(file)
+        dataset: Any = pydicom.dcmread(file)
+        if "PixelData" not in dataset:
+            return None
+        pixels = dataset.pixel_array
+        grey = dataset.PhotometricInterpretation == "MONOCHROME2"
+        numbers = {name: _numbers(dataset, name) for name in _NUMBERS}
+        series = str(dataset.SeriesInstanceUID)
+    except ReconError:
+        raise
+    except InvalidDicomError as error:
+        if named:
+            raise ReconError(f"{file}: not a DICOM file") from error
+        return None
+    except Exception as error:  # pydicom and its decoders raise many kinds for a damaged file
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ReconError(f"{file}: not readable as DICOM ({said})") from error
+    if pixels.ndim != 2 or not grey:
+        raise ReconError(f"{file}: not a single grey-scale slice (enhanced DICOM is not read)")
+    return _placed(file, series, pixels, numbers)
+
+
+# Elements that are read as numbers, with how many they are; those with a default may be absent.
+_NUMBERS: dict[str, tuple[int, float | None]] = {
+    "RescaleSlope": (1, 1.0), "RescaleIntercept": (1, 0.0), "ImageOrientationPatient": (6, None),
+    "ImagePositionPatient": (3, None), "PixelSpacing": (2, None), "SpacingBetweenSlices": (1, 0.0),
+    "SliceThickness": (1, 0.0),
+}  # fmt: skip
+
+
+def _numbers(dataset: Any, name: str) -> NDArray[np.float64]:
+    count, default = _NUMBERS[name]
+    value = dataset.get(name)
+    if value is None or value == "":
+        if default is None:
+            raise ValueError(f"{name} is missing")
+        return np.array([default])
+    numbers = np.atleast_1d(np.asarray(value, np.float64))
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ValueError(f"{name} is {str(value)[:80]}, not {count} finite number{'s' * (count > 1)}")
+    return numbers
+
+
+def _placed(file: Path, series: str, pixels: NDArray[Any], numbers: dict[str, NDArray[np.float64]]) -> _Slice:
+    axes = numbers["ImageOrientationPatient"].reshape(2, 3)
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-2):
+        raise ReconError(
+            f"{file}: ImageOrientationPatient is not two perpendicular directions; export the series again"
+        )
+    row, column = map(float, numbers["PixelSpacing"])
+    # Some writers give the distance a sign, which positions tell better.
+    thickness = abs(float(numbers["SpacingBetweenSlices"][0])) or float(numbers["SliceThickness"][0]) or 1.0
+    if not all(0 < length < LARGEST_VOXEL for length in (row, column, thickness)):
+        raise ReconError(f"{file}: voxel size is {row:g} x {column:g} x {thickness:g} mm; export the series again")
+    slope = float(numbers["RescaleSlope"][0]) or 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = pixels.astype(np.float32) * np.float32(slope) + np.float32(numbers["RescaleIntercept"][0])
+    if not np.isfinite(image).all():
+        raise ReconError(f"{file}: has values that are NaN, infinite or too large; export the series again")
+    return _Slice(file, series, image, axes, numbers["ImagePositionPatient"], (row, column, thickness))
+
+
+def _check_deflated(file: Path) -> None:
+    """Raises ReconError when a data set is packed and unpacks to more than its bytes may stand for."""
+    from pydicom.filereader import read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with file.open("rb") as stream:
+        if read_preamble(stream, force=True) is None:
+            return
+    meta = read_file_meta_info(file)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    packed = file.read_bytes()
+    start = 132 + 12 + int(meta.FileMetaInformationGroupLength)
+    unpacking, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, packed[start:]
+    while rest and not unpacking.eof:
+        size += len(unpacking.decompress(rest, 1 << 24))
+        rest = unpacking.unconsumed_tail
+        check_declared(file, "its deflated data set", size, len(packed), packed=True)

@@ -1,7 +1,6 @@
 """NIfTI: images with their true position and orientation, for viewers and analysis packages."""
 
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError, ReconWarning
+from recon.images.nifti_reading import open_nifti, unreadable, values_of
 
 
 def write_nifti(
@@ -82,19 +82,15 @@ def is_nifti(path: Path) -> bool:
 
 def read_nifti(path: str | Path) -> NiftiImage:
     """Read one image. Raises ReconError when the file is missing, truncated, foreign or not three-dimensional."""
-    import nibabel
-
     path = Path(path)
-    if not path.is_file():
-        raise ReconError(f"{path}: no such file")
+    image = open_nifti(path)
+    affine = np.asarray(image.affine, np.float64)
     try:
-        image: Any = nibabel.load(path)
-        values = np.asanyarray(image.dataobj)
-        affine = np.asarray(image.affine, np.float64)
         placed = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
         across = image.header.get_dim_info()[2]
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise ReconError(f"{path}: not readable as NIfTI ({' '.join(str(error).split())})") from error
+    except (ValueError, KeyError) as error:  # Analyze, which NIfTI grew out of, says neither
+        raise unreadable(path, error) from error
+    values = values_of(path, image)
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim == 2:

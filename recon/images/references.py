@@ -1,6 +1,7 @@
 """Reading what a result is compared with: reference images and lesion masks."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -8,10 +9,21 @@ import numpy as np
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.schema import NUMBER, Part, check_schema
 from recon.images.dicom_reading import is_dicom
 from recon.images.nifti import is_nifti
 from recon.images.volume import Volume, is_result, read_volume
 from recon.scans.opening import open_scan
+from recon.scans.validity import affine_fault
+
+LESION_PARTS = (Part("lesion", NUMBER, (3,), needed=True),)
+
+
+def _affine_fault(stored: Any) -> str | None:
+    try:
+        return affine_fault(np.asarray(stored, float))
+    except (TypeError, ValueError):
+        return "is not made of numbers"
 
 
 def read_reference(path: str | Path) -> Volume:
@@ -55,8 +67,11 @@ def read_lesions(path: str | Path) -> Volume:
         with foreign_hdf5(path) as file:
             if not isinstance(file.get("lesion"), h5py.Dataset):
                 raise ReconError(f"{path}: no dataset 'lesion' [slice, readout, phase] in this file")
+            check_schema(path, file, LESION_PARTS, "write the mask again")
             dataset = file["lesion"]
             affine = dataset.attrs.get("affine", file.attrs.get("affine"))
+            if affine is not None and (fault := _affine_fault(affine)):
+                raise ReconError(f"{path}: its affine {fault}; write the mask again, or remove it")
             return Volume(path, dataset[()], None if affine is None else np.asarray(affine, float), "lesion mask")
     except (OSError, RuntimeError) as error:
         raise ReconError(f"{path}: not readable as HDF5 or NIfTI ({' '.join(str(error).split())})") from error

@@ -8,17 +8,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
-from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
+from recon.foreign.json_file import json_object_in
+from recon.foreign.schema import COMPLEX, NUMBER, TEXT, Part, check_schema
 from recon.hdf5 import HDF5Writer, hdf5_for_writing
+from recon.scans.validity import LARGEST_VOXEL, affine_fault
 
 FORMAT = "recon-result-1"
 # Attributes that a reader gives as fields of their own.
 FIELDS = frozenset({"format", "contrast", "configuration", "audit", "voxel_size_mm", "affine"})
+PARTS = (
+    Part("reconstruction", NUMBER, (3,), needed=True),
+    Part("std", NUMBER, (3,)),
+    Part("zero_filled", NUMBER, (3,)),
+    Part("samples", COMPLEX, (4,)),
+    Part("/@contrast", TEXT, (0, 1), 1, needed=True),
+    Part("/@configuration", TEXT, (0, 1), 1, needed=True),
+    Part("/@audit", TEXT, (0, 1), 1, needed=True),
+    Part("/@voxel_size_mm", NUMBER, (1,), 3),
+    Part("/@affine", NUMBER, (2,), 16),
+    Part("/@noise_std", NUMBER, (0,), 1, 0),
+    Part("/@method", TEXT, (0, 1), 1),
+)
 
 
 @dataclass(frozen=True)
@@ -174,8 +191,10 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
         raise ReconError(f"{path}: no such file")
     try:
         with foreign_hdf5(path) as file:
-            if file.attrs.get("format") != FORMAT:
+            if text_attribute(file, "format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
+            check_schema(path, file, PARTS, "reconstruct it again")
+            _check_shapes(path, file)
             voxel = file.attrs.get("voxel_size_mm")
             return Reconstruction(
                 path=path,
@@ -184,12 +203,12 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
                 zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
                 deviations=file["deviations"][()] if "deviations" in file else None,
                 samples=file["samples"][()] if samples and "samples" in file else None,
-                contrast=str(file.attrs["contrast"]),
+                contrast=_text(file.attrs["contrast"]),
                 voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
                 affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
                 attributes=_plain(file.attrs),
-                configuration=json.loads(file.attrs["configuration"]),
-                audit=json.loads(file.attrs["audit"]),
+                configuration=json_object_in(_text(file.attrs["configuration"])),
+                audit=json_object_in(_text(file.attrs["audit"])),
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
@@ -207,3 +226,25 @@ def result_attributes(path: Path) -> dict[str, Any]:
 def _plain(attributes: Any) -> dict[str, Any]:
     """The attributes that are single values or texts, without those that are read into fields of their own."""
     return {k: (v.item() if hasattr(v, "item") else v) for k, v in attributes.items() if k not in FIELDS}
+
+
+def _text(value: Any) -> str:
+    """An attribute that the schema knows to be one text, in whichever way it is stored."""
+    value = np.asarray(value, object).reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _check_shapes(path: Path, file: h5py.File) -> None:
+    """Raises ReconError when the images are not all of one size, the voxel size or the affine cannot be."""
+    shape = file["reconstruction"].shape
+    for name in ("std", "zero_filled", "samples"):
+        found = file[name].shape if name in file else shape
+        if 0 in found or (found if name != "samples" or len(found) == 3 else (found[0], *found[2:])) != shape:
+            raise ReconError(
+                f"{path}: '{name}' {found} does not match the reconstruction {shape}; reconstruct it again"
+            )
+    voxel_size, affine = file.attrs.get("voxel_size_mm"), file.attrs.get("affine")
+    if voxel_size is not None and not all(0 < size < LARGEST_VOXEL for size in voxel_size):
+        raise ReconError(f"{path}: voxel size {voxel_size} is not three positive lengths in mm; reconstruct it again")
+    if affine is not None and (fault := affine_fault(np.asarray(affine, float))):
+        raise ReconError(f"{path}: its affine {fault}; reconstruct it again")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.images.dicom_reading import is_dicom, read_dicom
 from recon.images.nifti import is_nifti, read_nifti
 from recon.images.result import FORMAT, read_result
@@ -51,6 +51,6 @@ def is_result(path: Path) -> bool:
     """Whether the file is a result of ``recon reconstruct``; False for foreign, truncated and missing files."""
     try:
         with foreign_hdf5(path) as file:
-            return file.attrs.get("format") == FORMAT
+            return text_attribute(file, "format") == FORMAT
     except (OSError, ReconError):  # foreign or truncated: the readers of scans say which
         return False

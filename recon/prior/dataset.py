@@ -7,6 +7,7 @@ interruption and on any number of processes.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,15 +17,27 @@ from torch.utils.data import Dataset, Sampler
 
 from recon.errors import ReconError
 from recon.folders import entries
-from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
+from recon.foreign.schema import COMPLEX, NUMBER, TEXT, Part, check_schema
 from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.options import TrainingOptions
+from recon.scans.hdf5_schema import header_parts
 from recon.seeding import numpy_generator, torch_generator
 
 PREPARED_FORMAT = "recon-prepared-2"
 EARLIER_FORMATS = ("recon-prepared-1",)  # without most of the header; read as they are
+PARTS = (
+    Part("image", COMPLEX, (3,), needed=True),
+    Part("/@subject", TEXT, (0, 1), 1, needed=True),
+    Part("/@contrast", TEXT, (0, 1), 1, needed=True),
+    Part("/@noise_sigma", NUMBER, (0, 1), 1, 0),
+    Part("/@scan_digest", TEXT, (0, 1), 1),
+    Part("/@scan_identity", TEXT, (0, 1), 1),
+    Part("/@options", TEXT, (0, 1), 1),
+    *header_parts("/"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,11 @@ class PreparedScan:
         """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
         try:
             with h5py.File(self.path, "r") as file:  # came through the door when it was opened
-                return torch.from_numpy(file["image"][index])
-        except (OSError, KeyError) as error:
+                image = torch.from_numpy(np.asarray(file["image"][index], np.complex64))
+                if not torch.isfinite(torch.view_as_real(image)).all():
+                    raise ReconError(f"{self.path}: slice {index} has NaN or infinite values; prepare the scan again")
+                return image
+        except (OSError, KeyError, RuntimeError) as error:
             raise ReconError(f"{self.path}: prepared file is damaged ({error}); delete it and prepare again") from error
 
 
@@ -58,22 +74,35 @@ def open_prepared(path: str | Path) -> PreparedScan:
         with foreign_hdf5(path) as file:
             if not _known(file):
                 raise ReconError(f"{path}: not a file of 'recon prepare'; run it on the raw scans first")
+            check_schema(path, file, PARTS, "delete it and prepare again")
             slices, rows, columns = file["image"].shape
+            if 0 in file["image"].shape:
+                raise ReconError(f"{path}: 'image' {file['image'].shape} is empty; delete it and prepare again")
             said = dict(file.attrs)
             return PreparedScan(
                 path,
-                str(said["subject"]),
-                str(said["contrast"]),
+                _text(said["subject"]),
+                _text(said["contrast"]),
                 slices,
                 (rows, columns),
-                header=header_from(said),
-                noise_sigma=float(said["noise_sigma"]) if "noise_sigma" in said else None,
-                scan_digest=str(said["scan_digest"]) if "scan_digest" in said else None,
-                scan_identity=str(said["scan_identity"]) if "scan_identity" in said else None,
-                options=str(said["options"]) if "options" in said else None,
+                header=header_from({name: _scalar(value) for name, value in said.items()}),
+                noise_sigma=float(np.asarray(said["noise_sigma"]).item()) if "noise_sigma" in said else None,
+                scan_digest=_text(said["scan_digest"]) if "scan_digest" in said else None,
+                scan_identity=_text(said["scan_identity"]) if "scan_identity" in said else None,
+                options=_text(said["options"]) if "options" in said else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or foreign file ({error}); delete it and prepare again") from error
+
+
+def _text(value: Any) -> str:
+    """An attribute that the schema knows to be one text, in whichever way it is stored."""
+    value = _scalar(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
 def is_prepared(path: Path) -> bool:
@@ -86,7 +115,7 @@ def is_prepared(path: Path) -> bool:
 
 
 def _known(file: h5py.File) -> bool:
-    return file.attrs.get("format") in (PREPARED_FORMAT, *EARLIER_FORMATS)
+    return text_attribute(file, "format") in (PREPARED_FORMAT, *EARLIER_FORMATS)
 
 
 def open_folder(folder: str | Path) -> list[PreparedScan]:

@@ -39,12 +39,16 @@ class NetworkOptions:
     groups: int = option(8, "Groups of the normalisation.")
 
     def __post_init__(self) -> None:
+        if self.groups < 1 or not all(1 <= c <= 4096 for c in self.channels) or len(self.channels) > 8:
+            raise ValueError(f"channels {self.channels}: at most 8 levels of 1 to 4096 channels, groups from 1")
         if not self.channels or any(c % self.groups for c in self.channels):
             raise ValueError(f"channels {self.channels} must be multiples of groups ({self.groups})")
         if any(level not in range(len(self.channels)) for level in self.attention):
             raise ValueError(f"attention levels {self.attention} must lie in 0..{len(self.channels) - 1}")
         if self.unshuffle < 1 or self.blocks < 1 or self.contrast_labels < 1:
             raise ValueError("unshuffle, blocks and contrast_labels must be at least 1")
+        if self.unshuffle > 16 or self.blocks > 16 or self.contrast_labels > 1024:
+            raise ValueError("unshuffle and blocks must be at most 16, contrast_labels at most 1024")
 
     @property
     def stride(self) -> int:

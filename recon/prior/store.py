@@ -8,6 +8,7 @@ No pickle is ever loaded. A missing or altered file is an error that names it.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -18,14 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from recon.acquisition.problem import SCALE_STATISTIC
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.errors import ReconError
-from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser
+from recon.foreign.json_file import read_json
+from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, build_network
 from recon.prior.options import NetworkOptions
 from recon.tensor_file import write_tensors
 from recon.version import __version__
@@ -59,6 +63,19 @@ class PriorFacts:
     code_version: str = __version__
     weights_sha256: str = ""
     format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no trained prior has."""
+        if not 0 < self.sigma_data < 1e6:
+            raise ValueError(f"sigma_data must be positive, not {self.sigma_data:g}")
+        if not 1 <= self.draw_excess < 1e6 or self.images_seen < 0:
+            raise ValueError("draw_excess must be at least 1, images_seen must not be negative")
+        labels = list(self.contrast_labels.values())
+        if len(set(labels)) < len(labels) or not all(0 <= label < self.network.contrast_labels for label in labels):
+            raise ValueError(
+                f"contrast_labels must be different numbers from 0 to {self.network.contrast_labels - 1}: the rows of "
+                "the network's embedding"
+            )
 
 
 @dataclass(frozen=True)
@@ -142,11 +159,8 @@ def read_facts(folder: str | Path) -> PriorFacts:
     for name in ("config.json", WEIGHTS, "prior.json"):
         if not (folder / name).is_file():
             raise ReconError(f"{folder}: not a prior, {name} is missing; give the folder that 'recon pretrain' wrote")
-    try:
-        values = json.loads((folder / "prior.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReconError(f"{folder / 'prior.json'}: damaged ({error}); copy the prior again") from error
-    if isinstance(values, dict) and values.get("format") == "recon-prior-1":
+    values = read_json(folder / "prior.json")
+    if values.get("format") == "recon-prior-1":
         values = _from_first_format(values)
     if isinstance(values, dict):
         values.pop("draw_share", None)  # measured for another recipe of the draws
@@ -163,13 +177,19 @@ def read_facts(folder: str | Path) -> PriorFacts:
     if (
         not facts.denoiser_variance_sigmas
         or len(facts.denoiser_variance_sigmas) != len(facts.denoiser_variances)
-        or not all(v > 0 for v in table)
+        or not all(0 < value < 1e12 for value in table)
+        or any(low >= high for low, high in itertools.pairwise(facts.denoiser_variance_sigmas))
     ):
         raise ReconError(
-            f"{folder / 'prior.json'}: the denoiser-variance table is empty or damaged; train or copy the prior again"
+            f"{folder / 'prior.json'}: the denoiser-variance table is empty, not ascending or damaged; train or copy "
+            "the prior again"
         )
     factors = (*facts.amplifications, *facts.variance_factors)
-    if len(facts.amplifications) != len(facts.variance_factors) or not all(0 < value < 1e6 for value in factors):
+    if (
+        len(facts.amplifications) != len(facts.variance_factors)
+        or not all(0 < value < 1e6 for value in factors)
+        or any(low >= high for low, high in itertools.pairwise(facts.amplifications))
+    ):
         raise ReconError(f"{folder / 'prior.json'}: the table of variance factors is damaged; copy the prior again")
     if facts.scale_statistic != SCALE_STATISTIC:
         raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")
@@ -191,20 +211,35 @@ def load_prior(folder: str | Path, device: torch.device | str = "cpu") -> Prior:
     """Load a prior for sampling. Raises ReconError when a file is missing, altered or does not fit."""
     folder = Path(folder)
     facts = read_facts(folder)
-    from diffusers import UNet2DModel
-
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        network = UNet2DModel.from_config(config)
-        network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()}, strict=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ReconError(
-            f"{folder}: config.json and the weights do not fit each other ({detail}); copy them again"
-        ) from error
+    network = _network(folder, facts)
     denoiser = Denoiser(network, facts.sigma_data, facts.network.unshuffle, facts.network.stride)
     denoiser.eval().requires_grad_(False)
     return Prior(denoiser.to(device).to(memory_format=torch.channels_last), facts, folder)
+
+
+def _network(folder: Path, facts: PriorFacts) -> nn.Module:
+    """The network that ``prior.json`` describes, with its weights. Raises ReconError when config.json or the weights
+    describe another one: what config.json says beyond their shapes would change every image without a word."""
+    config = read_json(folder / "config.json")
+    try:
+        with torch.device("meta"):
+            network = build_network(facts.network)
+        weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        network.load_state_dict(weights, strict=True, assign=True)
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ReconError(
+            f"{folder}: prior.json and the weights do not fit each other ({detail}); copy them again"
+        ) from error
+    built: Mapping[str, Any] = network.config  # type: ignore[assignment]
+    wanted = json.loads(json.dumps(dict(built), default=list))
+    for key in sorted(set(wanted) & set(config)):
+        # Keys with an underscore are diffusers' notes on itself, and another version of it may know other keys.
+        if not key.startswith("_") and config[key] != wanted[key]:
+            raise ReconError(
+                f"{folder / 'config.json'}: '{str(key)[:40]}' is not what prior.json says of the network; copy it again"
+            )
+    return network
 
 
 def assign_contrast_labels(

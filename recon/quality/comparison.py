@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recon.atomic import atomic_path
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions, read_reference
 from recon.images.result import result_attributes
@@ -70,15 +70,13 @@ def compare_files(
 def _measured(path: Path, facts: Row, truth: Volume, mask: Path | None, per_slice: bool) -> list[Row]:
     """The row of one result, and those of its slices."""
     image = read_volume(path) if is_result(path) else read_reference(path)
-    reference = on_grid(truth, image.values.shape, image.affine, "reference")
-    try:
+    with naming(path):
+        reference = on_grid(truth, image.values.shape, image.affine, "reference")
         found = evaluate(image.values, reference)
         lesion = None
         if mask is not None:
             outline = on_grid(read_lesions(mask), image.values.shape, image.affine, "lesion mask")
             lesion = evaluate_lesions(image.values, reference, lesion_mask(outline))
-    except ReconError as error:
-        raise ReconError(f"{path}: {error}") from error
     more = {"result": str(path), "reference": str(truth.path), "reference_kind": truth.kind}
     rows = [{**_row({**facts, "slice": None, **more}, found.volume), **_lesion_figures(lesion)}]
     if per_slice:

@@ -99,16 +99,18 @@ def region_mean(
         )
     if not inside.any():
         raise ReconError("the region is empty")
+    unit = np.float32(max(float(np.abs(deviations).max()), 1e-30))  # single precision may not hold its square
     variances, freedoms = [], []
     for index in np.flatnonzero(inside.any((1, 2))):
-        variance, freedom = slice_deviations(deviations[index], image[index]).of_sum(inside[index])
+        variance, freedom = slice_deviations(deviations[index] / unit, image[index]).of_sum(inside[index])
         variances.append(variance)
         freedoms.append(freedom)
     pixels = int(inside.sum())
-    total = sum(variances) / pixels**2 + (edge_error(image, inside) ** 2 if outlined else 0.0)
+    edge = edge_error(image, inside) / float(unit) if outlined else 0.0
+    total = sum(variances) / pixels**2 + edge**2
     squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True)) / pixels**4
     freedom = total**2 / squares if squares > 0 else float(len(deviations[0]))
-    return RegionMean(float(image[inside].mean()), float(np.sqrt(total)), freedom)
+    return RegionMean(float(image[inside].mean()), float(np.sqrt(total)) * float(unit), freedom)
 
 
 def edge_error(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:

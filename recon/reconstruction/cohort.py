@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recon.errors import ReconError
-from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.images.result import FORMAT
 from recon.scan import Scan
 
@@ -59,7 +59,7 @@ def check_kept(path: Path, options: object, prior_hash: str | None, scan: Scan) 
     """
     try:
         with foreign_hdf5(path) as file:
-            if file.attrs.get("format") != FORMAT or "reconstruction" not in file:
+            if text_attribute(file, "format") != FORMAT or "reconstruction" not in file:
                 raise ReconError(f"{path}: is no result of recon; remove it, or choose another --out")
             stored = json.loads(file.attrs["configuration"])
             if not isinstance(stored, dict):

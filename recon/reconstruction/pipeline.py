@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.errors import ReconError, concerning
+from recon.errors import ReconError, naming
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
 from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.sampler import DiffusionPrior
@@ -138,7 +138,7 @@ def solved(solver: Solver, report: Report = silent) -> Iterator[tuple[Prepared, 
             done += count
             report(name, done / steps)
 
-        with concerning(solver.scan.path):
+        with naming(solver.scan.path):
             prepared = solver.prepare(chosen)
             solution = solver.solve(prepared, step)
         if solver.plan is None:
@@ -223,7 +223,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
         with watch.stage("writing"):
             levels.append(shown_noise(prepared.problem))
             for index, images in shown_images(prepared, solution, keep_samples=solver.options.keep_samples):
-                with concerning(solver.scan.path):
+                with naming(solver.scan.path):
                     writer.put(index, **images)
                 freedoms += std_degrees_of_freedom(images, solution.pairs)
     inside = watch.seconds.get("network", 0.0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon.acquisition.problem import CoilPreprocessing, Problem, calibrate, preprocess_coils
-from recon.errors import concerning
+from recon.errors import naming
 from recon.posterior.refinement import refined_problem
 from recon.posterior.setup import noise_inflated_system, noise_inflation, system_of
 from recon.posterior.system import System
@@ -47,7 +47,7 @@ def measure(
 ) -> Measurement:
     """Noise, whitening and coil compression of a scan. Raises ReconError when its calibration is too small."""
     watch = Stopwatch() if watch is None else watch
-    with watch.stage("calibration"), concerning(scan.path):
+    with watch.stage("calibration"), naming(scan.path):
         found = preprocess_coils(scan, coils=options.coils, noise_sigma=options.noise_sigma, device=device)
     return Measurement(scan, found, device, watch)
 

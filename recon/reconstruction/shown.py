@@ -1,6 +1,7 @@
 """From solved images to what is shown and stored: magnitudes in the file's units."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ def shown_images(
         images = {"reconstruction": mean[position], "zero_filled": zero[position]}
         if deviations is not None:
             drawn = deviations[position]
-            images["std"] = neighbourhood_std(drawn) if solution.pairs else np.sqrt((drawn**2).mean(0))
-            images["deviations"] = drawn
+            spread = neighbourhood_std(drawn) if solution.pairs else np.sqrt((drawn**2).mean(0))
+            images |= {"std": spread * np.float32(problem.unit), "deviations": drawn * np.float32(problem.unit)}
         if magnitudes is not None and samples is not None:
             plain = problem.without_guard(samples[position, :, 0])
             phase = plain[..., problem.crop[0], problem.crop[1]].angle()
@@ -50,13 +51,15 @@ def std_degrees_of_freedom(images: dict[str, np.ndarray], pairs: bool) -> list[f
     draws = len(images["deviations"])
     if not pairs:
         return [float(draws)]
-    found = autocorrelation(images["deviations"], head_of(images["reconstruction"]))
+    drawn: NDArray[np.float32] = images["deviations"]
+    drawn = drawn / np.float32(max(float(np.abs(drawn).max()), 1e-30))  # single precision may not hold its square
+    found = autocorrelation(drawn, head_of(images["reconstruction"]))
     return [pixel_degrees_of_freedom(found, draws)]
 
 
 def _deviations(problem: Problem, solution: Solution) -> NDArray[np.float32] | None:
-    """Independent draws of the magnitude's deviation from the posterior mean ``[slice, draw, readout, phase]``, None
-    for fewer than two samples.
+    """Independent draws of the magnitude's deviation from the posterior mean ``[slice, draw, readout, phase]`` over the
+    problem's unit, None for fewer than two samples.
 
     Of an antithetic pair half the difference is the deviation: its effect on the magnitude of the image. Independent
     samples deviate from their own mean.
@@ -64,6 +67,7 @@ def _deviations(problem: Problem, solution: Solution) -> NDArray[np.float32] | N
     samples = solution.samples
     if samples is None or samples.shape[1] < 2:
         return None
+    problem = replace(problem, unit=1.0)  # magnitudes that can be squared
     if not solution.pairs:
         return np.stack([contrasts(one) for one in problem.magnitude(samples).cpu().numpy()])
     count = samples.shape[1] // 2

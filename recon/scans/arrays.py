@@ -1,6 +1,6 @@
 """k-space arrays without a format of their own: NumPy .npy and MATLAB .mat, imported by naming their axes."""
 
-import zipfile
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
-from recon.scans.reading import is_hdf5, open_hdf5
+from recon.foreign.archive import DAMAGE, declared_array
+from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.sizes import check_declared
+from recon.scans.reading import is_hdf5
 
 ARRAYS = (".npy", ".mat")  # file suffixes
 AXES = ("slice", "coil", "readout", "phase", "phase2")
@@ -48,7 +51,7 @@ def open_array(path: str | Path, axes: Sequence[str], key: str | None = None) ->
     if path.suffix == ".npy":
         yield _named(path, _load_npy(path), axes)
     elif path.suffix == ".mat" and is_hdf5(path):
-        with open_hdf5(path) as file:
+        with foreign_hdf5(path) as file:
             yield _named(path, _pick(path, {name: file[name] for name in _complex_datasets(file)}, key), axes)
     elif path.suffix == ".mat":
         yield _named(path, _pick(path, _load_mat(path), key), axes)
@@ -58,9 +61,12 @@ def open_array(path: str | Path, axes: Sequence[str], key: str | None = None) ->
 
 def _load_npy(path: Path) -> NDArray:
     try:
+        with path.open("rb") as stream:
+            declared_array(stream)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ReconError(f"{path}: truncated or not a plain .npy array ({error}); save it again") from error
+    except DAMAGE as error:
+        said = " ".join(str(error).split())[:200]
+        raise ReconError(f"{path}: truncated or not a plain .npy array ({said}); save it again") from error
     if not isinstance(array, np.ndarray):
         raise ReconError(f"{path}: not a single .npy array; save k-space on its own with numpy.save")
     return array
@@ -68,12 +74,17 @@ def _load_npy(path: Path) -> NDArray:
 
 def _load_mat(path: Path) -> dict[str, Any]:
     import scipy.io
-    from scipy.io.matlab import MatReadError
 
     try:
+        for name, shape, _ in scipy.io.whosmat(path):  # complex numbers in double precision are the largest
+            declared = math.prod(map(int, shape)) * 16
+            check_declared(path, f"variable '{name}'", declared, path.stat().st_size, packed=True)
         content = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, MatReadError) as error:
-        raise ReconError(f"{path}: truncated or not a MATLAB file ({error}); save it again") from error
+    except ReconError:
+        raise
+    except Exception as error:  # scipy's reader raises many kinds for a damaged file
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ReconError(f"{path}: truncated or not a MATLAB file ({said}); save it again") from error
     return {name: value for name, value in content.items() if not name.startswith("__")}
 
 

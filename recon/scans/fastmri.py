@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent, detect_mask
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
+from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.schema import check_schema
 from recon.header import Header, header_from
 from recon.scan import ImageReader, KspaceReader, Scan
 from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
-from recon.scans.hdf5_schema import check_schema
+from recon.scans.hdf5_schema import FASTMRI, REMEDY
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
-from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
+from recon.scans.reading import checked_index, checked_slice, is_hdf5
 from recon.scans.sampling_check import check_sampling
 
 SEPARATE = f"{OWN}/calibration_kspace"
@@ -39,7 +41,7 @@ def recognises(path: Path) -> bool:
     """Whether ``path`` is an HDF5 file with a root dataset ``kspace``. Raises ReconError for a truncated HDF5 file."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path) as file:
+    with foreign_hdf5(path) as file:
         return isinstance(file.get("kspace"), h5py.Dataset)
 
 
@@ -49,9 +51,9 @@ def open_file(path: Path) -> Scan:
     Raises ReconError for truncated files, single-coil files, masks that do not fit or are empty, damaged headers.
     """
     path = Path(path)
-    with open_hdf5(path) as file:
+    with foreign_hdf5(path) as file:
         shape = _shape(path, file["kspace"])
-        check_schema(path, file)
+        check_schema(path, file, FASTMRI, REMEDY)
         own = _own(path, file)
         encoding = _encoding(path, file)
         extras = {name: file[OWN][name][()] for name in ("noise", "noise_covariance") if name in file.get(OWN, {})}
@@ -241,7 +243,7 @@ def mask_of_slices(path: Path, shape: tuple[int, int, int, int], read: KspaceRea
 def _kspace_reader(path: Path, name: str, shape: tuple[int, int, int, int], mask: NDArray[np.bool_]) -> KspaceReader:
     def read(index: int) -> NDArray[np.complex64]:
         checked_index(path, index, shape[0])
-        with open_hdf5(path) as file:
+        with foreign_hdf5(path) as file:
             kspace = file[name][index]
         return checked_slice(path, index, kspace, mask)
 
@@ -260,7 +262,7 @@ def _reference_shape(path: Path, reference: h5py.Dataset, shape: tuple[int, ...]
 def _reference_reader(path: Path, slices: int) -> ImageReader:
     def read(index: int) -> NDArray[np.float32]:
         checked_index(path, index, slices)
-        with open_hdf5(path) as file:
+        with foreign_hdf5(path) as file:
             image = np.asarray(file["reconstruction_rss"][index], np.float32)
         if not np.isfinite(image).all():
             raise ReconError(f"{path}: slice {index}: the stored reference has NaN or infinite values")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recon.acquisition.masks import SMALLEST_CALIBRATION, SMALLEST_GRID, describe_mask
+from recon.acquisition.noise_misfit import noise_misfit
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
@@ -43,8 +44,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     problems: list[str] = []
     alive = np.zeros(scan.shape[1], bool)
     empty: list[int] = []
-    read = 0
-    centred = True
+    read, strongest, centred = 0, 0.0, True
     for index in range(scan.shape[0]):
         report("checking slices", index / scan.shape[0])
         try:
@@ -57,6 +57,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
             centred = is_centred(kspace)
         read += 1
         alive |= energy > 0
+        strongest = max(strongest, float(energy.max()))
         if not energy.any():
             empty.append(index)
     dead = tuple(int(coil) for coil in np.flatnonzero(~alive)) if read else ()
@@ -77,6 +78,8 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
             f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
             "cannot be estimated; export the scan without them, or with its noise scan"
         )
+    if strongest and (misfit := noise_misfit(scan, strongest)):
+        problems.append(misfit)
     if empty and len(empty) < read:
         problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
     if min(scan.shape[2:]) < SMALLEST_GRID:

@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.schema import check_schema
 from recon.header import Header, identity_of
 from recon.scan import KspaceReader, Scan
+from recon.scans.hdf5_schema import REMEDY, ismrmrd_parts
 from recon.scans.ismrmrd_geometry import scan_geometry
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.ismrmrd_layout import Layout, matrix_size, merge, place_readouts, places, sampling, slice_order
-from recon.scans.reading import checked_index, checked_slice, is_hdf5, open_hdf5
+from recon.scans.ismrmrd_table import read_heads
+from recon.scans.reading import checked_index, checked_slice, is_hdf5
 
 _NOISE_SAMPLES = 1 << 17  # enough for a covariance of 64 coils to 1 %
 _SINGLE = {"repetition": "repetitions", "contrast": "echoes", "phase": "cardiac phases", "set": "sets"}
@@ -30,7 +34,7 @@ def recognises(path: Path) -> bool:
     """Whether a root group of the HDF5 file holds an ISMRMRD ``xml`` header. Raises ReconError when truncated."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path) as file:
+    with foreign_hdf5(path) as file:
         return _group(file) is not None
 
 
@@ -44,13 +48,12 @@ def open_file(path: Path) -> Scan:
     echoes, 3-D encoding, masks that change from slice to slice, and headers that contradict the data.
     """
     path = Path(path)
-    with open_hdf5(path) as file:
+    with foreign_hdf5(path) as file:
         group = _group(file)
         assert group is not None, "recognises() comes first"
+        check_schema(path, file, ismrmrd_parts(group.name), REMEDY)
         encodings = parse_encodings(np.asarray(group["xml"]).reshape(-1)[0], path)
-        if "data" not in group or group["data"].size == 0:
-            raise ReconError(f"{path}: holds no acquisitions (images only?); export the raw data, not the images")
-        heads = group["data"].fields("head")[:]
+        heads = read_heads(path, group)
         name = f"{group.name}/data"
     rows = _sort_rows(path, heads, len(encodings))
     imaging = heads[rows.imaging]
@@ -211,8 +214,11 @@ def _reader(
         mine = np.flatnonzero(layout.slices == index)
         total = np.zeros((coils, readout, phase), np.complex64)
         count = np.zeros(phase, np.int64)
-        with open_hdf5(path) as file:
+        with foreign_hdf5(path) as file:
             for place, samples in zip(mine, _acquisitions(path, file[name], layout.rows[mine], coils), strict=True):
+                if samples.shape[1] < layout.discard[place] + layout.kept[place]:
+                    row = layout.rows[place]
+                    raise ReconError(f"{path}: acquisition {row} has fewer samples than its header says; export again")
                 if layout.reverse[place]:
                     samples = samples[:, ::-1]
                 kept = slice(layout.discard[place], layout.discard[place] + layout.kept[place])
@@ -254,7 +260,7 @@ def _noise(
         return None
     noise_rows, parts, total = np.flatnonzero(rows.noise), [], 0
     coils = int(heads["active_channels"][noise_rows[0]])
-    with open_hdf5(path) as file:
+    with foreign_hdf5(path) as file:
         for samples in _acquisitions(path, file[name], noise_rows, coils):
             parts.append(samples)
             total += samples.shape[1]
@@ -264,7 +270,7 @@ def _noise(
     if not np.isfinite(noise).all():
         raise ReconError(f"{path}: the noise scan has NaN or infinite values; export the scan again")
     dwell = float(heads["sample_time_us"][noise_rows[0]]), float(heads["sample_time_us"][rows.imaging][0])
-    variance = dwell[0] / dwell[1] if min(dwell) > 0 else 1.0
+    variance = dwell[0] / dwell[1] if min(dwell) > 0 and np.isfinite(dwell).all() else 1.0
     bandwidth = 1.0 if header.relative_noise_bandwidth is None else header.relative_noise_bandwidth
     variance /= bandwidth * (header.averages or 1)
     return noise * np.float32(np.sqrt(variance))

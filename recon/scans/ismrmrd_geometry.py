@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 from recon.scans.ismrmrd_header import Encoding
 
 
+def _shown(encoding: Encoding, axis: int, spacing: float, samples: int) -> int:
+    """Pixels of the image along an axis: its field of view, else its matrix, but never more than was measured."""
+    field = encoding.recon_fov[axis]
+    wanted = round(field / spacing) if np.isfinite(field) else encoding.recon_matrix[axis]
+    return min(max(wanted, 1), samples)
+
+
 def scan_geometry(
     encoding: Encoding, heads: NDArray, order: Mapping[int, int], readout: int, phase: int
 ) -> tuple[tuple[float, float, float] | None, NDArray[np.float64] | None, tuple[int, int]]:
@@ -24,10 +31,7 @@ def scan_geometry(
                 min(max(encoding.recon_matrix[1], 1), phase),
             ),
         )
-    image_shape = (
-        min(round(encoding.recon_fov[0] / in_plane[0]), readout),
-        min(round(encoding.recon_fov[1] / in_plane[1]), phase),
-    )
+    image_shape = (_shown(encoding, 0, in_plane[0], readout), _shown(encoding, 1, in_plane[1], phase))
     voxel = (in_plane[0], in_plane[1], thickness)
     centres = {order[int(head["idx"]["slice"])]: head["position"].astype(float) for head in heads[::-1]}
     directions = [heads[0][name].astype(float) for name in ("read_dir", "phase_dir", "slice_dir")]

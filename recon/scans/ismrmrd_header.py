@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 from recon.errors import ReconError
 from recon.header import UNSTATED, Header, header_from
 
+LARGEST_MATRIX = 65535  # the scanners' counters have sixteen bits
+LARGEST_FIELD_OF_VIEW = 10_000.0  # mm
 _NAMESPACE = "http://www.ismrm.org/ISMRMRD"
 # Where the fields of our header stand in the XML; their units are the same there.
 PLACES = {
@@ -67,8 +69,9 @@ def parse_encodings(xml: bytes | str, path: str | PathLike[str]) -> list[Encodin
         scan = _scan_header(root)
         contrast = contrast_of_protocol(root.findtext("measurementInformation/protocolName") or "")
         encodings = [_encoding(element, scan, contrast) for element in root.findall("encoding")]
-    except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
-        raise ReconError(f"{path}: the ISMRMRD header is not readable ({error}); export the scan again") from error
+    except (ElementTree.ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ReconError(f"{path}: the ISMRMRD header is not readable ({said}); export the scan again") from error
     if not encodings:
         raise ReconError(f"{path}: the ISMRMRD header names no encoding; export the scan again")
     return encodings
@@ -116,7 +119,10 @@ def _text(parent: ElementTree.Element, name: str, value: object) -> None:
 
 def _scan_header(root: ElementTree.Element) -> Header:
     texts = {name: (root.findtext(place) or "").strip() for place, name in PLACES.items()}
-    return header_from({name: text for name, text in texts.items() if text})
+    header = header_from({name: text for name, text in texts.items() if text})
+    if header.relative_noise_bandwidth is not None and not 0 < header.relative_noise_bandwidth <= 1:
+        raise ValueError(f"relativeReceiverNoiseBandwidth is {header.relative_noise_bandwidth:g}, not from 0 to 1")
+    return header
 
 
 def contrast_of_protocol(name: str) -> str:
@@ -132,25 +138,48 @@ def contrast_of_protocol(name: str) -> str:
 
 
 def _encoding(element: ElementTree.Element, scan: Header, contrast: str) -> Encoding:
-    def triple(place: str) -> list[float]:
-        return [float(element.findtext(f"{place}/{axis}") or "nan") for axis in "xyz"]
-
-    encoded, recon = triple("encodedSpace/matrixSize"), triple("reconSpace/matrixSize")
-    encoded_fov, recon_fov = triple("encodedSpace/fieldOfView_mm"), triple("reconSpace/fieldOfView_mm")
+    encoded, recon = (_matrix(element, f"{space}/matrixSize") for space in ("encodedSpace", "reconSpace"))
+    encoded_fov, recon_fov = (_lengths(element, f"{space}/fieldOfView_mm") for space in ("encodedSpace", "reconSpace"))
     limits = {}
     for limit in element.findall("encodingLimits/*"):
         values = [limit.findtext(key) for key in ("minimum", "maximum", "center")]
         if all(value is not None for value in values):
-            limits[limit.tag] = EncodingLimit(*(int(value) for value in values if value is not None))
+            limits[limit.tag] = EncodingLimit(*(_counter(value, limit.tag) for value in values if value is not None))
     thickness = recon_fov[2] if math.isfinite(recon_fov[2]) else None
     return Encoding(
-        encoded_matrix=(int(encoded[0]), int(encoded[1]), int(encoded[2])),
-        encoded_fov=(encoded_fov[0], encoded_fov[1], encoded_fov[2]),
-        recon_matrix=(int(recon[0]), int(recon[1]), int(recon[2])),
-        recon_fov=(recon_fov[0], recon_fov[1], recon_fov[2]),
+        encoded_matrix=encoded,
+        encoded_fov=encoded_fov,
+        recon_matrix=recon,
+        recon_fov=recon_fov,
         limits=limits,
         trajectory=(element.findtext("trajectory") or "cartesian").strip().lower(),
         calibration_mode=(element.findtext("parallelImaging/calibrationMode") or "").strip().lower(),
         contrast=contrast,
         scan=replace(scan, slice_thickness_mm=thickness),
     )
+
+
+def _counter(text: str, name: str) -> int:
+    """A whole number as scanners count; converters write 256.0, too. Raises ValueError for any other."""
+    number = float(text[:40])
+    if not (number.is_integer() and 0 <= number <= LARGEST_MATRIX):
+        raise ValueError(f"{name} is {text[:40]}, not a whole number from 0 to {LARGEST_MATRIX}")
+    return int(number)
+
+
+def _matrix(element: ElementTree.Element, place: str) -> tuple[int, int, int]:
+    x, y, z = (_counter(element.findtext(f"{place}/{axis}") or "nan", f"{place}/{axis}") for axis in "xyz")
+    return x, y, z
+
+
+def _lengths(element: ElementTree.Element, place: str) -> tuple[float, float, float]:
+    """Millimetres, NaN where the header does not say. Raises ValueError for what cannot be a length."""
+
+    def length(axis: str) -> float:
+        text = (element.findtext(f"{place}/{axis}") or "").strip()
+        number = float(text) if text else math.nan
+        if text and text.lower() != "nan" and not 0 < number <= LARGEST_FIELD_OF_VIEW:
+            raise ValueError(f"{place}/{axis} is {text[:40]}, not a length in mm")
+        return number
+
+    return length("x"), length("y"), length("z")

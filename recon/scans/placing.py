@@ -39,7 +39,8 @@ def placed(source: Path, digest: str, output: Path, force: bool = False) -> Iter
             yield made
             open_scan(made)
         except ReconError as error:
-            raise ReconError(str(error).replace(str(folder), str(output.parent))) from error
+            said = str(error).replace(str(folder), str(output.parent))
+            raise ReconError(said if str(source) in said or str(output) in said else f"{source}: {said}") from error
         for path in entries(folder):
             os.replace(path, output.parent / path.name)
 

@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.scan import Scan
+from recon.scans.reading import dynamic_range
 
 LARGEST_VOXEL = 1000.0  # mm: more than the bore of a scanner
+SPIKIEST = 1e6  # the largest value of a noise scan over the median; of Gaussian noise it is about ten
+FARTHEST = 1e5  # mm: of a position from the isocentre
 _FLATTEST = 1e-3  # |determinant| of the axes' directions; sheared axes are odd, coplanar ones are no volume
 
 
@@ -20,6 +23,22 @@ def checked_scan(scan: Scan) -> Scan:
     _check_noise(scan)
     _check_covariance(scan)
     return scan
+
+
+def affine_fault(affine: NDArray[np.float64]) -> str | None:
+    """Why ``affine`` cannot place voxels in mm, in words that follow 'the affine'; None when it can."""
+    if affine.shape != (4, 4):
+        return f"has the shape {affine.shape}, not (4, 4)"
+    if not np.isfinite(affine).all():
+        return "has NaN or infinite entries"
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1))) < _FLATTEST:
+        return "is singular: its axes span no volume"
+    if lengths.max() >= LARGEST_VOXEL or np.abs(affine[:3, 3]).max() > FARTHEST:
+        return "has voxels or positions larger than a scanner"
+    if not np.allclose(affine[3], (0, 0, 0, 1)):
+        return "does not end in the row 0 0 0 1"
+    return None
 
 
 def _refuse(scan: Scan, field: str, wrong: str, remedy: str) -> NoReturn:
@@ -37,18 +56,9 @@ def _check_voxel_size(scan: Scan) -> None:
 
 
 def _check_affine(scan: Scan) -> None:
-    affine = scan.affine
-    if affine is None:
-        return
-    if affine.shape != (4, 4):
-        _refuse(scan, "affine", f"has the shape {affine.shape}, not (4, 4)", "export the scan again, or remove it")
-    if not np.isfinite(affine).all():
-        _refuse(scan, "affine", "has NaN or infinite entries", "export the scan again, or remove it")
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1))) < _FLATTEST:
-        _refuse(scan, "affine", "is singular: its axes span no volume", "export the scan again, or remove it")
-    if not np.allclose(affine[3], (0, 0, 0, 1)):
-        _refuse(scan, "affine", "does not end in the row 0 0 0 1", "export the scan again, or remove it")
+    fault = None if scan.affine is None else affine_fault(scan.affine)
+    if fault is not None:
+        _refuse(scan, "affine", fault, "export the scan again, or remove it")
 
 
 def _check_noise(scan: Scan) -> None:
@@ -65,6 +75,13 @@ def _check_noise(scan: Scan) -> None:
         )
     if not np.isfinite(noise).all():
         _refuse(scan, field, "has NaN or infinite values", "export the scan again, or remove the noise")
+    if (ratio := dynamic_range(noise)) > SPIKIEST:
+        _refuse(
+            scan,
+            field,
+            f"has a value {ratio:.0e} times the median, which no noise has",
+            "export the scan again, or remove the noise",
+        )
 
 
 def _check_covariance(scan: Scan) -> None:

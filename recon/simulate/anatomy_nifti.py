@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, binary_fill_holes, gaussian_filter, label, zoom
 
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
+from recon.images.nifti_reading import canonical, open_nifti, values_of
 from recon.simulate.anatomy import CSF, DEEP_GREY, GREY, TISSUES, WHITE, Anatomy, AnatomySource
 from recon.simulate.anatomy_grid import (
     bounding_box_affine,
@@ -24,15 +25,10 @@ from recon.simulate.anatomy_names import contrast_pattern, licence_beside, perso
 
 def is_tissue_map(path: Path) -> bool:
     """Whether a NIfTI holds whole numbers 0 to 3 or 4, all three tissues among them. Raises ReconError when damaged."""
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)
-        if image.get_data_dtype().kind not in "ui":
-            return False
-        codes = np.unique(np.asarray(image.dataobj))
-    except Exception as error:
-        raise ReconError(f"{path}: truncated or not NIfTI ({error})") from error
+    image = open_nifti(path)
+    if image.get_data_dtype().kind not in "ui":
+        return False
+    codes = np.unique(values_of(path, image))
     return bool(np.isin(codes, (0, 1, 2, 3, 4)).all() and np.isin((1, 2, 3), codes).all())
 
 
@@ -42,6 +38,8 @@ def labelled_loader(path: Path, subject: str) -> Callable[[], Anatomy]:
     def load() -> Anatomy:
         labels, affine, voxel_size = _load_nifti(path)
         brain = filled_brain(labels > 0)
+        with naming(path):
+            placed = _mni_affine(affine, brain, voxel_size)
         fractions = np.zeros((len(TISSUES), *labels.shape), np.float32)
         for code, tissue in ((1, CSF), (2, GREY), (3, WHITE), (4, DEEP_GREY)):
             fractions[tissue] = gaussian_filter((labels == code).astype(np.float32), 0.5)
@@ -49,7 +47,7 @@ def labelled_loader(path: Path, subject: str) -> Callable[[], Anatomy]:
             subject=subject,
             group=person_of_name(subject),
             voxel_size=voxel_size,
-            affine=_mni_affine(affine, brain, voxel_size),
+            affine=placed,
             brain=brain,
             source=path.name,
             licence=licence_beside(path),
@@ -63,14 +61,9 @@ def labelled_loader(path: Path, subject: str) -> Callable[[], Anatomy]:
 
 def image_sources(paths: dict[str, Path]) -> list[AnatomySource]:
     """One head for the contrasts that share a grid, else one for each."""
-    import nibabel
-
     grids: dict[tuple[Any, ...], dict[str, Path]] = {}
     for contrast, path in paths.items():
-        try:
-            header: Any = nibabel.load(path)
-        except Exception as error:
-            raise ReconError(f"{path}: truncated or not NIfTI ({error})") from error
+        header = open_nifti(path)
         key = (tuple(header.shape), tuple(np.round(header.affine, 3).ravel()))
         grids.setdefault(key, {})[contrast] = path
     sources = []
@@ -86,14 +79,8 @@ def image_sources(paths: dict[str, Path]) -> list[AnatomySource]:
 
 def _load_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[float, float, float]]:
     """``[slice, row, column]`` float32, its affine to RAS+ mm and the voxel size (slice, row, column)."""
-    import nibabel
-
-    try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        volume = np.asarray(image.dataobj, np.float32)
-    except Exception as error:  # nibabel raises many kinds for a damaged file
-        raise ReconError(f"{path}: truncated or not NIfTI ({error})") from error
-    volume = np.squeeze(volume)
+    image = canonical(path, open_nifti(path))
+    volume = np.squeeze(np.asarray(values_of(path, image), np.float32))
     if volume.ndim != 3 or min(volume.shape) < 4:
         raise ReconError(f"{path}: a 3-D volume is needed, this has shape {volume.shape}")
     if not np.isfinite(volume).all():
@@ -109,15 +96,18 @@ def _image_loader(paths: dict[str, Path], subject: str, group: str) -> Callable[
         for contrast, path in paths.items():
             volume, affine, voxel_size = _load_nifti(path)
             measured[contrast] = np.clip(volume, 0, None)
-        brain = _brain_of_image(next(iter(measured.values())), voxel_size)
+        first = next(iter(paths.values()))
+        with naming(first):
+            brain = _brain_of_image(measured[next(iter(paths))], voxel_size)
+            placed = _mni_affine(affine, brain, voxel_size)
         return Anatomy(
             subject=subject,
             group=group,
             voxel_size=voxel_size,
-            affine=_mni_affine(affine, brain, voxel_size),
+            affine=placed,
             brain=brain,
             source=", ".join(path.name for path in paths.values()),
-            licence=licence_beside(next(iter(paths.values()))),
+            licence=licence_beside(first),
             kind="semi-synthetic",
             measured=measured,
         )

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
+from recon.foreign.archive import packed_arrays
 from recon.simulate.anatomy import (
     CSF,
     DEEP_GREY,
@@ -60,20 +60,19 @@ def npz_sources(path: Path) -> list[AnatomySource]:
 
 @lru_cache(maxsize=2)
 def _npz_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], list[str] | None]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            if "labels" not in archive or "t1" not in archive:
-                raise ReconError(
-                    f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.files) or 'none'}"
-                )
-            t1, labels = archive["t1"], archive["labels"]
-            groups = [str(group) for group in archive["groups"]] if "groups" in archive else None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
-        raise ReconError(f"{path}: truncated or not an npz archive ({error})") from error
+    with packed_arrays(path) as archive:
+        if "labels" not in archive.names or "t1" not in archive.names:
+            raise ReconError(f"{path}: needs the arrays 't1' and 'labels', has {', '.join(archive.names) or 'none'}")
+        t1, labels = archive.read("t1"), archive.read("labels")
+        groups = [str(group) for group in archive.read("groups")] if "groups" in archive.names else None
     if t1.ndim == 3:
         t1, labels = t1[None], labels[None]
     if t1.shape != labels.shape or t1.ndim != 4:
         raise ReconError(f"{path}: t1 {t1.shape} and labels {labels.shape} must both be [subject, slice, row, column]")
+    if t1.dtype.kind not in "iuf" or labels.dtype.kind not in "iub" or 0 in t1.shape or not np.isfinite(t1).all():
+        raise ReconError(f"{path}: 't1' must be finite real numbers and 'labels' whole numbers; write them again")
+    if groups is not None and len(groups) != len(t1):
+        raise ReconError(f"{path}: names {len(groups)} groups for {len(t1)} subjects; give one for each")
     return t1, labels, groups
 
 
@@ -81,14 +80,16 @@ def _npz_anatomy(path: Path, index: int, subject: str, group: str) -> Anatomy:
     t1, labels, _ = _npz_arrays(path)
     # Slices at the rim of a resampled stack are blended with nothing: a fraction of the others' labelled area.
     area = (labels[index] > 0).sum(axis=(1, 2))
-    usable = np.flatnonzero(area > 0.5 * area.max())
     if area.max() == 0:
         raise ReconError(f"{path}: subject {index + 1} has no labels")
+    usable = np.flatnonzero(area > 0.5 * area.max())
     image = t1[index, usable[0] : usable[-1] + 1].astype(np.float32)
     tissue = labels[index, usable[0] : usable[-1] + 1]
     brain = np.stack([binary_fill_holes(plane > 0) for plane in tissue])
     # A slab of a few slices shows neither vertex nor base. Its deep grey matter tells the height: 5 mm and upwards.
     affine = bounding_box_affine(brain, lowest=5.0 if len(image) < 30 else None, slice_step=1.0)
+    with naming(path):
+        fractions = fractions_from_image(image, tissue, brain)
     return Anatomy(
         subject=subject,
         group=group,
@@ -98,7 +99,7 @@ def _npz_anatomy(path: Path, index: int, subject: str, group: str) -> Anatomy:
         source=path.name,
         licence=licence_beside(path),
         kind="semi-synthetic",
-        fractions=fractions_from_image(image, tissue, brain),
+        fractions=fractions,
     )
 
 

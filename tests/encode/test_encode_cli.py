@@ -105,6 +105,8 @@ def test_doctor_names_every_reason_to_refuse(run_cli, files: dict[str, Path], tm
     assert "single slice" in reasons
 
 
+@pytest.mark.filterwarnings("ignore:.*off by a factor:recon.errors.ReconWarning")
+@pytest.mark.filterwarnings("ignore:.*noise level is estimated:recon.errors.ReconWarning")
 def test_drift_writes_json_table_and_figure(run_cli, files: dict[str, Path], tmp_path: Path) -> None:
     outcome = run_cli(
         *("encode", "drift", files["result"], files["reference"], "--reference", files["reference"], *RANDOM),
@@ -256,6 +258,8 @@ class BlockMeans:
         return Embedding(tokens, prepared.coords, tokens.mean(0))
 
 
+@pytest.mark.filterwarnings("ignore:.*off by a factor:recon.errors.ReconWarning")
+@pytest.mark.filterwarnings("ignore:.*noise level is estimated:recon.errors.ReconWarning")
 def test_an_encoder_is_one_row(run_cli, files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through list, doctor and drift, with nothing else told."""
     module = types.ModuleType("toy_blocks")

@@ -61,7 +61,7 @@ def kill_once(command: Command, world: Path, whole: Undisturbed, name: str, mome
         _look_at_the_end(finding, wait(child, pipes, began, 90), name)
     _look_at_the_files(finding, command, contents(out), whole, name)
     again = run(command.words(world, out))
-    if again.code != 0:
+    if again.code != 0 and not (command.finished and command.finished in again.err):
         finding.wrong.append(f"the rerun fails ({' '.join(again.err.split())[-300:]})")
     else:
         _look_at_the_rerun(finding, command, world, out, whole)

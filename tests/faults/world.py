@@ -52,6 +52,7 @@ class Command:
     before: Callable[[Path], None] = lambda out: None
     afterwards: Callable[[Path], list[str]] | None = None
     same: bool = True
+    finished: str = ""  # what a second run says where the first had come to its end, with exit code 2
 
 
 def _freeze(out: Path) -> None:
@@ -118,6 +119,7 @@ COMMANDS = {
             before=_freeze,
             afterwards=lambda out: f"reader-study check {out}/study".split(),
             same=False,
+            finished="already exported",
         ),
     )
 }

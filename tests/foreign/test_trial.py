@@ -1,8 +1,9 @@
 """Files that crash or hang the HDF5 library, or claim sizes that they do not hold, end in one line."""
 
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,53 @@ def test_a_bomb_of_text_is_refused(tmp_path: Path) -> None:
         file.create_dataset("ismrmrd_header", (), f"S{2**31 - 1}")
     with pytest.raises(ReconError, match=r"scan\.h5: dataset '/ismrmrd_header' claims"), foreign_hdf5(path):
         pass
+
+
+@pytest.fixture
+def examiner() -> Iterator[trial._Examiner]:
+    examiner = trial._Examiner()
+    yield examiner
+    examiner.stop()
+
+
+def test_one_process_looks_through_many_files(examiner: trial._Examiner, tmp_path: Path) -> None:
+    path = write_small_scan(tmp_path / "scan.h5")
+    assert examiner.survives(path)
+    process = examiner._process
+    start = time.perf_counter()
+    for _ in range(10):
+        assert examiner.survives(path)
+    assert time.perf_counter() - start < 0.5  # 50 ms a file
+    assert examiner._process is process
+
+
+def test_the_process_is_replaced_when_it_is_lost(examiner: trial._Examiner, tmp_path: Path) -> None:
+    path = write_small_scan(tmp_path / "scan.h5")
+    assert examiner.survives(path)
+    assert examiner._process is not None
+    examiner._process.kill()
+    examiner._process.wait()
+    assert not examiner.survives(path)  # as if the file had killed it
+    assert examiner.survives(path)
+
+
+def test_the_process_ends_with_its_input(examiner: trial._Examiner, tmp_path: Path) -> None:
+    assert examiner.survives(write_small_scan(tmp_path / "scan.h5"))
+    process = examiner._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()  # what the kernel does when this process ends, however it does
+    assert process.wait(timeout=10) == 0
+
+
+def test_a_fork_has_a_process_of_its_own(tmp_path: Path) -> None:
+    path = write_small_scan(tmp_path / "scan.h5")
+    assert trial.survives(path)
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if trial._examiner._process is None and trial.survives(path) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert trial.survives(path)

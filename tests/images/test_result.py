@@ -120,7 +120,7 @@ def test_damaged_foreign_and_missing_files(tmp_path):
         "cut": "truncated or damaged",
         "text": "truncated or damaged",
         "foreign": "not a result",
-        "bare": "truncated or damaged",
+        "bare": "'reconstruction' is missing",
         "none": "no such file",
     }.items():
         with pytest.raises(ReconError, match=words) as caught:

@@ -273,7 +273,7 @@ def test_a_prior_that_is_missing_or_altered_is_named(
         "weights": "altered or truncated",
         "truncated": "altered or truncated",
         "key": "did you mean 'sigma_data'",
-        "network": "do not fit each other",
+        "network": "'block_out_channels' is not what prior.json says",
     }[damage]
     assert said in found.err.strip().splitlines()[-1]
 

@@ -117,7 +117,7 @@ def test_bad_anatomies_are_one_clear_error(tmp_path: Path):
         find_anatomies(pickled)
     broken = tmp_path / "x_FLAIR.nii.gz"
     broken.write_bytes(b"not a nifti")
-    with pytest.raises(ReconError, match=r"x_FLAIR\.nii\.gz: truncated or not NIfTI"):
+    with pytest.raises(ReconError, match=r"x_FLAIR\.nii\.gz: truncated or not readable as NIfTI"):
         find_anatomies(broken)
     holes = np.ones((20, 40, 40), np.float32)
     holes[3, 4, 5] = np.nan

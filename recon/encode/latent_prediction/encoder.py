@@ -18,8 +18,9 @@ from recon.encode.interface import Embedding, PreparedVolume, ReferencePreproces
 from recon.encode.latent_prediction.network import SliceTransformer, random_network
 from recon.encode.latent_prediction.options import TransformerOptions
 from recon.encode.latent_prediction.preparation import NAME, prepare_small, token_positions
-from recon.encode.weights import check_tensors, find_weight_file, read_json, read_tensors
+from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
+from recon.foreign.json_file import read_json
 from recon.seeding import torch_generator
 from recon.tensor_file import write_tensors
 
@@ -78,7 +79,7 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     config = read_json(folder / "config.json")
     if config.get("format") != FORMAT:
         raise ReconError(f"{folder / 'config.json'}: no encoder of 'recon encode pretrain' (format {FORMAT})")
-    options = from_mapping(TransformerOptions, dict(config.get("network", {})), str(folder / "config.json"))
+    options = from_mapping(TransformerOptions, config.get("network", {}), str(folder / "config.json"))
     if random_seed is not None:
         network = random_network(options, torch_generator(random_seed, NAME))
         network.requires_grad_(False).to(device).eval()

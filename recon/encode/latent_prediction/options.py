@@ -18,6 +18,8 @@ class TransformerOptions:
     def __post_init__(self) -> None:
         if min(self.width, self.depth, self.heads, self.patch, self.frequencies) < 1 or self.width % self.heads:
             raise ValueError(f"width {self.width} must be a positive multiple of heads {self.heads}")
+        if max(self.width, self.patch, self.frequencies) > 4096 or self.depth > 100:
+            raise ValueError("width, patch and frequencies must be at most 4096, depth at most 100")
 
 
 @dataclass(frozen=True)

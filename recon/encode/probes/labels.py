@@ -8,6 +8,8 @@ from pathlib import Path
 
 from recon.errors import ReconError
 
+LARGEST = 50_000_000  # bytes of a table
+LARGEST_LABEL = 2**31 - 1
 RESERVED = ("file", "subject", "case", "acceleration", "reference", "split")
 SPLITS = ("fit", "eval", "")
 
@@ -43,10 +45,12 @@ def read_labels(path: str | Path) -> LabelTable:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise ReconError(f"{path}: larger than {LARGEST} bytes; no table of volumes is")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             columns = [name.strip() for name in reader.fieldnames or []]
-            rows = [{(key or "").strip(): (value or "").strip() for key, value in row.items()} for row in reader]
+            rows = [_cells(path, number, row) for number, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReconError(f"{path}: not readable as CSV ({error})") from error
     for name in ("file", "subject"):
@@ -63,11 +67,18 @@ def read_labels(path: str | Path) -> LabelTable:
     return LabelTable(tuple(ordered), names)
 
 
+def _cells(path: Path, number: int, row: dict[str, str]) -> dict[str, str]:
+    """The cells of a line by column. Raises ReconError when there are more or fewer than columns."""
+    if None in row or None in row.values():
+        raise ReconError(f"{path}, line {number}: has not as many cells as the header has columns")
+    return {key.strip(): value.strip() for key, value in row.items()}
+
+
 def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -> LabelledVolume:
     where = f"{path}, line {number}"
     file = path.parent / row["file"]
-    if not row["file"] or not file.is_file():
-        raise ReconError(f"{where}: no such file '{row['file']}'")
+    if not row["file"] or not _is_file(file):
+        raise ReconError(f"{where}: no such file '{row['file'][:200]}'")
     if not row["subject"]:
         raise ReconError(f"{where}: no subject; splits are by person, so every row needs one")
     labels = {}
@@ -76,6 +87,8 @@ def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -
         for name in names:
             if row.get(name):
                 labels[name] = int(row[name])
+                if abs(labels[name]) > LARGEST_LABEL:
+                    raise ValueError(f"label {name} is {row[name][:20]}...")
     except ValueError as error:
         raise ReconError(f"{where}: {error}; acceleration is a number, labels are whole numbers") from error
     if not (math.isfinite(acceleration) and acceleration >= 1):
@@ -84,6 +97,13 @@ def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -
     if split not in SPLITS:
         raise ReconError(f"{where}: split '{split}'; give fit, eval, or leave it empty")
     return LabelledVolume(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that no file system can have
+        return False
 
 
 def _check(path: Path, entries: Sequence[LabelledVolume]) -> None:

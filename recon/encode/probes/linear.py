@@ -45,7 +45,7 @@ def _choose(features: NDArray[np.float32], labels: NDArray[np.int64], persons: t
     from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = min(5, len(set(persons)))
+    folds = min(5, len(set(persons)), int(np.bincount(labels, minlength=classes).max()))
     losses = np.zeros(len(STRENGTHS))
     counted = 0
     splitter = StratifiedGroupKFold(folds) if folds >= 2 else None

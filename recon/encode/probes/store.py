@@ -16,14 +16,25 @@ from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
 from recon.encode.interface import Encoder, PreparedVolume
-from recon.encode.probes.labels import LabelTable
+from recon.encode.probes.labels import SPLITS, LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
-from recon.foreign.hdf5 import foreign_hdf5
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
+from recon.foreign.json_file import json_object_in
+from recon.foreign.schema import NUMBER, TEXT, Part, check_schema
 from recon.hdf5 import hdf5_for_writing
 from recon.progress import Report, silent
 
 FORMAT = "recon-embeddings-1"
+PARTS = (
+    Part("volumes", TEXT, (0,), 1, needed=True),
+    Part("pooled", NUMBER, (2,), needed=True),
+    Part("tokens", NUMBER, (2,), needed=True),
+    Part("token_counts", NUMBER, (1,), needed=True),
+    Part("accelerations", NUMBER, (1,), needed=True),
+    Part("/@encoder", TEXT, (0,), 1, needed=True),
+    Part("/@weights_hash", TEXT, (0,), 1, needed=True),
+)
 MISSING = -(2**31)  # a label that the table leaves empty
 
 
@@ -151,10 +162,13 @@ def read_embeddings(path: str | Path) -> Embeddings:
         raise ReconError(f"{path}: no such file; make it with 'recon probe embed'")
     try:
         with foreign_hdf5(path) as file:
-            if file.attrs.get("format") != FORMAT:
+            if text_attribute(file, "format") != FORMAT:
                 raise ReconError(f"{path}: not an embeddings file of 'recon probe embed'")
-            volumes = json.loads(file["volumes"].asstr()[()])
+            check_schema(path, file, PARTS, "make it again with 'recon probe embed'")
+            volumes = json_object_in(file["volumes"].asstr()[()])
             counts = np.asarray(file["token_counts"], int)
+            if (counts < 1).any() or counts.sum() != len(file["tokens"]):
+                raise ValueError(f"{len(file['tokens'])} tokens where the counts ask for {counts.sum()}")
             tokens = np.asarray(file["tokens"], np.float16)
             found = Embeddings(
                 str(file.attrs["encoder"]),
@@ -167,11 +181,18 @@ def read_embeddings(path: str | Path) -> Embeddings:
                 tuple(map(str, volumes["splits"])),
                 {str(name): np.asarray(values, np.int64) for name, values in volumes["labels"].items()},
             )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ReconError(f"{path}: truncated or not an embeddings file ({error})") from error
-    sizes = {len(found.pooled), len(found.tokens), len(found.subjects), len(found.cases), len(found.accelerations)}
+    sizes = {
+        len(part)
+        for part in (found.pooled, found.tokens, found.subjects, found.cases, found.accelerations, found.splits)
+    }
     if len(sizes) > 1 or any(len(values) != len(found.pooled) for values in found.labels.values()):
         raise ReconError(f"{path}: its parts have different lengths; make it again with 'recon probe embed'")
+    if not ((found.accelerations >= 1) & np.isfinite(found.accelerations)).all():
+        raise ReconError(f"{path}: an acceleration is less than 1; make it again with 'recon probe embed'")
+    if not set(found.splits) <= set(SPLITS):
+        raise ReconError(f"{path}: a split is neither fit, eval nor empty; make it again with 'recon probe embed'")
     if not np.isfinite(found.pooled).all() or not np.isfinite(tokens).all():
         raise ReconError(f"{path}: NaN or infinite features; make it again with 'recon probe embed'")
     return found
