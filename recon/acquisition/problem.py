@@ -21,9 +21,10 @@ from torch import Tensor
 
 from recon.acquisition.coils import apply_coil_matrix, compression_matrix
 from recon.acquisition.espirit import EspiritOptions, espirit_maps
+from recon.acquisition.field_of_view import too_small
 from recon.acquisition.fourier import centre_slice, to_image, to_kspace
 from recon.acquisition.guard import Guard, guard_scale, pad, unpad
-from recon.acquisition.masks import SMALLEST_CALIBRATION, SMALLEST_GRID
+from recon.acquisition.masks import SMALLEST_CALIBRATION
 from recon.acquisition.noise import (
     Noise,
     covariance_of,
@@ -205,12 +206,9 @@ def _check_strength(whitened: Tensor, noise: Noise) -> None:
 
 
 def check_calibration(scan: Scan) -> None:
-    """Raise ReconError when the grid or the calibration region is too small for coil maps."""
-    if min(scan.shape[2:]) < SMALLEST_GRID:
-        raise ReconError(
-            f"{scan.path}: k-space of {scan.shape[2]} x {scan.shape[3]}: at least {SMALLEST_GRID} x {SMALLEST_GRID} is "
-            "needed"
-        )
+    """Raise ReconError when the calibration region, or the grid, is too small for coil maps."""
+    if (small := too_small(scan)) is not None:
+        raise ReconError(f"{scan.path}: {small}")
     readout, phase = scan.calibration
     if min(readout, phase) < SMALLEST_CALIBRATION:
         raise ReconError(

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon.acquisition.masks import SMALLEST_CALIBRATION, SMALLEST_GRID, describe_mask
+from recon.acquisition.field_of_view import too_small
+from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
 from recon.acquisition.noise_misfit import noise_misfit
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -82,9 +83,8 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         problems.append(misfit)
     if empty and len(empty) < read:
         problems.append(f"empty slices (all zero): {', '.join(map(str, empty))}; export the scan without them")
-    if min(scan.shape[2:]) < SMALLEST_GRID:
-        size = f"{SMALLEST_GRID} x {SMALLEST_GRID}"
-        problems.append(f"k-space of {scan.shape[2]} x {scan.shape[3]}: at least {size} is needed")
+    if (small := too_small(scan)) is not None:
+        problems.append(small)
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
         calibration=calibration,

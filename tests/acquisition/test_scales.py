@@ -16,6 +16,7 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct
 from recon.scans.inspection import inspect
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from tests.small_world import write_small_prior, write_small_scan
 
@@ -26,7 +27,7 @@ SCALES = (1e-40, 1e-30, 1e-20, 1e20, 1e30)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scales")
     full = write_small_scan(folder / "full.h5", slices=1)
-    undersample(open_scan(full), folder / "fast.h5", acceleration=2, kind="equispaced", calibration_lines=14, seed=0)
+    undersample(open_scan(full), folder / "fast.h5", UndersamplingOptions(acceleration=2, calibration_lines=14))
     return folder
 
 

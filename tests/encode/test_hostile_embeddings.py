@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recon.encode.probes.labels import read_labels
+from recon.encode.probes.options import FitOptions
 from recon.encode.probes.probe import fit_probe
 from recon.encode.probes.store import Embeddings, read_embeddings, write_embeddings
 from recon.encode.weights import check_tensors, read_tensors
@@ -67,7 +68,7 @@ def test_parts_of_embeddings(change: Callable[[h5py.File], object], words: str, 
 
 
 def test_four_persons_of_each_class_are_enough(tmp_path: Path) -> None:
-    probe = fit_probe("linear", read_embeddings(written(tmp_path / "few.h5", persons=8)), "lesion")
+    probe = fit_probe(read_embeddings(written(tmp_path / "few.h5", persons=8)), FitOptions("lesion"))
     assert probe.classes == (0, 1)
 
 

@@ -13,7 +13,10 @@ import pytest
 import scipy.io
 
 from recon.errors import ReconError
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.pipeline import reconstruct
 from recon.scans.arrays import open_array
+from recon.scans.inspection import inspect
 from recon.scans.opening import open_scan
 from recon.simulate.anatomy_files import find_anatomies
 from tests.fuzzing.bombs import PIECE, compressed_piece, deflated, gzipped, write_zip, zlib_stream
@@ -205,3 +208,22 @@ def test_the_bombs_of_these_tests_are_what_they_say() -> None:
         zlib.decompress(zlib_stream(b"abc", 1))
     with pytest.raises(gzip.BadGzipFile, match="CRC"):
         gzip.decompress(gzipped(b"abc", 1))
+
+
+def test_a_reconstruction_matrix_of_three_is_a_problem(tmp_path: Path) -> None:
+    path = write_small_scan(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        xml = file["ismrmrd_header"][()].decode()
+        del file["ismrmrd_header"]
+        head, _, tail = xml.partition("<reconSpace>")
+        changed = tail.replace("<x>48</x>", "<x>3</x>", 1)
+        assert changed != tail
+        file["ismrmrd_header"] = f"{head}<reconSpace>{changed}"
+        if "image_shape" in file["recon"].attrs:
+            del file["recon"].attrs["image_shape"]
+        if "reconstruction_rss" in file:
+            del file["reconstruction_rss"]
+    found = inspect(open_scan(path))
+    assert any("at least 10 x 10 is needed" in problem for problem in found.problems)
+    with pytest.raises(ReconError, match=r"scan\.h5: k-space of 3 x 40"):
+        reconstruct(open_scan(path), options=ReconstructionOptions(method="zero-filled"))
