@@ -31,6 +31,7 @@ COMMANDS = {
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
+    "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),

@@ -1,4 +1,4 @@
-"""Blinded reader studies: plan, export, check, unseal. Power and analysis join in ``cli.reader_analysis``."""
+"""Blinded reader studies: plan, export, check, unseal. The others are in ``reader_conduct`` and ``reader_analysis``."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import reader_analysis
+from cli import reader_analysis, reader_conduct
 from cli.flags import AsJson
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
@@ -25,8 +25,9 @@ PassphraseFile = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this group to the application."""
-    for command in (plan, export, check, deviation, unseal):
+    for command in (plan, export, check, unseal):
         reader_study.command()(command)
+    reader_conduct.register(reader_study)
     reader_analysis.register(reader_study)
     app.add_typer(reader_study)
 
@@ -79,6 +80,10 @@ def plan(
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
         f"  hash {checked.hash}",
     ]
+    if checked.mode == "independent" and checked.sessions.count == 1:
+        same_day = "one session: every reader sees both arms of a case on one day, with no washout between them"
+        result["warnings"] = [same_day]
+        lines.append(f"  warning: {same_day}")
     if out is not None:
         study, added = freeze(protocol, out, reason)
         result |= {"output": str(out), "version": study.version, "changed": added, "log_head": study.head}
@@ -130,6 +135,7 @@ def export(
         result |= {"packages": folders, "images": outcome.images, "commitment": outcome.commitment}
         lines += [f"{outcome.images} image series exported; hand out one folder a reader and session:"]
         lines += [f"  {folder}/start.html" for folder in folders]
+        lines.append(f"the score sheets that come back go to {study / 'sheets'}; 'status' says what is missing")
         lines += [f"commitment to the key {outcome.commitment}", f"last line of the log {outcome.head}"]
     elif destination is None:
         raise ReconError("reader-study export: name the images with --images")
@@ -142,7 +148,9 @@ def export(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(help="A study folder, or any folder with the series of two arms.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A study folder, or any folder or zip archive with the series of two arms.")
+    ],
     pairs: Annotated[
         Path | None, typer.Option(help="CSV table of any package: case, arm, path (of a series or a file).")
     ] = None,
@@ -161,20 +169,21 @@ def check(
 ) -> None:
     """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
 
-    Any folder: ARM/CASE/ or CASE/ARM/ with DICOM files, or a table. A study folder: that no file, key or log line was
-    altered, and that all series have the same attributes; the pairs themselves were checked by 'export' and can be
-    checked again with the passphrase. With --sheets also every score sheet: study, signature, scale, completeness.
+    Any folder or zip archive: ARM/CASE/ or CASE/ARM/ with DICOM, PNG or NIfTI files, or a table. A study folder: that
+    no file, key or log line was altered, and that all series have the same attributes; the pairs themselves were
+    checked by 'export' and can be checked again with the passphrase. With --sheets also every score sheet: study,
+    signature, scale, completeness.
     """
     from reader_study.blind_check import check_pairs
-    from reader_study.pair_folders import find_pairs
+    from reader_study.pair_folders import find_pairs, unpacked
     from reader_study.study import LOG, open_study
 
     if pairs is None and (folder / LOG).is_file():
         open_study(folder, expect_head)
         _check_study(folder, passphrase_file, sheets, as_json)
         return
-    with Progress(quiet=INTERVAL) as progress:
-        verdict = check_pairs(find_pairs(folder, pairs), progress.show)
+    with unpacked(folder) as place, Progress(quiet=INTERVAL) as progress:
+        verdict = check_pairs(find_pairs(place, pairs), progress.show)
     emit({"output": str(folder), **verdict.as_mapping()}, _verdict_lines(verdict), as_json)
     if not verdict.passed:
         raise typer.Exit(1)
@@ -234,30 +243,6 @@ def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> l
         lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
     result["sheets"] = found
     return lines
-
-
-def deviation(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
-    text: Annotated[str, typer.Argument(help="What happened.")],
-    kind: Annotated[
-        str,
-        typer.Option(
-            metavar="[missing|unsigned|exchanged|other]",
-            help="What it excuses: missing readings, scores without a signature, a sheet other than the one received, "
-            "or nothing.",
-        ),
-    ],
-    reader: Annotated[str | None, typer.Option(help="Whose; needed unless the kind is other.")] = None,
-    session: Annotated[int | None, typer.Option(help="Which session. Default: all of the reader's.")] = None,
-    presentation: Annotated[str | None, typer.Option(help="Which presentation, by its identifier.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Log a deviation from the protocol. It excuses what its kind and scope say, and stands in the report."""
-    from reader_study.deviations import log_deviation
-
-    entry = log_deviation(study, kind, text, reader, session, presentation)
-    result = {"output": str(study), **entry.details, "log_head": entry.hash}
-    emit(result, [f"deviation logged; last line of the log {entry.hash}"], as_json)
 
 
 def unseal(

@@ -2,8 +2,9 @@
 
 Independent mode, S sessions: every case is dealt to an ordered pair of sessions (s, s + S//2 mod S), reference in
 the first and new in the second, equally many cases to each s within every cohort; with one session both arms share
-it. Within a session the arms follow permuted blocks of 4 or 6, so neither arm is read earlier on average, and two
-presentations of one case are at least ``separation`` apart. Side-by-side and preference: one presentation a case,
+it. A repeat is never in the session of the other arm, and always later than the look that it repeats. Within a session
+the arms follow permuted blocks of 4 or 6, so neither arm is read earlier on average, and two presentations of one case
+are at least ``separation`` apart. Side-by-side and preference: one presentation a case,
 dealt over the sessions, sides A/B balanced. Readers come in couples with mirrored arm orders and sides.
 
 Identifiers come from HMAC-SHA256 of the seed and a counter, never from an arm or a case: whoever sees them learns
@@ -127,16 +128,19 @@ def _deal(protocol: Protocol, seed: str, reader: int, repeated: frozenset[str]) 
                 swap = (position // count + mirrored) % 2
                 sides = arms[::-1] if swap else arms
                 sessions[start].append((case, "main", sides))
-                if case in repeated:  # the second look has the sides exchanged and, if it can, another session
-                    sessions[(start + count // 2) % count].append((case, "repeat", sides[::-1]))
+                if case in repeated:  # the second look has the sides exchanged and, if it can, a later session
+                    later = start + count // 2
+                    sessions[later if later < count else start].append((case, "repeat", sides[::-1]))
                 continue
             second = (start + count // 2) % count
             order = arms[::-1] if mirrored else arms
-            sessions[start].append((case, "main", order[:1]))
-            sessions[second].append((case, "main", order[1:]))
-            if case in repeated:  # each arm's second look is in the other arm's session
-                sessions[second].append((case, "repeat", order[:1]))
-                sessions[start].append((case, "repeat", order[1:]))
+            for own, other, arm in ((start, second, order[:1]), (second, start, order[1:])):
+                sessions[own].append((case, "main", arm))
+                if (
+                    case in repeated
+                ):  # never in the other arm's session; the next one if there is one, else further down
+                    later = own + 1 if own + 1 < count and own + 1 != other else own
+                    sessions[later].append((case, "repeat", arm))
         # Uneven cohorts continue the deal where the last one stopped, so the remainders do not pile up.
         offset += len(cases)
     return sessions
@@ -166,17 +170,32 @@ def _guess_positions(ordered: list[_Row], protocol: Protocol, rng: np.random.Gen
 def _order(rows: list[_Row], separation: int, rng: np.random.Generator, where: str) -> list[_Row]:
     """A random order in permuted blocks of first-shown arms, with one case's presentations kept apart."""
     for _ in range(_TRIES):
-        order = _blocked(rows, rng)
+        order = _blocked(rows, separation, rng)
         if _separate(order, separation, rng):
-            return order
+            return _earlier_first(order)
     raise ReconError(
         f"{where}: {len(rows)} presentations cannot keep {separation} presentations between two of the same case; "
         "lower 'sessions.separation' or 'repeats', or add sessions"
     )
 
 
-def _blocked(rows: list[_Row], rng: np.random.Generator) -> list[_Row]:
-    """The main rows in permuted blocks of 4 or 6 over the arms (on side A), the repeats strewn among them."""
+def _earlier_first(order: list[_Row]) -> list[_Row]:
+    """Where a main presentation and its repeat share the session, the earlier of their two places is the main one's."""
+    order = list(order)
+    for place, row in enumerate(order):
+        if row[1] == "repeat":
+            main = next((at for at, other in enumerate(order) if _again(other, row)), place)
+            if main > place:
+                order[place], order[main] = order[main], order[place]
+    return order
+
+
+def _again(main: _Row, repeat: _Row) -> bool:
+    return main[1] == "main" and main[0] == repeat[0] and set(main[2]) == set(repeat[2])
+
+
+def _blocked(rows: list[_Row], separation: int, rng: np.random.Generator) -> list[_Row]:
+    """The main rows in permuted blocks of 4 or 6 over the arms (on side A), repeats strewn behind their first look."""
     pools: dict[str, list[_Row]] = {}
     repeats: list[_Row] = []
     for index in rng.permutation(len(rows)):
@@ -189,7 +208,8 @@ def _blocked(rows: list[_Row], rng: np.random.Generator) -> list[_Row]:
         block = [arm for arm in left for _ in range(min(half, len(pools[arm])))]
         order.extend(pools[block[index]].pop() for index in rng.permutation(len(block)))
     for row in repeats:
-        order.insert(int(rng.integers(0, len(order) + 1)), row)
+        main = next((at for at, other in enumerate(order) if _again(other, row)), -1)
+        order.insert(int(rng.integers(min(main + 1 + separation, len(order)), len(order) + 1)), row)
     return order
 
 

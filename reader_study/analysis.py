@@ -15,7 +15,7 @@ from reader_study.protocol import Item, Protocol
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.multiplicity import METHOD, holm
-from reader_study.statistics.non_inferiority import compare_by_case_means, refuse_pooled_rows
+from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers, refuse_pooled_rows
 from recon.errors import ReconError, ReconWarning
 from recon.progress import Report, silent
 
@@ -34,7 +34,7 @@ def analyse(
 
     ``readers`` None is the protocol's choice; only ``fixed`` and ``random`` exist, ``pooled`` is refused with the
     reason. ``seed`` drives the bootstrap (of ``replicates``) and the imputations. Raises ReconError where the primary
-    item has fewer than two complete cases.
+    item was scored in both arms by no reader, in two cases at least.
     """
     _refuse_other_readers(protocol, readers)
     items, skipped = [], []
@@ -113,15 +113,18 @@ def _item_result(
         fixed = compare_by_case_means(scores, primary.margin, primary.alpha)
     except ReconError as error:
         raise ReconError(f"item '{item.id}': {error}") from error
-    random = None
-    if len(found.readers) > 1:
-        components = obuchowski_rockette.components(scores[:, :, np.isfinite(scores).all(axis=(0, 1))])
+    random, compared = None, compared_readers(scores)
+    if compared.sum() > 1:
+        components = obuchowski_rockette.components_of_pairs(scores[:, compared])
         random = RandomReaders(
             components,
             obuchowski_rockette.equality(components),
             obuchowski_rockette.difference(components, primary.margin, primary.alpha),
         )
     results, notes = _statistics(protocol, item, found, seed, replicates, per_item=True)
+    lost = [reader for reader, here in zip(found.readers, compared, strict=True) if not here]
+    if lost:
+        notes = (f"{', '.join(lost)} scored no two cases in both arms; the comparison is of the others", *notes)
     return ItemResult(
         item=item.id,
         question=item.question,
@@ -139,7 +142,10 @@ def _planned(protocol: Protocol, fixed: HypothesisTest, random: RandomReaders | 
     """The comparison that the protocol froze."""
     if protocol.primary.readers == "fixed":
         return fixed
-    assert random is not None  # three readers at least, by the protocol's own check
+    if random is None:
+        raise ReconError(
+            "readers: random needs two readers or more who scored cases in both arms; all but one are lost"
+        )
     return random.test
 
 

@@ -49,7 +49,9 @@ def _statistics(analysis: Analysis) -> str:
 
 
 def _readers(analysis: Analysis) -> str:
-    return "; ".join(f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers)
+    return "; ".join(
+        f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers if reader.id in analysis.readers
+    )
 
 
 def _cases(analysis: Analysis) -> str:
@@ -62,8 +64,8 @@ def _missing(analysis: Analysis) -> str:
     if found is None or not found.missing_scores:
         return "no score of the primary item is missing"
     return (
-        f"{found.missing_scores} scores of the primary item missing in {found.incomplete_cases} cases; complete cases "
-        "analysed, worst and best case, multiple imputation and tipping point reported"
+        f"{found.missing_scores} scores of the primary item missing in {found.incomplete_cases} cases; every pair "
+        "of readings analysed, worst and best case, multiple imputation and tipping point reported"
     )
 
 
@@ -86,7 +88,7 @@ def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, st
         ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, all "
          "six intraclass correlations; see Methods."),
         ("11", "Raters, subjects and repeats that were included", f"{len(analysis.readers)} readers, "
-         f"{analysis.decision['cases']} complete cases; {_missing(analysis)}."),
+         f"{analysis.decision['cases']} cases with a pair of readings; {_missing(analysis)}."),
         ("12", "Characteristics of raters and subjects", f"{_readers(analysis)}. Authors: patients' characteristics."),
         ("13", "Estimates with their uncertainty", "Section Reliability, with standard errors and intervals."),
         ("14", "Practical relevance", AUTHORS),

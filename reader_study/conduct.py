@@ -14,7 +14,7 @@ from reader_study.canonical import digest
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import Study, exported
+from reader_study.study import CALLED_IN, Study, exported
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less
 CLOCKS = timedelta(minutes=10)  # by which the computers' clocks may differ
@@ -103,6 +103,11 @@ def _log_facts(study: Study, noted_head: str | None) -> tuple[list[str], list[st
         if entry.event == "protocol-changed":
             facts.append(
                 f"The protocol was changed on {_day(entry.time)}, before the export: {entry.details['reason']}"
+            )
+        if entry.event == CALLED_IN:
+            facts.append(
+                f"The reserve reader {entry.details['reader']} was called in on {_day(entry.time)}, before the key was "
+                f"opened: {entry.details['text']}"
             )
         if entry.event == "check" and entry.details.get("key_opened"):
             departures.append(f"The key was opened on {_day(entry.time)} for a check of the pairs.")

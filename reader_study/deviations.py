@@ -3,7 +3,8 @@
 A line of the log, event ``deviation``: ``{"kind", "text", "reader", "session", "presentation"}``. ``missing`` lets the
 key be opened without the readings in its scope, ``unsigned`` takes scores that no signature covers, ``exchanged`` takes
 a sheet other than the one that was received or stood when the key was opened; these three name a reader. ``other``
-only stands in the report. With ``population: per-protocol`` the readings in the scope of any of them are left out.
+only stands in the report. With ``population: per-protocol`` the readings in the scope of any but ``missing`` are left
+out, one presentation where it names one.
 """
 
 from collections.abc import Iterable, Sequence

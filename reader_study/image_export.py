@@ -11,7 +11,8 @@ from reader_study.allocation import Presentation, secret_generator
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, series_datasets
 from reader_study.naming import ImageNames
 from reader_study.packages import ImageFiles, package_name, write_viewer_image
-from reader_study.pixels import CaseImages, prepare
+from reader_study.pair_identity import PairIdentity
+from reader_study.pixels import CaseImages, check_pair, prepare
 from reader_study.protocol import Protocol
 from reader_study.sources import CaseFiles
 from reader_study.study import Study
@@ -47,20 +48,23 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
         by_case.setdefault(entry.record.case, []).append(entry)
     hashes: dict[str, str] = {}
     seen: dict[str, str] = {}
+    identity = PairIdentity()
     for index, (case, entries) in enumerate(by_case.items()):
         report("images", index / len(by_case))
-        images = _case_images(draft, case, seen)
+        images = _case_images(draft, case, seen, identity)
         slices, rows, columns = next(iter(images.pixels.values())).shape
         files.shapes[case] = (slices, rows, columns)
         for entry in entries:
             _write_series(draft, entry, images, hashes)
             if entry.record.copy == 1:
                 arm = entry.record.arm
-                write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
+                shown = write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
+                files.digests[case, arm] = shown
+    identity.check()
     return hashes
 
 
-def _case_images(draft: Draft, case: str, seen: dict[str, str]) -> CaseImages:
+def _case_images(draft: Draft, case: str, seen: dict[str, str], identity: PairIdentity) -> CaseImages:
     """Both arms of a case; ``seen`` remembers the pixels of the cases before."""
     source, protocol = draft.sources[case], draft.protocol
     volumes = {arm: read_volume(path, f"case {case}, arm '{arm}'") for arm, path in source.images.items()}
@@ -74,6 +78,8 @@ def _case_images(draft: Draft, case: str, seen: dict[str, str]) -> CaseImages:
         removed = read_mask(source.mask, next(iter(volumes.values())), f"case {case}")
     counter = [*protocol.case_ids, *protocol.training_cases].index(case)
     rng = secret_generator(draft.seed, "dither", counter)
+    check_pair(volumes, f"case {case}")
+    identity.add(case, volumes[protocol.reference].pixels, volumes[protocol.new].pixels)
     return prepare(volumes, f"case {case}", protocol.viewing.intensity, rng, removed)
 
 

@@ -23,7 +23,7 @@ def verify_files(study: Study) -> list[str]:
     problems = []
     if _sha256(study.folder / KEY) != export.details["sealed_key_sha256"]:
         problems.append(f"{study.folder / KEY}: the sealed key is missing or was altered since the export")
-    folders = {package.folder: package.manifest_sha256 for package in study.packages}
+    folders = {package.folder: package.manifest_sha256 for package in (*study.packages, *study.reserved)}
     folders["dicom"] = export.details["dicom_manifest_sha256"]
     for name, expected in folders.items():
         folder = study.folder / name
@@ -37,7 +37,7 @@ def verify_files(study: Study) -> list[str]:
         problems += _compared(folder, {**listed, MANIFEST: expected})
     if (study.folder / "worklists").is_dir() and "worklists" in export.details:
         problems += _compared(study.folder / "worklists", export.details["worklists"])
-    known = {study.folder / package.folder for package in study.packages}
+    known = {study.folder / package.folder for package in (*study.packages, *study.reserved)}
     for stranger in sorted(set((study.folder / "packages").glob("*")) - known):
         problems.append(f"{stranger}: was added after the export")
     return problems
@@ -56,7 +56,7 @@ def _compared(folder: Path, listed: Mapping[str, str]) -> list[str]:
 
 def absent(study: Study) -> list[str]:
     """Exported folders that are not here, so that nothing can be said about them: handed out, or deleted."""
-    names = [*(package.folder for package in study.packages), "dicom", "worklists"]
+    names = [*(package.folder for package in (*study.packages, *study.reserved)), "dicom", "worklists"]
     return [f"{study.folder / name}: not here, not checked" for name in names if not (study.folder / name).is_dir()]
 
 

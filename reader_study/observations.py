@@ -97,14 +97,18 @@ def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:
 
 
 def from_sheets(
-    protocol: Protocol, key: Sequence[Presentation], sheets: Sequence[Sheet], excluded: Sequence[Deviation] = ()
+    protocol: Protocol,
+    key: Sequence[Presentation],
+    sheets: Sequence[Sheet],
+    excluded: Sequence[Deviation] = (),
+    readers: Sequence[str] | None = None,
 ) -> Observations:
-    """Unblind checked ``sheets`` with the key's presentations.
+    """Unblind checked ``sheets`` of ``readers`` (default: the planned ones) with the key's presentations.
 
     ``excluded`` are deviations whose readings a per-protocol analysis leaves out; one of the whole study excludes
     nothing.
     """
-    empty = _Arrays(protocol)
+    empty = _Arrays(protocol, readers)
     planned = {row.id: row for row in key}
     ranks = _ranks(key)
     guesses: dict[tuple[str, str], list[int]] = {}
@@ -157,9 +161,10 @@ def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
 class _Arrays:
     """Arrays being filled, with the positions of readers and cases in them."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, readers: Sequence[str] | None = None) -> None:
         self.protocol = protocol
-        self.reader = {reader.id: index for index, reader in enumerate(protocol.readers)}
+        names = [reader.id for reader in protocol.planned_readers] if readers is None else readers
+        self.reader = {name: index for index, name in enumerate(names)}
         self.case = {case: index for index, case in enumerate(protocol.case_ids)}
         shape = (2, len(self.reader), len(self.case))
         self.raw = {item.id: np.full(shape, np.nan) for item in protocol.items}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reader_study.allocation import Presentation, secret_bytes
 from reader_study.blind_check import Pair
+from reader_study.canonical import canonical_json
 from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
 from reader_study.seal import Key
@@ -46,6 +47,7 @@ class ImageFiles:
         self.building, self.rows = building, rows
         sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
         self.shapes: dict[str, tuple[int, int, int]] = {}  # case -> slices, rows, columns, as they are written
+        self.digests: dict[tuple[str, str], str] = {}  # (case, arm) -> what the viewer must find the image to be
         self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
 
     def of(self, case: str, arm: str) -> list[Path]:
@@ -68,10 +70,11 @@ class ImageFiles:
 
 def write_viewer_image(
     targets: list[Path], arm: str, prepared: CaseImages, building: Path, hashes: dict[str, str]
-) -> None:
+) -> str:
     """One script for one image; every further presentation of it is a hard link, or a copy where links do not work.
 
-    The script does not hold its own name, so that all its presentations share one content.
+    The script does not hold its own name, so that all its presentations share one content. Gives the SHA-256 of what is
+    shown: the canonical facts, a line break, and the pixels; the viewer computes the same of what it loaded.
     """
     pixels: NDArray[np.uint16] = prepared.pixels[arm]
     facts = {
@@ -91,6 +94,7 @@ def write_viewer_image(
             target.write_bytes(content)
     for target in targets:
         hashes[target.relative_to(building).as_posix()] = mark
+    return hashlib.sha256(canonical_json(facts) + b"\n" + pixels.astype("<u2").tobytes()).hexdigest()
 
 
 def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dict[str, str]) -> list[Package]:
@@ -114,6 +118,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 "training": row.kind == "training",
                 "guess": row.guess,
                 "images": [files.names[row.id, side] for side in range(len(row.arms))],
+                "sha256": [files.digests[row.case, arm] for arm in row.arms],
             }
             for row in mine
         ]
@@ -146,7 +151,14 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 public_key=public,
                 manifest_sha256=file_sha256(folder / MANIFEST),
                 presentations=tuple(
-                    Expected(row.id, row.order, row.kind == "training", row.guess, files.shapes[row.case])
+                    Expected(
+                        id=row.id,
+                        order=row.order,
+                        training=row.kind == "training",
+                        guess=row.guess,
+                        shape=files.shapes[row.case],
+                        images=tuple(files.digests[row.case, arm] for arm in row.arms),
+                    )
                     for row in mine
                 ),
             )
@@ -155,9 +167,9 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
 
 
 def _public_protocol(protocol: Protocol) -> dict[str, Any]:
-    """What the viewer may know: no arms, no cases, no hypothesis."""
+    """What the viewer may know: no arms, no cases, no hypothesis, and so no title of the study."""
     return {
-        "title": protocol.title,
+        "title": "Reading of images",
         "mode": protocol.mode,
         "sessions": protocol.sessions.count,
         "washout_weeks": protocol.sessions.washout_weeks,

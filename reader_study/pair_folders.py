@@ -1,11 +1,46 @@
 """The pairs of series that a folder or a table holds, for the blind check of any package."""
 
 import csv
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile, ZipFile
 
 from reader_study.blind_check import Pair
 from recon.errors import ReconError
 from recon.folders import entries
+
+
+@contextmanager
+def unpacked(place: str | Path) -> Iterator[Path]:
+    """The folder itself, or what a zip archive holds, in a temporary folder with the times that the archive says.
+
+    Raises ReconError for a damaged archive, or one that does not fit on the disk.
+    """
+    place = Path(place)
+    if place.suffix.lower() != ".zip":
+        yield place
+        return
+    with TemporaryDirectory(prefix="recon-check-") as made:
+        folder = Path(made)
+        try:
+            with ZipFile(place) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > shutil.disk_usage(folder).free:
+                    raise ReconError(f"{place}: does not fit on the disk when unpacked")
+                for entry in archive.infolist():
+                    written = Path(archive.extract(entry, folder))  # drops what would lead out of the folder
+                    if written.is_file():
+                        moment = time.mktime((*entry.date_time, 0, 0, -1))
+                        os.utime(written, (moment, moment))
+        except (BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
+            raise ReconError(f"{place}: cannot be read as a zip archive ({error})") from error
+        tops = entries(folder)
+        # Most archives hold one folder with everything in it.
+        yield tops[0] if len(tops) == 1 and tops[0].is_dir() else folder
 
 
 def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair]:

@@ -1,9 +1,9 @@
 """Both arms of a case on one grey scale, without traces of the container they came from.
 
 Appearance is what the study measures; how pixels were stored is not. So both arms share one linear mapping to 12 bits
-and one display window, both from the pooled pair; a border or background that is exactly zero in one arm is zero in
-both; and where only one arm was stored in coarse grey levels, uniform noise of half a level closes the gaps in its
-histogram.
+and one display window, both from the pooled pair, and nothing is clipped in either; a border or background that is
+constant in one arm is zero in both; and where only one arm was stored in coarse grey levels, uniform noise of half a
+level closes the gaps in its histogram, slice by slice.
 """
 
 import warnings
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reader_study.volumes import DisplayVolume
+from reader_study.volumes import DisplayVolume, grey_step
 from recon.errors import ReconError, ReconWarning
 
 LARGEST = 4095  # 12 bits stored
 _BRIGHTNESS_RATIO = 1.25  # of the arms' median foregrounds, beyond which brightness alone gives the arm away
+_NEGATIVE = 1e-3  # share of pixels
 _MASKED_ENERGY = 0.02  # share of one arm's energy under the other's zero background that calls for a warning
 
 
@@ -41,13 +42,15 @@ def prepare(
 ) -> CaseImages:
     """Map both arms of one case to the same 12-bit scale. ``removed`` marks the voxels of the defacing mask.
 
-    ``rng`` draws the noise that fills quantisation gaps. Raises ReconError when the arms do not share matrix, spacing
-    and orientation; warns (ReconWarning) when brightness or masking differs so much that a reader could tell.
+    ``rng`` draws the noise that fills quantisation gaps and the head-room. Raises ReconError when the arms do not share
+    matrix, spacing, orientation, sign or brightness; warns (ReconWarning) when masking differs so much that a reader
+    could tell.
     """
-    _check_pair(volumes, where)
+    check_pair(volumes, where)
     names = sorted(volumes)
     images = {name: volumes[name].pixels for name in names}
-    steps = {name: volumes[name].step for name in names}
+    _check_sign(images, where)
+    steps = {name: slice_steps(images[name]) for name in names}
     if removed is not None:
         images = {name: np.where(removed, np.float32(0), image) for name, image in images.items()}
     medians = {name: _foreground_median(image) for name, image in images.items()}
@@ -57,25 +60,25 @@ def prepare(
         images = {name: image * np.float32(factor[name]) for name, image in images.items()}
         steps = {name: steps[name] * factor[name] for name in names}
     elif not 1 / _BRIGHTNESS_RATIO < brightness < _BRIGHTNESS_RATIO:
-        warnings.warn(
-            f"{where}: the arms differ in brightness by a factor of {max(brightness, 1 / brightness):.2g}; a reader "
-            "will see it. Bring them to one scale, or set viewing.intensity to median-matched",
-            ReconWarning,
-            stacklevel=2,
+        raise ReconError(
+            f"{where}: the arms differ in brightness by a factor of {max(brightness, 1 / brightness):.2g}, which tells "
+            "them apart; bring them to one scale, or set viewing.intensity to median-matched"
         )
     background = _shared_background(images, where)
-    pooled = np.concatenate([_sample(image) for image in images.values()])
-    top = float(np.quantile(pooled, 0.9999))
-    bottom = min(0.0, float(np.quantile(pooled, 0.0001)))
+    images = {name: np.where(background, np.float32(0), image) for name, image in images.items()}
+    top = max(float(image.max()) for image in images.values())
+    bottom = min(0.0, *(float(image.min()) for image in images.values()))
     if not top > bottom:
         raise ReconError(f"{where}: the images have no contrast")
-    unit = max((top - bottom) / LARGEST, *steps.values())
-    unequal = abs(steps[names[0]] - steps[names[1]]) > 1e-3 * max(steps.values())
+    # Neither arm reaches the end of the scale, and how near one comes is another for every case: the brightest pixel
+    # is in the noisier arm, so that a full scale would tell it from one image.
+    head_room = float(rng.uniform(1.02, 1.15))
+    unit = max((top - bottom) * head_room / LARGEST, *(float(step.max()) for step in steps.values()))
+    unequal = np.abs(steps[names[0]] - steps[names[1]]) > 1e-3 * np.maximum(steps[names[0]], steps[names[1]])
     pixels: dict[str, NDArray[np.uint16]] = {}
     for name in names:
-        image = images[name]
-        if unequal and steps[name] > 0:
-            image = image + rng.uniform(-steps[name] / 2, steps[name] / 2, image.shape).astype(np.float32)
+        width = np.where(unequal, steps[name], 0.0)[:, None, None]
+        image = images[name] + (width * rng.uniform(-0.5, 0.5, images[name].shape)).astype(np.float32)
         levels = np.rint((image - np.float32(bottom)) * np.float32(1 / unit))
         # 0 is kept for the background that both arms share, so its extent cannot differ.
         mapped = np.clip(levels, 1, LARGEST).astype(np.uint16)
@@ -85,7 +88,24 @@ def prepare(
     return CaseImages(pixels, spacing, volumes[names[0]].plane, _window(pixels))
 
 
-def _check_pair(volumes: dict[str, DisplayVolume], where: str) -> None:
+def slice_steps(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Spacing of the grey levels of every slice, 0 for a continuous one: 8-bit files may scale each slice by itself."""
+    return np.array([grey_step(one) for one in image])
+
+
+def _check_sign(images: dict[str, NDArray[np.float32]], where: str) -> None:
+    """Raises ReconError where one arm has negative pixels to speak of, and the other has not."""
+    shares = {name: float((image < 0).mean()) for name, image in images.items()}
+    signed, unsigned = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
+    if shares[signed] > _NEGATIVE and shares[unsigned] < shares[signed] / 10:
+        raise ReconError(
+            f"{where}: arm '{signed}' has negative pixels ({shares[signed]:.1%}) and arm '{unsigned}' has not, which "
+            "tells them apart; give the magnitude of both"
+        )
+
+
+def check_pair(volumes: dict[str, DisplayVolume], where: str) -> None:
+    """Raises ReconError where the two arms are not on one grid, or hold the same pixels."""
     (first, a), (second, b) = sorted(volumes.items())
     if a.pixels.shape[0] != b.pixels.shape[0]:
         raise ReconError(
@@ -119,9 +139,13 @@ def _sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shared_background(images: dict[str, NDArray[np.float32]], where: str) -> NDArray[np.bool_]:
-    """Where either arm is exactly zero in one piece with the border of the slice: zero padding, masks, defacing."""
+    """Zero padding, masks, defacing, frames: what is no image in either arm.
+
+    Exactly zero in one piece with the border of the slice, or rows and columns at the border that hold one value.
+    """
     union = np.zeros(next(iter(images.values())).shape, bool)
     for image in images.values():
+        union |= _constant_frame(image)
         for index in range(len(image)):
             zero = image[index] == 0
             edge = zero[0].any() or zero[-1].any() or zero[:, 0].any() or zero[:, -1].any()
@@ -140,6 +164,24 @@ def _shared_background(images: dict[str, NDArray[np.float32]], where: str) -> ND
                 stacklevel=3,
             )
     return union
+
+
+def _constant_frame(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Rows and columns at the border that hold one value each, peeled off one after the other."""
+    frame = np.ones(image.shape, bool)
+    for one, marked in zip(image, frame, strict=True):
+        top, bottom, left, right = 0, one.shape[0], 0, one.shape[1]
+        peeled = True
+        while peeled and top < bottom and left < right:
+            inner = one[top:bottom, left:right]
+            sides = [np.ptp(side) == 0 for side in (inner[0], inner[-1], inner[:, 0], inner[:, -1])]
+            top, bottom, left, right = top + sides[0], bottom - sides[1], left + sides[2], right - sides[3]
+            peeled = any(sides)
+        if top < bottom and left < right:  # a slice of one value is empty, and no frame
+            marked[top:bottom, left:right] = False
+        else:
+            marked[:] = False
+    return frame
 
 
 def _window(pixels: dict[str, NDArray[np.uint16]]) -> tuple[int, int]:

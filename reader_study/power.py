@@ -61,7 +61,7 @@ def design_of(protocol: Protocol, cases: int | None = None) -> Design:
     item = protocol.item(protocol.primary.item)
     preference = protocol.mode == "preference"
     return Design(
-        readers=len(protocol.readers),
+        readers=len(protocol.planned_readers),
         cases=len(protocol.case_ids) if cases is None else cases,
         fixed_readers=protocol.primary.readers == "fixed",
         margin=protocol.primary.margin,

@@ -38,6 +38,7 @@ class Reader:
 
     id: str
     experience: str
+    reserve: bool = False  # exported with all others, read only when called in ('recon reader-study call-in')
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Primary:
             raise ValueError("key 'margin' must be positive for a non-inferiority study")
         if self.hypothesis == "superiority" and self.margin != 0:
             raise ValueError("key 'margin' must be 0 for a superiority study")
-        if len(self.margin_justification.split()) < 5:
+        if len(set(re.findall(r"[^\W\d_]{3,}", self.margin_justification.casefold()))) < 5:
             raise ValueError("key 'margin_justification' must say in a sentence why this margin is acceptable")
 
 
@@ -185,6 +186,8 @@ class Protocol:
         _check_names("items", [item.id for item in self.items])
         if sorted(arm.role for arm in self.arms) != ["new", "reference"]:
             raise ValueError("key 'arms' must name two arms, one with role 'reference' and one with role 'new'")
+        if not self.planned_readers:
+            raise ValueError("key 'readers' names reserves only")
         if not self.cases:
             raise ValueError("key 'cases' is empty")
         _check_names("cohorts", list(self.cases))
@@ -206,13 +209,18 @@ class Protocol:
         widest = 1 if preference else primary.scale[-1] - primary.scale[0]
         if self.primary.margin >= widest:
             raise ValueError(f"margin {self.primary.margin:g} covers the whole scale of item '{primary.id}'")
-        if self.primary.readers == "random" and len(self.readers) < 3:
+        if self.primary.readers == "random" and len(self.planned_readers) < 3:
             raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
 
     @property
     def case_ids(self) -> tuple[str, ...]:
         """Every analysed case, cohort by cohort."""
         return tuple(case for cases in self.cases.values() for case in cases)
+
+    @property
+    def planned_readers(self) -> tuple[Reader, ...]:
+        """The readers without the reserves."""
+        return tuple(reader for reader in self.readers if not reader.reserve)
 
     @property
     def reference(self) -> str:
@@ -256,7 +264,11 @@ class Protocol:
 
     def as_mapping(self) -> dict[str, Any]:
         """The protocol as plain JSON types, defaults included; ``from_mapping_checked`` reads it back."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        for reader in values["readers"]:
+            if not reader["reserve"]:  # as in protocols of before there were reserves
+                del reader["reserve"]
+        return values
 
     @property
     def hash(self) -> str:

@@ -69,6 +69,11 @@ def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None
     for path in find_sheets(paths):
         if is_sheet(path):
             sheet = read_sheet(path)
+            if sheet.package in {package.id for package in study.reserved}:
+                raise ReconError(
+                    f"{path}: reader {sheet.reader} is a reserve who was not called in; log why with "
+                    "'recon reader-study call-in', before the key is opened"
+                )
             check_sheet(sheet, study.protocol, study.packages)
             _add(sheets, sheet)
             continue
@@ -80,11 +85,24 @@ def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None
 
 def _add(sheets: dict[str, Sheet], sheet: Sheet) -> None:
     known = sheets.setdefault(sheet.package, sheet)
-    if known is not sheet and known.payload() != sheet.payload():
+    if known is sheet or known.payload() == sheet.payload() or goes_on(sheet, known):
+        return
+    if goes_on(known, sheet):
+        sheets[sheet.package] = sheet
+    else:
         raise ReconError(
             f"{sheet.path}: reader {sheet.reader}, session {sheet.session} was handed in twice with different content "
             f"(also {known.path}); keep the one that counts, and log why with 'recon reader-study deviation'"
         )
+
+
+def goes_on(earlier: Sheet, later: Sheet) -> bool:
+    """Was ``earlier`` saved on the way to ``later``: not finished, and every answer in it stands there unchanged?"""
+    if earlier.finished or earlier.started != later.started:
+        return False
+    answers = {response.presentation: response for response in later.responses}
+    guesses = set(later.guesses)
+    return all(answers.get(row.presentation) == row for row in earlier.responses) and guesses >= set(earlier.guesses)
 
 
 def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Sheet]:

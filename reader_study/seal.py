@@ -49,6 +49,14 @@ class ImageRecord:
     patient_id: str
     study_uid: str
     series_uid: str
+    source_sha256: str = ""  # of the file, or of the names and hashes of a folder's; older keys do not say
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        values = asdict(self)
+        if not self.source_sha256:
+            del values["source_sha256"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Key:
             "seed": self.seed,
             "salt": self.salt,
             "presentations": [row.as_mapping() for row in self.presentations],
-            "images": [asdict(image) for image in self.images],
+            "images": [image.as_mapping() for image in self.images],
         }
 
     @classmethod

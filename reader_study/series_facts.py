@@ -1,22 +1,22 @@
 """What a stranger can learn about one exported series without looking at the picture.
 
-Header attributes, file system facts, names, and how the pixels are stored. Reads DICOM files of any origin, and the
-viewer's image scripts.
+Header attributes, file system facts, names, and how the pixels are stored. Reads DICOM files of any origin, PNG and
+NIfTI files, and the viewer's image scripts.
 """
 
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
+from reader_study.container import Container, stored_pixels
+from reader_study.image_files import read_image_file
 from recon.errors import ReconError
 
 # May hold different values in the two arms of a pair, but only of one length and form.
@@ -51,7 +51,7 @@ def read_series(files: Sequence[Path], name: str) -> SeriesFacts:
     """Facts of one series from its files in name order. Raises ReconError for a file that cannot be read."""
     if not files:
         raise ReconError(f"{name}: no files")
-    container = _Container()
+    container = Container()
     facts = [_read_file(path, container) for path in files]
     numbers = [fact.attributes.get("InstanceNumber", "") for fact in facts]
     if len(set(numbers)) == len(facts) > 1:  # file names may be random; slices must be compared with their like
@@ -61,7 +61,7 @@ def read_series(files: Sequence[Path], name: str) -> SeriesFacts:
     return SeriesFacts(name, tuple(facts), orders, container.statistics())
 
 
-def _read_file(path: Path, container: "_Container") -> FileFacts:
+def _read_file(path: Path, container: Container) -> FileFacts:
     status = os.stat(path)
     attributes = {
         "file name": (uid_form if path.stem.count(".") > 3 else form)(path.stem) + path.suffix,
@@ -74,6 +74,12 @@ def _read_file(path: Path, container: "_Container") -> FileFacts:
             head = script.read(_HEADER_BYTES)
         attributes["viewer image header"] = head.split(b"\n")[0].decode("utf-8", "replace")
         return FileFacts(path.name, attributes, {})
+    other = read_image_file(path)
+    if other is not None:
+        attributes |= other.attributes
+        for image in other.slices:
+            container.add(image, other.signed)
+        return FileFacts(path.name, attributes, {"file name": path.name})
     try:
         dataset = pydicom.dcmread(path)
     except (InvalidDicomError, OSError, EOFError) as error:
@@ -84,7 +90,9 @@ def _read_file(path: Path, container: "_Container") -> FileFacts:
     attributes["order of attributes"] = " ".join(f"{int(tag):08x}" for tag in tags)
     _collect(dataset.file_meta, "", attributes, identifiers)
     _collect(dataset, "", attributes, identifiers)
-    container.add(dataset)
+    stored = stored_pixels(dataset)
+    if stored is not None:
+        container.add(*stored)
     return FileFacts(path.name, attributes, identifiers)
 
 
@@ -137,59 +145,3 @@ def uid_form(uid: str) -> str:
 def _natural(text: str) -> tuple[int, str]:
     """Sorts the texts of numbers by value."""
     return len(text), text
-
-
-class _Container:
-    """Gathers the statistics of how pixels are stored, slice by slice."""
-
-    def __init__(self) -> None:
-        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
-        self._border_rows = 0
-        self._least = 0
-        self._slices = 0
-
-    def add(self, dataset: Any) -> None:
-        """One slice. Compressed, coloured or unreadable pixels count nothing: the equality gate sees those facts."""
-        if "PixelData" not in dataset or dataset.get("BitsAllocated") not in (8, 16):
-            return
-        if dataset.file_meta.get("TransferSyntaxUID") is None or dataset.file_meta.TransferSyntaxUID.is_compressed:
-            return
-        signed = dataset.get("PixelRepresentation") == 1
-        kind = f"<{'i' if signed else 'u'}{dataset.BitsAllocated // 8}"
-        rows, columns = int(dataset.Rows), int(dataset.Columns)
-        raw = np.frombuffer(dataset.PixelData, kind)
-        if raw.size < rows * columns:
-            return
-        image = raw[: rows * columns].reshape(rows, columns).astype(np.int64) + (32768 if signed else 0)
-        counts = np.bincount(image.reshape(-1))
-        size = max(counts.size, self._counts.size)
-        total = np.zeros(size, np.int64)
-        total[: self._counts.size] = self._counts
-        total[: counts.size] += counts
-        self._counts = total
-        self._slices += 1
-        edges: Iterable[NDArray[np.int64]] = (image, image[::-1], image.T, image.T[::-1])
-        for view in edges:
-            flat = view.min(axis=1) == view.max(axis=1)
-            self._border_rows += int(np.argmin(flat)) if not flat.all() else len(flat)
-
-    def statistics(self) -> dict[str, float]:
-        """Share of the lowest value, constant border rows and columns a slice, share of empty grey levels in the
-        central range, bits in use, share at the highest value."""
-        if not self._slices:
-            return {}
-        occupied = np.flatnonzero(self._counts)
-        total = float(self._counts.sum())
-        cumulative = np.cumsum(self._counts[occupied[0] + 1 :])
-        empty = 0.0
-        if cumulative.size and cumulative[-1]:
-            low, high = np.searchsorted(cumulative, [0.05 * cumulative[-1], 0.95 * cumulative[-1]])
-            central = self._counts[occupied[0] + 1 + low : occupied[0] + 2 + high]
-            empty = float((central == 0).mean()) if central.size else 0.0
-        return {
-            "zero background share": float(self._counts[occupied[0]]) / total,
-            "constant border rows": self._border_rows / self._slices,
-            "histogram gaps": empty,
-            "bits in use": float(np.ceil(np.log2(occupied[-1] + 1))),
-            "saturated share": float(self._counts[occupied[-1]]) / total,
-        }

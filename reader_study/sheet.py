@@ -3,12 +3,12 @@
 JSON: ``{"format": "recon-score-sheet-1", "study", "package", "reader", "session", "started", "finished", "responses":
 [...], "guesses": [...], "signature"}``. The signature (``reader_study.signing``) covers the canonical form of all the
 rest. A response: ``{"presentation", "order", "training", "scores", "flags", "comment", "seconds", "started",
-"finished"}``. Keys of ``scores`` are the protocol's ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side);
-values are integers, or "A", "B", "tie" for a preference; an unanswered optional item is absent. A flag: ``{"kind",
-"side", "slice", "x", "y"}``: side "A" or "B" (always "A" in independent mode), slice from 1, x (column) and y (row) in
-pixels from 0. A guess: ``{"presentation", "guess"}`` with "reference", "new" or "unknown" in independent mode, else
-"A", "B" or "unknown" for the side thought to be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page
-was visible.
+"finished", "images"}``; ``images`` are the SHA-256 of what was shown. Keys of ``scores`` are the protocol's
+``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B", "tie" for a
+preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A" or "B"
+(always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0. A guess: ``{"presentation",
+"guess"}`` with "reference", "new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to
+be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible.
 
 CSV: one row per score, columns ``sheet_files.SHEET_COLUMNS``; the first row has record ``sheet``. From it the JSON form
 is rebuilt exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts
@@ -50,6 +50,7 @@ class Response:
     seconds: float
     started: str
     finished: str
+    images: tuple[str, ...] = ()  # SHA-256 of what was shown, as the viewer found it; older sheets do not say
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class Sheet:
         """Everything that is signed, as plain JSON types."""
         values = asdict(self)
         del values["signature"], values["path"]
+        for response in values["responses"]:
+            if not response["images"]:
+                del response["images"]
         return {"format": FORMAT, **values}
 
     def signed(self, jwk: dict[str, Any]) -> "Sheet":
@@ -102,6 +106,7 @@ class Expected:
     training: bool
     guess: bool
     shape: tuple[int, int, int] | None = None  # slices, rows, columns of its images; older exports do not say
+    images: tuple[str, ...] = ()  # SHA-256 of each, see ``packages.write_viewer_image``
 
 
 @dataclass(frozen=True)

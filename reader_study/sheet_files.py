@@ -16,7 +16,7 @@ from recon.foreign.json_file import json_object_in
 LARGEST = 50_000_000  # bytes; a sheet of a thousand presentations has some hundred thousand
 SHEET_COLUMNS = (
     *("record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score"),
-    *("seconds", "started", "finished", "flags", "comment", "signature"),
+    *("seconds", "started", "finished", "flags", "comment", "images", "signature"),
 )
 
 
@@ -41,7 +41,14 @@ def read_sheet(path: str | Path) -> Sheet:
         if values.pop("format") != FORMAT:
             raise ValueError("unknown format")
         responses = tuple(
-            Response(**{**row, "flags": tuple(Flag(**flag) for flag in row["flags"])}) for row in values["responses"]
+            Response(
+                **{
+                    **row,
+                    "flags": tuple(Flag(**flag) for flag in row["flags"]),
+                    "images": tuple(row.get("images", ())),
+                }
+            )
+            for row in values["responses"]
         )
         guesses = tuple(BlindingGuess(**row) for row in values["guesses"])
         return Sheet(**{**values, "responses": responses, "guesses": guesses, "path": path})
@@ -79,6 +86,7 @@ def _to_csv(sheet: Sheet) -> str:
             "finished": response.finished,
             "flags": canonical_json([asdict(flag) for flag in response.flags]).decode() if response.flags else "",
             "comment": _defused(response.comment),
+            "images": " ".join(response.images),
         }
         for item, score in response.scores.items() or [("", "")]:
             rows.writerow({"record": "score", **common, **facts, "item": item, "score": score})
@@ -115,6 +123,7 @@ def _from_csv(text: str) -> dict[str, Any]:
                     "seconds": float(row["seconds"]),
                     "started": row["started"],
                     "finished": row["finished"],
+                    "images": row["images"].split(),
                 },
             )
             if row["item"]:

@@ -4,7 +4,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from reader_study.canonical import digest
 from reader_study.protocol import Protocol
+from recon.digest import file_sha256
 from recon.errors import ReconError
 
 
@@ -54,6 +56,16 @@ def find_sources(protocol: Protocol, images: str, masks: str | None = None) -> d
         if case in removed and not removed[case].exists():
             raise ReconError(f"case {case}: the defacing mask is missing ({removed[case]} does not exist)")
     return {case: CaseFiles({arm: found[case, arm] for arm in arms}, removed.get(case)) for case in cases}
+
+
+def source_sha256(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder that of the names and hashes of its files. Raises ReconError."""
+    path = Path(path)
+    if not path.is_dir():
+        return file_sha256(path)
+    return digest(
+        {entry.relative_to(path).as_posix(): file_sha256(entry) for entry in path.rglob("*") if entry.is_file()}
+    )
 
 
 def _read_table(

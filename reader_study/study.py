@@ -12,7 +12,7 @@ The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitme
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from reader_study.sheet import Expected, Package
 from recon.atomic import atomic_path
 from recon.errors import ReconError
 
+CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
 
 
@@ -34,12 +35,19 @@ class Study:
     protocol: Protocol
     version: int  # of the protocol
     entries: tuple[audit_log.LogEntry, ...]
-    packages: tuple[Package, ...]  # empty before the export
+    packages: tuple[Package, ...]  # of the readers who read; empty before the export
+    reserved: tuple[Package, ...]  # of the reserves who were not called in
 
     @property
     def head(self) -> str:
         """The hash of the log's last line."""
         return self.entries[-1].hash
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Who reads: the planned readers, and the reserves who were called in."""
+        called = {entry.details["reader"] for entry in self.entries if entry.event == CALLED_IN}
+        return tuple(reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
 
     @property
     def unsealed(self) -> bool:
@@ -51,8 +59,8 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
     """Check a protocol and freeze it in a study folder; gives the study and whether a version was added.
 
     The allocation is drawn once on trial, so that an impossible one is found before any image exists. The same
-    protocol again changes nothing; another one becomes the next version and needs a ``reason``. After the export a
-    protocol can only be changed with a new export. Raises ReconError.
+    protocol again changes nothing; another one becomes the next version and needs a ``reason``. After the export
+    nothing can be changed: the packages in the readers' hands belong to the frozen version. Raises ReconError.
     """
     protocol = load_protocol(protocol_path)
     allocate(protocol, new_seed())
@@ -67,6 +75,11 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
         raise ReconError(
             f"{folder}: the protocol differs from the frozen version {frozen.details['version']}; "
             "say why with --reason to log a new version"
+        )
+    if exported(entries) is not None:
+        raise ReconError(
+            f"{folder}: was exported under the frozen protocol; a changed one would make every package and sheet "
+            "worthless. Plan it in a new study folder, or log a deviation ('recon reader-study deviation --kind other')"
         )
     version = 1 if frozen is None else int(frozen.details["version"]) + 1
     if frozen is not None and (folder / PROTOCOL).exists():
@@ -100,12 +113,12 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
             "new version with 'recon reader-study plan --reason'"
         )
     export = exported(entries)
-    return Study(
-        folder=folder,
-        protocol=protocol,
-        version=int(frozen.details["version"]),
-        entries=tuple(entries),
-        packages=() if export is None else tuple(_package(row) for row in export.details["packages"]),
+    packages = () if export is None else tuple(_package(row) for row in export.details["packages"])
+    study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
+    return replace(
+        study,
+        packages=tuple(package for package in packages if package.reader in study.readers),
+        reserved=tuple(package for package in packages if package.reader not in study.readers),
     )
 
 
@@ -125,4 +138,8 @@ def package_mapping(package: Package) -> dict[str, Any]:
 
 
 def _package(row: Any) -> Package:
-    return Package(**{**row, "presentations": tuple(Expected(**entry) for entry in row["presentations"])})
+    return Package(**{**row, "presentations": tuple(_expected(entry) for entry in row["presentations"])})
+
+
+def _expected(entry: Any) -> Expected:
+    return Expected(**{**entry, "images": tuple(entry.get("images", ()))})

@@ -59,8 +59,10 @@ def sealed(
     check_opened_key(study, key)
     check_same_sheets(study, collected.sheets)
     per_protocol = study.protocol.primary.population == "per-protocol"
-    excluded = deviations(study.entries) if per_protocol else ()
-    observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded)
+    # What a deviation of kind missing excuses is not there; the rest of the session is as good as ever.
+    logged = [deviation for deviation in deviations(study.entries) if deviation.kind != "missing"]
+    excluded = logged if per_protocol else ()
+    observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded, study.readers)
     provenance = Provenance(
         study=study.folder.name,
         protocol_version=f"version {study.version}",

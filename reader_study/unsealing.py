@@ -15,24 +15,57 @@ from recon.errors import ReconError
 def log_sheet(study: Study, sheet: Sheet) -> audit_log.LogEntry | None:
     """Log that a checked sheet was received, by the hash of its content; the same content again changes nothing.
 
-    From then on another sheet for the same package is refused, even one signed with the package's key. Raises
-    ReconError when a different one was received before.
+    From then on another sheet for the same package is refused, even one signed with the package's key; not so after one
+    that was saved before it was finished. Raises ReconError when a different one was received before.
     """
     refuse_exchanged(study, [sheet])
     mark = digest(sheet.payload())
     if any(entry.event == "sheet" and entry.details["sha256"] == mark for entry in study.entries):
         return None
     details = {"package": sheet.package, "reader": sheet.reader, "session": sheet.session, "sha256": mark}
+    if unfinished(study, sheet):
+        details["unfinished"] = _marks(sheet)
     return audit_log.append(study.folder / LOG, "sheet", details)
+
+
+def unfinished(study: Study, sheet: Sheet) -> bool:
+    """Was the sheet saved on the way: does it say no end, and lack presentations?"""
+    package = next(entry for entry in study.packages if entry.id == sheet.package)
+    return not sheet.finished and len(sheet.responses) < len(package.presentations)
+
+
+def _marks(sheet: Sheet) -> dict[str, str]:
+    """Presentation -> hash of what was said about it."""
+    return {row["presentation"]: digest(row) for row in sheet.payload()["responses"]}
+
+
+def _refuse_changed(study: Study, sheet: Sheet) -> None:
+    """Raises ReconError when an answer differs from the one that a logged unfinished sheet held."""
+    marks = _marks(sheet)
+    for entry in study.entries:
+        if entry.event != "sheet" or entry.details["package"] != sheet.package:
+            continue
+        before = entry.details.get("unfinished") or {}
+        changed = [name for name, mark in before.items() if marks.get(name) != mark]
+        later = [deviation for deviation in deviations(study.entries) if deviation.index > entry.index]
+        if changed and not excused(later, "exchanged", sheet.reader, sheet.session):
+            raise ReconError(
+                f"{sheet.path or sheet.reader}: the answer to presentation {changed[0]} differs from the one in the "
+                f"unfinished sheet that was received before (line {entry.index} of the log)"
+            )
 
 
 def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
     """Raises ReconError when a sheet differs from the one that was logged for its package.
 
-    A deviation of kind exchanged that was logged after that sheet excuses it.
+    So it does where an answer in an unfinished sheet changed, unless the viewer lets readers go back. A deviation of
+    kind exchanged that was logged after that sheet excuses it.
     """
     found = deviations(study.entries)
-    logged = {entry.details["package"]: entry for entry in study.entries if entry.event == "sheet"}
+    for sheet in sheets if not study.protocol.viewing.going_back else ():
+        _refuse_changed(study, sheet)
+    received = [entry for entry in study.entries if entry.event == "sheet" and not entry.details.get("unfinished")]
+    logged = {entry.details["package"]: entry for entry in received}
     for sheet in sheets:
         entry = logged.get(sheet.package)
         if entry is None or entry.details["sha256"] == digest(sheet.payload()):

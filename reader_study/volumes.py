@@ -25,7 +25,6 @@ class DisplayVolume:
     pixels: NDArray[np.float32]  # [slice, row, column]
     spacing: tuple[float, float, float] | None  # mm along slice, row, column
     plane: str  # axial, coronal, sagittal, or unknown
-    step: float  # spacing of the grey levels of a quantised source; 0 for a continuous one
 
 
 def read_volume(path: str | Path, where: str) -> DisplayVolume:
@@ -80,10 +79,9 @@ def _for_display(
     pixels: NDArray[np.float32], affine: NDArray[np.float64] | None, spacing: tuple[float, ...] | None
 ) -> DisplayVolume:
     """Turn ``pixels`` [slice, readout, phase] with ``affine`` (readout, phase, slice) -> RAS+ for display."""
-    step = _step(pixels)
     if affine is None:
         known = None if spacing is None else (spacing[2], spacing[0], spacing[1])
-        return DisplayVolume(np.ascontiguousarray(pixels), known, "unknown", step)
+        return DisplayVolume(np.ascontiguousarray(pixels), known, "unknown")
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
     ours = io_orientation(affine)[[2, 0, 1]]  # of slice, readout, phase
@@ -94,10 +92,10 @@ def _for_display(
     for axis, (target, _) in enumerate(turn):
         ordered[int(target)] = float(sizes[axis])
     turned = np.ascontiguousarray(apply_orientation(pixels, turn))
-    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane, step)
+    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane)
 
 
-def _step(pixels: NDArray[np.float32]) -> float:
+def grey_step(pixels: NDArray[np.float32]) -> float:
     """The spacing of the grey levels when the source was stored as integers, else 0. Looks at 60,000 pixels."""
     sample = pixels.reshape(-1)[:: max(1, pixels.size // 60_000)]
     sample = sample[sample != 0].astype(np.float64)

@@ -63,6 +63,7 @@ def run(folder: Path) -> None:
         images = f"{folder}/images/{{arm}}/{{case}}.nii.gz"
         recon("reader-study", "export", study, "--images", images, "--passphrase-file", passphrase)
         recon("reader-study", "check", study)
+        recon("reader-study", "status", study)
 
         print("\nsimulated readers read their packages ...", flush=True)
         for package in open_study(study).packages:
@@ -72,6 +73,7 @@ def run(folder: Path) -> None:
 
         clock = FIRST_SESSION + timedelta(weeks=WEEKS_BETWEEN * protocol.sessions.count)
         recon("reader-study", "check", study, "--sheets", study / "sheets")
+        recon("reader-study", "status", study)
         reason = "all simulated readings are in"
         recon("reader-study", "unseal", study, "--reason", reason, "--passphrase-file", passphrase)
         recon("reader-study", "analyze", study, "--out", folder / "report", "--notice", NOTICE)

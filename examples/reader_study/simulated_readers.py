@@ -87,7 +87,16 @@ def read_session(folder: Path, target: Path, seed: int, begins: datetime) -> int
         done = now + timedelta(seconds=seconds)
         responses.append(
             Response(
-                entry["id"], entry["order"], entry["training"], scores, flags, "", seconds, stamp(now), stamp(done)
+                entry["id"],
+                entry["order"],
+                entry["training"],
+                scores,
+                flags,
+                "",
+                seconds,
+                stamp(now),
+                stamp(done),
+                tuple(entry["sha256"]),  # a viewer computes them of what it loaded
             )
         )
         if entry["guess"]:

@@ -1,7 +1,5 @@
 """Change of the scores over the reading order, reader by reader."""
 
-import numpy as np
-
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
 from reader_study.document import Paragraph, Picture, ReportBlock, Table
@@ -17,14 +15,13 @@ _LEGEND = (
 
 
 def _compute(readings: Readings) -> dict[str, OrderDrift]:
-    scores, order = readings.scores, readings.found.order
     drifts = {}
     for index, reader in enumerate(readings.found.readers):
+        scores, order = readings.scores[:, index], readings.found.order[:, index]
         if readings.protocol.paired:
-            result = pair_drift(scores[:, index], order[1, index])
+            result = pair_drift(scores, order[1], readings.generator)
         else:
-            arm, case = (axis.ravel() for axis in np.indices(scores[:, index].shape))
-            result = drift(scores[:, index].ravel(), order[:, index].ravel(), arm.astype(np.float64), case)
+            result = drift(scores, order, readings.generator)
         if result is not None:
             drifts[reader] = result
     return drifts
@@ -50,9 +47,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
 DRIFT = Statistic(
     "drift",
     _compute,
-    "Reading order: change of the score from the first to the last reading within cases, standard errors clustered by "
-    "case; the interaction is the extra change of the new arm. Pairs shown together: regression of the pair's mean and "
-    "difference on the order, robust errors (HC3).",
+    "Reading order: change of the score from the first to the last reading within cases; the interaction is the extra "
+    "change of the new arm. Pairs shown together: regression of the pair's mean and difference on the order. p and "
+    "interval from t with errors clustered by case under 999 exchanges of the cases' scores.",
     section="Reading order",
     blocks=_blocks,
 )

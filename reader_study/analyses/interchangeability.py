@@ -18,7 +18,7 @@ def _applies(protocol: Protocol) -> bool:
 
 def _compute(readings: Readings) -> dict[str, Interchangeability]:
     return {
-        name: interchangeability(readings.scores, readings.generator, tolerance, readings.replicates)
+        name: interchangeability(readings.compared, readings.generator, tolerance, readings.replicates)
         for name, tolerance in TOLERANCES.items()
     }
 

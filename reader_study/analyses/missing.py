@@ -22,7 +22,7 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     found = MISSING.of(analysis.primary)
     if found is None:
         return ()
-    rows = [line("Complete cases", analysis.primary.fixed)]
+    rows = [line("Readings as they are", analysis.primary.fixed)]
     for name, extreme in (("Worst case for the new arm", found.worst), ("Best case for the new arm", found.best)):
         if extreme is not None:
             rows.append(line(name, extreme))
@@ -49,9 +49,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
 MISSING = Statistic(
     "missing",
     _compute,
-    "Missing scores: complete cases in the primary analysis; every missing score replaced by the worst or the best of "
-    "the scale; 50 imputations of the missing differences (Rubin's rules); the tipping point is the penalty on each "
-    "imputed difference that takes the claim away.",
+    "Missing scores: every pair that a reader scored in the primary analysis; every missing score replaced by the "
+    "worst or the best of the scale; 50 imputations of the missing differences (Rubin's rules); the tipping point is "
+    "the penalty on each imputed difference that takes the claim away.",
     section="Missing scores",
     blocks=_blocks,
 )

@@ -1,4 +1,4 @@
-"""Odds ratio of a better score in the new arm: mixed model, reader as fixed effect, case as random intercept."""
+"""Odds ratio of a better score in the new arm: reader as fixed effect, case and the arm's effect in it as random."""
 
 import numpy as np
 
@@ -12,13 +12,15 @@ LARGEST_LOG_ODDS = 15  # beyond, the arms' scores are separated and the likeliho
 
 
 def _compute(readings: Readings) -> dict[str, float]:
-    scores = readings.scores[:, :, readings.complete]
-    arm, reader, case = (axis.ravel() for axis in np.indices(scores.shape))
+    scores = readings.compared
+    known = np.isfinite(scores).ravel()
+    arm, reader, case = (axis.ravel()[known] for axis in np.indices(scores.shape))
     readers = scores.shape[1]
     dummies = [(reader == index).astype(float) for index in range(1, readers)]
     names = ("arm", *(f"reader {index}" for index in range(2, readers + 1)))
+    design = np.column_stack([arm.astype(float), *dummies])
     try:
-        fit = cumulative_link_mixed(scores.ravel(), np.column_stack([arm.astype(float), *dummies]), names, case)
+        fit = cumulative_link_mixed(scores.ravel()[known], design, names, case, slope=arm - 0.5)
     except (ReconError, np.linalg.LinAlgError) as error:
         raise ReconError(f"ordinal model not fitted: {error}") from error
     effect = fit.effect("arm")
@@ -27,6 +29,7 @@ def _compute(readings: Readings) -> dict[str, float]:
     return {
         **effect,
         "case_deviation": fit.random_deviation,
+        "arm_by_case_deviation": fit.slope_deviation,
         "log_likelihood": fit.log_likelihood,
         "observations": float(fit.observations),
     }
@@ -40,7 +43,7 @@ def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:
         "Ordinal mixed model, odds ratio of a better score (against 1)",
         number(found["odds_ratio"]),
         interval(found["low"], found["high"]),
-        f"SD of cases {number(found['case_deviation'])}",
+        f"SD of cases {number(found['case_deviation'])}, of arm by case {number(found['arm_by_case_deviation'])}",
         f"{p_cell(found['p_value'])} (difference)",
     )
 
@@ -48,8 +51,9 @@ def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:
 ORDINAL = Statistic(
     "ordinal",
     _compute,
-    "Ordinal model: cumulative logit link, arm and reader fixed, case a normal random intercept, adaptive "
-    "Gauss-Hermite quadrature (10 nodes), Wald interval.",
+    "Ordinal model: cumulative logit link, arm and reader fixed; the case a normal random intercept and the arm's "
+    "effect in it a normal random slope; integrated on a grid, Wald interval by "
+    "Student's t with cases - 1 degrees of freedom. No odds ratio where the maximum of the likelihood is not reached.",
     applies=scored,
     line=_line,
 )

@@ -15,8 +15,9 @@ SECTION = "Preference and interchangeability"
 def _compute(readings: Readings) -> dict[str, Preference]:
     """Per reader and, under "all", per case by the sign of the mean difference over the readers."""
     difference = readings.scores[1] - readings.scores[0]
+    together = (readings.compared[1] - readings.compared[0]).mean(axis=0)
     found = {}
-    for name, values in [*zip(readings.found.readers, difference, strict=True), ("all", difference.mean(axis=0))]:
+    for name, values in [*zip(readings.found.readers, difference, strict=True), ("all", together)]:
         known = values[np.isfinite(values)]
         if known.size:
             found[name] = preference(int((known > 0).sum()), int((known < 0).sum()), int((known == 0).sum()))

@@ -11,6 +11,7 @@ from reader_study.analysis_result import Analysis, ItemResult
 from reader_study.document import ReportBlock
 from reader_study.observations import Observations
 from reader_study.protocol import Item, Protocol
+from reader_study.statistics.non_inferiority import compared_readers
 
 Floats = npt.NDArray[np.float64]
 Result = TypeVar("Result")
@@ -38,9 +39,14 @@ class Readings:
         return self.found.raw[self.item.id]
 
     @property
+    def compared(self) -> Floats:
+        """``scores`` of the readers who scored at least two cases in both arms."""
+        return np.asarray(self.scores[:, compared_readers(self.scores)])
+
+    @property
     def complete(self) -> npt.NDArray[np.bool_]:
-        """`[case]`: did every reader score the case in both arms?"""
-        return np.asarray(np.isfinite(self.scores).all(axis=(0, 1)))
+        """`[case]`: did each of these readers score the case in both arms?"""
+        return np.asarray(np.isfinite(self.compared).all(axis=(0, 1)))
 
     @property
     def scale(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from reader_study.analysis_result import Analysis
 from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.hypothesis_test import HypothesisTest
-from reader_study.statistics.non_inferiority import compare_by_case_means
+from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers
 from reader_study.wording import interval, number, verdict
 
 
@@ -30,8 +30,8 @@ def _compute(readings: Readings) -> Subsets:
             by_reader[reader] = compare_by_case_means(scores[:, index : index + 1], primary.margin, primary.alpha)
     cohorts = readings.protocol.cases
     for name, cases in cohorts.items() if len(cohorts) > 1 else ():
-        inside = np.isin(readings.found.cases, cases) & readings.complete
-        if inside.sum() >= 2:
+        inside = np.isin(readings.found.cases, cases)
+        if compared_readers(scores[:, :, inside]).any():
             by_cohort[name] = compare_by_case_means(scores[:, :, inside], primary.margin, primary.alpha)
     return Subsets(by_reader, by_cohort)
 

@@ -1,11 +1,22 @@
-"""Bang's blinding index of each arm (Bang, Ni and Davis 2004)."""
+"""Did they guess the arm? Bang's index of each arm (Bang, Ni and Davis 2004) and James' of both (James et al. 1996).
+
+A handful of guesses is usual, so no interval here is a normal approximation around the estimate, and no p value either.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import numpy.typing as npt
+from scipy import special, stats
 
+from reader_study.statistics.preference import tango_interval
 from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+DRAWS = 4000
+_FEW = 30  # guesses up to which the interval is exact; beyond, Tango's covers what it says
+_GRID = np.round(np.arange(-1.0, 1.0 + 1e-9, 0.01), 2)
+_NUISANCE = np.linspace(0.0, 1.0, 25)
 
 
 @dataclass(frozen=True)
@@ -20,18 +31,109 @@ class BlindingIndex:
     p_one_sided: float
 
 
+@dataclass(frozen=True)
+class JamesIndex:
+    """0 where every guess is right, .5 where guessing is by chance, 1 where nobody knows; and its interval."""
+
+    guesses: int
+    index: float
+    low: float
+    high: float
+
+
 def blinding_index(correct: int, wrong: int, unknown: int, confidence: float = 0.95) -> BlindingIndex:
     """Bang's index of one arm from the counts of correct, wrong and "do not know" guesses.
 
-    Variance [p1 (1 - p1) + p2 (1 - p2) + 2 p1 p2] / n; the one-sided p value tests index > 0. Raises ReconError
-    for negative counts or none at all.
+    ``standard_error`` is the published [p1 (1 - p1) + p2 (1 - p2) + 2 p1 p2] / n. The interval is exact
+    (unconditional, Chan and Zhang 1999) for up to 30 guesses and Tango's score interval beyond: the counts are those of
+    discordant pairs. The one-sided p value of an index above 0 is the exact binomial one of correct among correct and
+    wrong guesses. Raises ReconError for negative counts or none at all.
     """
     total = correct + wrong + unknown
     if min(correct, wrong, unknown) < 0 or total == 0:
         raise ReconError("a blinding index needs at least one guess and no negative count")
     right, false = correct / total, wrong / total
-    index = right - false
     error = float(np.sqrt((right * (1 - right) + false * (1 - false) + 2 * right * false) / total))
-    half = float(stats.norm.ppf(0.5 + confidence / 2)) * error
-    p_value = float(stats.norm.sf(index / error)) if error > 0 else (0.0 if index > 0 else 1.0)
-    return BlindingIndex(total, index, error, max(index - half, -1.0), min(index + half, 1.0), p_value)
+    exact = total <= _FEW
+    low, high = (_exact_interval if exact else tango_interval)(correct, wrong, total, confidence)
+    decided = correct + wrong
+    p_value = float(stats.binomtest(correct, decided, 0.5, alternative="greater").pvalue) if decided else 1.0
+    return BlindingIndex(total, right - false, error, low, high, p_value)
+
+
+def _exact_interval(correct: int, wrong: int, total: int, confidence: float) -> tuple[float, float]:
+    """All differences of shares that neither one-sided exact test of Tango's score statistic refuses, to .01 outwards.
+
+    The p value of a difference is the largest over the share of wrong guesses, about which nothing is assumed.
+    """
+    first, second = (axis.ravel() for axis in np.mgrid[: total + 1, : total + 1])
+    possible = first + second <= total
+    first, second = first[possible], second[possible]
+    log_ways = -special.gammaln([first + 1, second + 1, total - first - second + 1]).sum(axis=0)
+    log_ways += special.gammaln(total + 1)
+    seen = np.flatnonzero((first == correct) & (second == wrong))[0]
+    tail = (1 - confidence) / 2
+
+    def refused(delta: float, sign: int) -> bool:
+        score = sign * _score(first, second, total, delta)
+        extreme = score >= score[seen] - 1e-9
+        wrong_share = max(0.0, -delta) + _NUISANCE * (1 - abs(delta)) / 2
+        right_share = wrong_share + delta
+        log_chance = log_ways[extreme, None] + special.xlogy(first[extreme, None], right_share)
+        log_chance += special.xlogy(second[extreme, None], wrong_share)
+        log_chance += special.xlogy(
+            (total - first - second)[extreme, None], np.maximum(1 - right_share - wrong_share, 0)
+        )
+        return bool(np.exp(log_chance).sum(axis=0).max() <= tail)
+
+    below = [delta for delta in _GRID if delta <= (correct - wrong) / total]
+    above = [delta for delta in _GRID[::-1] if delta >= (correct - wrong) / total]
+    low = next((delta for delta in below if not refused(float(delta), 1)), below[-1])
+    high = next((delta for delta in above if not refused(float(delta), -1)), above[-1])
+    return max(float(low) - 0.01, -1.0), min(float(high) + 0.01, 1.0)
+
+
+def _score(first: Floats, second: Floats, total: int, delta: float) -> Floats:
+    """Tango's score statistic of every pair of counts at a difference ``delta`` of the shares."""
+    linear = -first - second + (2 * total - first + second) * delta
+    constant = -second * delta * (1 - delta)
+    false = (np.sqrt(np.maximum(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
+    variance = total * np.maximum(2 * false + delta * (1 - delta), 0.0)
+    distance = first - second - total * delta
+    return np.asarray(distance / np.sqrt(np.maximum(variance, 1e-9)))
+
+
+def james_index(
+    reference: tuple[int, int, int],
+    new: tuple[int, int, int],
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+) -> JamesIndex:
+    """James' index of both arms together, each arm's counts of correct, wrong and "do not know" guesses.
+
+    (1 + P_DK + (1 - P_DK) K) / 2, K the disagreement of guess and arm above that of chance. The interval holds the
+    quantiles of the posterior under Jeffreys' prior in each arm, which stays within 0 and 1 and is not empty where all
+    guesses are alike. Raises ReconError where an arm has no guess or a negative count.
+    """
+    counts = np.array([reference, new], dtype=np.float64)
+    if counts.min() < 0 or (counts.sum(axis=1) == 0).any():
+        raise ReconError("James' blinding index needs a guess of either arm and no negative count")
+    shares = np.stack([generator.dirichlet(arm + 0.5, DRAWS) for arm in counts], axis=1)
+    drawn = _james(shares * counts.sum(axis=1)[:, None])
+    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    found = float(_james(counts))
+    return JamesIndex(int(counts.sum()), found, min(float(low), found), max(float(high), found))
+
+
+def _james(counts: Floats) -> Floats:
+    """The index of counts `[..., arm, (correct, wrong, unknown)]`; 1 where nobody guesses an arm."""
+    total, decided = counts.sum(axis=(-1, -2)), counts[..., :2].sum(axis=-1)
+    known = decided.sum(axis=-1)
+    unknown_share = 1 - known / total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = counts[..., 1].sum(axis=-1) / known
+        guessed_new = (counts[..., 0, 1] + counts[..., 1, 0]) / known
+        of_new = decided[..., 1] / known
+        expected = of_new * (1 - guessed_new) + (1 - of_new) * guessed_new
+        kappa = np.where(expected > 0, observed / expected - 1, 0.0)
+    return np.asarray(np.where(known > 0, (1 + unknown_share + (1 - unknown_share) * kappa) / 2, 1.0))

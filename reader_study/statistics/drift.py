@@ -1,16 +1,19 @@
 """Drift of the scores over the reading order: fatigue, learning, or a standard that shifts.
 
-Ordinary least squares of the score on arm and order with a mean of its own for every case, standard errors
-clustered by case (Liang and Zeger 1986), one reader at a time, through statsmodels.
+Least squares of the score on arm and order with a mean of its own for every case, standard errors clustered by case
+(Liang and Zeger 1986), one reader at a time. With twenty cases such errors are too small, so the reference distribution
+of t is its own under random exchanges: the order was drawn at random, and without drift the scores of one case could
+have stood at the places of any other (Freedman and Lane 1983 for what the other terms explain).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm
 
 Floats = npt.NDArray[np.float64]
+EXCHANGES = 999
+FEWEST_CASES = 6
 
 
 @dataclass(frozen=True)
@@ -29,61 +32,77 @@ class OrderDrift:
     interaction_p: float
 
 
-def drift(scores: Floats, order: Floats, arm: Floats, case: npt.NDArray[np.int64]) -> OrderDrift | None:
-    """Drift of one reader: ``scores``, ``order`` (from 1), ``arm`` (0 or 1) and ``case``, all `[presentation]`.
+def drift(scores: Floats, order: Floats, generator: np.random.Generator) -> OrderDrift | None:
+    """Drift of one reader: ``scores`` and ``order`` (from 1), both `[arm, case]`; NaN where missing.
 
-    None where there is nothing to estimate: fewer than five cases seen twice, or scores without variation.
+    None where there is nothing to estimate: fewer than six cases seen in both arms, or scores without variation.
     """
-    known = np.isfinite(scores) & np.isfinite(order)
-    scores, order, arm, case = scores[known], order[known], arm[known], case[known]
-    _, case, counts = np.unique(case, return_inverse=True, return_counts=True)
-    if (counts >= 2).sum() < 5 or np.ptp(order) == 0 or np.ptp(scores) == 0:
+    known = np.isfinite(scores).all(axis=0) & np.isfinite(order).all(axis=0)
+    scores, order = scores[:, known], order[:, known]
+    if known.sum() < FEWEST_CASES or np.ptp(order) == 0 or np.ptp(scores) == 0:
         return None
     position = (order - order.min()) / np.ptp(order)
-    design = np.column_stack([position, arm, (position - 0.5) * (arm - 0.5)])
+    arm = np.broadcast_to(np.array([[-0.5], [0.5]]), scores.shape)
+    design = np.stack([position, arm, (position - 0.5) * arm])  # [effect, arm, case]
     # Within-case deviations carry the same slopes as one indicator per case, without a hundred columns.
-    within = design - _case_means(design, case, counts)
-    response = scores - _case_means(scores[:, None], case, counts)[:, 0]
-    if np.linalg.matrix_rank(within) < within.shape[1] or np.allclose(response, 0):
+    within = design - design.mean(axis=1, keepdims=True)
+    response = scores - scores.mean(axis=0)
+    if np.linalg.matrix_rank(within.reshape(3, -1)) < 3 or np.allclose(response, 0):
         return None
-    found = sm.OLS(response, within).fit(cov_type="cluster", cov_kwds={"groups": case}, use_t=True)
-    low, high = found.conf_int()[0]
-    return OrderDrift(
-        int(scores.size),
-        float(found.params[0]),
-        float(low),
-        float(high),
-        float(found.pvalues[0]),
-        float(found.params[2]),
-        float(found.pvalues[2]),
-    )
+    slope = _exchanged(response, within, 0, generator)
+    interaction = _exchanged(response, within, 2, generator)
+    return OrderDrift(int(scores.size), *slope, interaction[0], interaction[3])
 
 
-def pair_drift(scores: Floats, order: Floats) -> OrderDrift | None:
+def pair_drift(scores: Floats, order: Floats, generator: np.random.Generator) -> OrderDrift | None:
     """Drift of one reader who sees both arms at once: ``scores`` `[arm, case]`, ``order`` `[case]`.
 
-    Mean score and difference of each pair are regressed on the order; heteroscedasticity-robust errors (HC3).
+    Mean score and difference of each pair are regressed on the order.
     """
     known = np.isfinite(scores).all(axis=0) & np.isfinite(order)
     order, scores = order[known], scores[:, known]
-    if order.size < 5 or np.ptp(order) == 0 or np.ptp(scores) == 0:
+    if order.size < FEWEST_CASES or np.ptp(order) == 0 or np.ptp(scores) == 0:
         return None
-    design = sm.add_constant((order - order.min()) / np.ptp(order))
-    mean = sm.OLS(scores.mean(axis=0), design).fit(cov_type="HC3", use_t=True)
-    difference = sm.OLS(scores[1] - scores[0], design).fit(cov_type="HC3", use_t=True)
-    low, high = mean.conf_int()[1]
-    return OrderDrift(
-        int(order.size),
-        float(mean.params[1]),
-        float(low),
-        float(high),
-        float(mean.pvalues[1]),
-        float(difference.params[1]),
-        float(difference.pvalues[1]),
-    )
+    position = (order - order.min()) / np.ptp(order)
+    design = np.stack([position, np.ones_like(position)])[:, None]
+    slope = _exchanged(scores.mean(axis=0)[None], design, 0, generator)
+    difference = _exchanged((scores[1] - scores[0])[None], design, 0, generator)
+    return OrderDrift(int(order.size), *slope, difference[0], difference[3])
 
 
-def _case_means(values: Floats, case: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Floats:
-    sums = np.zeros((counts.size, values.shape[1]))
-    np.add.at(sums, case, values)
-    return np.asarray((sums / counts[:, None])[case])
+def _exchanged(
+    response: Floats, design: Floats, effect: int, generator: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """(estimate, low, high, p) of one effect: ``response`` `[row, case]`, ``design`` `[effect, row, case]`.
+
+    The residuals of the model without the effect are exchanged between cases, all rows of a case together.
+    """
+    others = np.delete(design, effect, axis=0)
+    fitted, residual = _regress(response[None], others)
+    drawn = np.stack([generator.permutation(response.shape[1]) for _ in range(EXCHANGES)])
+    shuffled = fitted + np.moveaxis(residual[0][:, drawn], 1, 0)
+    estimate, error = _estimate(response[None], design, effect)
+    estimates, errors = _estimate(shuffled, design, effect)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reference = np.nan_to_num(np.abs(estimates / errors), nan=0.0)
+    value, standard_error = float(estimate[0]), float(error[0])
+    t = abs(value) / standard_error if standard_error > 0 else (0.0 if value == 0 else float("inf"))
+    p_value = (1 + int((reference >= t - 1e-9).sum())) / (EXCHANGES + 1)
+    half = float(np.quantile(np.append(reference, t), 0.95, method="higher")) * standard_error
+    return value, value - half, value + half, p_value
+
+
+def _regress(response: Floats, design: Floats) -> tuple[Floats, Floats]:
+    """Fitted values and residuals of ``response`` `[study, row, case]`."""
+    columns = design.reshape(design.shape[0], -1).T
+    flat = response.reshape(response.shape[0], -1).T
+    fitted = (columns @ np.linalg.lstsq(columns, flat, rcond=None)[0]).T.reshape(response.shape)
+    return fitted, response - fitted
+
+
+def _estimate(response: Floats, design: Floats, effect: int) -> tuple[Floats, Floats]:
+    """Coefficient `[study]` of one effect and its standard error clustered by case."""
+    weights = np.linalg.pinv(design.reshape(design.shape[0], -1).T)[effect].reshape(design.shape[1:])
+    _, residual = _regress(response, design)
+    by_case = (weights * residual).sum(axis=1)
+    return (weights * response).sum(axis=(1, 2)), np.sqrt((by_case**2).sum(axis=1))

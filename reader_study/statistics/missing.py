@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
-from reader_study.statistics.non_inferiority import compare_by_case_means
+from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
@@ -25,9 +25,10 @@ class Imputed:
 class MissingData:
     """Sensitivity of the primary result.
 
-    ``worst`` and ``best`` fill every missing score with the end of the scale least and most favourable to the new
-    arm. ``tipping_shift`` is the smallest penalty, in score points on each imputed difference, that takes a
-    non-inferiority claim away: None where no penalty within the scale does, or where there was no claim.
+    ``worst`` and ``best`` fill every missing score, those of lost readers too, with the end of the scale least and most
+    favourable to the new arm; only readers with pairs are imputed. ``tipping_shift`` is the smallest penalty, in score
+    points on each imputed difference, that takes a non-inferiority claim away: None where no penalty within the scale
+    does, or where there was no claim.
     """
 
     missing_scores: int
@@ -62,11 +63,12 @@ def sensitivity(
         np.where(missing, np.array(ends)[:, None, None], scores) for ends in ((highest, lowest), (lowest, highest))
     ]
     worst, best = (compare_by_case_means(values, margin, alpha) for values in filled)
+    difference = (scores[1] - scores[0])[compared_readers(scores)]  # of a lost reader nothing can be imputed
     try:
-        draws = _completed(scores[1] - scores[0], generator, imputations)
+        draws = _completed(difference, generator, imputations)
     except ReconError:
         return MissingData(sum(by_arm), by_arm, incomplete, worst, best, None, None)
-    absent = np.isnan(scores[1] - scores[0])
+    absent = np.isnan(difference)
 
     def at(shift: float) -> Imputed:
         return _combine(draws - shift * absent, shift, margin, alpha)

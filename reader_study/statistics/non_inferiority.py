@@ -2,6 +2,10 @@
 
 Rows of reader x case are never pooled: the readers' scores of one case are correlated, and treating them as
 independent rejects a true null hypothesis two to five times too often.
+
+What is missing costs itself and no more: the estimate is the mean over the readers of each one's mean difference over
+the pairs that he read. Its variance comes from each case's share in it, so that with every reading there it is the
+paired t test of the case means.
 """
 
 import numpy as np
@@ -23,31 +27,56 @@ def refuse_pooled_rows() -> None:
     )
 
 
+def compared_readers(scores: Floats) -> npt.NDArray[np.bool_]:
+    """`[reader]`: did the reader score at least two cases in both arms? Others can show nothing about a difference."""
+    return np.asarray(np.isfinite(_differences(scores)).sum(axis=1) >= 2)
+
+
 def case_differences(scores: Floats) -> Floats:
     """Per-case difference new - reference, averaged over the readers: `[arm, reader, case]` to `[complete case]`.
 
-    A case counts where every reader scored it in both arms; what to do about the others is a sensitivity analysis.
+    A case counts where every reader with pairs scored it in both arms.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 3 or scores.shape[0] != 2:
-        refuse_pooled_rows()
-    difference = (scores[1] - scores[0]).mean(axis=0)
-    return np.asarray(difference[np.isfinite(difference)])
+    difference = _differences(scores)[compared_readers(scores)]
+    return np.asarray(difference.mean(axis=0)[np.isfinite(difference).all(axis=0)])
 
 
 def compare_by_case_means(scores: Floats, margin: float, alpha: float = 0.025) -> HypothesisTest:
     """Non-inferiority (primary) and superiority (labelled apart) of arm 1 over arm 0 for these readers.
 
-    ``scores`` `[arm, reader, case]` oriented so that higher is better; NaN where missing. Non-inferiority:
-    t = (mean + margin) / SE with cases - 1 degrees of freedom, claimed if the lower bound lies above ``-margin``;
-    ``margin`` 0 makes it a test of superiority.
+    ``scores`` `[arm, reader, case]` oriented so that higher is better; NaN where missing. A reader without two pairs is
+    left out, as is one arm's reading without the other's. Non-inferiority: t = (mean + margin) / SE, claimed if the
+    lower bound lies above ``-margin``; ``margin`` 0 makes it a test of superiority. Degrees of freedom: the effective
+    number of cases (Kish 1965), all of them where nothing is missing, less one. ``cases`` counts those with a pair.
 
-    Raises ReconError for fewer than two complete cases, a negative margin, or rows without a reader axis.
+    Raises ReconError where no reader scored two cases in both arms, for a negative margin, or rows without a reader.
     """
     check_margin(margin, alpha)
-    differences = case_differences(scores)
-    count = differences.size
-    if count < 2:
-        raise ReconError(f"only {count} case(s) scored by every reader in both arms; at least two are needed")
-    error = float(differences.std(ddof=1)) / float(np.sqrt(count))
-    return t_test(float(differences.mean()), error, count - 1, cases=count, margin=margin, alpha=alpha, method=METHOD)
+    difference = _differences(scores)[compared_readers(scores)]
+    readers = difference.shape[0]
+    if readers == 0:
+        raise ReconError("no reader scored two cases in both arms; there is nothing to compare")
+    read = np.isfinite(difference)
+    pairs = read.sum(axis=1, keepdims=True)
+    means = np.nansum(difference, axis=1, keepdims=True) / pairs
+    # Each residual is a little smaller than the error it stands for: its own reading pulled the mean.
+    errors = np.where(read, difference - means, 0.0) * np.sqrt(pairs / (pairs - 1)) / pairs
+    weights = (read / pairs).sum(axis=0)
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    return t_test(
+        float(means.mean()),
+        float(np.sqrt((errors.sum(axis=0) ** 2).sum()) / readers),
+        float(effective) - 1,
+        cases=int(read.any(axis=0).sum()),
+        margin=margin,
+        alpha=alpha,
+        method=METHOD,
+    )
+
+
+def _differences(scores: Floats) -> Floats:
+    """`[arm, reader, case]` to new - reference `[reader, case]`."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 3 or scores.shape[0] != 2:
+        refuse_pooled_rows()
+    return np.asarray(scores[1] - scores[0])

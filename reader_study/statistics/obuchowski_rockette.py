@@ -96,6 +96,34 @@ def components(
     )
 
 
+def components_of_pairs(scores: Floats) -> Components:
+    """Components of mean scores of two arms where readings are missing: each reader's pairs count, all of them.
+
+    ``scores`` `[arm, reader, case]` with NaN where missing; every reader needs two pairs. The covariances are those of
+    ``components`` where nothing is missing.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    read = np.isfinite(scores).all(axis=0)
+    pairs = read.sum(axis=1)[None, :, None]
+    if scores.shape[:2] < (2, 2) or pairs.min() < 2:
+        raise ReconError("Obuchowski-Rockette analysis needs two readers with two cases scored in both arms each")
+    kept = np.where(read, scores, 0.0)
+    figures = kept.sum(axis=2) / pairs[..., 0]
+    errors = np.where(read, scores - figures[..., None], 0.0) * np.sqrt(pairs / (pairs - 1)) / pairs
+    covariance = np.einsum("irc,jsc->irjs", errors, errors)
+    own, other = np.eye(scores.shape[1], dtype=bool), ~np.eye(scores.shape[1], dtype=bool)
+    same = (covariance[0, :, 0] + covariance[1, :, 1]) / 2
+    across = (covariance[0, :, 1] + covariance[1, :, 0]) / 2
+    return from_figures(
+        figures,
+        int(read.any(axis=0).sum()),
+        variance=float(same[own].mean()),
+        covariance_same_reader=float(across[own].mean()),
+        covariance_same_arm=float(same[other].mean()),
+        covariance_neither=float(across[other].mean()),
+    )
+
+
 def from_figures(
     figures: Floats,
     cases: int,

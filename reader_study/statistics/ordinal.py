@@ -1,8 +1,8 @@
-"""Cumulative-link (proportional odds) models of an ordinal score, with or without a random intercept.
+"""Cumulative-link (proportional odds) models of an ordinal score, with or without random effects.
 
-logit P(score <= j) = theta_j - x beta - u, u ~ N(0, sigma^2) for each cluster (McCullagh 1980; Agresti 2010). The
-fixed-effects fit is statsmodels' OrderedModel; the mixed fit maximises the likelihood integrated over the random
-intercept by adaptive Gauss-Hermite quadrature (Pinheiro and Bates 1995), because statsmodels has none.
+logit P(score <= j) = theta_j - x beta - u, u normal for each cluster (McCullagh 1980; Agresti 2010). The fixed-effects
+fit is statsmodels' OrderedModel; the mixed fit maximises the integrated likelihood of ``ordinal_likelihood``, because
+statsmodels has none.
 """
 
 import warnings
@@ -10,22 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 from statsmodels.miscmodels.ordinal_model import OrderedModel
-from statsmodels.tools.numdiff import approx_hess
 
-from recon.errors import ReconError, ReconWarning
+from reader_study.statistics.ordinal_likelihood import ClusteredScores, clustered, negative_log_likelihood, unpack
+from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+_FARTHEST = 25.0  # log odds: nothing but separated scores leads there
+_SUMMIT = 1e-6  # log-likelihood units that one more Newton step may promise at the maximum
 
 
 @dataclass(frozen=True)
 class OrdinalFit:
     """Log odds ratios ``coefficients`` of a HIGHER score, thresholds, and what the fit reached.
 
-    ``random_deviation`` is the standard deviation of the cluster intercepts, 0 in the fixed-effects fit;
-    ``standard_errors`` belong to the coefficients (from the observed information).
+    ``random_deviation`` is the standard deviation of the cluster intercepts, ``slope_deviation`` that of the clusters'
+    slopes, 0 where there are none; ``standard_errors`` belong to the coefficients (from the observed information).
     """
 
     names: tuple[str, ...]
@@ -33,22 +35,28 @@ class OrdinalFit:
     standard_errors: Floats
     thresholds: Floats
     random_deviation: float
+    slope_deviation: float
     log_likelihood: float
     observations: int
     clusters: int
 
     def effect(self, name: str, confidence: float = 0.95) -> dict[str, float]:
-        """Odds ratio of one coefficient with its Wald interval and two-sided p value."""
+        """Odds ratio of one coefficient with its Wald interval and two-sided p value.
+
+        Of a mixed model by Student's t with one degree of freedom less than there are clusters: a deviation estimated
+        from thirty clusters is not known.
+        """
+        reference = stats.t(self.clusters - 1) if self.clusters > 1 else stats.norm()
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
-        half = float(stats.norm.ppf(0.5 + confidence / 2)) * error
+        half = float(reference.ppf(0.5 + confidence / 2)) * error
         return {
             "log_odds_ratio": value,
             "standard_error": error,
             "odds_ratio": float(np.exp(value)),
             "low": float(np.exp(value - half)),
             "high": float(np.exp(value + half)),
-            "p_value": float(2 * stats.norm.sf(abs(value / error))) if error > 0 else float("nan"),
+            "p_value": float(2 * reference.sf(abs(value / error))) if error > 0 else float("nan"),
         }
 
 
@@ -86,6 +94,7 @@ def cumulative_link(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[s
         errors,
         thresholds,
         0.0,
+        0.0,
         float(found.llf),
         category.size,
         0,
@@ -93,90 +102,71 @@ def cumulative_link(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[s
 
 
 def cumulative_link_mixed(
-    scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...], cluster: npt.ArrayLike, nodes: int = 10
+    scores: npt.ArrayLike,
+    design: npt.ArrayLike,
+    names: tuple[str, ...],
+    cluster: npt.ArrayLike,
+    slope: npt.ArrayLike | None = None,
 ) -> OrdinalFit:
     """Proportional odds model with a random intercept per ``cluster`` `[observation]` (the case, or the judge).
 
-    ``nodes`` = 1 is the Laplace approximation. Warns (ReconWarning) where the information is not positive definite;
-    raises ReconError as ``cumulative_link`` does.
+    ``slope`` `[observation]`, centred, adds an independent random slope of each cluster along it. Raises ReconError as
+    ``cumulative_link`` does, and where the maximum was not reached: there the gradient vanishes and the information is
+    positive definite.
     """
     start = cumulative_link(scores, design, names)
     category, predictors = _prepare(scores, design, names)
-    labels, member = np.unique(np.asarray(cluster), return_inverse=True)
-    order = np.argsort(member, kind="stable")
-    category, predictors, member = category[order], predictors[order], member.ravel()[order]
-    first = np.searchsorted(member, np.arange(labels.size))
-    effects, cuts = len(names), start.thresholds.size
-
-    def unpack(parameters: Floats) -> tuple[Floats, Floats, float]:
-        steps = parameters[effects : effects + cuts]
-        thresholds = np.cumsum(np.r_[steps[0], np.exp(np.clip(steps[1:], -30.0, 30.0))])
-        return parameters[:effects], thresholds, float(np.exp(np.clip(parameters[-1], -8.0, 5.0)))
-
-    def negative(parameters: Floats) -> float:
-        beta, thresholds, deviation = unpack(parameters)
-        return -_integrated(category, predictors @ beta, thresholds, deviation, member, first, nodes)
-
-    initial = np.r_[start.coefficients, start.thresholds[0], np.log(np.maximum(np.diff(start.thresholds), 1e-6)), 0.0]
-    found = optimize.minimize(negative, initial, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
-    beta, thresholds, deviation = unpack(found.x)
-    information = approx_hess(found.x, negative)
-    errors = np.full(effects, np.nan)
-    # A variance at its lower bound has no curvature: the other parameters keep theirs.
-    keep = slice(None) if deviation > 1e-2 else slice(0, effects + cuts)
-    try:
-        diagonal = np.diag(np.linalg.inv(information[keep, keep]))[:effects]
-        errors = np.sqrt(np.where(diagonal > 0, diagonal, np.nan))
-    except np.linalg.LinAlgError:
-        pass
-    if not np.isfinite(errors).all():
-        warnings.warn("ordinal mixed model: standard errors could not be computed", ReconWarning, stacklevel=2)
-    return OrdinalFit(names, beta, errors, thresholds, deviation, -float(found.fun), category.size, int(labels.size))
+    loadings = np.ones((category.size, 1)) if slope is None else np.column_stack([np.ones(category.size), slope])
+    data = clustered(category, predictors, loadings.astype(np.float64), cluster)
+    steps = np.log(np.maximum(np.diff(start.thresholds), 1e-6))
+    fixed = np.r_[start.coefficients, start.thresholds[:1], steps]
+    if not np.isfinite(fixed).all():
+        raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
+    reached, information = _climb(np.r_[fixed, np.full(loadings.shape[1], 0.8)], data)
+    errors = np.sqrt(np.diag(np.linalg.inv(information))[: len(names)])
+    beta, thresholds, deviations = unpack(reached, data)
+    value, _ = negative_log_likelihood(reached, data)
+    both, clusters = np.abs(np.r_[deviations, 0.0]), data.counts.shape[0]
+    return OrdinalFit(
+        names, beta, errors, thresholds, float(both[0]), float(both[1]), -value, category.size, int(clusters)
+    )
 
 
-def _integrated(
-    category: Integers,
-    linear: Floats,
-    thresholds: Floats,
-    deviation: float,
-    member: Integers,
-    first: Integers,
-    nodes: int,
-) -> float:
-    """Log-likelihood integrated over a standard normal random intercept of each cluster, nodes around its mode."""
-    bounds = np.r_[-np.inf, thresholds, np.inf]
-    upper, lower = bounds[category + 1] - linear, bounds[category] - linear
+def _climb(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats]:
+    """The maximum and the observed information there: BFGS, then Newton's steps until the next one promises nothing.
 
-    gap = np.log1p(-np.exp(lower - upper))
+    Raises ReconError where no maximum is reached.
+    """
+    for _ in range(2):
+        parameters = optimize.minimize(
+            negative_log_likelihood, parameters, (data,), method="BFGS", jac=True, callback=_stop_far_out
+        ).x
+        for _ in range(4):
+            if np.abs(parameters).max() > _FARTHEST:
+                raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
+            value, gradient = negative_log_likelihood(parameters, data)
+            information = _information(parameters, data)
+            bends, axes = np.linalg.eigh(information)
+            # Where the function is not convex: downhill along the axes, never towards a saddle.
+            step = -axes @ ((axes.T @ gradient) / np.maximum(np.abs(bends), 1e-3))
+            if bends[0] > 1e-8 and -float(gradient @ step) / 2 < _SUMMIT:
+                return parameters, information
+            if not negative_log_likelihood(parameters + step, data)[0] < value:
+                break
+            parameters = parameters + step
+        parameters = parameters + 1e-3  # off a saddle
+    raise ReconError("ordinal mixed model: the maximum of the likelihood was not reached; no odds ratio is given")
 
-    def pieces(standard: Floats) -> tuple[Floats, Floats, Floats]:
-        """Log probability and its first two derivatives in the linear predictor, at intercepts `[observation]`.
 
-        With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation, and the derivatives
-        F(a) + F(b) - 1 and -f(a) - f(b) keep the logarithm concave in floating point too.
-        """
-        above, below = upper - deviation * standard, lower - deviation * standard
-        share_above, share_below = special.expit(above), special.expit(below)
-        log_chance = special.log_expit(above) + special.log_expit(-below) + gap
-        bend = -share_above * special.expit(-above) - share_below * special.expit(-below)
-        return log_chance, share_above + share_below - 1, bend
+def _stop_far_out(intermediate_result: optimize.OptimizeResult) -> None:
+    if np.abs(intermediate_result.x).max() > _FARTHEST:
+        raise StopIteration
 
-    mode = np.zeros(first.size)
-    curvature = np.ones(first.size)
-    for _ in range(30):
-        _, slope, bend = pieces(mode[member])
-        gradient = deviation * np.add.reduceat(slope, first) - mode
-        curvature = 1 - deviation**2 * np.add.reduceat(bend, first)
-        step = np.clip(gradient / curvature, -4.0, 4.0)
-        mode = mode + step
-        if np.abs(step).max() < 1e-10:
-            break
-    points, weights = np.polynomial.hermite.hermgauss(nodes)
-    scale = np.sqrt(2 / curvature)
-    terms = []
-    for point, weight in zip(points, weights, strict=True):
-        standard = mode + scale * point
-        log_chance = np.add.reduceat(pieces(standard[member])[0], first)
-        terms.append(log_chance - standard**2 / 2 + point**2 + np.log(weight))
-    total = special.logsumexp(np.stack(terms), axis=0) + np.log(scale) - 0.5 * np.log(2 * np.pi)
-    return float(total.sum())
+
+def _information(parameters: Floats, data: ClusteredScores) -> Floats:
+    """Second derivatives of minus the log-likelihood, by central differences of its gradient."""
+    rows = []
+    for shift in np.eye(parameters.size) * 1e-4:
+        (_, after), (_, before) = (negative_log_likelihood(parameters + moved, data) for moved in (shift, -shift))
+        rows.append((after - before) / 2e-4)
+    return np.asarray((np.array(rows) + np.array(rows).T) / 2)

@@ -6,6 +6,11 @@ const ReconDesk = (() => {
   let parts = {}; // {stage, clock, saved}
   let turn = 0; // counts presentations opened, so that a late image is not shown in the wrong place
 
+  let shown = []; // SHA-256 of the images on the desk
+
+  const load = (presentation) =>
+    presentation.images.map((name, side) => ReconImages.load(name, presentation.sha256[side]));
+
   // Builds the page; `progress` from 0 to 1 fills the bar under the head line.
   function frame(heading, side, footer, progress) {
     const { page, setup } = ReconSession;
@@ -26,6 +31,10 @@ const ReconDesk = (() => {
         element("span", { class: "spacer" }),
         parts.saved, parts.clock,
         element("span", {}, `${setup.reader} · session ${setup.session}`),
+        element("button", {
+          type: "button", class: "quiet", "data-save": "so-far", title: "Save the finished answers, to go on elsewhere",
+          onclick: () => ReconStore.download("json").catch(() => saved(false)),
+        }, "Save so far"),
         element("button", help, "?"),
         element("div", { class: "progress" }, bar)),
       element("div", { class: "viewing" }, stage, slider),
@@ -36,9 +45,11 @@ const ReconDesk = (() => {
   async function display(presentation, flags) {
     const mine = ++turn;
     ReconPanes.clear();
+    shown = [];
     try {
-      const images = await Promise.all(presentation.images.map(ReconImages.load));
+      const images = await Promise.all(load(presentation));
       if (mine !== turn) return;
+      shown = images.map((image) => image.sha256);
       slider.max = images[0].slices - 1;
       ReconPanes.show(parts.stage, images, ReconSession.paired() ? ["Image A", "Image B"] : [""], {
         flags,
@@ -62,7 +73,7 @@ const ReconDesk = (() => {
   function ahead(presentation) {
     const all = ReconSession.presentations();
     const next = all[all.indexOf(presentation) + 1];
-    if (next) setTimeout(() => next.images.forEach((name) => ReconImages.load(name).catch(() => {})), 200);
+    if (next) setTimeout(() => load(next).forEach((image) => image.catch(() => {})), 200);
   }
 
   function time(text) {
@@ -74,5 +85,5 @@ const ReconDesk = (() => {
     parts.saved.classList.toggle("warning", !kept);
   }
 
-  return { frame, display, time, saved, lastSlice: () => Number(slider.max) };
+  return { frame, display, time, saved, shown: () => shown, lastSlice: () => Number(slider.max) };
 })();

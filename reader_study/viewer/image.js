@@ -6,17 +6,29 @@ const ReconImages = (() => {
   const cache = new Map(); // name -> promise of an image, oldest first
   let arrived = null;
 
-  function decode(facts, text) {
+  // The SHA-256 of the facts and the pixels; reader_study/packages.py computes the same.
+  async function digest(facts, bytes) {
+    const head = new TextEncoder().encode(`${ReconStore.canonical(facts)}\n`);
+    const whole = new Uint8Array(head.length + bytes.length);
+    whole.set(head);
+    whole.set(bytes, head.length);
+    const mark = await crypto.subtle.digest("SHA-256", whole);
+    return [...new Uint8Array(mark)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  async function decode(facts, text, expected) {
     const binary = atob(text);
     const bytes = new Uint8Array(binary.length);
     for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
     const [slices, rows, columns] = facts.shape;
     if (bytes.length !== 2 * slices * rows * columns) throw new Error("the image file is cut short");
     // Little-endian by construction, as is every machine that runs a current browser.
-    return { ...facts, slices, rows, columns, pixels: new Uint16Array(bytes.buffer) };
+    const sha256 = await digest(facts, bytes);
+    if (sha256 !== expected) throw new Error("the image file is not the one that was exported");
+    return { ...facts, slices, rows, columns, sha256, pixels: new Uint16Array(bytes.buffer) };
   }
 
-  function load(name) {
+  function load(name, expected) {
     if (cache.has(name)) {
       const known = cache.get(name);
       cache.delete(name);
@@ -31,7 +43,7 @@ const ReconImages = (() => {
           if (!arrived) throw new Error("the image file is damaged");
           const { facts, text } = arrived;
           arrived = null;
-          resolve(decode(facts, text));
+          resolve(decode(facts, text, expected));
         } catch (error) {
           reject(error);
         }

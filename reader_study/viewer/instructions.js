@@ -13,7 +13,10 @@ const ReconInstructions = (() => {
     ["Next", "button at the lower right", "N"],
   ];
 
+  let starting = null; // what the button does
+
   function show(begin) {
+    starting = begin;
     const { setup, state } = ReconSession;
     ReconSession.screen = "instructions";
     ReconClock.stop();
@@ -43,7 +46,7 @@ const ReconInstructions = (() => {
             ? "You may go back and change an answer until you save the final score sheet."
             : "An answer is final once you press Next: this study does not allow going back."),
           element("p", {}, "Every answer is kept in this browser at once; you may close the page and go on later, on this "
-            + "computer and in this browser. The time spent on each image is recorded, and pauses while the page is hidden. "
+            + "computer and in this browser; to go on elsewhere, use Save so far and take the file along. The time spent on each image is recorded, and pauses while the page is hidden. "
             + "Nothing leaves this computer: at the end you save a signed score sheet and hand it to the coordinator.")),
         element("div", {},
           element("h2", {}, "Controls"),
@@ -57,8 +60,26 @@ const ReconInstructions = (() => {
       element("table", { class: "scales" }, ...setup.items.map(scaleRow)),
       element("footer", {},
         storageWarning(),
+        resume(),
         element("button", { type: "button", class: "primary", onclick: begin },
           state.instructed ? `Continue${going()}` : "Begin"))));
+  }
+
+  // Another computer: the sheet saved so far brings the finished answers along.
+  function resume() {
+    const message = element("span", { class: "quiet", "aria-live": "polite" });
+    const file = element("input", {
+      type: "file", accept: ".json", "aria-label": "Sheet saved so far",
+      onchange: async () => {
+        try {
+          await ReconStore.restore(await file.files[0].text());
+          show(starting);
+        } catch (error) {
+          message.textContent = `Not taken over: ${error.message}.`;
+        }
+      },
+    });
+    return element("label", { class: "resume" }, "Begun on another computer? ", file, message);
   }
 
   function controlTable() {

@@ -35,7 +35,7 @@ const ReconReading = (() => {
 
   function advance() {
     const { state } = ReconSession;
-    if (ReconSession.screen !== "reading") return;
+    if (ReconSession.screen !== "reading" || !ReconDesk.shown().length) return;
     if (ReconForm.missing().length) {
       ReconForm.showMissing();
       return;
@@ -54,6 +54,7 @@ const ReconReading = (() => {
       seconds: Math.round(draft.milliseconds / 100) / 10,
       started: draft.started,
       finished: ReconSession.now(),
+      images: ReconDesk.shown(),
     };
     delete state.drafts[presentation.id];
     state.position += 1;

@@ -94,9 +94,37 @@ const ReconStore = (() => {
     return { ...content, signature: digits };
   }
 
+  // Goes on from a sheet that was saved before it was finished, perhaps on another computer.
+  async function restore(text) {
+    let sheet = null;
+    try {
+      sheet = JSON.parse(text);
+    } catch (error) {
+      throw new Error("this is not a saved sheet (the JSON form is needed)");
+    }
+    if (sheet.package !== setup.package || sheet.study !== setup.study) throw new Error("this sheet is of another session");
+    const { signature, ...content } = sheet;
+    const { kty, crv, x, y } = setup.signing_key;
+    const curve = { name: "ECDSA", namedCurve: "P-256" };
+    const checkingKey = await crypto.subtle.importKey("jwk", { kty, crv, x, y }, curve, false, ["verify"]);
+    const bytes = new Uint8Array((signature || "").match(/../g)?.map((pair) => parseInt(pair, 16)) ?? []);
+    const message = new TextEncoder().encode(canonical(content));
+    if (!(await crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, checkingKey, bytes, message))) {
+      throw new Error("the sheet was changed after it was saved");
+    }
+    const lost = Object.keys(state.responses).some((id) => !sheet.responses.some((row) => row.presentation === id));
+    if (lost) throw new Error("this browser holds more answers than the sheet");
+    state.responses = Object.fromEntries(sheet.responses.map((row) => [row.presentation, row]));
+    state.guesses = Object.fromEntries(sheet.guesses.map((row) => [row.presentation, row.guess]));
+    const next = setup.presentations.findIndex((presentation) => !(presentation.id in state.responses));
+    Object.assign(state, { drafts: {}, started: sheet.started, finished: sheet.finished, instructed: true });
+    state.position = next < 0 ? setup.presentations.length : next;
+    save();
+  }
+
   const columns = [
     "record", "study", "package", "reader", "session", "presentation", "order", "training", "item", "score",
-    "seconds", "started", "finished", "flags", "comment", "signature",
+    "seconds", "started", "finished", "flags", "comment", "images", "signature",
   ];
 
   // Spreadsheets run a cell that starts like a formula; reader_study/sheet_files.py takes the apostrophe off again.
@@ -122,6 +150,7 @@ const ReconStore = (() => {
         finished: response.finished,
         flags: response.flags.length ? canonical(response.flags) : "",
         comment: defused(response.comment),
+        images: response.images.join(" "),
       };
       const scores = Object.entries(response.scores);
       for (const [item, score] of scores.length ? scores : [["", ""]]) {
@@ -141,7 +170,8 @@ const ReconStore = (() => {
     const text = kind === "csv" ? csv(sheet) : `${JSON.stringify(sheet, null, 1)}\n`;
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }));
-    link.download = `scores-${setup.study.slice(0, 8)}-${setup.reader}-session-${setup.session}.${kind}`;
+    const soFar = sheet.finished ? "" : "-so-far";
+    link.download = `scores-${setup.study.slice(0, 8)}-${setup.reader}-session-${setup.session}${soFar}.${kind}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
@@ -154,6 +184,8 @@ const ReconStore = (() => {
       left = true;
     },
     download,
+    restore,
+    canonical,
     wellFormed,
     signedSheet,
     csv,

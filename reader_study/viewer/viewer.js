@@ -5,9 +5,12 @@ const ReconViewer = (() => {
   function start(packageSetup) {
     ReconSession.setup = packageSetup;
     document.title = `${packageSetup.title} – reader ${packageSetup.reader}`;
-    if (!window.crypto || !crypto.subtle) {
-      ReconSession.notice("This browser cannot sign score sheets.",
-        "Please open the page in a current Chrome, Edge, Firefox or Safari.");
+    if (!window.isSecureContext || !window.crypto?.subtle) {
+      const plain = location.protocol === "http:";
+      ReconSession.notice(plain ? "This page cannot be used from this address." : "This browser cannot sign score sheets.",
+        plain ? "It came from a server without encryption (http), where a browser neither signs score sheets nor checks "
+          + "images. Please open start.html from the folder itself, or ask the coordinator for an address with https."
+          : "Please open the page in a current Chrome, Edge, Firefox or Safari.");
       return;
     }
     ReconSession.state = ReconStore.open(packageSetup);

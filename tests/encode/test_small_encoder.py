@@ -297,6 +297,8 @@ def test_held_out_persons_are_about_the_fraction() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*person of its own:recon.errors.ReconWarning")
+@pytest.mark.filterwarnings("ignore:.*noise level is estimated:recon.errors.ReconWarning")
+@pytest.mark.filterwarnings("ignore:.*(off by a factor|correlates with its reference):recon.errors.ReconWarning")
 def test_interrupted_pretraining_is_the_same_run(run_cli, heads: Path, recipe: Path, tmp_path: Path) -> None:
     words = ("encode", "pretrain", "--data", heads, "--config", recipe, "--cache", tmp_path / "cache", "--threads", 1)
     stopped = run_cli(*words, "--out", tmp_path / "a", "--dry-run", 3, "--json")
@@ -361,6 +363,8 @@ def test_what_cannot_be_trained_on(run_cli, heads: Path, recipe: Path, tmp_path:
     assert "nan.nii.gz" in spoiled.err
 
 
+@pytest.mark.filterwarnings("ignore:.*noise level is estimated:recon.errors.ReconWarning")
+@pytest.mark.filterwarnings("ignore:.*(off by a factor|correlates with its reference):recon.errors.ReconWarning")
 def test_what_ships_is_the_default(run_cli, heads: Path) -> None:
     assert choose_encoder(None) == "recon-small"
     encoder = load(None)

@@ -13,12 +13,13 @@ from reader_study import audit_log, unblinding
 from reader_study.allocation import allocate
 from reader_study.analyses.blinding import BLINDING
 from reader_study.analyses.flags import FLAGS
+from reader_study.analyses.missing import MISSING
 from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis import analyse
 from reader_study.analysis_result import as_mapping
 from reader_study.claim import claim, limits
 from reader_study.conduct import Conduct
-from reader_study.deviations import Deviation, log_deviation
+from reader_study.deviations import Deviation, deviations, log_deviation
 from reader_study.observations import from_sheets, orient
 from reader_study.protocol import load_protocol
 from reader_study.provenance import Provenance
@@ -88,8 +89,19 @@ def answer(row, protocol, generator):
 class Built:
     """A study as after the export, without images: log, sealed key, packages, and signed sheets."""
 
-    def __init__(self, folder, mode="independent", margin=0.5):
+    def __init__(self, folder, mode="independent", margin=0.5, per_protocol=False, reserve=False):
+        folder.mkdir(exist_ok=True)
         protocol_path = write_protocol(folder / "protocol.yaml", mode, margin)
+        if reserve:
+            text = protocol_path.read_text().replace(
+                "3 years}]", "3 years}, {id: R3, experience: none, reserve: true}]"
+            )
+            protocol_path.write_text(text)
+        if per_protocol:
+            text = protocol_path.read_text().replace(
+                "multiplicity: holm", "multiplicity: holm, population: per-protocol"
+            )
+            protocol_path.write_text(text)
         study, _ = freeze(protocol_path, folder / "study")
         self.folder, self.protocol = study.folder, study.protocol
         self.rows = allocate(self.protocol, SEED)
@@ -230,8 +242,44 @@ def test_a_missing_session_keeps_the_key_sealed_until_it_is_logged(built, tmp_pa
     found = unblinding.sealed(built.folder, [folder])
     assert np.isnan(found.observations.scores["overall"][:, 1]).sum() == 12
     assert found.provenance.deviations == ("missing, reader R2, session 2: R2 fell ill",)
-    with pytest.raises(ReconError, match=r"item 'overall': only 0 case\(s\) scored by every reader"):
-        analyse(found.protocol, found.observations)
+    # R2 has no pair left, which costs R2 and not the study.
+    analysis = analyse(found.protocol, found.observations, replicates=50)
+    assert analysis.primary.fixed.cases == 12
+    assert analysis.primary.random is None
+    assert "R2 scored no two cases in both arms; the comparison is of the others" in analysis.primary.notes
+    missing = MISSING.of(analysis.primary)
+    assert missing is not None
+    assert missing.worst.estimate < analysis.primary.fixed.estimate < missing.best.estimate
+    write_report(tmp_path / "report", analysis, found.observations, found.provenance)
+
+
+def test_an_image_that_did_not_load_costs_one_reading(built, tmp_path):
+    """Per protocol too: the deviation that excuses it is no reason to drop the rest of the session."""
+    planned = {row.id: row for row in built.rows}
+    lost = next(row for row in built.sheets[0].responses if planned[row.presentation].kind == "main")
+    kept = tuple(row for row in built.sheets[0].responses if row is not lost)
+    folder = built.write(tmp_path / "scores", [built.resigned(0, responses=kept), *built.sheets[1:]])
+    log_deviation(built.folder, "missing", "the image did not load", presentation=lost.presentation)
+    built.open_key(folder)
+    found = unblinding.sealed(built.folder, [folder]).observations
+    assert np.isnan(found.scores["overall"]).sum() == 1
+    excluded = deviations(open_study(built.folder).entries)
+    assert [deviation.presentation for deviation in excluded] == [lost.presentation]
+    primary = replace(built.protocol.primary, population="per-protocol")
+    analysis = analyse(replace(built.protocol, primary=primary), found, replicates=50)
+    assert analysis.primary.fixed.cases == 12
+    assert 10 < analysis.primary.fixed.df < 11
+
+
+def test_per_protocol_keeps_what_a_deviation_of_kind_missing_does_not_miss(tmp_path):
+    built = Built(tmp_path, per_protocol=True)
+    folder = built.write(tmp_path / "scores")
+    log_deviation(built.folder, "missing", "the session was broken off, and finished the same day", "R1", 1)
+    log_deviation(built.folder, "other", "the wrong screen", presentation=built.sheets[1].responses[-1].presentation)
+    built.open_key(folder)
+    found = unblinding.sealed(built.folder, [folder]).observations
+    assert np.isnan(found.scores["overall"]).sum() + np.isnan(found.repeats["overall"][0, 0, 0]).sum() <= 2
+    assert np.isfinite(found.scores["overall"][:, 1]).all()
 
 
 def test_one_unanswered_item_is_named(built, tmp_path):
@@ -468,7 +516,7 @@ def test_the_decision_is_the_primary_items_bound_and_nothing_else(analysed):
     assert flags is not None
     assert set(subsets.by_cohort) == {"first", "second"}
     assert subsets.by_cohort["second"].cases == 4
-    assert blinding["R1, fast"].index == 1
+    assert blinding.bang["R1, fast"].index == 1
     assert flags[1].new == 1
     assert flags[1].reference == 0
     repeated = analyse(study.protocol, found, replicates=200)
@@ -611,7 +659,7 @@ def test_studies_without_variation_or_with_an_unanswered_item_still_report(analy
     assert analysis.claimed
     assert analysis.primary.fixed.standard_error == 0
     assert [item.item for item in analysis.items] == ["overall"]
-    assert "item 'artifacts': only 0 case(s)" in analysis.skipped[0]
+    assert "item 'artifacts': no reader scored two cases in both arms" in analysis.skipped[0]
     written = write_report(tmp_path / "flat", analysis, same, Provenance("study", "version 1", ""))
     assert "every score is the same" in written["report.md"].read_text()
     assert "not analysed" in written["report.md"].read_text()

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset
 
-from reader_study.blind_check import Pair, check_pairs, predict
+from reader_study.blind_check import Pair, check_pairs, predict, single_images
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, random_uid, series_datasets, stamp
 from reader_study.pair_folders import find_pairs
+from recon.errors import ReconError
 
 
 def write_series(folder: Path, rng: np.random.Generator, change: Callable[[Dataset], None] | None = None) -> None:
@@ -209,6 +212,34 @@ def test_pixel_container_faults_are_warnings(tmp_path, fault):
     assert fault in {finding.attribute for finding in verdict.findings}
 
 
+@pytest.mark.parametrize("fault", ["constant border rows", "histogram gaps", "pixels at the highest level"])
+def test_a_container_that_tells_single_images_is_a_leak(tmp_path, fault):
+    """Pair by pair it was a warning only."""
+
+    def change(dataset: Dataset) -> None:
+        image = np.frombuffer(dataset.PixelData, "<u2").reshape(16, 16).copy()
+        if fault == "constant border rows":
+            image[:2] = 7
+        elif fault == "histogram gaps":
+            image = image // 400 * 400 + 1
+        else:
+            image = np.minimum(image, 3500)
+        dataset.PixelData = image.tobytes()
+
+    verdict = check_pairs(make_pairs(tmp_path, count=12, change=change))
+    assert not verdict.passed
+    assert fault in {finding.attribute for finding in verdict.findings if finding.step == "single image"}
+    assert not verdict.by_chance
+
+
+def test_single_images_of_a_sound_package_are_not_told():
+    rng = np.random.default_rng(3)
+    names = ("zero background share", "histogram gaps", "pixels at the highest level")
+    for _ in range(40):
+        facts = [tuple(dict(zip(names, rng.normal(size=3), strict=True)) for _ in range(2)) for _ in range(12)]
+        assert single_images(facts) == {}
+
+
 def test_clean_pairs_pass(tmp_path):
     verdict = check_pairs(make_pairs(tmp_path, count=8, seed=4))
     assert verdict.passed
@@ -265,3 +296,64 @@ def test_folders_that_hold_no_pairs_are_refused(tmp_path, run_cli):
     outcome = run_cli("reader-study", "check", tmp_path, "--pairs", table)
     assert outcome.code == 2
     assert "C2" in outcome.err
+
+
+# ---- other packages --------------------------------------------------------------------------------------------------
+
+
+def write_packages(folder: Path, kind: str, leak: bool, cases: int = 3) -> Path:
+    """ARM/CASE/file as PNG or NIfTI, sound but for the leak."""
+    rng = np.random.default_rng(0)
+    for case in range(cases):
+        for arm in rng.permutation(["soc", "dm"]).tolist():
+            target = folder / arm / f"case-{case}"
+            target.mkdir(parents=True)
+            pixels = rng.integers(1, 4000, (16, 16)).astype(np.uint16)
+            path = target / f"{rng.bytes(4).hex()}.{'png' if kind == 'png' else 'nii'}"
+            told = leak and arm == "dm"
+            if kind == "png":
+                facts = PngImagePlugin.PngInfo()
+                if told:
+                    facts.add_text("Software", "network")
+                Image.fromarray(pixels).save(path, pnginfo=facts, compress_level=0)
+            else:
+                image = nibabel.Nifti1Image(np.stack([pixels, pixels], axis=2), np.eye(4))
+                image.header["descrip"] = b"network" if told else b""
+                nibabel.save(image, path)
+            stamp(path)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "attribute"), [("png", "PNG tEXt, 1"), ("nifti", "NIfTI descrip")])
+def test_png_and_nifti_packages_are_checked(tmp_path, run_cli, kind, attribute):
+    """They could not be read."""
+    sound = run_cli("reader-study", "check", write_packages(tmp_path / "sound", kind, False), "--json")
+    assert sound.code == 0, sound.json
+    told = run_cli("reader-study", "check", write_packages(tmp_path / "told", kind, True), "--json")
+    assert told.code == 1
+    found = {finding["attribute"]: finding["example"] for finding in told.json["findings"] if finding["leaks"]}
+    assert attribute in found
+    assert "network" not in found[attribute]
+
+
+def test_a_zip_archive_is_checked_as_the_folder_in_it(tmp_path, run_cli):
+    write_packages(tmp_path / "package", "png", True)
+    archive = shutil.make_archive(str(tmp_path / "package"), "zip", tmp_path, "package")
+    outcome = run_cli("reader-study", "check", archive, "--json")
+    assert outcome.code == 1
+    assert "PNG tEXt, 1" in {finding["attribute"] for finding in outcome.json["findings"]}
+    Path(archive).write_bytes(b"PK no archive")
+    broken = run_cli("reader-study", "check", archive)
+    assert broken.code == 2
+    assert "cannot be read as a zip archive" in broken.err
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.nii"])
+def test_a_damaged_image_file_is_named(tmp_path, name):
+    paths = []
+    for arm in ("soc", "dm"):
+        (tmp_path / arm).mkdir()
+        (tmp_path / arm / name).write_bytes(b"nothing")
+        paths.append((tmp_path / arm / name,))
+    with pytest.raises(ReconError, match=name):
+        check_pairs([Pair("case 1", *paths)])

@@ -122,6 +122,17 @@ def test_freezing_logs_versions_and_an_altered_copy_is_refused(tmp_path, run_cli
         open_study(tmp_path / "study")
 
 
+def test_one_session_is_warned_about_and_words_alone_are_no_justification(tmp_path, run_cli):
+    path = write_protocol(tmp_path / "plan.yaml")
+    assert "no washout" in run_cli("reader-study", "plan", path).out
+    two = write_protocol(tmp_path / "two.yaml", sessions={"count": 2, "separation": 1, "washout_weeks": 4})
+    assert "washout" not in run_cli("reader-study", "plan", two).out
+    primary = {**protocol_mapping()["primary"], "margin_justification": "a b c d e"}
+    outcome = run_cli("reader-study", "plan", write_protocol(tmp_path / "words.yaml", primary=primary))
+    assert outcome.code == 2
+    assert "margin_justification" in outcome.err
+
+
 def test_plan_writes_a_template(tmp_path, run_cli):
     path = tmp_path / "new.yaml"
     assert run_cli("reader-study", "plan", "--template", path).code == 0
@@ -173,6 +184,14 @@ def test_allocations_are_complete_and_balanced(cases, sessions, repeats, readers
         if sessions > 1 and not study.paired:
             for case in study.case_ids:
                 assert len({row.session for row in main if row.case == case}) == 2
+                # A crossover, repeats included: no session shows both arms of a case.
+                looks = {(row.session, row.arms[0]) for row in mine if row.case == case}
+                assert len({session for session, _ in looks}) == len(looks)
+        # The earlier look is the one that is analysed.
+        for row in mine:
+            if row.kind == "repeat":
+                first_look = next(at for at in main if at.case == row.case and set(at.arms) == set(row.arms))
+                assert (first_look.session, first_look.order) < (row.session, row.order)
         guesses = Counter(row.arms[0] for row in mine if row.guess)
         assert guesses["soc"] == guesses["dm"] == 1
 

@@ -1,19 +1,25 @@
 """The viewer in a real browser over file://: a reader's session from the first page to the signed sheet, offline."""
 
+import functools
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reader_study.scores import collect
 from reader_study.sheet import Sheet
 from reader_study.sheet_check import check_sheet, missing
 from reader_study.sheet_files import read_sheet
 from reader_study.study import Study, open_study
+from reader_study.unsealing import log_sheet
+from recon.errors import ReconError
 from tests.reader_study.study_maker import export_small, protocol_mapping
 
 pytest.importorskip("selenium", reason="selenium is not installed (pip install 'recon[test]')")
@@ -28,6 +34,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1440,900"),
+    # A name that is not this machine's own, so that the browser takes plain http from it for insecure.
+    *("--host-resolver-rules=MAP reading.test 127.0.0.1", "--no-proxy-server"),
 ]
 
 
@@ -70,7 +78,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         self.click(f"[data-save={kind}]")
         for _ in range(1200):
-            found = list(self.downloads.glob(f"*.{kind}"))
+            found = list(self.downloads.glob(f"*.{'json' if kind == 'so-far' else kind}"))
             if found and found[0].stat().st_size:
                 return found[0]
             time.sleep(0.05)
@@ -117,7 +125,7 @@ def test_a_session_of_single_images_from_start_to_signed_sheet(browser, tmp_path
     package = next(entry for entry in study.packages if entry.reader == "R1")
     browser.requested()  # what the browser asked for by itself when it started
     browser.open(folder / package.folder)
-    assert "Test study" in browser.text("h1")
+    assert "Test study" not in browser.driver.page_source, "a title may tell the hypothesis"
     assert "2 images for practice" in browser.text(".sheet")
     browser.click("button.primary")
     browser.ready()
@@ -313,3 +321,107 @@ def test_preferences_with_ties_and_a_damaged_image_is_named(browser, tmp_path):
     assert other.presentations[0].id in browser.text(".loading")
     browser.press("a", "n")
     assert browser.text(".top strong") == "Pair 1 of 2", "what cannot be seen cannot be scored"
+
+
+def test_a_session_is_saved_and_goes_on_elsewhere(browser, tmp_path):
+    folder = export_small(tmp_path, cases=2, training_cases=[], guess={"presentations": 0})
+    errors(browser)  # what earlier pages left
+    study = open_study(folder)
+    package = study.packages[0]
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    for score in ("4", "2"):
+        browser.ready()
+        browser.press(score, "n")
+    browser.ready()
+    browser.press("5")  # not finished: stays here
+    saved = browser.save("so-far")
+    assert saved.name.endswith("-so-far.json")
+    kept = tmp_path / "inbox" / saved.name
+    kept.parent.mkdir()
+    shutil.copy(saved, kept)
+    partial = verified(study, kept)
+    assert [response.scores["overall"] for response in partial.responses] == [4, 2]
+    assert partial.finished == ""
+    assert len(missing([partial], study.protocol, [package])) == 2
+    assert log_sheet(study, partial) is not None
+
+    browser.run("localStorage.clear(); ReconStore.leave()")  # another computer
+    changed = tmp_path / "changed.json"
+    changed.write_text(kept.read_text().replace('"overall": 4', '"overall": 5'))
+    browser.open(folder / package.folder)
+    entry = browser.driver.find_element(By.CSS_SELECTOR, "input[type=file]")
+    entry.send_keys(str(changed))
+    browser.wait("document.querySelector('.resume')?.textContent.includes('changed after it was saved')")
+    assert browser.text("button.primary") == "Begin"
+    entry.send_keys(str(kept))
+    browser.wait("document.querySelector('button.primary').textContent.includes('Continue with image 3 of 4')")
+    browser.click("button.primary")
+    for score in ("3", "1"):
+        browser.ready()
+        browser.press(score, "n")
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    shutil.copy(browser.save("json"), kept.parent)
+    # Both files lie in the folder: the finished one counts, and the log takes it after the unfinished one.
+    (whole,) = collect(study, [kept.parent]).sheets
+    assert [response.scores["overall"] for response in whole.responses] == [4, 2, 3, 1]
+    assert log_sheet(open_study(folder), whole) is not None
+    assert errors(browser) == []
+
+
+def test_exchanged_images_are_not_shown_and_not_accepted(browser, tmp_path):
+    """Two image files exchanged in a reader's copy: the sheet was valid."""
+    folder = export_small(tmp_path, cases=3, training_cases=[], guess={"presentations": 0})
+    study = open_study(folder)
+    package = study.packages[0]
+    images = sorted((folder / package.folder / "images").iterdir())
+    text = (folder / package.folder / "package.js").read_text()
+    shown = json.loads(text.removeprefix("reconPackage(").rstrip(");\n"))["presentations"]
+    first, second = (folder / package.folder / "images" / f"{entry['images'][0]}.js" for entry in shown[:2])
+    assert {first, second} <= set(images)
+    contents = first.read_bytes(), second.read_bytes()
+    for path, content in zip((second, first), contents, strict=True):
+        path.unlink()
+        path.write_bytes(content)
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    browser.wait("document.querySelector('.loading')?.textContent.includes('not the one that was exported')")
+    browser.press("4", "n")
+    assert browser.text(".top strong") == "Image 1 of 6", "what was not exported cannot be scored"
+
+    # Whoever changes the hashes in the package too is found by the sheet.
+    marks = [entry["sha256"][0] for entry in shown[:2]]
+    (folder / package.folder / "package.js").write_text(
+        text.replace(marks[0], "*").replace(marks[1], marks[0]).replace("*", marks[1])
+    )
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    for _ in shown:
+        browser.ready()
+        browser.press("4", "n")
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    with pytest.raises(ReconError, match=r"presentation 1 \(\w+\): the images shown are not those that were exported"):
+        verified(study, browser.save("json"))
+
+
+def test_plain_http_is_named_before_the_first_image(browser, tmp_path):
+    """Saving failed after all readings."""
+    folder = export_small(tmp_path, cases=2)
+    package = folder / open_study(folder).packages[0].folder
+    handler = functools.partial(QuietHandler, directory=str(package))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.driver.get(f"http://reading.test:{server.server_port}/start.html")
+        browser.wait("document.querySelector('h1') !== null")
+        assert "cannot be used from this address" in browser.text("h1")
+        assert "https" in browser.text("#page")
+        assert browser.count("button") == 0
+        browser.driver.get("about:blank")
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Files without a word on standard error."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing."""

@@ -1,10 +1,12 @@
 """Preference, its interval, and blinding indices against published figures."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from reader_study.statistics.blinding_index import blinding_index
+from reader_study.statistics.blinding_index import blinding_index, james_index
 from reader_study.statistics.preference import preference, tango_interval
 from recon.errors import ReconError
 from tests.reader_study.published import printed
@@ -39,3 +41,37 @@ def test_bang_index_crisp():
     assert printed(drug.standard_error, ".0352")
     assert printed(placebo.index, ".0144")
     assert printed(placebo.standard_error, ".0538")
+
+
+def test_five_of_five_is_not_certainty():
+    """Wald's interval was [1, 1] with p = 0."""
+    found = blinding_index(5, 0, 0)
+    assert found.low < 0.1
+    assert found.p_one_sided == pytest.approx(1 / 32)
+    assert blinding_index(0, 0, 4).p_one_sided == 1
+
+
+def test_blinding_interval_covers_at_ten_guesses():
+    """Coverage over every possible outcome, not simulated."""
+    found = {}
+    for right, wrong in ((0.5, 0.5), (0.35, 0.35), (0.8, 0.1), (0.6, 0.2)):
+        covered = false = 0.0
+        for correct in range(11):
+            for mistaken in range(11 - correct):
+                key = (correct, mistaken, 10 - correct - mistaken)
+                one = found.setdefault(key, blinding_index(*key))
+                chance = stats.multinomial.pmf(key, 10, (right, wrong, 1 - right - wrong))
+                covered += chance * (one.low <= right - wrong <= one.high)
+                false += chance * (one.p_one_sided <= 0.05)
+        assert covered >= 0.945
+        assert right != wrong or false <= 0.05
+
+
+def test_james_index_crisp():
+    found = james_index((29, 27, 83), (82, 25, 170), np.random.default_rng(0))
+    assert found.index == pytest.approx(0.748, abs=5e-4)
+    assert 0.69 < found.low < found.index < found.high < 0.81
+    assert james_index((5, 0, 0), (5, 0, 0), np.random.default_rng(0)).index == 0
+    assert james_index((0, 0, 5), (0, 0, 5), np.random.default_rng(0)).index == 1
+    with pytest.raises(ReconError, match="either arm"):
+        james_index((0, 0, 0), (5, 0, 0), np.random.default_rng(0))

@@ -1,0 +1,96 @@
+"""``recon reader-study status``, ``deviation`` and ``call-in``: the coordinator's day between export and unsealing."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.flags import AsJson
+from cli.output import emit
+
+
+def register(study: typer.Typer) -> None:
+    """Add the commands to the ``reader-study`` group."""
+    study.command("status")(status)
+    study.command("deviation")(deviation)
+    study.command("call-in")(call_in)
+
+
+def status(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    sheets: Annotated[
+        list[Path] | None, typer.Option(help="Score sheets or folders; repeatable. Default STUDY/sheets.")
+    ] = None,
+    expect_head: Annotated[
+        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who returned what, what is missing, and what comes next. Logs nothing and tells nothing about the arms."""
+    from reader_study.status import study_status
+    from reader_study.study import open_study
+
+    opened = open_study(study, expect_head)
+    found = study_status(opened, sheets)
+    rows = [{**asdict(sitting), "state": sitting.state} for sitting in found.sittings]
+    result = {
+        "output": str(study),
+        "phase": found.phase,
+        "sittings": rows,
+        "deviations": list(found.deviations),
+        "reserves": list(found.reserves),
+        "problem": found.problem,
+        "next": list(found.following),
+        "log_head": opened.head,
+    }
+    lines = [f"{opened.protocol.title}: {found.phase}"]
+    for sitting in found.sittings:
+        read = f", read {sitting.begun[:16].replace('T', ' ')} UTC" if sitting.begun else ""
+        logged = ", not logged yet" if sitting.returned and not sitting.logged else ""
+        lines.append(f"  reader {sitting.reader}, session {sitting.session}: {sitting.state}{read}{logged}")
+    lines += [f"  deviation: {text}" for text in found.deviations]
+    lines += [f"  reserve: reader {name}, not called in" for name in found.reserves]
+    lines += [f"next: {step}" for step in found.following]
+    emit(result, lines, as_json)
+
+
+def deviation(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    text: Annotated[str, typer.Argument(help="What happened.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="[missing|unsigned|exchanged|other]",
+            help="What it excuses: missing readings, scores without a signature, a sheet other than the one received, "
+            "or nothing.",
+        ),
+    ],
+    reader: Annotated[str | None, typer.Option(help="Whose; needed unless the kind is other.")] = None,
+    session: Annotated[int | None, typer.Option(help="Which session. Default: all of the reader's.")] = None,
+    presentation: Annotated[str | None, typer.Option(help="Which presentation, by its identifier.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Log a deviation from the protocol. It excuses what its kind and scope say, and stands in the report."""
+    from reader_study.deviations import log_deviation
+
+    entry = log_deviation(study, kind, text, reader, session, presentation)
+    result = {"output": str(study), **entry.details, "log_head": entry.hash}
+    emit(result, [f"deviation logged; last line of the log {entry.hash}"], as_json)
+
+
+def call_in(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    reader: Annotated[str, typer.Argument(help="A reader whom the protocol marks 'reserve: true'.")],
+    text: Annotated[str, typer.Argument(help="Why.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a reserve reader read, before the key is opened; it stands in the report."""
+    from reader_study.reserve import call_in as log_call
+    from reader_study.study import open_study
+
+    entry = log_call(study, reader, text)
+    folders = [str(study / package.folder) for package in open_study(study).packages if package.reader == reader]
+    result = {"output": str(study), "reader": reader, "packages": folders, "log_head": entry.hash}
+    lines = [f"reader {reader} reads now; hand out:", *(f"  {folder}" for folder in folders)]
+    emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)

@@ -1,0 +1,152 @@
+"""Where a study stands: who returned what, what is missing, and what comes next. Tells nothing about the arms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from reader_study.canonical import digest
+from reader_study.conduct import moment
+from reader_study.deviations import deviations, excused
+from reader_study.scores import collect
+from reader_study.sheet import Package, Sheet
+from reader_study.sheet_check import missing
+from reader_study.study import KEY, Study, exported
+from recon.errors import ReconError
+
+SHEETS = "sheets"  # folder inside the study folder
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One reader's session. ``missing`` counts readings without a required answer, the whole session if no sheet."""
+
+    reader: str
+    session: int
+    folder: str
+    returned: bool
+    logged: bool  # by its hash, with 'check --sheets'
+    missing: int
+    excused: bool  # is all that is missing covered by logged deviations?
+    presentations: int
+    begun: str  # by the sheet's times; empty where not known
+    ended: str
+    not_before: str  # of a session that waits for the washout; empty otherwise
+
+    @property
+    def state(self) -> str:
+        """In one word or two."""
+        if not self.returned:
+            return "missing, excused" if self.excused else "not returned"
+        if self.missing:
+            return f"{self.missing} of {self.presentations} missing" + (", excused" if self.excused else "")
+        return "complete"
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """``problem`` is what the sheets here suffer from, empty where they are sound; ``following`` what to do now."""
+
+    phase: str  # planned, exported, reading, complete, unsealed, analysed
+    sittings: tuple[Sitting, ...]
+    deviations: tuple[str, ...]
+    reserves: tuple[str, ...]  # who can be called in
+    problem: str
+    following: tuple[str, ...]
+
+
+def study_status(study: Study, places: Sequence[str | Path] | None = None) -> StudyStatus:
+    """The status by the log and by the sheets in ``places`` (default: the study's own folder ``sheets``)."""
+    logged = tuple(str(deviation) for deviation in deviations(study.entries))
+    if exported(study.entries) is None:
+        following = (f"export the images: recon reader-study export {study.folder} --images PATTERN",)
+        return StudyStatus("planned", (), logged, (), "", following)
+    own = study.folder / SHEETS
+    wanted = list(places) if places else ([own] if own.is_dir() and any(own.iterdir()) else [])
+    sheets: Sequence[Sheet] = ()
+    problem = ""
+    try:
+        sheets = collect(study, wanted).sheets if wanted else ()
+    except ReconError as error:
+        problem = str(error)
+    by_package = {sheet.package: sheet for sheet in sheets}
+    sittings = tuple(_sitting(study, package, by_package) for package in study.packages)
+    phase = _phase(study, sittings)
+    reserves = tuple(dict.fromkeys(package.reader for package in study.reserved))
+    return StudyStatus(phase, sittings, logged, reserves, problem, _following(study, phase, sittings, problem))
+
+
+def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Sitting:
+    sheet = by_package.get(package.id)
+    found = deviations(study.entries)
+    left = missing([] if sheet is None else [sheet], study.protocol, [package])
+    covered = all(excused(found, "missing", line["reader"], line["session"], line["presentation"]) for line in left)
+    asked = sum(not entry.training for entry in package.presentations)
+    times = sorted(row.started for row in sheet.responses if row.started) if sheet is not None else []
+    hashes = {entry.details["sha256"] for entry in study.entries if entry.event == "sheet"}
+    return Sitting(
+        reader=package.reader,
+        session=package.session,
+        folder=package.folder,
+        returned=sheet is not None,
+        logged=sheet is not None and digest(sheet.payload()) in hashes,
+        missing=asked if sheet is None else len(left),
+        excused=bool(left) and covered,
+        presentations=asked,
+        begun=times[0] if times else "",
+        ended=_ended(sheet),
+        not_before=_not_before(study, package, by_package) if sheet is None else "",
+    )
+
+
+def _ended(sheet: Sheet | None) -> str:
+    times = sorted(row.finished for row in sheet.responses if row.finished) if sheet is not None else []
+    return times[-1] if times else ""
+
+
+def _not_before(study: Study, package: Package, by_package: dict[str, Sheet]) -> str:
+    """The day from which a session may begin, by the end of the reader's session before it."""
+    before = next(
+        (one for one in study.packages if (one.reader, one.session) == (package.reader, package.session - 1)), None
+    )
+    ended = moment(_ended(by_package.get(before.id))) if before is not None else None
+    if ended is None:
+        return ""
+    day: datetime = ended + timedelta(weeks=study.protocol.sessions.washout_weeks)
+    return day.date().isoformat()
+
+
+def _phase(study: Study, sittings: Sequence[Sitting]) -> str:
+    export = exported(study.entries)
+    assert export is not None
+    events = [entry.event for entry in study.entries if entry.index > export.index]
+    if "analysis" in events:
+        return "analysed"
+    if "unseal" in events:
+        return "unsealed"
+    if all(not sitting.missing or sitting.excused for sitting in sittings):
+        return "complete"
+    return "reading" if any(sitting.returned for sitting in sittings) else "exported"
+
+
+def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: str) -> tuple[str, ...]:
+    folder = study.folder
+    if phase == "analysed":
+        return ("nothing is left to do",)
+    if phase == "unsealed":
+        return (f"analyse: recon reader-study analyze {folder} --out REPORT",)
+    steps = [f"put this right first: {problem}"] if problem else []
+    if any(sitting.returned and not sitting.logged for sitting in sittings):
+        steps.append(f"log the sheets that came in: recon reader-study check {folder} --sheets {folder / SHEETS}")
+    if phase == "complete":
+        return (*steps, f"open the key ({folder / KEY}): recon reader-study unseal {folder} --reason WHY")
+    for sitting in sittings:
+        name = f"reader {sitting.reader}, session {sitting.session}"
+        if sitting.returned and sitting.missing and not sitting.excused:
+            steps.append(f"{name}: {sitting.missing} readings are missing; have them read, or log a deviation")
+        elif not sitting.returned and not sitting.excused:
+            earlier = [one for one in sittings if one.reader == sitting.reader and one.session < sitting.session]
+            if all(one.returned or one.excused for one in earlier):
+                when = f", not before {sitting.not_before}" if sitting.not_before else ""
+                steps.append(f"{name}: hand out {folder / sitting.folder}{when}; its sheet goes to {folder / SHEETS}")
+    return tuple(steps)
