@@ -208,8 +208,8 @@ def _check_strength(scan: Scan, largest: float, strongest: float) -> None:
     square."""
     if not largest <= strongest:
         raise ReconError(
-            f"{scan.path}: a kspace value of {largest:.0e} is more than {STRONGEST:.0e} times the noise: it is damaged, "
-            "or the noise is not this scan's; export the scan again"
+            f"{scan.path}: a kspace value of {largest:.0e} is more than {STRONGEST:.0e} times the noise: it is "
+            "damaged, or the noise is not this scan's; export the scan again"
         )
 
 
