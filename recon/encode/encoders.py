@@ -46,7 +46,8 @@ ENCODERS: tuple[EncoderRow, ...] = (
         architecture="3D ViT-B, 85.8 M parameters (arXiv 2511.18640)",
         token="16 x 16 x 4 voxels of 1 x 1 x 4 mm",
         licence="CC-BY-NC-SA-4.0 (code MIT)",
-        obtain="request access at huggingface.co/mlinslab/neurovfm-encoder, then --weights FOLDER",
+        obtain="request access at huggingface.co/mlinslab/neurovfm-encoder, then 'hf download "
+        "mlinslab/neurovfm-encoder --local-dir FOLDER' and --weights FOLDER (config.json and pytorch_model.bin)",
     ),
     EncoderRow(
         name="brainiac",
@@ -72,7 +73,8 @@ ENCODERS: tuple[EncoderRow, ...] = (
         architecture="2D ViT on slices (DINOv3, natural images)",
         token="16 x 16 mm of one slice",
         licence="DINOv3 License",
-        obtain="request access at huggingface.co/facebook/dinov3-vits16-pretrain-lvd1689m, then --weights FOLDER",
+        obtain="request access at huggingface.co/facebook/dinov3-vits16-pretrain-lvd1689m, then 'hf download "
+        "facebook/dinov3-vits16-pretrain-lvd1689m --local-dir FOLDER' and --weights FOLDER",
         packages=("transformers",),
     ),
 )
@@ -134,6 +136,8 @@ def load_encoder(
     check_device(device)
     if weights is None and random_seed is None and not row.ships:
         raise ReconError(f"encoder '{name}': no weights given; {row.obtain}")
+    if weights is not None and random_seed is None and not Path(weights).exists():
+        raise ReconError(f"{weights}: no such file or folder, and nothing is downloaded; {row.obtain}")
     module = importlib.import_module(row.module)
     encoder: Encoder = module.load(None if weights is None else Path(weights), device=device, random_seed=random_seed)
     if precision == "fp32":

@@ -9,15 +9,23 @@ from numpy.typing import NDArray
 
 from recon.digest import file_sha256
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
-from recon.encode.neurovfm_network import ATTENTION_CHUNK, DEPTH, HEADS, WIDTH, NeuroVFMNetwork, random_network
+from recon.encode.neurovfm_configuration import check_configuration, read_statistics
+from recon.encode.neurovfm_network import ATTENTION_CHUNK, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
-from recon.encode.weights import check_tensors, find_weight_file, read_tensors
+from recon.encode.weights import check_tensors, read_part, weight_file
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 from recon.seeding import torch_generator
 
 LICENCE = "CC-BY-NC-SA-4.0 (non-commercial)"
-ARCHITECTURE = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}  # keys that a configuration may state
+# The encoder within checkpoints of its training, the student's before any other; upstream drops the same.
+PREFIXES = (
+    "model.student.vision_encoder.",
+    "student.vision_encoder.",
+    "model.vision_encoder.",
+    "vision_encoder.",
+    "model.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +67,8 @@ class NeuroVFM:
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> NeuroVFM:
-    """Load from a folder with ``config.json`` and weights, strictly; or draw random weights from a seed.
+    """Load strictly from a folder with ``config.json`` and weights, or from the weight file in such a folder (also a
+    checkpoint of a training that holds the encoder as one part); or draw random weights from a seed.
 
     Raises ReconError for a missing file, missing, unknown or misshapen tensors, or a configuration of another network.
     """
@@ -68,32 +77,17 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
         return NeuroVFM(network.to(device).eval(), f"random-init seed {random_seed}", device, licence="none (random)")
     if weights is None:
         raise ReconError("encoder 'neurovfm': no weights given; --weights FOLDER with config.json and the weights")
-    if not weights.is_dir():
-        raise ReconError(f"{weights}: not a folder; give the one that holds config.json and the weights")
-    config = read_json(weights / "config.json")
-    stated = config["model"] if isinstance(config.get("model"), dict) else config
-    for key, value in ARCHITECTURE.items():
-        if stated.get(key, value) != value:
-            raise ReconError(f"{weights / 'config.json'}: {key} {stated[key]}, this encoder has {value}")
-    weight_file = find_weight_file(weights)
-    tensors = read_tensors(weight_file)
+    if not weights.exists():
+        raise ReconError(f"{weights}: neither a folder with config.json and the weights nor a weight file in one")
+    described = (weights if weights.is_dir() else weights.parent) / "config.json"
+    config = read_json(described)
+    check_configuration(config, described)
+    statistics = read_statistics(config, described, (MEAN, STANDARD_DEVIATION))
+    file = weight_file(weights)
+    tensors = read_part(file, PREFIXES)
     with torch.device("meta"):
         network = NeuroVFMNetwork()
-    check_tensors(network, tensors, weight_file)
+    check_tensors(network, tensors, file)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).to(device).eval()
-    return NeuroVFM(network, file_sha256(weight_file), device, statistics=_statistics(config, weights))
-
-
-def _statistics(config: dict[str, object], folder: Path) -> tuple[float, float]:
-    """Mean and standard deviation of MR, the first column of ``normalization_stats``."""
-    stated = config.get("normalization_stats")
-    if stated is None:
-        return (MEAN, STANDARD_DEVIATION)
-    try:
-        mean, deviation = float(stated[0][0]), float(stated[1][0])  # type: ignore[index]
-    except (TypeError, IndexError, KeyError, ValueError) as error:
-        raise ReconError(f"{folder / 'config.json'}: 'normalization_stats' must be [[means], [deviations]]") from error
-    if not deviation > 0:
-        raise ReconError(f"{folder / 'config.json'}: 'normalization_stats' has a deviation of {deviation}")
-    return (mean, deviation)
+    return NeuroVFM(network, file_sha256(file), device, statistics=statistics)

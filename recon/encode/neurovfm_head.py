@@ -6,30 +6,53 @@ calibration of the public head was measured off by 0.251 on external data, so no
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recon.digest import file_sha256
 from recon.encode.interface import Embedding
-from recon.encode.weights import check_tensors, find_weight_file, read_tensors
+from recon.encode.neurovfm_configuration import check_keys, is_number
+from recon.encode.weights import check_tensors, read_tensors, weight_file
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 
-WIDTH, HIDDEN = 768, 384
+WIDTH = 768
 STROKE_FAMILY = ("acute_ischemic_stroke", "chronic_ischemic_stroke", "lacunar_stroke", "small_vessel_ischemic_disease")
-LABEL_FILE = "label_names.txt"
+NAMES = ("classify_then_aggregate", "addmil")  # the second is upstream's older name of the same
+LABEL_FILES = ("label_names.txt", "mri_label_names.txt", "ct_label_names.txt")
+LABELS_FROM = (
+    "upstream keeps them apart from the weights, in neurovfm/pipelines/resources/mri_label_names.txt of "
+    "github.com/MLNeurosurg/neurovfm (74 names; ct_label_names.txt: 82)"
+)
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What may differ between heads; the defaults are the public ones'."""
+
+    labels: int
+    hidden: int = 384  # of the attention
+    classifier_hidden: tuple[int, ...] = (384,)
+    gated: bool = True
+    normed: bool = True
 
 
 class TokenClassifier(nn.Module):
     """Per-token logits ``[token, label]``; the attribute name repeats because the public weights say ``mlp.mlp.0``."""
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, labels))
+        widths = (WIDTH, *shape.classifier_hidden, shape.labels)
+        layers: list[nn.Module] = []
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Linear(narrow, wide), nn.GELU()]
+        self.mlp = nn.Sequential(*layers[:-1])
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.mlp(tokens)
@@ -38,22 +61,26 @@ class TokenClassifier(nn.Module):
 class DiagnosticNetwork(nn.Module):
     """Tokens of all series of one study ``[token, 768]`` to additive contributions ``[token, label]``."""
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.attention_V = nn.Linear(WIDTH, HIDDEN)
-        self.gating_V = nn.Linear(WIDTH, HIDDEN)
-        self.W = nn.Linear(HIDDEN, labels)
-        self.norm_attn = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.norm_mlp = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.mlp = TokenClassifier(labels)
-        self.output_bias = nn.Parameter(torch.zeros(labels))
-        self.output_scale = nn.Parameter(torch.ones(labels))
+        self.attention_V = nn.Linear(WIDTH, shape.hidden)
+        if shape.gated:
+            self.gating_V = nn.Linear(WIDTH, shape.hidden)
+        self.W = nn.Linear(shape.hidden, shape.labels)
+        self.norm_attn = nn.LayerNorm(WIDTH, eps=1e-6) if shape.normed else nn.Identity()
+        self.norm_mlp = nn.LayerNorm(WIDTH, eps=1e-6) if shape.normed else nn.Identity()
+        self.mlp = TokenClassifier(shape)
+        self.gated = shape.gated
+        self.output_bias = nn.Parameter(torch.zeros(shape.labels))
+        self.output_scale = nn.Parameter(torch.ones(shape.labels))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Contribution of every token to every logit; their sum over tokens plus ``output_bias`` is the logit."""
         normed = self.norm_attn(tokens)
-        gated = torch.tanh(self.attention_V(normed)) * torch.sigmoid(self.gating_V(normed))
-        attention = torch.softmax(self.W(gated), dim=0)
+        features = torch.tanh(self.attention_V(normed))
+        if self.gated:
+            features = features * torch.sigmoid(self.gating_V(normed))
+        attention = torch.softmax(self.W(features), dim=0)
         return self.output_scale * attention * self.mlp(self.norm_mlp(tokens))
 
 
@@ -104,48 +131,103 @@ def ordered_labels(labels: Sequence[str]) -> list[int]:
     return first + [position for position in range(len(labels)) if position not in first]
 
 
-def load_head(folder: str | Path) -> DiagnosticHead:
-    """Load a head from a folder with ``config.json``, weights, and label names, strictly.
+def load_head(weights: str | Path) -> DiagnosticHead:
+    """Load a head strictly from a folder with ``config.json``, weights and label names, or the weight file in one.
 
-    Label names are the list ``label_names`` of the configuration or the lines of ``label_names.txt``; thresholds are
-    ``thresholds`` (logits, one per label) or zero, which is upstream's rule.
+    Label names are the list ``label_names`` of the configuration or the lines of ``label_names.txt`` (or upstream's
+    ``mri_label_names.txt``); thresholds are ``thresholds`` (logits, one per label) or zero, which is upstream's rule.
+    Other hidden sizes, and heads without norms or gate, are loaded as their tensors and configuration say.
 
-    Raises ReconError for a missing file, label names that do not fit, missing, extra or misshapen tensors.
+    Raises ReconError for a missing file, label names that do not fit, missing, extra or misshapen tensors, and a
+    configuration that contradicts them.
     """
-    folder = Path(folder)
-    config = read_json(folder / "config.json")
-    if config.get("which", "classify_then_aggregate") != "classify_then_aggregate":
-        raise ReconError(f"{folder / 'config.json'}: head '{config['which']}'; only classify_then_aggregate is known")
-    weight_file = find_weight_file(folder)
-    tensors = read_tensors(weight_file)
-    if "output_bias" not in tensors:
-        raise ReconError(f"{weight_file}: no tensor 'output_bias'; these are not the weights of a diagnostic head")
-    count = int(tensors["output_bias"].numel())
-    labels = _label_names(folder, config, count)
-    network = DiagnosticNetwork(count)
-    check_tensors(network, tensors, weight_file)
+    weights = Path(weights)
+    if not weights.exists():
+        raise ReconError(
+            f"{weights}: neither a folder with config.json, weights and label names nor a weight file in one; nothing "
+            "is downloaded: request access at huggingface.co/mlinslab/neurovfm-dx-mri, then 'hf download "
+            "mlinslab/neurovfm-dx-mri --local-dir FOLDER'"
+        )
+    folder = weights if weights.is_dir() else weights.parent
+    described = folder / "config.json"
+    config = read_json(described)
+    if config.get("which", NAMES[0]) not in NAMES:
+        raise ReconError(f"{described}: head '{config['which']}'; only classify_then_aggregate is known")
+    file = weight_file(weights)
+    tensors = read_tensors(file)
+    shape = _shape_of(tensors, file)
+    _check_configuration(config, shape, described)
+    thresholds = config.get("thresholds", [0.0] * shape.labels)
+    if not isinstance(thresholds, list) or len(thresholds) != shape.labels or not all(map(is_number, thresholds)):
+        raise ReconError(f"{described}: 'thresholds' needs one finite logit for each of the {shape.labels} labels")
+    labels = _label_names(folder, config, shape.labels)
+    network = DiagnosticNetwork(shape)
+    check_tensors(network, tensors, file)
     network.load_state_dict(tensors, strict=True)
-    thresholds = config.get("thresholds", [0.0] * count)
-    if not isinstance(thresholds, list) or len(thresholds) != count:
-        raise ReconError(f"{folder / 'config.json'}: 'thresholds' needs one logit for each of the {count} labels")
     return DiagnosticHead(
-        network.float().eval(), tuple(labels), tuple(float(value) for value in thresholds), file_sha256(weight_file)
+        network.float().eval(), tuple(labels), tuple(float(value) for value in thresholds), file_sha256(file)
     )
+
+
+def _shape_of(tensors: Mapping[str, Tensor], file: Path) -> HeadShape:
+    """The shape that a head's tensors speak of; ``check_tensors`` then holds every one of them against it."""
+    for name in ("output_bias", "output_scale", "attention_V.weight", "W.weight", "mlp.mlp.0.weight"):
+        if name not in tensors or not tensors[name].ndim:
+            raise ReconError(
+                f"{file}: no tensor '{name}'; these are not the weights of a diagnostic head that classifies tokens "
+                "and adds them up (with use_output_bias_scale)"
+            )
+    layers = [
+        tensors[name] for name in (f"mlp.mlp.{2 * layer}.weight" for layer in range(len(tensors))) if name in tensors
+    ]
+    return HeadShape(
+        labels=int(tensors["output_bias"].numel()),
+        hidden=len(tensors["attention_V.weight"]),
+        classifier_hidden=tuple(len(layer) for layer in layers[:-1]),
+        gated="gating_V.weight" in tensors,
+        normed="norm_attn.weight" in tensors,
+    )
+
+
+def _check_configuration(config: Mapping[str, Any], shape: HeadShape, path: Path) -> None:
+    """What upstream's ``params`` state against the tensors. Raises ReconError in one line."""
+    params = config.get("params", {})
+    if not isinstance(params, Mapping):
+        raise ReconError(f"{path}: 'params' must be an object, found {type(params).__name__}")
+    network = {
+        "dim": (WIDTH,),
+        "hidden_dim": (shape.hidden,),
+        "W_out": (shape.labels,),
+        "mlp_out_dim": (shape.labels,),
+        "mlp_hidden_dims": (list(shape.classifier_hidden),),
+        "use_gating": (shape.gated,),
+        "use_norm": (shape.normed,),
+        "use_output_bias_scale": (True,),
+    }
+    check_keys(params, network, ("drop_rate", "init_std"), path)
 
 
 def _label_names(folder: Path, config: dict[str, object], count: int) -> list[str]:
     names = config.get("label_names")
     where = folder / "config.json"
     if names is None:
-        where = folder / LABEL_FILE
-        if not where.is_file():
+        found = [folder / name for name in LABEL_FILES if (folder / name).is_file()]
+        if not found:
             raise ReconError(
-                f"{folder}: no label names; put the {count} names of this head, one a line, into {where.name} "
-                "(the public repository's resources folder has them)"
+                f"{folder / LABEL_FILES[0]}: no such file; put the {count} names of this head there, one a line; "
+                f"{LABELS_FROM}"
             )
-        names = [line.strip() for line in where.read_text(encoding="utf-8").splitlines() if line.strip()]
+        where = found[0]
+        names = [line.strip() for line in _text(where).splitlines() if line.strip()]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ReconError(f"{where}: label names must be a list of strings; found {json.dumps(names)[:60]}")
     if len(names) != count or len(set(names)) != count:
         raise ReconError(f"{where}: {len(set(names))} different label names for a head of {count} labels")
     return [str(name) for name in names]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ReconError(f"{path}: not readable as text in UTF-8 ({error}); copy it again") from error

@@ -14,7 +14,9 @@ class EncoderChoice:
     encoder: str | None = option(
         None, "See 'recon encode list'. Default: the one that comes with recon.", metavar="NAME"
     )
-    weights: str | None = option(None, "Weights of the encoder, where they do not come with recon.", metavar="FOLDER")
+    weights: str | None = option(
+        None, "Weights of the encoder, where they do not come with recon: folder or file.", metavar="FOLDER|FILE"
+    )
     random_init: int | None = option(
         None, "Use random weights drawn from this seed instead: a control, or to try things.", metavar="SEED"
     )

@@ -61,6 +61,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ReconError(f"{path}: entry {str(name)[:60]!r} is no tensor; give the weights of the encoder alone")
+        if value.is_complex():
+            raise ReconError(f"{path}: tensor '{name}' is complex; an encoder's weights are real numbers")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ReconError(f"{path}: tensor '{name}' has NaN or infinite values; obtain the weights again")
         tensors[name] = value
@@ -87,6 +89,8 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
         for name in expected
         if name in tensors and tensors[name].shape != expected[name].shape
     ]
+    # A layer may have a bias of zeros, but weights of zeros pass nothing on: they were never trained, or not copied.
+    empty = [name for name, value in tensors.items() if name.endswith("weight") and value.numel() and not value.any()]
     of_another_type = [name for name in expected if name in tensors and not _same_kind(tensors[name], expected[name])]
     faults = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -94,7 +98,8 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path)
             ("missing", missing),
             ("unknown", extra),
             ("of another shape", misshapen),
-            ("of another type", of_another_type),
+            ("of another type than floating point", of_another_type),
+            ("all zero", empty),
         )
         if names
     ]

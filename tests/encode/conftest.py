@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from recon.encode import neurovfm
 from recon.encode.neurovfm import NeuroVFM
-from recon.encode.neurovfm_head import DiagnosticNetwork
+from recon.encode.neurovfm_head import DiagnosticNetwork, HeadShape
 from recon.encode.neurovfm_network import NeuroVFMNetwork, random_network
 
 STROKE = ["acute_ischemic_stroke", "chronic_ischemic_stroke", "lacunar_stroke", "small_vessel_ischemic_disease"]
@@ -80,7 +80,7 @@ def head_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diagnostic head of 74 labels with random weights, in upstream's layout."""
     folder = tmp_path_factory.mktemp("head")
     torch.manual_seed(0)
-    network = DiagnosticNetwork(74)
+    network = DiagnosticNetwork(HeadShape(74))
     with torch.no_grad():
         network.output_bias.normal_()
         network.output_scale.uniform_(0.5, 2)
