@@ -64,7 +64,7 @@ def axis_of(reading: VolumeReading, path: Path, tolerant: bool = False) -> int |
     try:
         series = read(path, reading, None)
         assert series.affine is not None
-        return upstream_slice_axis(series.values.shape, series.affine).axis
+        return upstream_slice_axis(series.values.shape, series.affine, series.zooms).axis
     except ReconError:
         if tolerant:
             return None

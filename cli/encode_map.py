@@ -48,9 +48,9 @@ def map_tokens(
     base = read(reference, reading, choice.encoder)
     series = read_onto(reconstruction, base, reading, choice.encoder)
     network = load(choice)
-    prepared = network.prepare(base.values, base.affine, slice_axis=axis)
+    prepared = network.prepare(base.pixels, base.affine, slice_axis=axis)
     before = network.encode(prepared)
-    after = network.encode(network.prepare(series.values, base.affine, prepared.preprocessing))
+    after = network.encode(network.prepare(series.pixels, base.affine, prepared.preprocessing))
     if label is not None and head is not None:
         from recon.encode.neurovfm_head import load_head
 

@@ -76,6 +76,7 @@ def _examine_series(found: EncoderExamination, series: Series, encoder: Encoder 
     facts["volume"] = str(series.path)
     facts["volume_kind"] = series.kind
     facts["shape"] = series.values.shape
+    facts["pixel_type"] = "floating point" if series.pixel_type is None else str(series.pixel_type)
     faults = volume_faults(series.values, series.affine, find_row(facts["encoder"]).least_slices)
     found.refusals += [f"{series.path}: {fault}" for fault in faults]
     if series.affine is None or faults:
@@ -86,13 +87,13 @@ def _examine_series(found: EncoderExamination, series: Series, encoder: Encoder 
     chosen = single_slice_axis(series.values.shape) or given
     facts["slice_axis"], facts["slice_axis_reason"] = chosen.axis, chosen.reason
     try:
-        upstream = upstream_slice_axis(series.values.shape, series.affine)
+        upstream = upstream_slice_axis(series.values.shape, series.affine, series.zooms)
         facts["slice_axis_upstream"] = upstream.axis
     except ReconError:
         facts["slice_axis_upstream"] = None  # its rule fails here; ours does not
     if encoder is None:
         return
-    prepared = _attempt(found, encoder.prepare, series.values, series.affine, slice_axis=slice_axis)
+    prepared = _attempt(found, encoder.prepare, series.pixels, series.affine, slice_axis=slice_axis)
     if prepared is None:
         return
     facts["grid_shape"] = prepared.preprocessing.grid_shape

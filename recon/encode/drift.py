@@ -7,6 +7,7 @@ a noise floor, the spread over posterior samples, a random-init control, HFEN, S
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ def view_reference(
         raise ReconError(f"{count} noise replicas: at least 2 are needed for a floor")
     stage = f"noise replicas ({encoder.weights_hash[:16]})"
     report(stage, 0.0)
-    prepared = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
+    prepared = encoder.prepare(series.pixels, series.affine, slice_axis=slice_axis)
     embedding = encoder.encode(prepared)
     noise_std, level, source = noise_level(series, prepared.preprocessing.slice_axis, options.snr)
     if source == ESTIMATED:
@@ -140,7 +141,7 @@ def view_reference(
         report(stage, (1 + index) / (1 + count))
         generator = numpy_generator(options.seed, "drift-noise", index)
         noisy = add_noise(series.values, noise_std, generator)
-        moved = _encode(encoder, noisy, series, prepared, options)
+        moved = _encode(encoder, series.in_pixel_type(noisy), series, prepared, options)
         drifts.append(Drift.between(embedding, moved))
         if torch.equal(moved.coords, embedding.coords):
             distances.append(cosine_distance(embedding.tokens, moved.tokens))
@@ -177,7 +178,7 @@ def measure_drift(
     # The reconstruction, also in the reference's units, its samples, and once more by the control.
     volumes = 3 + len(chosen)
     report("reconstruction", 0.0)
-    embedding = _embed(reference, series.values, options)
+    embedding = _embed(reference, series.pixels, options)
     samples, sample_spread = [], []
     for index, sample in enumerate(chosen):
         report("posterior samples", (1 + index) / volumes)
@@ -185,7 +186,7 @@ def measure_drift(
         samples.append(Drift.between(reference.embedding, sampled))
         sample_spread.append(Drift.between(embedding, sampled))
     report("random-init control", (volumes - 1) / volumes)
-    controlled = _embed(control, series.values, options)
+    controlled = _embed(control, series.pixels, options)
     common = common_tokens(reference.embedding, embedding)
     axis = reference.prepared.preprocessing.slice_axis
     pair = (np.moveaxis(series.values, axis, 0), np.moveaxis(reference.series.values, axis, 0))
@@ -200,7 +201,7 @@ def measure_drift(
         local=local_drift(token_distances, reference.noise_distances, common.coords, reference.prepared)
         if judged and reference.noise_distances is not None
         else None,
-        scaled=Drift.between(reference.embedding, _embed(reference, same_units, options)),
+        scaled=Drift.between(reference.embedding, _embed(reference, series.in_pixel_type(same_units), options)),
         samples=tuple(samples),
         sample_spread=tuple(sample_spread),
         control=Drift.between(control.embedding, controlled),
@@ -234,14 +235,14 @@ def _warn_of_the_pair(series: Series, reference: Series, factor: float) -> None:
         warnings.warn(f"{series.path}: {found}", ReconWarning, stacklevel=3)
 
 
-def _embed(reference: ReferenceView, values: NDArray[np.float32], options: DriftOptions) -> Embedding:
+def _embed(reference: ReferenceView, values: NDArray[Any], options: DriftOptions) -> Embedding:
     """Another volume on the reference's voxels, as the reference's encoder sees it."""
     return _encode(reference.encoder, values, reference.series, reference.prepared, options)
 
 
 def _encode(
     encoder: Encoder,
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     reference: Series,
     prepared: PreparedVolume,
     options: DriftOptions,

@@ -96,9 +96,9 @@ def compare_study(
     for number, name in enumerate(names):
         report(f"series {name}", number / rounds)
         series = references[name]
-        prepared[name] = encoder.prepare(series.values, series.affine, slice_axis=slice_axis)
+        prepared[name] = encoder.prepare(series.pixels, series.affine, slice_axis=slice_axis)
         before.append(encoder.encode(prepared[name]))
-        rebuilt = encoder.prepare(reconstructions[name].values, series.affine, prepared[name].preprocessing)
+        rebuilt = encoder.prepare(reconstructions[name].pixels, series.affine, prepared[name].preprocessing)
         after.append(encoder.encode(rebuilt))
     reference, reconstruction = head.score(before), head.score(after)
     behind = len(names) / rounds
@@ -163,7 +163,9 @@ def _noise_changes(
         noisy: Sequence[Embedding] = [
             encoder.encode(
                 encoder.prepare(
-                    add_noise(series.values, levels[name], numpy_generator(replicas.seed, "dx-noise", name, index)),
+                    series.in_pixel_type(
+                        add_noise(series.values, levels[name], numpy_generator(replicas.seed, "dx-noise", name, index))
+                    ),
                     series.affine,
                     prepared[name].preprocessing,
                 )

@@ -12,6 +12,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from recon.encode.pixel_type import truncated
 from recon.errors import ReconError
 from recon.images.slice_axis import SliceAxis, voxel_spacing
 
@@ -65,14 +66,19 @@ def volume_faults(volume: NDArray[np.floating], affine: NDArray[np.float64] | No
     return faults
 
 
-def upstream_slice_axis(shape: tuple[int, ...], affine: NDArray[np.float64]) -> SliceAxis:
+def upstream_slice_axis(
+    shape: tuple[int, ...], affine: NDArray[np.float64], zooms: tuple[float, ...] | None = None
+) -> SliceAxis:
     """NeuroVFM's own rule, for comparison: axis 2 (RPI) when all spacings are equal, else the axis of unique size.
+
+    ``zooms`` is the voxel size as the file's header states it, which is what upstream compares: norms of an oblique
+    affine's columns differ in their last bits where the header says 1 x 1 x 1 mm. Without it they have to do.
 
     Fragile: 0.9999 mm beside 1 mm flips it on a 176x256x256 volume. Raises ReconError where upstream fails, on
     a cube with unequal spacing.
     """
     ornt = io_orientation(affine)
-    spacing = voxel_spacing(affine)
+    spacing = voxel_spacing(affine) if zooms is None else zooms
     if len(set(spacing)) == 1:
         axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
         return SliceAxis(axis, "upstream's rule: all spacings equal, axis 2 of RPI")
@@ -93,11 +99,13 @@ def to_encoder_grid(
     spacing: tuple[float, float, float],
     multiple: tuple[int, int, int],
     what: str = "volume",
+    pixel_type: np.dtype[Any] | None = None,
 ) -> Grid:
     """Orient to RPI, B-spline resample to ``spacing``, crop centrally to ``multiple``; depth first.
 
     ``spacing`` in mm and ``multiple`` in voxels are (depth, height, width). RPI: index 0 runs to the Right, 1 to
     Posterior, 2 to Inferior. A sagittal stack becomes (x, y, z), a coronal one (y, z, x), an axial one (z, y, x).
+    With an integer ``pixel_type`` the resampled values are what ITK leaves of them in that type.
 
     Raises ReconError when less than one patch is left, naming the direction.
     """
@@ -107,6 +115,8 @@ def to_encoder_grid(
     target = np.empty(3)
     target[list(order)] = spacing
     resampled, resampled_affine = resample_bspline(oriented, oriented_affine, target)
+    if pixel_type is not None:
+        resampled = truncated(resampled, pixel_type)
     values = np.transpose(resampled, order)
     grid_affine = resampled_affine[:, [*order, 3]]
     size = np.array(values.shape) // multiple * multiple
@@ -142,8 +152,10 @@ def resample_bspline(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cubic B-spline resampling along the array's own axes to ``spacing`` mm, the first voxel centre kept.
 
-    New size is int(size * old / new). Mirror boundary; positions half a voxel or more beyond the last centre
-    are zero, as in ITK's resampler. In-plane smoothing before a coarser slice grid is not applied (as upstream).
+    New size is int(size * old / new + 1e-4): 36 slices of 3.999997 mm stay 36 on a 4 mm grid, where upstream's plain
+    int() makes 35 of them, and then 32 when it crops to whole patches. Mirror boundary; positions half a voxel or more
+    beyond the last centre are zero, as in ITK's resampler. Nothing is smoothed before a coarser slice grid (as
+    upstream).
     """
     old = np.array(voxel_spacing(affine))
     # 155 * 1.0000001 / 4 must not lose a slice to the last bit of a header's float32.

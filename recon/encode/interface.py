@@ -78,7 +78,8 @@ class Encoder(Protocol):
     ) -> PreparedVolume:
         """Bring a volume onto the encoder's grid and cut it into tokens.
 
-        ``volume`` is a real magnitude image in the index order of ``affine`` (a NIfTI array; a result of
+        ``volume`` is a real magnitude image, floating point or in a file's integer type (``Series.pixels``),
+        in the index order of ``affine`` (a NIfTI array; a result of
         ``recon reconstruct`` is ``[slice, readout, phase]`` and is moved to (readout, phase, slice) first).
         ``preprocessing`` fixes geometry, mask and intensity map to those of a reference; ``slice_axis`` (0, 1, 2)
         overrides the axis that the affine gives.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recon.encode.geometry import cut, foreground_share, lattice_affine, to_encoder_grid
 from recon.encode.interface import PreparedVolume, ReferencePreprocessing
+from recon.encode.pixel_type import is_integer
 from recon.encode.placement import place_volume
 from recon.errors import ReconError
 
@@ -31,12 +32,14 @@ def prepare_neurovfm(
     """Patches ``[token, 1024]`` of a volume, standardised; see ``Encoder.prepare``.
 
     Without a preprocessing, mask (voxels above the 10th percentile) and intensity map (0.5th to 99.5th percentile to
-    [0, 1]) come from this volume, as upstream has it. A patch with any background voxel is dropped.
+    [0, 1]) come from this volume, as upstream has it. A patch with any background voxel is dropped. A volume of
+    integers is resampled in its own type, as upstream does with such a file: cut off towards zero, clipped.
 
     Raises ReconError; see ``Encoder.prepare``.
     """
     place = place_volume("neurovfm", volume, affine, preprocessing, slice_axis)
-    grid = to_encoder_grid(volume, place.affine, place.slice_axis, SPACING, PATCH)
+    pixel_type = volume.dtype if is_integer(volume.dtype) else None
+    grid = to_encoder_grid(volume, place.affine, place.slice_axis, SPACING, PATCH, pixel_type=pixel_type)
     if preprocessing is None:
         foreground = grid.values > np.percentile(grid.values, FOREGROUND_PERCENTILE)
         low, high = (float(value) for value in np.percentile(grid.values, WINDOW_PERCENTILES))

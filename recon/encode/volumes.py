@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.geometry import resample_onto
+from recon.encode.pixel_type import is_integer, stored
 from recon.errors import ReconError, ReconWarning
 
 NOISE_KEYS = ("noise_std", "noise_standard_deviation")  # in a result's attributes or audit, per real component
@@ -27,6 +28,17 @@ class Series:
     samples: NDArray[np.float32] | None = None  # posterior samples, magnitude [sample, readout, phase, slice]
     noise_std: float | None = None  # per real component, in the units of ``values``
     measured: bool = False  # ``path`` is a scan with k-space, so its noise can be had from there
+    pixel_type: np.dtype[Any] | None = None  # of an integer file without scale factor; None: floating point
+    zooms: tuple[float, float, float] | None = None  # voxel size in mm as a NIfTI header states it, along its axes
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """``values`` as encoders take them: in the file's integer type where it has one, else as they are."""
+        return self.in_pixel_type(self.values)
+
+    def in_pixel_type(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Other values of this series (with more noise, say) as its file would hold them."""
+        return values if self.pixel_type is None else stored(values, self.pixel_type)
 
 
 def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None = None) -> Series:
@@ -60,7 +72,14 @@ def read_series(path: str | Path, voxel_size: tuple[float, float, float] | None 
         )
     elif is_nifti(path):
         image = read_nifti(path)  # in the file's own axis order, which --slice-axis counts
-        series = Series(path, _real(image.values), image.affine if image.placed else None, "NIfTI image")
+        series = Series(
+            path,
+            _real(image.values),
+            image.affine if image.placed else None,
+            "NIfTI image",
+            pixel_type=image.values.dtype if is_integer(image.values.dtype) else None,
+            zooms=image.zooms,
+        )
     else:
         volume = read_reference(path)
         series = Series(
@@ -121,10 +140,12 @@ def onto_reference(series: Series, reference: Series, *, resample: bool = False)
         )
         shape = (int(reference.values.shape[0]), int(reference.values.shape[1]), int(reference.values.shape[2]))
         turned = [resample_onto(values, series.affine, shape, reference.affine) for values in stack]
+        series = replace(series, pixel_type=None)  # what interpolation made is no longer what the file holds
     return replace(
         series,
         values=turned[0],
         affine=reference.affine,
+        zooms=reference.zooms,
         samples=None if series.samples is None else np.stack(turned[1:]),
     )
 

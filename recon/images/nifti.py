@@ -67,12 +67,14 @@ def write_nifti(
 class NiftiImage:
     """A three-dimensional NIfTI image as its file has it: ``values`` in the file's axis order, ``affine`` from that
     index to RAS+ mm, ``placed``: the header says where the voxels are (a qform or sform code above 0), ``slice_axis``:
-    the axis that the header names as that of the slices."""
+    the axis that the header names as that of the slices, ``zooms`` its voxel size in mm along the axes. Integer values
+    are those of a file without a scale factor."""
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
     placed: bool
     slice_axis: int | None
+    zooms: tuple[float, float, float]
 
 
 def is_nifti(path: Path) -> bool:
@@ -88,6 +90,7 @@ def read_nifti(path: str | Path) -> NiftiImage:
     try:
         placed = int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0
         across = image.header.get_dim_info()[2]
+        edges = [float(edge) for edge in image.header.get_zooms()[:3]]
     except (ValueError, KeyError) as error:  # Analyze, which NIfTI grew out of, says neither
         raise unreadable(path, error) from error
     values = values_of(path, image)
@@ -97,7 +100,8 @@ def read_nifti(path: str | Path) -> NiftiImage:
         values = values[..., None]
     if values.ndim != 3 or values.dtype.kind not in "biufc":  # not colours, which are structures of three numbers
         raise ReconError(f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}")
-    return NiftiImage(values, affine, placed, across)
+    first, second, third = [*edges, 1.0][:3]
+    return NiftiImage(values, affine, placed, across, (first, second, third))
 
 
 def _orthogonal(matrix: NDArray) -> bool:

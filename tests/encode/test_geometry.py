@@ -1,12 +1,14 @@
 """Slice axis, orientation, resampling, tokens in space, and the volumes that no encoder takes."""
 
 import itertools
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from recon.encode.geometry import (
     check_volume,
@@ -21,8 +23,10 @@ from recon.encode.geometry import (
     volume_faults,
 )
 from recon.encode.neurovfm_preprocessing import prepare_neurovfm
+from recon.encode.volumes import read_series
 from recon.errors import ReconError
 from recon.images.slice_axis import header_slice_axis
+from tests.encode.conftest import save_nifti
 
 
 def world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -41,6 +45,24 @@ def test_slice_axis_is_the_header_s_and_not_flipped_by_jitter() -> None:
     assert upstream_slice_axis((176, 256, 256), jittered).axis == 0
     with pytest.raises(ReconError, match="no slice axis"):
         upstream_slice_axis((128, 128, 128), thick)
+
+
+def test_upstream_s_rule_compares_the_header_s_zooms(tmp_path: Path) -> None:
+    """An oblique volume of 1 x 1 x 1 mm: norms of its affine differ in their last bits, the header's zooms do not."""
+    oblique = np.eye(4)
+    oblique[:3, :3] = Rotation.from_euler("xyz", (20, 7, 11), degrees=True).as_matrix()
+    series = read_series(save_nifti(tmp_path / "oblique.nii.gz", np.ones((17, 25, 25), np.float32), oblique))
+    assert series.affine is not None
+    assert upstream_slice_axis((17, 25, 25), series.affine).axis == 0  # what norms made of it
+    assert series.zooms == (1.0, 1.0, 1.0)
+    chosen = upstream_slice_axis((17, 25, 25), series.affine, series.zooms)
+    assert (chosen.axis, chosen.reason) == (2, "upstream's rule: all spacings equal, axis 2 of RPI")
+
+
+def test_slices_of_3_999997_mm_are_all_kept() -> None:
+    values = np.arange(36.0)[None, None, :] + np.zeros((16, 16, 1))
+    thinner, _ = resample_bspline(values, np.diag([1, 1, 3.999997, 1.0]), np.array([1.0, 1.0, 4.0]))
+    assert thinner.shape == (16, 16, 36)
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,12 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
         series = read_series(entry.file)
         if entry.acceleration == 1:
             check_volume(series.values, series.affine, str(entry.file), find_row(first.name).least_slices)
-            prepared: PreparedVolume = first.prepare(series.values, series.affine)
+            prepared: PreparedVolume = first.prepare(series.pixels, series.affine)
             references[entry.case] = (series, prepared.preprocessing)
         else:
             base, preprocessing = references[entry.case]
             turned = onto_reference(series, base)
-            prepared = first.prepare(turned.values, base.affine, preprocessing)
+            prepared = first.prepare(turned.pixels, base.affine, preprocessing)
         for number, encoder in enumerate(encoders):
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())
