@@ -9,7 +9,7 @@ from cli.encode_inputs import Reference, axis_of, load, read, read_onto
 from cli.flags import AsJson
 from cli.options import Given, with_options
 from cli.output import emit, finite
-from cli.progress import INTERVAL, Progress
+from cli.progress import INTERVAL, FirstVolume, Progress
 from recon.encode.options import DriftOptions, EncoderChoice, VolumeReading
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ def register(group: typer.Typer) -> None:
 @with_options(EncoderChoice, DriftOptions, VolumeReading)
 def drift(
     reconstructions: Annotated[
-        list[Path], typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI.")
+        list[Path],
+        typer.Argument(
+            metavar="RESULT...", help="Results of 'recon reconstruct', NIfTI files, or folders of one DICOM series."
+        ),
     ],
     reference: Reference,
     given: Given,
@@ -82,8 +85,10 @@ def _measure(
     ]
     total, behind = 2 * floor + sum(counts), 0
     with Progress(quiet=INTERVAL) as progress:
+        told = FirstVolume(total, progress.note)
 
         def show(stage: str, fraction: float) -> None:
+            told.report(behind + share * fraction)
             progress.show(stage, (behind + share * fraction) / total)
 
         share = floor

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from recon.encode.interface import Encoder
     from recon.encode.volumes import Series
 
-Reference = Annotated[Path, typer.Option(metavar="FILE", help="Fully sampled scan, result, or NIfTI to compare with.")]
+Reference = Annotated[
+    Path, typer.Option(metavar="FILE", help="Fully sampled scan, result, NIfTI or DICOM series to compare with.")
+]
 Head = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Diagnostic head with its label names.")]
 
 

@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from cli.output import note
 
 INTERVAL = 30.0  # seconds between plain lines of one stage
+WORTH_SAYING = 20.0  # seconds: work that takes no longer needs no estimate
 
 
 class Progress:
@@ -70,3 +72,29 @@ class Progress:
             note(line)
         else:
             self._bar.write(line, file=sys.stderr)
+
+
+class FirstVolume:
+    """Says once how long work on ``volumes`` will take, from how long the first of them took.
+
+    ``report`` takes how many are behind, the first time 0; ``say`` gets the line, where there is one worth saying.
+    """
+
+    def __init__(self, volumes: int, say: Callable[[str], None]) -> None:
+        self._volumes, self._say = volumes, say
+        self._began = time.monotonic()
+        self._over = False
+
+    def report(self, behind: float) -> None:
+        """So many volumes are behind."""
+        if behind < 1 - 1e-9 or self._over:
+            return
+        self._over = True
+        each = (time.monotonic() - self._began) / behind
+        if each * self._volumes > WORTH_SAYING:
+            self._say(f"about {duration(each * self._volumes)} for {self._volumes} volumes ({each:.1f} s the first)")
+
+
+def duration(seconds: float) -> str:
+    """A rough duration in words."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -31,3 +31,20 @@ def test_lines_are_rare_within_a_stage(clock, capsys):
         shown.note("a remark")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" (")[0] for line in lines] == ["training", "training", "checking", "a remark"]
+
+
+def test_the_first_volume_tells_how_long_all_take(clock):
+    said = []
+    first = progress.FirstVolume(21, said.append)
+    for behind, second in ((0, 0), (0.5, 4), (1, 8), (2, 90)):
+        clock[0] = float(second)
+        first.report(behind)
+    assert said == ["about 3 minutes for 21 volumes (8.0 s the first)"]
+
+
+def test_work_that_is_soon_done_is_not_estimated(clock):
+    said = []
+    first = progress.FirstVolume(21, said.append)
+    clock[0] = 0.5
+    first.report(1)
+    assert not said

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import re
 import sys
 import types
 import warnings
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from cli import progress
 from recon.encode import encoders
 from recon.encode.encoders import ENCODERS
 from recon.encode.interface import Embedding, PreparedVolume
 from recon.encode.latent_prediction.preparation import prepare_small
 from recon.errors import ReconWarning
+from recon.images.dicom import DicomSeries, write_dicom_series
 from recon.images.result import ResultHeader, write_result
 from tests.encode.conftest import AFFINE, save_nifti
 
@@ -276,3 +279,23 @@ def test_an_encoder_is_one_row(run_cli, files, monkeypatch: pytest.MonkeyPatch) 
     assert drift.code == 0, drift.err
     assert drift.json["encoder"] == "blocks"
     assert len(drift.json["reconstructions"]) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*off by a factor:recon.errors.ReconWarning")
+def test_drift_takes_folders_of_dicom_and_says_how_long_it_takes(
+    run_cli, head: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blurred = gaussian_filter(head, (1.5, 1.5, 0))
+    for name, values in (("full", head), ("fast", blurred)):
+        series = DicomSeries(derivation="made here", description=name, contrast="FLAIR", affine=AFFINE)
+        write_dicom_series(tmp_path / name, np.moveaxis(3 * values, -1, 0), series)  # one display scale for both
+    monkeypatch.setattr(progress, "WORTH_SAYING", 0.0)
+    outcome = run_cli(
+        *("encode", "drift", tmp_path / "fast", tmp_path / "full", "--reference", tmp_path / "full"),
+        *("--snr", 30, "--replicas", 2, "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    blurred_, same = outcome.json["reconstructions"]
+    assert same["token_distance"] == 0
+    assert not blurred_["inside_noise_floor"]
+    assert re.search(r"about \d+ s for 12 volumes", outcome.err)

@@ -107,7 +107,7 @@ def test_complex_integer_and_zero_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_weight_file_a_folder_and_a_student_checkpoint_give_the_same_encoder(
-    run_cli, encoder: NeuroVFM, head, tmp_path: Path
+    run_cli, encoder: NeuroVFM, head, head_folder: Path, tmp_path: Path
 ) -> None:
     stored = {name: tensor.bfloat16() for name, tensor in encoder.network.state_dict().items()}
     (tmp_path / "config.json").write_text(json.dumps(UPSTREAM))
@@ -123,12 +123,18 @@ def test_a_weight_file_a_folder_and_a_student_checkpoint_give_the_same_encoder(
     (tmp_path / "student.ckpt").rename(tmp_path / "alone" / "student.ckpt")
     with pytest.raises(ReconError, match=r"alone/config\.json: no such file"):
         load_encoder("neurovfm", tmp_path / "alone" / "student.ckpt")
-    volume = save_nifti(tmp_path / "volume.nii.gz", head)
-    found = run_cli(
-        *("encode", "doctor", volume, "--encoder", "neurovfm", "--weights", tmp_path / "model.safetensors", "--json")
-    ).json
+    volume = save_nifti(tmp_path / "volume.nii.gz", (400 * head).astype("int16"))
+    chosen = ("--encoder", "neurovfm", "--weights", tmp_path / "model.safetensors")
+    found = run_cli("encode", "doctor", volume, *chosen, "--json").json
     assert found["usable"]
+    assert found["pixel_type"] == "int16"
     assert found["parameters"] == 85_803_234
+    scored = run_cli(
+        *("encode", "dx", "--reference", f"FLAIR={volume}", "--reconstruction", f"FLAIR={volume}"),
+        *("--head", head_folder / "pytorch_model.bin", *chosen[2:], "--replicas", 0, "--json"),
+    ).json
+    assert len(scored["labels"]) == 74
+    assert {row["delta"] for row in scored["labels"]} == {0}
 
 
 def test_a_hub_name_is_answered_with_the_command_that_fetches_it(run_cli, head, tmp_path: Path) -> None:
