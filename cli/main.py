@@ -43,7 +43,7 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 # How libraries say that memory ran out, but for MemoryError.
 OUT_OF_MEMORY = (
     "can't allocate memory", "annot allocate memory", "out of memory", "failed to map segment", "bad_alloc",
-    "nable to allocate", "ot enough memory",
+    "nable to allocate", "ot enough memory", "can't start new thread",
 )  # fmt: skip
 
 INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"
