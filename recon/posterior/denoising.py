@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from recon.posterior.sampler import Denoise
-from recon.posterior.system import System
+from recon.posterior.system import Denoised, System
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
 def denoising_variance(
-    system: System, denoised: Tensor, tabulated: float, *, adapt: bool = True
+    system: System, denoised: Denoised, tabulated: float, *, adapt: bool = True
 ) -> tuple[Tensor, Tensor]:
     """``(variance, inflation)``, both ``[slice]``: the larger of the tabulated and the scan's own denoising error, and
     the ratio of the standard deviations, at least one. Without ``adapt`` the tabulated one, and one."""

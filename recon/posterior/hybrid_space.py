@@ -20,7 +20,7 @@ from recon.acquisition.problem import Problem
 from recon.posterior.hybrid_data import hybrid_data
 from recon.posterior.hybrid_modes import HybridModes, hybrid_modes
 from recon.posterior.random_streams import Noise
-from recon.posterior.system import Weights
+from recon.posterior.system import Denoised, Seen, Weights
 
 SMALLEST_EIGENVALUE = 1e-3  # eigenvalue of A^H A, which has none above 1, below which a mode counts as hardly measured
 
@@ -59,6 +59,18 @@ class HybridSpaceSolver:
         rows = self.modes.rows(coefficients)
         return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
 
+    def seen(self, denoised: Tensor, noise: Noise | None = None) -> Seen:
+        """``U^H`` of the image and of the noise that will be added to it, in one pass over the eigenvectors.
+
+        The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A alone, whereas noise drawn
+        mode by mode would follow eigenvectors whose sign and order hang on a rounding."""
+        if noise is None:
+            return Seen(denoised, self.coefficients(denoised))
+        pixels = noise.distinct(*denoised.shape[2:]).to(denoised.dtype)
+        both = self.coefficients(torch.cat((denoised, pixels), 1))
+        samples = denoised.shape[1]
+        return Seen(denoised, both[..., :samples], noise.completed(both[..., samples:], -1))
+
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
         zero = self.zeros().expand(-1, noise.samples, -1, -1, -1)
@@ -69,13 +81,13 @@ class HybridSpaceSolver:
         slices, readout, unknowns = self.values.shape
         return self.data.new_zeros((slices, 1, self.sets, readout, unknowns // self.sets))
 
-    def mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
+    def mean(self, denoised: Denoised, denoiser_variance: Tensor) -> Tensor:
         """The conditional mean of the image around ``denoised [slice, sample, set, readout, phase]``, whose error
         variance is ``denoiser_variance [slice]`` per real component."""
-        return self.image(self._mean(self.coefficients(denoised), denoiser_variance))
+        return self.image(self._mean(self._coefficients(denoised), denoiser_variance))
 
     def condition(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
+        self, denoised: Denoised, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``denoised`` and a conditional draw.
 
@@ -83,12 +95,12 @@ class HybridSpaceSolver:
         """
         mean, drawn = self._mean_and_draw(denoised, denoiser_variance, noise, weights)
         both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
-        samples = denoised.shape[1]
+        samples = mean.shape[-1]
         return both[:, :samples], both[:, samples:]
 
     def draw(
         self,
-        denoised: Tensor,
+        denoised: Denoised,
         denoiser_variance: Tensor,
         noise: Noise,
         weights: Weights = (1.0, 1.0),
@@ -98,18 +110,17 @@ class HybridSpaceSolver:
         exact whatever ``error`` is allowed."""
         return self.image(self._mean_and_draw(denoised, denoiser_variance, noise, weights)[1])
 
-    def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
+    def renoised(self, denoised: Denoised, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
         """The conditional mean with just as much noise as makes its distance from the truth ``sigma``.
 
         The mean itself errs by the conditional covariance, sigma_y^2 v / (v e + sigma_y^2) in the mode of eigenvalue e;
         what is missing to sigma^2 is added, nothing where nothing is missing."""
-        pixels = noise(*denoised.shape[2:]).to(denoised.dtype)
-        seen, drawn = self.coefficients(torch.cat((denoised, pixels), 1)).tensor_split((denoised.shape[1],), -1)
+        seen, drawn = self._with_noise(denoised, noise)
         variance, trusted = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
         error = variance * trusted / (trusted * self.values.unsqueeze(-1) + variance)
         return self.image(self._mean(seen, denoiser_variance) + (sigma**2 - error).clamp_min(0).sqrt() * drawn)
 
-    def denoised_variance(self, denoised: Tensor) -> Tensor:
+    def denoised_variance(self, denoised: Denoised) -> Tensor:
         """Maximum-likelihood error variance ``[slice]`` per real component of ``denoised``, from the data alone.
 
         In mode k the data say x_k = data_k / e_k with variance sigma^2 / e_k, so the difference from the denoised has
@@ -118,15 +129,15 @@ class HybridSpaceSolver:
         rest less than that.
         """
         measured = self.values > SMALLEST_EIGENVALUE
-        values = self.values.clamp_min(SMALLEST_EIGENVALUE).unsqueeze(-1)
-        difference = (self.data.unsqueeze(-1) / values - self.coefficients(denoised)).abs() ** 2 / 2
-        floor = (self.sigma**2).reshape(-1, 1, 1, 1) / values
-        keep = measured.unsqueeze(-1)
-        denoiser_variance = difference.mean((1, 2, 3)).clamp_min(1e-12)
+        values = self.values.clamp_min(SMALLEST_EIGENVALUE)
+        gap = (self.data / values).unsqueeze(-1) - self._coefficients(denoised)
+        difference = gap.abs().square().mean(-1) / 2  # samples share the weight of a mode
+        floor = (self.sigma**2).reshape(-1, 1, 1) / values
+        excess = difference - floor
+        denoiser_variance = difference.mean((1, 2)).clamp_min(1e-12)
         for _ in range(12):
-            weight = keep / (denoiser_variance.reshape(-1, 1, 1, 1) + floor) ** 2
-            weight = weight.expand_as(difference)
-            update = (weight * (difference - floor)).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+            weight = measured / (denoiser_variance.reshape(-1, 1, 1) + floor) ** 2
+            update = (weight * excess).sum((1, 2)) / weight.sum((1, 2))
             denoiser_variance = update.clamp_min(1e-12)
         return denoiser_variance
 
@@ -159,14 +170,25 @@ class HybridSpaceSolver:
         return (variance * denoiser_variance * (of_data * measured + of_denoised * variance)).sqrt() / total
 
     def _mean_and_draw(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
+        self, denoised: Denoised, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
-        """Their coefficients. The noise is drawn in the image and transformed: U f(e) U^H n is a function of A^H A
-        alone, whereas noise drawn mode by mode would follow eigenvectors whose sign and order hang on a rounding."""
-        pixels = noise(*denoised.shape[2:]).to(denoised.dtype)
-        seen, drawn = self.coefficients(torch.cat((denoised, pixels), 1)).tensor_split((denoised.shape[1],), -1)
+        """Their coefficients."""
+        seen, drawn = self._with_noise(denoised, noise)
         mean = self._mean(seen, denoiser_variance)
         return mean, mean + self._deviation(denoiser_variance, weights) * drawn
+
+    def _coefficients(self, denoised: Denoised) -> Tensor:
+        if isinstance(denoised, Seen) and denoised.coefficients is not None:
+            return denoised.coefficients
+        return self.coefficients(denoised.image if isinstance(denoised, Seen) else denoised)
+
+    def _with_noise(self, denoised: Denoised, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Coefficients of the denoised and of noise: that which was drawn for it, or the next."""
+        if not (isinstance(denoised, Seen) and denoised.coefficients is not None and denoised.noise is not None):
+            denoised = self.seen(denoised.image if isinstance(denoised, Seen) else denoised, noise)
+        assert denoised.coefficients is not None
+        assert denoised.noise is not None
+        return denoised.coefficients, denoised.noise
 
     def _variance(self) -> Tensor:
         return (self.sigma**2).reshape(-1, 1, 1, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from recon.acquisition.problem import Problem
 from recon.acquisition.sense import adjoint, forward, inner, normal
 from recon.posterior.random_streams import Noise
-from recon.posterior.system import LOOSE, Weights
+from recon.posterior.system import LOOSE, Denoised, Seen, Weights
 
 TOLERANCE = 1e-4
 MOST_STEPS = 200
@@ -99,29 +99,33 @@ class IterativeSystem:
         denoised = self.data.new_zeros((self.batch, noise.samples, *self.data.shape[2:]))
         return self.draw(denoised, torch.full_like(self.sigma, variance), noise)
 
+    def seen(self, denoised: Tensor, noise: Noise | None = None) -> Seen:
+        """The image alone: here nothing of one question serves another, and noise is drawn when it is asked for."""
+        return Seen(denoised)
+
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
         return torch.zeros_like(self.data)
 
-    def mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
+    def mean(self, denoised: Denoised, denoiser_variance: Tensor) -> Tensor:
         """Conditional mean around ``denoised [slice, sample, set, readout, phase]`` of error variance
         ``denoiser_variance [slice]``."""
-        weight = self._weight(denoiser_variance)
-        return self._solve(self.data + weight * denoised, weight, denoised)
+        image, weight = _image_of(denoised), self._weight(denoiser_variance)
+        return self._solve(self.data + weight * image, weight, image)
 
     def condition(
-        self, denoised: Tensor, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
+        self, denoised: Denoised, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
     ) -> tuple[Tensor, Tensor]:
         """The conditional mean around ``denoised`` and a conditional draw; ``weights``: see
         ``recon.posterior.system``."""
-        perturbation = self._perturbation(denoised, denoiser_variance, noise, weights)
+        perturbation = self._perturbation(_image_of(denoised), denoiser_variance, noise, weights)
         mean = self.mean(denoised, denoiser_variance)
         deviation = self._solve(perturbation, self._weight(denoiser_variance), torch.zeros_like(mean))
         return mean, mean + deviation
 
     def draw(
         self,
-        denoised: Tensor,
+        denoised: Denoised,
         denoiser_variance: Tensor,
         noise: Noise,
         weights: Weights = (1.0, 1.0),
@@ -129,24 +133,24 @@ class IterativeSystem:
     ) -> Tensor:
         """The conditional draw of ``condition`` without the mean: one solution instead of two. ``error`` per real
         component may be left where noise of more will be added anyway."""
-        weight = self._weight(denoiser_variance)
-        right = self.data + weight * denoised + self._perturbation(denoised, denoiser_variance, noise, weights)
-        return self._solve(right, weight, denoised, error)
+        image, weight = _image_of(denoised), self._weight(denoiser_variance)
+        right = self.data + weight * image + self._perturbation(image, denoiser_variance, noise, weights)
+        return self._solve(right, weight, image, error)
 
-    def renoised(self, denoised: Tensor, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
+    def renoised(self, denoised: Denoised, denoiser_variance: Tensor, sigma: float, noise: Noise) -> Tensor:
         """The conditional mean with about as much noise as makes its distance from the truth ``sigma``; see
         ``recon.posterior.hybrid_space``.
 
         One solution gives both: noise sigma A^H A n in the right-hand side becomes sigma H / (H + lambda) n, which is
         sigma where much was measured and nothing where nothing was."""
-        weight = self._weight(denoiser_variance)
-        added = sigma * normal(noise(*denoised.shape[2:]), self.maps, self.mask)
-        return self._solve(self.data + weight * denoised + added, weight, denoised, LOOSE * sigma)
+        image, weight = _image_of(denoised), self._weight(denoiser_variance)
+        added = sigma * normal(noise(*image.shape[2:]), self.maps, self.mask)
+        return self._solve(self.data + weight * image + added, weight, image, LOOSE * sigma)
 
-    def denoised_variance(self, denoised: Tensor) -> Tensor:
+    def denoised_variance(self, denoised: Denoised) -> Tensor:
         """Error variance ``[slice]`` per real component of ``denoised`` from the scan's own residual:
         (|y - A d|^2 - 2 m sigma^2) / (2 tr(A^H A)), where only the part of the noise that an image explains counts."""
-        excess = self.residual(denoised).mean(-1) - self._expected()
+        excess = self.residual(_image_of(denoised)).mean(-1) - self._expected()
         return (excess / (2 * self.trace)).clamp_min(1e-12)
 
     def residual(self, image: Tensor) -> Tensor:
@@ -185,6 +189,10 @@ class IterativeSystem:
     @staticmethod
     def _wide(value: Tensor) -> Tensor:
         return value.reshape(-1, 1, 1, 1, 1)
+
+
+def _image_of(denoised: Denoised) -> Tensor:
+    return denoised.image if isinstance(denoised, Seen) else denoised
 
 
 def iterative_system(problem: Problem) -> IterativeSystem:

@@ -50,10 +50,11 @@ def mean_recursion(
     image = system.renoised(system.zeros().expand(-1, estimates, -1, -1, -1), start, sigmas[0], paired)
     inflations = []
     for step, sigma in enumerate(sigmas):
-        denoised = through_flips(prior.denoise, image, sigma, step)
+        last = step + 1 == len(sigmas)
+        denoised = system.seen(through_flips(prior.denoise, image, sigma, step), None if last else paired)
         variance, inflation = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
         inflations.append(inflation)
-        if step + 1 == len(sigmas):
+        if last:
             image = system.mean(denoised, variance)
         else:
             image = system.renoised(denoised, variance.clamp_min(sigma**2), sigmas[step + 1], paired)

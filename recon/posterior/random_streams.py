@@ -31,6 +31,14 @@ class NoiseStreams:
             rows.append(torch.stack(draws))
         return torch.view_as_complex(torch.stack(rows))
 
+    def distinct(self, *shape: int) -> Tensor:
+        """The next numbers but for what follows from them by ``completed``: here all of them."""
+        return self(*shape)
+
+    def completed(self, drawn: Tensor, axis: int) -> Tensor:
+        """The numbers of all samples along ``axis`` from ``distinct`` ones, or from any linear function of them."""
+        return drawn
+
 
 class AntitheticNoise:
     """Noise of ``samples`` samples in pairs: sample ``j + ceil(samples / 2)`` has that of sample ``j`` negated.
@@ -43,8 +51,16 @@ class AntitheticNoise:
 
     def __call__(self, *shape: int) -> Tensor:
         """The next numbers: complex64 ``[slice, sample, *shape]``."""
-        drawn = self._noise(*shape)[:, : self.pairs]
-        return torch.cat((drawn, -drawn[:, : self.samples - self.pairs]), 1)
+        return self.completed(self.distinct(*shape), 1)
+
+    def distinct(self, *shape: int) -> Tensor:
+        """Those of the first of every pair: complex64 ``[slice, pair, *shape]``."""
+        return self._noise(*shape)[:, : self.pairs]
+
+    def completed(self, drawn: Tensor, axis: int) -> Tensor:
+        """The numbers of all samples along ``axis`` from those of the first of every pair, or from any linear function
+        of them."""
+        return torch.cat((drawn, -drawn.narrow(axis, 0, self.samples - self.pairs)), axis)
 
 
 Noise = NoiseStreams | AntitheticNoise

@@ -64,16 +64,20 @@ def refined(problem: Problem, order: int = ORDER) -> tuple[Problem, LeastSquares
     if problem.maps.shape[1] != 1:
         return problem, None
     fit = least_squares(problem) if problem.mask.dim() == 1 else None
-    image = _image(problem) if fit is None else fit.image
-    residual = problem.kspace - forward(image, problem.maps, problem.mask)
-    wrong = (_unexplained(problem, residual) > RESIDUAL_THRESHOLD).tolist()
+    if fit is None:
+        image = _image(problem)
+        excess = _unexplained(problem, problem.kspace - forward(image, problem.maps, problem.mask))
+    else:
+        image, excess = fit.image, _excess(problem, fit.residual_energy.sum(-1))
+    wrong = (excess > RESIDUAL_THRESHOLD).tolist()
     if not any(wrong):
         return problem, fit
     where = problem.mask.expand(problem.maps.shape[-2:]).flatten().nonzero().flatten()
     maps = problem.maps.clone()
     for index, (entry, old) in enumerate(zip(wrong, problem.maps[:, 0], strict=True)):
         if entry:
-            found = _corrected(residual[index], image[index, 0], old, where, order)
+            residual = problem.kspace[index] - forward(image[index], problem.maps[index], problem.mask)
+            found = _corrected(residual, image[index, 0], old, where, order)
             turned = (old.conj() * found).sum(0)
             maps[index, 0] = found * torch.polar(torch.ones_like(turned.real), -turned.angle())
     return replace(problem, maps=maps), None
@@ -92,10 +96,15 @@ def _image(problem: Problem) -> Tensor:
 
 def _unexplained(problem: Problem, residual: Tensor) -> Tensor:
     """``[slice]``: the power left over in each degree of residual_dof, over that of the noise; 0 where few are left."""
-    samples = problem.mask.expand(residual.shape[-2:]).sum() * residual.shape[1]
+    return _excess(problem, residual.abs().pow(2).sum((1, 2, 3)))
+
+
+def _excess(problem: Problem, energy: Tensor) -> Tensor:
+    """``_unexplained`` of what is left over of each slice in all, ``energy [slice]``."""
+    samples = problem.mask.expand(problem.kspace.shape[-2:]).sum() * problem.kspace.shape[1]
     unknowns = (problem.maps.abs().sum((1, 2)) > 0).sum((1, 2))
     residual_dof = samples - unknowns
-    ratio = residual.abs().pow(2).sum((1, 2, 3)) / (2 * residual_dof.clamp_min(1) * problem.sigma**2)
+    ratio = energy / (2 * residual_dof.clamp_min(1) * problem.sigma**2)
     return torch.where(residual_dof > 0.1 * samples, ratio, torch.zeros_like(ratio))
 
 

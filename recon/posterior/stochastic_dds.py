@@ -47,7 +47,8 @@ def stochastic_dds(
     image = image + sigmas[0] * noise(*image.shape[2:])
     mean, inflations = image, []
     for step, (sigma, following) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-        denoised = through_flips(prior.denoise, image, sigma, step) if flips else prior.denoise(image, sigma)
+        clean = through_flips(prior.denoise, image, sigma, step) if flips else prior.denoise(image, sigma)
+        denoised = system.seen(clean, noise)
         variance, inflation = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
         inflations.append(inflation)
         if following == 0:

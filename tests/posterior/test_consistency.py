@@ -11,7 +11,7 @@ from recon.acquisition import sense
 from recon.acquisition.problem import Problem
 from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import conjugate_gradients, iterative_system
-from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.random_streams import AntitheticNoise, NoiseStreams
 from recon.posterior.setup import system_of
 from recon.posterior.system import System, Weights
 from tests.posterior.gaussian_posterior import BulkNoise, complex_normal, gaussian_case, smooth_maps
@@ -194,3 +194,35 @@ def test_conjugate_gradients_stop_on_the_true_residual() -> None:
     assert not zero.any()
     _, cut = conjugate_gradients(operator, right, torch.zeros_like(right), 1e-4, 3)
     assert cut == 3
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_what_was_seen_at_once_answers_as_if_asked_apart(dimensions: int, samples: int) -> None:
+    """Coefficients handed on and noise transformed in pairs give what each question by itself gives."""
+
+    def noise() -> AntitheticNoise:
+        return AntitheticNoise(NoiseStreams(5, "pairs", [0, 1], range(samples)), samples)
+
+    problem, image = small_problem(dimensions=dimensions, slices=2)
+    system = system_of(problem)
+    denoised = image.unsqueeze(1) + 0.1 * complex_normal(torch.Generator().manual_seed(6), 2, samples, 1, 16, 16)
+    trusted = torch.tensor([0.02, 0.3])
+    at_once, drawn = noise(), noise()
+    seen = system.seen(denoised, at_once)
+    assert torch.allclose(system.denoised_variance(seen), system.denoised_variance(denoised), rtol=1e-5)
+    assert relative(system.mean(seen, trusted), system.mean(denoised, trusted)) < 1e-6
+    assert relative(system.draw(seen, trusted, at_once), system.draw(denoised, trusted, drawn)) < 1e-5
+    assert torch.equal(at_once(4), drawn(4))  # as many numbers were drawn
+    again = system.seen(denoised, at_once)
+    assert (
+        relative(system.renoised(again, trusted, 0.2, at_once), system.renoised(denoised, trusted, 0.2, drawn)) < 1e-5
+    )
+    assert torch.equal(at_once(4), drawn(4))
+    if dimensions == 1:
+        pixels = NoiseStreams(5, "pairs", [0, 1], range(samples))(1, 16, 16)[:, : (samples + 1) // 2]
+        whole = torch.cat((pixels, -pixels[:, : samples // 2]), 1)
+        expected = system.coefficients(whole)
+        found = system.seen(denoised, noise()).noise
+        assert found is not None
+        assert relative(found, expected) < 1e-6

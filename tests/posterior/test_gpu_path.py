@@ -19,7 +19,7 @@ from recon.posterior.hybrid_space import hybrid_space_solver
 from recon.posterior.iterative import iterative_system
 from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pula import pula
-from recon.posterior.random_streams import NoiseStreams
+from recon.posterior.random_streams import AntitheticNoise, NoiseStreams
 from recon.posterior.sampler import DiffusionPrior
 from recon.posterior.schedule import Schedule
 from recon.posterior.stochastic_dds import stochastic_dds
@@ -107,7 +107,11 @@ def test_samplers_stay_on_the_device_and_never_wait(
     else:
         draws = stochastic_dds(hybrid_space_solver(problem), seen, schedule, noise)
     assert draws.samples.shape == (SLICES, 3, 1, ROWS, COLUMNS)
-    means, inflation = mean_recursion(hybrid_space_solver(problem), seen, schedule, noise, 2)
+    means, inflation = mean_recursion(hybrid_space_solver(problem), seen, schedule, noise, 3)
+    assert means.shape == (SLICES, 3, 1, ROWS, COLUMNS)
+    pairs = stochastic_dds(hybrid_space_solver(problem), seen, schedule, AntitheticNoise(noise, 3), flips=True)
+    assert pairs.samples.device == pairs.means.device == torch.device("cuda:0")
+    assert pairs.samples.shape == draws.samples.shape
     assert means.device == inflation.device == torch.device("cuda:0")
     assert draws.samples.device == draws.means.device == draws.inflation.device == torch.device("cuda:0")
 
