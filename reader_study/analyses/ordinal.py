@@ -52,8 +52,8 @@ ORDINAL = Statistic(
     "ordinal",
     _compute,
     "Ordinal model: cumulative logit link, arm and reader fixed; the case a normal random intercept and the arm's "
-    "effect in it a normal random slope; integrated on a grid, Wald interval by "
-    "Student's t with cases - 1 degrees of freedom. No odds ratio where the maximum of the likelihood is not reached.",
+    "effect in it a normal random slope; integrated on a grid, Wald interval by the normal distribution. "
+    "No odds ratio where the maximum of the likelihood is not reached.",
     applies=scored,
     line=_line,
     items=quality,

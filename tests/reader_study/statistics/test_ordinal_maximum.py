@@ -150,12 +150,13 @@ def test_mixed_model_reaches_the_maximum_in_200_studies(with_slope):
 
 
 @pytest.mark.slow
-def test_size_with_heterogeneous_arms():
-    """30 cases, 4 readers, SD of arm by case .6, no effect: 4 to 6 % of 2000 studies at 5 %."""
-    design = Design(4, 30, True, 0.0, 0.025, (1, 5))
+@pytest.mark.parametrize(("readers", "cases"), [(4, 30), (2, 60)])
+def test_size_with_heterogeneous_arms(readers, cases):
+    """SD of arm by case .6, no effect: 4 to 6 % of 2000 studies at 5 %."""
+    design = Design(readers, cases, True, 0.0, 0.025, (1, 5))
     found = []
     for scores in studies(2000, 14, effect=0.0, design=design):
         found.append(fitted(scores, True).effect("arm")["p_value"] < 0.05)
     size = float(np.mean(found))
-    print(f"size {size:.4f}")
+    print(f"{readers} readers, {cases} cases: size {size:.4f}")
     assert 0.04 <= size <= 0.06
