@@ -31,6 +31,7 @@ COMMANDS = {
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
+    "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
@@ -42,7 +43,7 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 # How libraries say that memory ran out, but for MemoryError.
 OUT_OF_MEMORY = (
     "can't allocate memory", "annot allocate memory", "out of memory", "failed to map segment", "bad_alloc",
-    "nable to allocate", "ot enough memory",
+    "nable to allocate", "ot enough memory", "can't start new thread",
 )  # fmt: skip
 
 INTERRUPTED = "recon: interrupted; nothing half-written is left, run the same command again to continue"

@@ -145,6 +145,8 @@ def _line(entry: dict[str, Any]) -> str:
             f", noise raised {entry['noise_inflation']:.2f}x, "
             f"denoising error {entry['denoising_inflation']:.2f}x the table"
         )
+        if "std_relative_error" in entry:
+            text += f", std known to {100 * entry['std_relative_error']:.0f} %"
         if "averaging_gain_db" in entry:
             text += (
                 f", averaging gain {entry['averaging_gain_db']:.2f} dB (law {entry['averaging_gain_expected_db']:.2f})"

@@ -3,12 +3,13 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
-SOON = 0.02  # seconds until a moment that did not suit is tried again
+PATIENCE = 10.0  # seconds after which a moment that does not suit must do
 
 
 @contextmanager
@@ -16,22 +17,26 @@ def unwinding() -> Iterator[list[int]]:
     """Within the block the first of these signals raises KeyboardInterrupt; further ones do not disturb the tidying up.
 
     Gives the list that the first will be put into. A signal that whoever started us ignores (nohup) stays ignored.
-    KeyboardInterrupt is not raised where a C library would lose it or crash over it: while HDF5 writes through one of
-    our files, it waits; where Python could only ignore it (in a destructor, in a hook of a fork), it comes again.
+    KeyboardInterrupt is not raised where a C library would lose it or crash over it: while h5py is at work, it waits;
+    where Python could only ignore it (in a destructor, in a hook of a fork), it comes again.
     """
     received: list[int] = []
+    until = 0.0
     alarm = getattr(signal, "SIGALRM", None)  # not on every system
 
     def again() -> None:
         if alarm is not None:
-            signal.setitimer(signal.ITIMER_REAL, SOON)
+            # Not always the same time: work that spends nearly all of its own in h5py would be met there each time.
+            signal.setitimer(signal.ITIMER_REAL, 5e-4 + time.monotonic_ns() % 5_000_000 / 1e9)
 
     def unwind(number: int, frame: FrameType | None) -> None:
+        nonlocal until
         if not received:
             received.append(number)
+            until = time.monotonic() + PATIENCE
         elif number != alarm:
             return
-        if alarm is not None and _hdf5_is_writing(frame):
+        if alarm is not None and _in_h5py(frame) and time.monotonic() < until:
             again()
         else:
             raise KeyboardInterrupt
@@ -66,11 +71,11 @@ def _free_signals() -> dict[int, Any]:
     return {number: usual for number, usual in known.items() if signal.getsignal(number) == usual}
 
 
-def _hdf5_is_writing(frame: FrameType | None) -> bool:
-    """Whether HDF5 is calling one of our files: an exception there leaves the library in pieces."""
-    module = sys.modules.get("recon.hdf5")
-    while module is not None and frame is not None:
-        if frame.f_code in module.CALLED_BY_HDF5:
+def _in_h5py(frame: FrameType | None) -> bool:
+    """Whether h5py is at work, or HDF5 calls one of our files: an exception there leaves locks and files in pieces."""
+    ours: frozenset[CodeType] = getattr(sys.modules.get("recon.hdf5"), "CALLED_BY_HDF5", frozenset())
+    while frame is not None:
+        if frame.f_code in ours or str(frame.f_globals.get("__name__")).partition(".")[0] == "h5py":
             return True
         frame = frame.f_back
     return False

@@ -269,12 +269,12 @@ def parse_score(protocol: Protocol, key: str, answer: str, where: str) -> int | 
     item = protocol.item(key.split("@")[0])
     text = answer.strip()
     if item.scale:
-        number = re.fullmatch(r"(-?\d+)(?:\.0+)?(?:\s*[-,:=.)]\s*\D.*)?", text)
+        number = re.fullmatch(r"(-?\d{1,9})(?:\.0+)?(?:\s*[-,:=.)]\s*\D.*)?", text)
         score: int | str = int(number.group(1)) if number else _labelled(item, text)
     else:
         score = {"a": "A", "b": "B", "tie": "tie", "equal": "tie", "no difference": "tie"}.get(text.lower(), text)
     if score not in allowed:
-        raise ReconError(f"{where}: {key} is {answer!r}, out of scale ({', '.join(map(str, allowed))})")
+        raise ReconError(f"{where}: {key} is {answer[:40]!r}, out of scale ({', '.join(map(str, allowed))})")
     return score
 
 
@@ -285,6 +285,6 @@ def _labelled(item: Item, text: str) -> int | str:
 
 
 def _whole(text: str, where: str) -> int:
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise ReconError(f"{where} is {text!r}, expected 1, 2 ...")
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise ReconError(f"{where} is {text[:40]!r}, expected 1, 2 ...")
     return int(text)

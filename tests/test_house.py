@@ -43,11 +43,12 @@ LAYERS = [
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Calibrating by hand, or calling a sampler by hand, makes images that no user gets.
 ONE_PLACE = {"calibrate", "preprocess_coils", "refined_problem", "system_of", "noise_inflated_system"} | {
-    "stochastic_dds", "pula", "dds", "dps", "mean_recursion",
+    "stochastic_dds", "pula", "dds", "pigdm", "daps", "dps", "mean_recursion",
 }  # fmt: skip
 MAY_CALIBRATE = ("recon.acquisition", "recon.posterior", "recon.reconstruction")
 TORCH_FREE = (
     "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
+    "recon/benchmark/uncertainty_options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
     "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
 )  # fmt: skip

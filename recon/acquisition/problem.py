@@ -64,6 +64,7 @@ class CoilPreprocessing:
     restore_coils: Tensor
     sigma: float
     unit: float = 1.0
+    strongest: float = math.inf  # kspace value in the file's units whose whitened square single precision still holds
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,11 @@ class Problem:
         return torch.view_as_real(coils).square().sum((0, -1)).sqrt()
 
 
-def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Kspace ``[slice, coil, readout, phase]`` of some slices; raises ReconError on NaN, infinity or only zeros."""
+def read_slices(
+    scan: Scan, slices: Sequence[int], device: torch.device | str = "cpu", strongest: float = math.inf
+) -> Tensor:
+    """Kspace ``[slice, coil, readout, phase]`` of some slices; raises ReconError on NaN, infinity, values above
+    ``strongest``, or only zeros. All is looked at before it goes to the device, for which nobody should wait."""
     parts = []
     for index in slices:
         kspace = scan.read_kspace(index)
@@ -129,6 +133,7 @@ def read_slices(scan: Scan, slices: Sequence[int], device: torch.device | str = 
             raise ReconError(f"{scan.path}: kspace of slice {index} has NaN or infinite values; repair or drop it")
         if not kspace.any():
             raise ReconError(f"{scan.path}: kspace of slice {index} is all zero; nothing was acquired there")
+        _check_strength(scan, float(np.abs(kspace).max()), strongest)
         parts.append(torch.from_numpy(np.ascontiguousarray(kspace)))
     return torch.stack(parts).to(device)
 
@@ -156,15 +161,17 @@ def preprocess_coils(
     count = scan.shape[0]
     chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
     kspace = read_slices(scan, chosen, device)
-    unit = _unit_of(kspace)
-    if noise_sigma is None and (misfit := noise_misfit(scan, float(kspace.abs().max()))):
+    unit, largest = _unit_of(kspace), float(kspace.abs().max())
+    if noise_sigma is None and (misfit := noise_misfit(scan, largest)):
         raise ReconError(f"{scan.path}: {misfit}")
     with naming(scan.path):
         kspace = in_unit(kspace, unit)
         noise = _noise(scan, kspace, chosen, noise_sigma, unit)
         whitening = noise.whitening().to(device)
         calibration = apply_coil_matrix(whitening, calibration_kspace(scan, kspace, chosen, unit))
-        _check_strength(calibration, noise)
+        gain = float(torch.linalg.matrix_norm(whitening, 2))
+        strongest = STRONGEST * unit / gain
+        _check_strength(scan, largest, strongest)
         kept = min(coils or scan.shape[1], scan.shape[1])
         compression = _decomposed(compression_matrix, calibration, kept)
         restore_coils = torch.linalg.inv(whitening) @ compression.mH
@@ -182,6 +189,7 @@ def preprocess_coils(
         restore_coils,
         1 / scale,
         unit,
+        strongest,
     )
 
 
@@ -195,13 +203,13 @@ def _decomposed(decompose: Callable[..., Any], *values: Any) -> Any:
         ) from error
 
 
-def _check_strength(whitened: Tensor, noise: Noise) -> None:
-    """Raises ReconError when kspace ``whitened`` by its noise exceeds what single precision can square."""
-    strongest = float(whitened.abs().max())
-    if not strongest < STRONGEST:
+def _check_strength(scan: Scan, largest: float, strongest: float) -> None:
+    """Raises ReconError when the ``largest`` value, whitened by the noise, may exceed what single precision can
+    square."""
+    if not largest <= strongest:
         raise ReconError(
-            f"a kspace value is {strongest:.0e} times the noise ({noise.source}): it is damaged, or the noise is not "
-            "this scan's; export the scan again"
+            f"{scan.path}: a kspace value of {largest:.0e} is more than {STRONGEST:.0e} times the noise: it is "
+            "damaged, or the noise is not this scan's; export the scan again"
         )
 
 
@@ -225,9 +233,7 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
             raise ReconError(f"noise standard deviation must be positive, not {noise_sigma}")
         relative = noise_sigma / unit
         if not 1e-30 < relative < 1e30:
-            raise ReconError(
-                f"noise standard deviation {noise_sigma:g} is not this scan's; give it in the file's units"
-            )
+            raise ReconError(f"noise_sigma {noise_sigma:g} is not this scan's; give it in the file's units")
         return Noise(2 * relative**2 * torch.eye(coils, dtype=torch.complex128), "given", 0)
     if scan.noise is not None:
         return covariance_of(in_unit(torch.from_numpy(scan.noise), unit).to(kspace.device), "noise scan")
@@ -250,12 +256,16 @@ def _noise(scan: Scan, kspace: Tensor, chosen: Sequence[int], noise_sigma: float
     return replace(noise, covariance=noise.covariance * level**2) if level < 1 else noise
 
 
-def calibration_kspace(scan: Scan, kspace: Tensor, slices: Sequence[int], unit: float = 1.0) -> Tensor:
+def calibration_kspace(
+    scan: Scan, kspace: Tensor, slices: Sequence[int], unit: float = 1.0, strongest: float = math.inf
+) -> Tensor:
     """The fully sampled centre of ``kspace``, which is in ``unit``, or, where there is one, of the separate calibration
-    scan."""
+    scan. Raises ReconError when that holds values above ``strongest``."""
     if scan.calibration_kspace is not None:
-        parts = [torch.from_numpy(scan.calibration_kspace(index)) for index in slices]
-        kspace = in_unit(torch.stack(parts).to(kspace.device), unit)
+        parts = [scan.calibration_kspace(index) for index in slices]
+        for part in parts:
+            _check_strength(scan, float(np.abs(part).max()), strongest)
+        kspace = in_unit(torch.stack([torch.from_numpy(part) for part in parts]).to(kspace.device), unit)
     rows = centre_slice(kspace.shape[-2], scan.calibration[0])
     columns = centre_slice(kspace.shape[-1], scan.calibration[1])
     return kspace[..., rows, columns]
@@ -273,14 +283,11 @@ def calibrate(
     """The problem of some slices of a scan. A slice's problem does not depend on which others are in the batch."""
     mask = torch.from_numpy(scan.mask).to(device)
     unit = preprocessing.unit
-    kspace = in_unit(read_slices(scan, slices, device), unit)
-    calibration = calibration_kspace(scan, kspace, slices, unit)
+    kspace = in_unit(read_slices(scan, slices, device, preprocessing.strongest), unit)
+    calibration = calibration_kspace(scan, kspace, slices, unit, preprocessing.strongest)
     whiten_compress = preprocessing.whiten_compress.to(device)
     kspace = apply_coil_matrix(whiten_compress, kspace * mask)
     calibration = apply_coil_matrix(whiten_compress, calibration)
-    with naming(scan.path):
-        _check_strength(kspace, preprocessing.noise)
-        _check_strength(calibration, preprocessing.noise)
     readout_crop = centre_slice(kspace.shape[-2], min(scan.image_shape[0], kspace.shape[-2]))
     calibration, shape = _shown_calibration(scan, calibration)
     if shape[0] < kspace.shape[-2]:

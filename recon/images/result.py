@@ -35,6 +35,7 @@ PARTS = (
     Part("/@affine", NUMBER, (2,), 16),
     Part("/@noise_std", NUMBER, (0,), 1, 0),
     Part("/@method", TEXT, (0, 1), 1),
+    Part("/@scan_name", TEXT, (0, 1), 1),
 )
 
 
@@ -46,6 +47,7 @@ class Reconstruction:
     reconstruction: NDArray[np.float32]  # posterior mean (or baseline), magnitude, in the scan's own units
     std: NDArray[np.float32] | None
     zero_filled: NDArray[np.float32] | None
+    deviations: NDArray[np.float32] | None  # [slice, draw, readout, phase]: independent draws around the mean
     samples: NDArray[np.complex64] | None  # [slice, sample, readout, phase]
     contrast: str
     voxel_size: tuple[float, float, float] | None  # mm along readout, phase, slice
@@ -77,9 +79,9 @@ class ResultWriter:
         self._written: dict[str, set[int]] = {}
 
     def put(self, index: int, **images: NDArray[Any]) -> None:
-        """Store slice ``index`` of ``reconstruction``, ``std``, ``zero_filled`` (``[readout, phase]``), ``samples``
-        (``[sample, readout, phase]`` complex64). Raises ReconError when a value is not finite, a size is wrong or
-        there is no such slice."""
+        """Store slice ``index`` of ``reconstruction``, ``std``, ``zero_filled`` (``[readout, phase]``), ``deviations``
+        (``[draw, readout, phase]``), ``samples`` (``[sample, readout, phase]`` complex64). Raises ReconError when a
+        value is not finite, a size is wrong or there is no such slice."""
         if not 0 <= index < self._slices:
             raise ReconError(f"no slice {index}: the result was opened for {self._slices} slices")
         for name, image in images.items():
@@ -170,6 +172,7 @@ class ResultCollector:
             reconstruction=stacks["reconstruction"],
             std=stacks.get("std"),
             zero_filled=stacks.get("zero_filled"),
+            deviations=stacks.get("deviations"),
             samples=stacks.get("samples"),
             contrast=header.contrast,
             voxel_size=header.voxel_size,
@@ -199,6 +202,7 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
                 reconstruction=file["reconstruction"][()],
                 std=file["std"][()] if "std" in file else None,
                 zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
+                deviations=file["deviations"][()] if "deviations" in file else None,
                 samples=file["samples"][()] if samples and "samples" in file else None,
                 contrast=_text(file.attrs["contrast"]),
                 voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),

@@ -14,15 +14,17 @@ class DiffusionPrior:
     """A prior as samplers see it.
 
     ``variance(sigma)``: the validation denoising error at a noise level, per pixel and real component. ``sigma_data``:
-    the standard deviation of clean images per real component. ``draw_share``: by how much of the way from that error
-    to sigma^2 draws vary where nothing was measured; 0 is right for a denoiser that errs alike in every direction, as
-    an exact one nearly does. It belongs to a denoiser like its error, and is measured like it.
+    the standard deviation of clean images per real component. ``draw_excess``: how many times that error draws vary
+    where nothing was measured, sigma^2 at most; 1 is right for a denoiser that errs alike in every direction, as an
+    exact one nearly does. ``variance_factor``: by what the variance of the samples is to be multiplied where it is so
+    many times that of the noise. Both belong to a denoiser like its error, and are measured like it.
     """
 
     denoise: Denoise
     variance: Callable[[float], float]
     sigma_data: float
-    draw_share: float = 0.0
+    draw_excess: float = 1.0
+    variance_factor: Callable[[float], float] = lambda amplification: 1.0
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ r_i is the larger of the validation error of the denoiser at sigma_i and the err
 is an average: in flat tissue a denoiser errs by less, at edges and in lesions by more, though by no more than
 sigma_i^2. Trusted too little, d leaves noise, which the next denoising removes; trusted too much, it takes away
 detail, which no later step brings back. Until the last step the data are therefore weighed against
-v_i = max(r_i, sigma_i^2), and the draw varies by r_i where nothing was measured, or by more on the way to v_i as the
-prior's ``draw_share`` says. In the last step v is r. That draw is one posterior sample; its noise-free mean is what is
-averaged over samples (Rao-Blackwell).
+v_i = max(r_i, sigma_i^2), and the draw varies by r_i where nothing was measured, or by as many times r_i, but at most
+v_i, as the prior's ``draw_excess`` says. In the last step v is r. That draw is one posterior sample; its noise-free
+mean is what is averaged over samples (Rao-Blackwell).
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def stochastic_dds(
             mean, image = system.condition(denoised, variance, noise)
         else:
             most = variance.clamp_min(sigma**2)
-            varied = variance + prior.draw_share * (most - variance)
+            varied = torch.minimum(prior.draw_excess * variance, most)
             drawn = system.draw(denoised, most, noise, (1.0, varied / most), error=LOOSE * following)
             image = drawn + following * noise(*image.shape[2:])
         report()

@@ -54,7 +54,9 @@ class PriorFacts:
     contrast_labels: dict[str, int]
     denoiser_variance_sigmas: tuple[float, ...] = ()
     denoiser_variances: tuple[float, ...] = ()
-    draw_share: float = 1.0  # see recon.posterior.sampler.DiffusionPrior
+    draw_excess: float = 2.0  # see recon.posterior.sampler.DiffusionPrior
+    amplifications: tuple[float, ...] = ()  # variance of the samples over that of the noise ...
+    variance_factors: tuple[float, ...] = ()  # ... and what it is then to be multiplied by, where that was measured
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
@@ -66,8 +68,8 @@ class PriorFacts:
         """Raises ValueError for numbers that no trained prior has."""
         if not 0 < self.sigma_data < 1e6:
             raise ValueError(f"sigma_data must be positive, not {self.sigma_data:g}")
-        if not 0 <= self.draw_share <= 1 or self.images_seen < 0:
-            raise ValueError("draw_share must lie between 0 and 1, images_seen must not be negative")
+        if not 1 <= self.draw_excess < 1e6 or self.images_seen < 0:
+            raise ValueError("draw_excess must be at least 1, images_seen must not be negative")
         labels = list(self.contrast_labels.values())
         if len(set(labels)) < len(labels) or not all(0 <= label < self.network.contrast_labels for label in labels):
             raise ValueError(
@@ -91,6 +93,15 @@ class Prior:
     def denoiser_variance(self, sigma: float) -> float:
         """The tabulated denoising error at ``sigma``, interpolated in log-log; linear-in-sigma^2 bounds outside."""
         return interpolate_variance(self.facts.denoiser_variance_sigmas, self.facts.denoiser_variances, sigma)
+
+    def variance_factor(self, amplification: float) -> float:
+        """By what the variance of the samples is to be multiplied where it is ``amplification`` times that of the
+        noise: interpolated in log-log, constant outside the range measured, 1 where nothing was measured."""
+        known = self.facts.amplifications
+        if not known:
+            return 1.0
+        logarithms = np.log(self.facts.variance_factors)
+        return float(math.exp(np.interp(math.log(max(amplification, 1e-12)), np.log(known), logarithms)))
 
 
 def interpolate_variance(sigmas: tuple[float, ...], values: tuple[float, ...], sigma: float) -> float:
@@ -129,6 +140,14 @@ def save_prior(
     return facts
 
 
+def store_variance_factors(
+    folder: str | Path, amplifications: tuple[float, ...], variance_factors: tuple[float, ...]
+) -> None:
+    """Write another table of variance factors into a prior's ``prior.json``; the weights stay. Raises ReconError."""
+    facts = dataclasses.replace(read_facts(folder), amplifications=amplifications, variance_factors=variance_factors)
+    _write_text(Path(folder) / "prior.json", json.dumps(dataclasses.asdict(facts), indent=2))
+
+
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -143,6 +162,8 @@ def read_facts(folder: str | Path) -> PriorFacts:
     values = read_json(folder / "prior.json")
     if values.get("format") == "recon-prior-1":
         values = _from_first_format(values)
+    if isinstance(values, dict):
+        values.pop("draw_share", None)  # measured for another recipe of the draws
     facts = from_mapping(PriorFacts, values, str(folder / "prior.json"))
     if facts.format != FORMAT:
         raise ReconError(
@@ -163,6 +184,13 @@ def read_facts(folder: str | Path) -> PriorFacts:
             f"{folder / 'prior.json'}: the denoiser-variance table is empty, not ascending or damaged; train or copy "
             "the prior again"
         )
+    factors = (*facts.amplifications, *facts.variance_factors)
+    if (
+        len(facts.amplifications) != len(facts.variance_factors)
+        or not all(0 < value < 1e6 for value in factors)
+        or any(low >= high for low, high in itertools.pairwise(facts.amplifications))
+    ):
+        raise ReconError(f"{folder / 'prior.json'}: the table of variance factors is damaged; copy the prior again")
     if facts.scale_statistic != SCALE_STATISTIC:
         raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")
     return facts

@@ -39,6 +39,8 @@ class SliceAudit:
     noise_inflation: float  # noise used over noise estimated
     denoising_inflation: float  # largest ratio of the scan's own denoising error to the tabulated one
     scale_ratio: float  # 99th percentile of the mean image in units of the scale statistic
+    amplification: float | None = None  # variance of the samples over that of the noise
+    spread: float | None = None  # by what their deviations were multiplied for the standard deviation
 
 
 def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
@@ -69,6 +71,8 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
             noise_inflation=float(prepared.noise_inflation[i]),
             denoising_inflation=float(inflation[i].max()),
             scale_ratio=float(scale_ratio[i]),
+            amplification=None if solution.amplification is None else float(solution.amplification[i]),
+            spread=None if solution.spread is None else float(solution.spread[i]),
         )
         for i in range(len(problem.slices))
     ]

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.reconstruction.options import ReconstructionOptions
-from recon.reconstruction.plan import Plan, dds_plan, dps_plan, mean_plan, pula_plan, stochastic_dds_plan
+from recon.reconstruction.plan import (
+    Plan,
+    daps_plan,
+    dds_plan,
+    dps_plan,
+    mean_plan,
+    pigdm_plan,
+    pula_plan,
+    stochastic_dds_plan,
+)
 
 if TYPE_CHECKING:
     from recon.reconstruction.preparing import Measurement, Prepared
@@ -102,6 +111,16 @@ METHODS: dict[str, Method] = {
             "dds", "DDS",
             "decomposed diffusion sampling with the same prior (Chung 2024): the textbook method",
             later(_PREPARING, "refined_system"), later(_SAMPLING, "dds"), dds_plan, _SAMPLER, cost=0.15,
+        ),
+        Method(
+            "pigdm", "PiGDM",
+            "pseudoinverse-guided diffusion with the same prior (Song 2023), guided through the network",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "pigdm"), pigdm_plan, _SAMPLER, cost=0.4,
+        ),
+        Method(
+            "daps", "DAPS",
+            "decoupled annealing posterior sampling with the same prior (Zhang 2025)",
+            later(_PREPARING, "refined_system"), later(_SAMPLING, "daps"), daps_plan, _SAMPLER, cost=0.15,
         ),
         Method(
             "dps", "DPS",

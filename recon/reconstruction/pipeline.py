@@ -29,7 +29,7 @@ from recon.reconstruction.methods import Method, method_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.preparing import Measurement, Prepared, measure
-from recon.reconstruction.shown import shown_images, shown_noise
+from recon.reconstruction.shown import shown_images, shown_noise, std_degrees_of_freedom
 from recon.reconstruction.solving import Sampling, Solution, Task
 from recon.scan import Scan
 from recon.scans.centring import is_centred
@@ -85,7 +85,8 @@ class Solver:
                 denoise_with(prior, UNKNOWN_CONTRAST_LABEL if label is None else label, self.measurement.watch),
                 prior.denoiser_variance,
                 prior.facts.sigma_data,
-                prior.facts.draw_share,
+                prior.facts.draw_excess,
+                prior.variance_factor,
             ),
             NoiseStreams(self.options.seed, self.scan.identity, slices, _streams(self.plan), self.measurement.device),
             step,
@@ -213,6 +214,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     watch = solver.measurement.watch
     audits: list[SliceAudit] = []
     levels: list[float] = []
+    freedoms: list[float] = []
     calls = 0
     for prepared, solution in solved(solver, report):
         calls = solution.network_calls
@@ -223,12 +225,16 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
             for index, images in shown_images(prepared, solution, keep_samples=solver.options.keep_samples):
                 with naming(solver.scan.path):
                     writer.put(index, **images)
+                freedoms += std_degrees_of_freedom(images, solution.pairs)
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
     scan = solver.scan
     warnings = [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
     audit = overall_audit(audits, warnings)
+    if freedoms and "figures" in audit:
+        audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
+        audit["std_degrees_of_freedom"] = freedoms
     audit["noise_std"] = sorted(levels)[len(levels) // 2]
     audit["noise_source"] = solver.measurement.preprocessing.noise.source
     if solver.plan is not None:

@@ -1,14 +1,18 @@
 """The samplers as methods: the posterior mean of a diffusion prior and the samples around it."""
 
 import torch
+from torch import Tensor
 
+from recon.posterior.daps import daps as daps_sampler
 from recon.posterior.dds import dds as dds_sampler
 from recon.posterior.dps import dps as dps_sampler
 from recon.posterior.mean_recursion import mean_recursion
+from recon.posterior.pigdm import pigdm as pigdm_sampler
 from recon.posterior.pula import pula as pula_sampler
 from recon.posterior.random_streams import AntitheticNoise
 from recon.posterior.sampler import Draws
 from recon.posterior.stochastic_dds import stochastic_dds as stochastic_dds_sampler
+from recon.quality.deviations import AIR_FRACTION
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution, Task, required_sampling, required_system
 
@@ -28,7 +32,23 @@ def posterior_mean(prepared: Prepared, task: Task) -> Solution:
             system, given.prior, plan.draws, AntitheticNoise(given.noise, plan.samples),
             adapt=adapt, flips=True, report=given.step,
         )  # fmt: skip
-    return Solution(image, draws.samples, plan.network_calls, inflation, pairs=True)
+    amplification = _amplification(image, draws.samples, system.sigma)
+    spread = amplification.new_tensor([given.prior.variance_factor(value) for value in amplification.tolist()]).sqrt()
+    return Solution(
+        image, draws.samples, plan.network_calls, inflation, pairs=True, spread=spread, amplification=amplification
+    )
+
+
+def _amplification(image: Tensor, samples: Tensor, sigma: Tensor) -> Tensor:
+    """Variance of antithetic samples in the head over that of the noise, both per real component, ``[slice]``."""
+    count = samples.shape[1] // 2
+    if not count:
+        return torch.ones_like(sigma)
+    half = (samples[:, :count] - samples[:, samples.shape[1] - count :]) / 2
+    variance = half.abs().square().mean(1).flatten(1) / 2
+    bright = image.abs().flatten(1)
+    head = bright > AIR_FRACTION * bright.quantile(0.99, dim=1, keepdim=True)
+    return (variance * head).sum(1) / head.sum(1).clamp_min(1) / sigma**2
 
 
 def stochastic_dds(prepared: Prepared, task: Task) -> Solution:
@@ -55,6 +75,19 @@ def dds(prepared: Prepared, task: Task) -> Solution:
     given, system = required_sampling(task), required_system(prepared, task)
     with torch.no_grad():
         return _solution(dds_sampler(system, given.prior, given.plan.schedule, given.noise, report=given.step))
+
+
+def pigdm(prepared: Prepared, task: Task) -> Solution:
+    """See ``recon.posterior.pigdm``."""
+    given, system = required_sampling(task), required_system(prepared, task)
+    return _solution(pigdm_sampler(system, given.prior, given.plan.schedule, given.noise, report=given.step))
+
+
+def daps(prepared: Prepared, task: Task) -> Solution:
+    """See ``recon.posterior.daps``."""
+    given, system = required_sampling(task), required_system(prepared, task)
+    with torch.no_grad():
+        return _solution(daps_sampler(system, given.prior, given.plan.schedule, given.noise, report=given.step))
 
 
 def dps(prepared: Prepared, task: Task) -> Solution:

@@ -41,7 +41,9 @@ class Solution:
 
     Samplers also give ``samples [slice, sample, set, readout, phase]``, the network calls a slice and
     ``denoising_inflation [slice, step]``, the scan's own denoising error over the tabulated one. ``pairs``: the second
-    half of the samples are the antithetic partners of the first, and ``image`` is no mean of them.
+    half of the samples are the antithetic partners of the first, and ``image`` is no mean of them. ``spread
+    [slice]``: by what their deviations are to be multiplied; ``amplification [slice]``: their variance, before that,
+    over that of the noise.
     """
 
     image: Tensor
@@ -49,6 +51,8 @@ class Solution:
     network_calls: int = 0
     denoising_inflation: Tensor | None = None
     pairs: bool = False
+    spread: Tensor | None = None
+    amplification: Tensor | None = None
 
 
 def required_system(prepared: Prepared, task: Task) -> System:

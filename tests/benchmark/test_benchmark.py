@@ -134,6 +134,8 @@ def test_benchmark_of_every_method(run_cli, scan, prior, tmp_path):
         "stochastic-dds",
         "pula",
         "dds",
+        "pigdm",
+        "daps",
         "dps",
         "zero-filled",
         "grappa",
@@ -150,7 +152,7 @@ def test_benchmark_of_every_method(run_cli, scan, prior, tmp_path):
             assert (plain["oracle"], oracle["oracle"]) == (False, True)
             assert oracle["nrmse"] <= plain["nrmse"] * 1.01
         assert all(np.isfinite([row["nrmse"], row["psnr"], row["ssim"], row["hfen"]]).all() for row in found)
-        pula, dps = found[2], found[4]
+        pula, dps = found[2], found[6]
         assert dps["oracle"], "it has no default weight, and the table says so"
         assert dps["weight"] in (pytest.approx(0.5), pytest.approx(2.0))
         assert dps["network_calls"] == pula["network_calls"] == 4, "as many samples as each other"

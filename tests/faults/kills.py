@@ -92,7 +92,7 @@ def _look_at_the_end(finding: Finding, ended: Ended, name: str) -> None:
     if ended.orphans:
         finding.wrong.append(f"{ended.orphans} orphans")
     if "Traceback" in ended.err:
-        finding.wrong.append("traceback")
+        finding.wrong.append(f"traceback ({' '.join(ended.err.split())[-600:]})")
 
 
 def _look_at_the_files(

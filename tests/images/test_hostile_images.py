@@ -156,6 +156,7 @@ def dataset(name: str, value: Any) -> Callable[[h5py.File], None]:
         (attribute("audit", "5"), "a JSON object is needed"),
         (attribute("audit", "[" * 50_000), "nested too deeply"),
         (attribute("configuration", 7), "'configuration' is int64, not a text"),
+        (attribute("scan_name", 1.5), "'scan_name' is float64, not a text"),
         (attribute("affine", np.ones((3, 4))), "'affine' has the shape"),
         (attribute("affine", np.zeros((4, 4))), "its affine is singular"),
         (attribute("affine", 5.0), "'affine' has 0 axes"),

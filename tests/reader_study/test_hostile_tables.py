@@ -14,7 +14,7 @@ from reader_study.sheet import Expected, Flag, Package, Response, Sheet
 from reader_study.sheet_check import check_sheet
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.signing import new_signing_key
-from reader_study.tables import read_table
+from reader_study.tables import parse_score, read_table
 from recon.errors import ReconError
 from tests.fuzzing.bombs import write_zip
 from tests.reader_study.study_maker import write_protocol
@@ -114,3 +114,11 @@ def test_a_table_whose_field_is_too_long(protocol: Protocol, tmp_path: Path) -> 
     path.write_text(f"reader,presentation,overall\nR1,{'x' * 140_000},4\n", "utf-8")
     with pytest.raises(ReconError, match=r"table\.csv: not readable as CSV"):
         read_table(path, protocol)
+
+
+@pytest.mark.parametrize("answer", ["9" * 5000, "-" + "9" * 5000])
+def test_a_score_of_thousands_of_digits(answer: str, protocol: Protocol) -> None:
+    """Python refuses to read such a number in words of its own."""
+    with pytest.raises(ReconError, match="out of scale") as refusal:
+        parse_score(protocol, "overall", answer, "table.csv, row 2")
+    assert len(str(refusal.value)) < 200

@@ -1,0 +1,138 @@
+"""The mean over a region of an image, such as a lesion, with its posterior standard deviation and an interval.
+
+Neighbouring errors are correlated, so the standard deviation of a mean does not follow from the map of standard
+deviations alone. The draws of the deviation tell the rest: var(mean) = sum_pq s_p s_q rho(p - q) / n^2, with rho the
+autocorrelation of the whole slice (``recon.quality.deviations``). The few draws themselves give an unbiased variance of
+a region's mean, too, but with as many degrees of freedom as there are draws; rho is known from all of the slice.
+
+That is the same for every region. A region that was drawn around something, such as a lesion, has errors along its edge
+that are of one sign: a little less resolution moves signal over all of it. ``EDGE_UNCERTAINTY`` is how far, in pixels;
+the mean is then uncertain by that times the contrast with the surroundings times the share of pixels at the edge.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
+from scipy.stats import t
+
+from recon.errors import ReconError
+from recon.quality.deviations import (
+    autocorrelation,
+    degrees_of_freedom,
+    head_of,
+    neighbourhood_std,
+    smoothed,
+    sum_degrees_of_freedom,
+    variance_of_sum,
+)
+
+EDGE_UNCERTAINTY = 0.11  # pixels: what made the squared error of lesion means one with its expectation; see methods.md
+PLANE = generate_binary_structure(2, 2)[None]  # neighbours within a slice
+RING = (1, 3)  # pixels from the edge between which the surroundings are looked at
+
+
+@dataclass(frozen=True)
+class RegionMean:
+    """The mean of a region in the image's units, its posterior standard deviation, and the degrees of freedom with
+    which that is known: its own relative standard error is about ``1 / sqrt(2 degrees_of_freedom)``."""
+
+    mean: float
+    std: float
+    degrees_of_freedom: float
+
+    def interval(self, level: float = 0.9) -> tuple[float, float]:
+        """In which the true mean lies with probability ``level`` (Student's t)."""
+        reach = self.std * float(t.ppf(0.5 + level / 2, self.degrees_of_freedom))
+        return self.mean - reach, self.mean + reach
+
+
+@dataclass(frozen=True)
+class SliceDeviations:
+    """What the draws of one slice tell; made once for any number of regions. See ``recon.quality.deviations``."""
+
+    std: NDArray[np.float32]  # [readout, phase]
+    correlation: NDArray[np.float64]
+    pixels: int  # of the head, over which the correlation was averaged
+    draws: int
+
+    def of_sum(self, region: NDArray[np.bool_]) -> tuple[float, float]:
+        """``(variance, degrees of freedom)`` of the sum over a region ``[readout, phase]``."""
+        rows, columns = _box(region)
+        weights = np.where(region, self.std, 0.0)[rows, columns]
+        looked_at = smoothed(region.astype(float))
+        variance = variance_of_sum(weights, self.correlation)
+        # An autocorrelation that is averaged over ever fewer pairs may add up to nothing over a large region; without
+        # that correction it cannot, and is somewhat too small.
+        shrunk = self.correlation * _overlap(self.correlation.shape)
+        variance = max(variance, variance_of_sum(weights, shrunk))
+        # What is known of the level here, and of the correlation everywhere: relative variances add up.
+        level = degrees_of_freedom(looked_at[_box(looked_at > 0)], self.correlation, self.draws)
+        shape = sum_degrees_of_freedom(weights, self.correlation, self.pixels, self.draws)
+        return variance, max(1.0, 1 / (1 / level + 1 / shape))
+
+
+def slice_deviations(deviations: NDArray[np.float32], image: NDArray[np.float32]) -> SliceDeviations:
+    """Of ``deviations [draw, readout, phase]`` around ``image [readout, phase]``."""
+    head = head_of(image)
+    found = autocorrelation(deviations, head)
+    return SliceDeviations(neighbourhood_std(deviations), found, int(head.sum()), len(deviations))
+
+
+def region_mean(
+    image: NDArray[np.float32], deviations: NDArray[np.float32] | None, region: NDArray, *, outlined: bool = True
+) -> RegionMean:
+    """The mean of ``image`` where ``region`` is set, both ``[slice, readout, phase]``.
+
+    ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``). ``outlined``:
+    the region was drawn around something, whose edge is its edge; not so a square that was put anywhere. Slices are
+    reconstructed one by one, so their errors are taken as independent. Raises ReconError for shapes that differ, an
+    empty region, and a result without deviations.
+    """
+    inside = np.asarray(region, bool)
+    if deviations is None:
+        raise ReconError("the result has no deviations: reconstruct by a sampler with two samples or more")
+    if inside.shape != image.shape or deviations.shape[:1] + deviations.shape[2:] != image.shape:
+        raise ReconError(
+            f"image {image.shape}, region {inside.shape} and deviations {deviations.shape} are on different grids"
+        )
+    if not inside.any():
+        raise ReconError("the region is empty")
+    unit = np.float32(max(float(np.abs(deviations).max()), 1e-30))  # single precision may not hold its square
+    variances, freedoms = [], []
+    for index in np.flatnonzero(inside.any((1, 2))):
+        variance, freedom = slice_deviations(deviations[index] / unit, image[index]).of_sum(inside[index])
+        variances.append(variance)
+        freedoms.append(freedom)
+    pixels = int(inside.sum())
+    edge = edge_error(image, inside) / float(unit) if outlined else 0.0
+    total = sum(variances) / pixels**2 + edge**2
+    squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True)) / pixels**4
+    freedom = total**2 / squares if squares > 0 else float(len(deviations[0]))
+    return RegionMean(float(image[inside].mean()), float(np.sqrt(total)) * float(unit), freedom)
+
+
+def edge_error(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+    """By what the mean over a region ``inside`` is uncertain because its edge is; both ``[slice, readout, phase]``.
+    None where the region has no surroundings, air left out."""
+    head = np.stack([head_of(one) for one in image])
+    near, far = (binary_dilation(inside, PLANE, iterations=reach) for reach in RING)
+    ring = far & ~near & head
+    if not ring.any():
+        return 0.0
+    edge = inside & ~binary_erosion(inside, PLANE)
+    contrast = float(image[inside].mean() - image[ring].mean())
+    return EDGE_UNCERTAINTY * abs(contrast) * float(edge.sum() / inside.sum())
+
+
+def _box(region: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The smallest rectangle around a region."""
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _overlap(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """What part of a slice still overlaps with itself after a shift."""
+    rows, columns = (np.convolve(np.ones((size + 1) // 2), np.ones((size + 1) // 2)) for size in shape)
+    return np.outer(rows / rows.max(), columns / columns.max())

@@ -1,0 +1,124 @@
+"""The standard deviation of few draws, and that of a region's mean, against Gaussian fields of known covariance."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import convolve1d, gaussian_filter
+
+from recon.errors import ReconError
+from recon.quality.deviations import (
+    autocorrelation,
+    contrasts,
+    neighbourhood_std,
+    pixel_degrees_of_freedom,
+    variance_of_sum,
+)
+from recon.quality.regions import EDGE_UNCERTAINTY, edge_error, region_mean
+
+SHAPE = (96, 80)
+
+
+def field(generator: np.random.Generator, width: float = 1.0) -> np.ndarray:
+    """A stationary Gaussian field of unit variance, correlated over ``width`` pixels, its level twice as high below."""
+    wide = gaussian_filter(generator.standard_normal((SHAPE[0] + 20, SHAPE[1] + 20)), width)
+    inner = wide[10:-10, 10:-10] * (2 * width * np.sqrt(np.pi))  # a white field loses so much by the filter
+    inner[SHAPE[0] // 2 :] *= 2
+    return inner.astype(np.float32)
+
+
+def test_contrasts_keep_the_variance_and_are_independent() -> None:
+    samples = np.random.default_rng(0).standard_normal((5, 200, 200)).astype(np.float32)
+    found = contrasts(samples)
+    assert found.shape == (4, 200, 200)
+    np.testing.assert_allclose((found**2).mean(0), samples.var(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(np.corrcoef(found.reshape(4, -1)), np.eye(4), atol=0.02)
+
+
+def test_the_degrees_of_freedom_are_those_that_repetition_shows() -> None:
+    """The relative variance of the estimated variance is 2 / degrees of freedom; more correlated fields have fewer.
+    (Where there are hardly three, of a correlation as wide as the neighbourhood, they come out a quarter too many.)
+    """
+    generator = np.random.default_rng(1)
+    inside = np.ones(SHAPE, bool)
+    expected = []
+    for width in (0.5, 1.0):
+        drawn = [field(generator, width)[None] for _ in range(200)]
+        spread = np.stack([neighbourhood_std(one)[10:20, 10:40] ** 2 for one in drawn])
+        shown = 2 / (spread.var(0).mean() / spread.mean() ** 2)
+        told = np.mean([pixel_degrees_of_freedom(autocorrelation(one, inside), 1) for one in drawn[:40]])
+        assert told == pytest.approx(shown, rel=0.2)
+        expected.append(told)
+    assert expected[1] < 0.7 * expected[0]
+    two = np.stack([field(generator) for _ in range(2)])
+    assert pixel_degrees_of_freedom(autocorrelation(two, inside), 2) == pytest.approx(2 * expected[1], rel=0.25)
+
+
+def test_the_variance_of_a_sum_of_white_deviations() -> None:
+    middle = np.zeros((9, 9))
+    middle[4, 4] = 1
+    assert variance_of_sum(np.full((4, 5), 2.0), middle) == pytest.approx(80)
+
+
+@pytest.mark.parametrize(("draws", "width"), [(1, 12), (2, 5)])
+def test_intervals_of_region_means_cover_the_truth(draws: int, width: int) -> None:
+    """Truth and draws deviate alike; nine intervals in ten hold the truth, from one draw as from four."""
+    generator = np.random.default_rng(20)
+    covered, ratios = [], []
+    image = np.full((1, *SHAPE), 10, np.float32)
+    for _ in range(500):
+        truth = image + field(generator)
+        deviations = np.stack([field(generator) for _ in range(draws)])[None]
+        region = np.zeros(image.shape, bool)
+        row, column = (int(generator.integers(0, size - width)) for size in SHAPE)
+        region[0, row : row + width, column : column + width] = True
+        found = region_mean(image, deviations, region)
+        low, high = found.interval(0.9)
+        covered.append(low <= truth[region].mean() <= high)
+        ratios.append(((truth[region].mean() - 10) ** 2, found.std**2))
+    assert 0.85 <= np.mean(covered) <= 0.95
+    error, expected = np.mean(ratios, 0)
+    assert error / expected == pytest.approx(1, abs=0.3)
+
+
+def test_slices_of_a_region_are_independent() -> None:
+    generator = np.random.default_rng(3)
+    deviations = np.stack([field(generator)[None] for _ in range(4)])
+    image = np.full((4, *SHAPE), 10, np.float32)
+    region = np.zeros(image.shape, bool)
+    region[0, 5:15, 5:15] = True
+    one = region_mean(image, deviations, region)
+    region[:, 5:15, 5:15] = True
+    four = region_mean(image, deviations, region)
+    assert four.std == pytest.approx(one.std / 2, rel=0.35)
+    assert four.degrees_of_freedom > 2 * one.degrees_of_freedom
+
+
+def test_a_region_drawn_around_something_is_uncertain_by_its_edge() -> None:
+    """When so much of each pixel goes to its neighbours, a bright region loses about what the interval allows for; its
+    dark twin gains it; a region that no edge surrounds is not affected."""
+    image = np.full((1, *SHAPE), 1, np.float32)
+    region = np.zeros(image.shape, bool)
+    region[0, 20:32, 30:40] = True
+    assert edge_error(image, region) == 0
+    for contrast in (0.5, -0.5):
+        image[region] = 1 + contrast
+        share = 1 - 10 * 8 / 120
+        assert edge_error(image, region) == pytest.approx(0.5 * EDGE_UNCERTAINTY * share)
+        kernel = [EDGE_UNCERTAINTY, 1 - 2 * EDGE_UNCERTAINTY, EDGE_UNCERTAINTY]
+        blurred = convolve1d(convolve1d(image[0], kernel, 0), kernel, 1)
+        assert abs(blurred[region[0]].mean() - image[region].mean()) == pytest.approx(
+            edge_error(image, region), rel=0.2
+        )
+    still = np.zeros((1, 1, *SHAPE), np.float32)
+    assert region_mean(image, still, region).std == pytest.approx(edge_error(image, region))
+    assert region_mean(image, still, region, outlined=False).std == 0
+
+
+def test_what_cannot_be_measured_is_said() -> None:
+    image, region = np.ones((1, 8, 8), np.float32), np.zeros((1, 8, 8), bool)
+    deviations = np.ones((1, 1, 8, 8), np.float32)
+    with pytest.raises(ReconError, match="empty"):
+        region_mean(image, deviations, region)
+    with pytest.raises(ReconError, match="two samples"):
+        region_mean(image, None, region)
+    with pytest.raises(ReconError, match="different grids"):
+        region_mean(image, deviations[..., :4], region)
