@@ -144,6 +144,9 @@ def test_a_study_of_accuracy_from_plan_to_report(run_cli, tmp_path):
     assert rated["reliability"] is not None
     assert quality["roc"] is None
     assert quality["planned"]["margin"] == 0
+    table = (tmp_path / "report" / "scores.csv").read_text().splitlines()
+    assert table[0].endswith(",condition")
+    assert all(line.endswith("present" if line.split(",")[2] in CASES[:7] else "absent") for line in table[1:])
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Diagnostic accuracy" in page
     assert "Reader study of diagnostic accuracy" in page
