@@ -33,7 +33,8 @@ def item_table(analysis: Analysis) -> Table:
         header.append("p, Holm")
     method = analysis.decision["method"]
     caption = f"{method[0].upper()}{method[1:]}. The two p values belong to two different tests."
-    if len(analysis.items) > 1 and analysis.decision["margin"] > 0:
+    alike = sum(analysis.protocol.in_primary_unit(analysis.protocol.item(item.item)) for item in analysis.items)
+    if alike > 1 and analysis.decision["margin"] > 0:
         caption += " The margin was justified for the primary item; on the others it is applied for orientation."
     if mixed:
         caption += " Differences are of the area under the ROC curve for ratings of confidence, else in points; the "
