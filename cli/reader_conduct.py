@@ -1,4 +1,4 @@
-"""``recon reader-study status``, ``deviation`` and ``call-in``: the coordinator's day between export and unsealing."""
+"""``recon reader-study status``, ``deviation``, ``call-in`` and ``redcap-dictionary``: a coordinator's day."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ def register(study: typer.Typer) -> None:
     study.command("status")(status)
     study.command("deviation")(deviation)
     study.command("call-in")(call_in)
+    study.command("redcap-dictionary")(redcap_dictionary)
 
 
 def status(
@@ -94,3 +95,28 @@ def call_in(
     result = {"output": str(study), "reader": reader, "packages": folders, "log_head": entry.hash}
     lines = [f"reader {reader} reads now; hand out:", *(f"  {folder}" for folder in folders)]
     emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)
+
+
+def redcap_dictionary(
+    study: Annotated[Path, typer.Argument(help="Study folder, or a protocol (YAML).")],
+    out: Annotated[Path, typer.Option(help="The data dictionary, a CSV file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the study's form as a REDCap data dictionary: one record a presentation, no arm and no case.
+
+    The export of that project comes back with --sheets; as nothing in it is signed, it needs a deviation of kind
+    unsigned.
+    """
+    from reader_study.protocol import load_protocol
+    from reader_study.redcap import data_dictionary
+    from reader_study.study import open_study
+    from recon.atomic import atomic_path
+    from recon.errors import ReconError
+
+    if out.exists():
+        raise ReconError(f"{out}: exists already; choose another name")
+    text = data_dictionary(open_study(study).protocol if study.is_dir() else load_protocol(study))
+    with atomic_path(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    fields = text.count("\n") - 1
+    emit({"output": str(out), "fields": fields}, [f"{out}: REDCap data dictionary, {fields} fields"], as_json)

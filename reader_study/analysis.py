@@ -10,12 +10,12 @@ import numpy as np
 from reader_study.analyses import table
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis, ItemResult, RandomReaders
+from reader_study.comparison import Comparison
 from reader_study.observations import Observations
 from reader_study.protocol import Item, Protocol
-from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.multiplicity import METHOD, holm
-from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers, refuse_pooled_rows
+from reader_study.statistics.non_inferiority import refuse_pooled_rows
 from recon.errors import ReconError, ReconWarning
 from recon.progress import Report, silent
 
@@ -108,28 +108,22 @@ def _item_result(
     protocol: Protocol, item: Item, found: Observations, seed: tuple[int, ...], replicates: int
 ) -> ItemResult:
     """The planned comparison of one item, and every statistic of the table."""
-    scores, primary = found.scores[item.id], protocol.primary
+    scores, comparison = found.scores[item.id], Comparison(protocol, item, found.cases)
     try:
-        fixed = compare_by_case_means(scores, primary.margin, primary.alpha)
+        fixed = comparison.fixed(scores)
     except ReconError as error:
         raise ReconError(f"item '{item.id}': {error}") from error
-    random, compared = None, compared_readers(scores)
-    if compared.sum() > 1:
-        components = obuchowski_rockette.components_of_pairs(scores[:, compared])
-        random = RandomReaders(
-            components,
-            obuchowski_rockette.equality(components),
-            obuchowski_rockette.difference(components, primary.margin, primary.alpha),
-        )
+    random, compared = comparison.random(scores), comparison.readers(scores)
     results, notes = _statistics(protocol, item, found, seed, replicates, per_item=True)
     lost = [reader for reader, here in zip(found.readers, compared, strict=True) if not here]
     if lost:
-        notes = (f"{', '.join(lost)} scored no two cases in both arms; the comparison is of the others", *notes)
+        few = "scored no two cases in both arms" + (", with and without the condition" if item.confidence else "")
+        notes = (f"{', '.join(lost)} {few}; the comparison is of the others", *notes)
     return ItemResult(
         item=item.id,
         question=item.question,
         direction=item.direction,
-        primary=item.id == primary.item,
+        primary=item.id == protocol.primary.item,
         planned=_planned(protocol, fixed, random),
         fixed=fixed,
         random=random,
@@ -160,7 +154,8 @@ def _statistics(
             # A stream for each statistic, so that a new one changes no other one's result.
             generator = np.random.default_rng([*seed, zlib.crc32(statistic.name.encode())])
             readings = Readings(protocol, found, item, generator, replicates)
-            results[statistic.name] = _computed(statistic, readings, notes) if statistic.applies(protocol) else None
+            here = statistic.applies(protocol) and statistic.items(item)
+            results[statistic.name] = _computed(statistic, readings, notes) if here else None
     return results, tuple(notes)
 
 

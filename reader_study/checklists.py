@@ -5,8 +5,9 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 """
 
 from reader_study.analyses.missing import MISSING
+from reader_study.analyses.roc import ROC
 from reader_study.analysis_result import Analysis
-from reader_study.claim import claim, points
+from reader_study.claim import claim, digits, points, primary_item
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
 from reader_study.wording import number
@@ -44,7 +45,8 @@ def _repeats(analysis: Analysis) -> str:
 
 def _statistics(analysis: Analysis) -> str:
     d = analysis.decision
-    limits = f"margin {number(d['margin'])} {points(analysis)}, alpha {d['alpha']:g} one-sided"
+    margin = number(d["margin"], digits(primary_item(analysis)))
+    limits = f"margin {margin} {points(analysis)}, alpha {d['alpha']:g} one-sided"
     return f"{d['method']}; {limits}, stated in the protocol"
 
 
@@ -60,6 +62,9 @@ def _cases(analysis: Analysis) -> str:
 
 
 def _missing(analysis: Analysis) -> str:
+    accuracy = ROC.of(analysis.primary)
+    if accuracy is not None:
+        return f"{accuracy.missing or 'no'} ratings of the primary item are missing; every pair of readings analysed"
     found = MISSING.of(analysis.primary)
     if found is None or not found.missing_scores:
         return "no score of the primary item is missing"
@@ -100,16 +105,18 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
     """(number, item, what this study says) for CLAIM 2024."""
     protocol, sealed = analysis.protocol, provenance.sealed
     new = next(arm for arm in protocol.arms if arm.role == "new")
+    rated = primary_item(analysis).confidence
     reference = next(arm for arm in protocol.arms if arm.role == "reference")
     filled = {
         4: f"{protocol.question} Primary hypothesis: {protocol.primary.hypothesis} on '{protocol.primary.item}'.",
         5: "Readings: frozen before the packages were made. Authors: imaging data." if sealed else AUTHORS,
-        6: f"Reader study of image quality, {protocol.primary.hypothesis}.",
+        6: f"Reader study of {'diagnostic accuracy' if rated else 'image quality'}, {protocol.primary.hypothesis}.",
         7: f"{_cases(analysis)}. Authors: sources and dates.",
         9: "One writer for both arms: same matrix, spacing, depth and grey scale." if sealed else AUTHORS,
         11: "Images written anew with a whitelist of attributes and random identifiers." if sealed else AUTHORS,
         12: f"{_missing(analysis).capitalize()}.",
-        14: f"Reference arm: {reference.name} ({reference.description}).",
+        14: f"Reference arm: {reference.name} ({reference.description})."
+        + (f" Truth of {protocol.truth.condition}: {protocol.truth.standard}." if protocol.truth else ""),
         15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
         16: f"Scores by {len(analysis.readers)} readers. {_readers(analysis)}.",
         17: f"Anchored scales; {_design(analysis, provenance.conduct)}.",
@@ -117,9 +124,12 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
         + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
         21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
         22: f"New arm: {new.name} ({new.description}). Authors: the model.",
-        28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference.",
+        28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference"
+        + (" (of ratings of confidence: of the area under the ROC curve)." if protocol.truth else "."),
         29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
-        30: "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
+        30: "Random readers, reading-order drift."
+        if rated
+        else "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
         35: f"{len(protocol.case_ids)} cases planned, {analysis.decision['cases']} complete in the primary analysis.",
         37: claim(analysis),
         38: "Every estimate stands with its interval; see Results.",

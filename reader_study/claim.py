@@ -1,11 +1,24 @@
 """The claim in one sentence, and the sentences about what was not shown."""
 
 from reader_study.analysis_result import Analysis
+from reader_study.protocol import Item
 from reader_study.wording import interval, number, p_text
+
+
+def primary_item(analysis: Analysis) -> Item:
+    """The item that the primary hypothesis is about."""
+    return analysis.protocol.item(analysis.protocol.primary.item)
+
+
+def digits(item: Item) -> int:
+    """Decimals of a difference on an item: areas lie closer together than points."""
+    return 3 if item.confidence else 2
 
 
 def points(analysis: Analysis) -> str:
     """The unit of the primary item."""
+    if primary_item(analysis).confidence:
+        return "of the area under the ROC curve"
     return "net preference" if analysis.protocol.mode == "preference" else "points"
 
 
@@ -22,10 +35,11 @@ def claim(analysis: Analysis) -> str:
     d, protocol = analysis.decision, analysis.protocol
     confidence = f"{100 * (1 - d['alpha']):g} %"
     # Two digits, more where the bound and the margin would otherwise print alike.
-    digits = 2 if abs(d["lower_bound"] + d["margin"]) >= 0.01 else 4
+    usual = digits(primary_item(analysis))
+    shown = usual if abs(d["lower_bound"] + d["margin"]) >= 10**-usual else usual + 2
     facts = (
-        f"mean difference {number(d['estimate'])} {points(analysis)}, one-sided {confidence} lower bound "
-        f"{number(d['lower_bound'], digits)}"
+        f"mean difference {number(d['estimate'], usual)} {points(analysis)}, one-sided {confidence} lower bound "
+        f"{number(d['lower_bound'], shown)}"
     )
     item = f"“{protocol.item(d['item']).question.rstrip('?.')}”"
     scope = f"for {readers_text(analysis)} and {d['cases']} cases"
@@ -33,7 +47,7 @@ def claim(analysis: Analysis) -> str:
         if d["claimed"]:
             return f"On {item}, {protocol.new} was superior to {protocol.reference} {scope} ({facts})."
         return f"Superiority of {protocol.new} over {protocol.reference} on {item} was not shown {scope} ({facts})."
-    facts += f", margin −{number(d['margin'])}"
+    facts += f", margin −{number(d['margin'], usual)}"
     if d["claimed"]:
         return f"On {item}, {protocol.new} was non-inferior to {protocol.reference} {scope} ({facts})."
     return f"Non-inferiority of {protocol.new} to {protocol.reference} on {item} was not shown {scope} ({facts})."
@@ -51,7 +65,7 @@ def limits(analysis: Analysis) -> list[str]:
     elif len(analysis.readers) < 5:
         lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
     if d["hypothesis"] == "non-inferiority":
-        limits_text = interval(planned.low, planned.high)
+        limits_text = interval(planned.low, planned.high, digits(primary_item(analysis)))
         if planned.low > 0:
             lines.append(
                 f"Superiority is a different test: the test against zero gives {_p(analysis)} in favour of "
@@ -70,9 +84,17 @@ def limits(analysis: Analysis) -> list[str]:
                 "Non-inferior does not mean better or equal:" if d["claimed"] else "Not shown does not mean inferior;"
             )
             lines.append(f"{lead} superiority, a different test, was not shown ({_p(analysis)}).")
-    lines.append(
-        "Scores are opinions about image quality; nothing here measures diagnostic accuracy or patient outcome."
-    )
+    truth = protocol.truth
+    if truth is None or not primary_item(analysis).confidence:
+        lines.append(
+            "Scores are opinions about image quality; nothing here measures diagnostic accuracy or patient outcome."
+        )
+    else:
+        lines.append(
+            f"Accuracy for {truth.condition} against the reference standard ({truth.standard.rstrip('.')}) in cases of "
+            f"which {len(truth.diseased)} have it and {len(truth.not_diseased)} do not: another mix of patients, or "
+            "another standard, may have another area; nothing here measures patient outcome."
+        )
     return lines
 
 

@@ -204,8 +204,8 @@ class _Arrays:
 
 
 def orient(item: Item, scores: Floats) -> Floats:
-    """Scores turned so that higher is better; NaN stays NaN."""
-    if item.direction == "lower-is-better":
+    """Scores turned so that higher is better (or surer of the condition); NaN stays NaN."""
+    if item.scale and item.mirrored:
         return np.asarray(item.scale[0] + item.scale[-1] - scores)
     return scores
 

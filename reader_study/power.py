@@ -57,8 +57,13 @@ class Simulated:
 
 
 def design_of(protocol: Protocol, cases: int | None = None) -> Design:
-    """The primary analysis of a protocol, optionally with another number of cases."""
+    """The primary analysis of a protocol, optionally with another number of cases. Raises ReconError for an area."""
     item = protocol.item(protocol.primary.item)
+    if item.confidence:
+        raise ReconError(
+            f"item '{item.id}' is compared by areas under the ROC curve, which 'power' does not simulate; plan "
+            "with the components of a pilot's analysis.json (reader_study.statistics.obuchowski_rockette_power)"
+        )
     preference = protocol.mode == "preference"
     return Design(
         readers=len(protocol.planned_readers),

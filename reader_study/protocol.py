@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reader_study.canonical import digest
+from reader_study.case_truth import CaseTruth
 from recon.configuration import from_mapping, load_config
 from recon.errors import ReconError
 
@@ -19,7 +20,9 @@ FORMAT = "recon-reader-protocol-1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 Mode = Literal["independent", "side-by-side", "preference"]
-Direction = Literal["higher-is-better", "lower-is-better", "preferred-is-better"]
+Direction = Literal[
+    "higher-is-better", "lower-is-better", "preferred-is-better", "higher-is-present", "lower-is-present"
+]
 Role = Literal["reference", "new"]
 
 
@@ -65,7 +68,9 @@ class Item:
 
     In the scored modes ``anchors`` gives every score its meaning, consecutive integers from lowest to highest
     ("1": "non-diagnostic" ... "5": "excellent"), and ``direction`` says which end is good. In preference mode the
-    answers are A, B and (if ``ties``) tie; ``direction`` is ``preferred-is-better`` and there are no anchors.
+    answers are A, B and (if ``ties``) tie; ``direction`` is ``preferred-is-better`` and there are no anchors. The item
+    is a rating of confidence where ``direction`` says which end means that the condition of the protocol's ``truth`` is
+    surely present (``higher-is-present``): its arms are compared by their areas under the ROC curve.
     """
 
     id: str
@@ -95,9 +100,19 @@ class Item:
         """The allowed scores, lowest first; empty for a preference."""
         return tuple(int(score) for score in self.anchors)
 
+    @property
+    def confidence(self) -> bool:
+        """Is it a rating of confidence that the condition is present?"""
+        return self.direction in ("higher-is-present", "lower-is-present")
+
+    @property
+    def mirrored(self) -> bool:
+        """Is the lowest score the good end, or the one that means surely present?"""
+        return self.direction in ("lower-is-better", "lower-is-present")
+
     def oriented(self, score: float) -> float:
-        """``score`` turned so that higher is better (mirrored within the scale where 1 is best)."""
-        return self.scale[0] + self.scale[-1] - score if self.direction == "lower-is-better" else score
+        """``score`` turned so that higher is better, or surer of the condition (mirrored where 1 is)."""
+        return self.scale[0] + self.scale[-1] - score if self.mirrored else score
 
 
 @dataclass(frozen=True)
@@ -105,8 +120,8 @@ class Primary:
     """The one confirmatory comparison, d = new - reference, oriented so that higher is better.
 
     ``margin`` is in points of the primary item's scale; in preference mode in net preference, P(new) - P(reference),
-    between 0 and 1. ``alpha`` is one-sided. ``readers: fixed`` claims for these readers only; ``random`` generalises
-    to readers (Obuchowski-Rockette) and needs at least three.
+    between 0 and 1; of a rating of confidence in area under the ROC curve. ``alpha`` is one-sided. ``readers: fixed``
+    claims for these readers only; ``random`` generalises to readers (Obuchowski-Rockette) and needs at least three.
     """
 
     item: str
@@ -178,6 +193,7 @@ class Protocol:
     sessions: Sessions = field(default_factory=Sessions)
     viewing: Viewing = field(default_factory=Viewing)
     guess: Guess = field(default_factory=Guess)
+    truth: CaseTruth | None = None  # for ratings of confidence: which cases have the disease
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
     def __post_init__(self) -> None:
@@ -199,18 +215,35 @@ class Protocol:
         preference = self.mode == "preference"
         for item in self.items:
             if preference != (item.direction == "preferred-is-better"):
-                expected = "'preferred-is-better'" if preference else "'higher-is-better' or 'lower-is-better'"
+                expected = (
+                    "'preferred-is-better'" if preference else "'higher-is-better', 'lower-is-better' or -is-present"
+                )
                 raise ValueError(f"item '{item.id}': direction must be {expected} in mode '{self.mode}'")
         if self.primary.item not in {item.id for item in self.items}:
             raise ValueError(f"primary item '{self.primary.item}' is not one of the items")
         primary = self.item(self.primary.item)
         if not primary.required:
             raise ValueError(f"item '{primary.id}' is the primary item and must be required")
-        widest = 1 if preference else primary.scale[-1] - primary.scale[0]
+        widest = 0.5 if primary.confidence else 1 if preference else primary.scale[-1] - primary.scale[0]
         if self.primary.margin >= widest:
-            raise ValueError(f"margin {self.primary.margin:g} covers the whole scale of item '{primary.id}'")
+            whole = "all that lies between chance and perfection" if primary.confidence else "the whole scale"
+            raise ValueError(f"margin {self.primary.margin:g} covers {whole} of item '{primary.id}'")
+        self._check_truth()
         if self.primary.readers == "random" and len(self.planned_readers) < 3:
             raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
+
+    def _check_truth(self) -> None:
+        ratings = [item.id for item in self.items if item.confidence]
+        if ratings and self.mode != "independent":
+            raise ValueError(f"item '{ratings[0]}': confidence beside the other arm's image is not independent of it")
+        if bool(ratings) != (self.truth is not None):
+            raise ValueError(
+                f"item '{ratings[0]}' needs the key 'truth': which cases have the condition"
+                if ratings
+                else "key 'truth' serves no item; give one the direction 'higher-is-present' or 'lower-is-present'"
+            )
+        if self.truth is not None:
+            self.truth.check_covers(self.case_ids)
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -244,6 +277,10 @@ class Protocol:
                 return item
         raise KeyError(name)
 
+    def in_primary_unit(self, item: Item) -> bool:
+        """Are differences on this item in the unit of the primary one: area under the ROC curve, or points?"""
+        return item.confidence == self.item(self.primary.item).confidence
+
     def cohort_of(self, case: str) -> str:
         """The cohort of an analysed case; 'training' for a training case; KeyError for a foreign one."""
         if case in self.training_cases:
@@ -268,6 +305,8 @@ class Protocol:
         for reader in values["readers"]:
             if not reader["reserve"]:  # as in protocols of before there were reserves
                 del reader["reserve"]
+        if self.truth is None:  # as in protocols of before there was one
+            del values["truth"]
         return values
 
     @property

@@ -5,7 +5,7 @@ from reader_study.analyses.statistic import OTHER_ANALYSES
 from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis_result import Analysis
 from reader_study.checklists import claim_2024, grras
-from reader_study.claim import claim, limits
+from reader_study.claim import claim, digits, limits, primary_item
 from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
@@ -19,7 +19,10 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
     protocol, decision = analysis.protocol, analysis.decision
     facts = (
         ("Primary item", f"{decision['item']}, {protocol.primary.hypothesis}"),
-        ("Margin and alpha", f"{number(decision['margin'])}; {decision['alpha']:g} one-sided"),
+        (
+            "Margin and alpha",
+            f"{number(decision['margin'], digits(primary_item(analysis)))}; {decision['alpha']:g} one-sided",
+        ),
         ("Readers", f"{len(analysis.readers)}, analysed as {decision['readers']}"),
         ("Cases", f"{decision['cases']} complete of {len(protocol.case_ids)}"),
         ("Arms", f"{protocol.new} against {protocol.reference}"),
@@ -68,12 +71,14 @@ def _statistics(analysis: Analysis, found: Observations) -> list[Section]:
 
 def _forest(analysis: Analysis) -> Picture:
     subsets = {item.item: SUBSETS.of(item) for item in analysis.items}
+    confidence = primary_item(analysis).confidence
     readers = {name: [test.estimate for test in own.by_reader.values()] for name, own in subsets.items() if own}
     return Picture(
         "forest",
         forest(analysis, readers),
-        f"Mean difference {analysis.protocol.new} minus {analysis.protocol.reference} of every item, turned so that "
-        f"right is better, with two-sided {100 * analysis.primary.planned.level:g} % intervals over "
+        f"Mean difference {analysis.protocol.new} minus {analysis.protocol.reference} of every item in the primary "
+        f"one's unit ({'area under the ROC curve' if confidence else 'points'}), turned so that right is better, "
+        f"with two-sided {100 * analysis.primary.planned.level:g} % intervals over "
         f"{analysis.decision['cases']} cases; circles are single readers. Only the primary item carries a claim.",
     )
 
@@ -124,10 +129,12 @@ def _provenance_blocks(analysis: Analysis, provenance: Provenance) -> tuple[Bull
 def methods(analysis: Analysis) -> list[str]:
     """How everything was computed, ready for a statistician to check."""
     d, protocol, test = analysis.decision, analysis.protocol, analysis.one_sided_test.capitalize()
+    bound = number(-d["margin"], digits(primary_item(analysis)))
+    merit = "mean area under the ROC curve" if primary_item(analysis).confidence else "score"
     return [
-        f"Primary test ({d['method']}): d is the score of {protocol.new} minus that of {protocol.reference}, turned "
+        f"Primary test ({d['method']}): d is the {merit} of {protocol.new} minus that of {protocol.reference}, turned "
         f"so that higher is better. {test} is t = (mean d + margin) / SE, claimed where the one-sided lower bound lies "
-        f"above {number(-d['margin'])}. The case is the unit: rows of reader x case are never pooled. "
+        f"above {bound}. The case is the unit: rows of reader x case are never pooled. "
         f"Intervals are two-sided at {100 * analysis.primary.planned.level:g} %.",
         "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees "
         "of freedom, SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",

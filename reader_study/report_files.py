@@ -17,10 +17,15 @@ from recon.atomic import atomic_path
 
 
 def scores_table(analysis: Analysis, found: Observations) -> str:
-    """Every score with its arm as CSV, so that the analysis can be repeated with any other program."""
+    """Every score with its arm as CSV, so that the analysis can be repeated with any other program.
+
+    Of a study of accuracy the last column says whether the case has the condition.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["reader", "cohort", "case", "arm", "reading", "order", "item", "score", "score_higher_is_better"])
+    truth = analysis.protocol.truth
+    header = ["reader", "cohort", "case", "arm", "reading", "order", "item", "score", "score_higher_is_better"]
+    rows.writerow(header if truth is None else [*header, "condition"])
     arms = (analysis.protocol.reference, analysis.protocol.new)
     for item in analysis.protocol.items:
         for reading, source in ((1, found.raw), (2, found.repeats)):
@@ -33,7 +38,8 @@ def scores_table(analysis: Analysis, found: Observations) -> str:
                 name = found.cases[case]
                 cohort = analysis.protocol.cohort_of(name)
                 facts = [found.readers[reader], cohort, name, arms[arm], reading, place]
-                rows.writerow([*facts, item.id, f"{score:g}", f"{oriented:g}"])
+                verdict = [] if truth is None else ["present" if name in truth.diseased else "absent"]
+                rows.writerow([*facts, item.id, f"{score:g}", f"{oriented:g}", *verdict])
     return text.getvalue()
 
 

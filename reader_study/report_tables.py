@@ -2,6 +2,7 @@
 
 from reader_study.analyses import table
 from reader_study.analysis_result import Analysis
+from reader_study.claim import digits, primary_item
 from reader_study.document import Table
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.wording import interval, number, p_cell
@@ -10,15 +11,17 @@ from reader_study.wording import interval, number, p_cell
 def item_table(analysis: Analysis) -> Table:
     """Every item by the planned method: difference, interval, both tests named apart."""
     adjusted = {entry.name: entry for entry in analysis.adjusted}
-    rows = []
+    rows, mixed = [], False
     for item in analysis.items:
-        planned = item.planned
+        planned, asked = item.planned, analysis.protocol.item(item.item)
+        same_unit = analysis.protocol.in_primary_unit(asked)
+        mixed |= not same_unit
         row = [
             item.item + (" (primary)" if item.primary else ""),
             str(planned.cases),
-            number(planned.estimate),
-            interval(planned.low, planned.high),
-            p_cell(planned.p_value),
+            number(planned.estimate, digits(asked)),
+            interval(planned.low, planned.high, digits(asked)),
+            p_cell(planned.p_value) if same_unit else "–",
             p_cell(planned.p_difference),
         ]
         if analysis.adjusted:
@@ -30,22 +33,29 @@ def item_table(analysis: Analysis) -> Table:
         header.append("p, Holm")
     method = analysis.decision["method"]
     caption = f"{method[0].upper()}{method[1:]}. The two p values belong to two different tests."
-    if len(analysis.items) > 1 and analysis.decision["margin"] > 0:
+    alike = sum(analysis.protocol.in_primary_unit(analysis.protocol.item(item.item)) for item in analysis.items)
+    if alike > 1 and analysis.decision["margin"] > 0:
         caption += " The margin was justified for the primary item; on the others it is applied for orientation."
+    if mixed:
+        caption += " Differences are of the area under the ROC curve for ratings of confidence, else in points; the "
+        caption += "margin has one unit and is applied to no other."
     return Table(tuple(header), tuple(rows), caption)
 
 
 def other_analyses(analysis: Analysis) -> Table:
     """The primary item by both reader models and by every statistic that has a line for it."""
 
-    def line(name: str, test: HypothesisTest, digits: int) -> tuple[str, str, str, str, str]:
-        statistic = f"t({number(test.df, digits)}) = {number(test.statistic)}"
+    asked = primary_item(analysis)
+
+    def line(name: str, test: HypothesisTest, df_digits: int) -> tuple[str, str, str, str, str]:
+        statistic = f"t({number(test.df, df_digits)}) = {number(test.statistic)}"
         mark = " (primary)" if test is primary.planned else ""
-        limits = interval(test.low, test.high)
-        return f"{name}{mark}", number(test.estimate), limits, statistic, p_cell(test.p_value)
+        limits = interval(test.low, test.high, digits(asked))
+        return f"{name}{mark}", number(test.estimate, digits(asked)), limits, statistic, p_cell(test.p_value)
 
     primary = analysis.primary
-    rows = [line("Per-case means, these readers", primary.fixed, 0)]
+    what = "Areas under the ROC curve" if asked.confidence else "Per-case means"
+    rows = [line(f"{what}, these readers", primary.fixed, 1 if asked.confidence else 0)]
     if primary.random is not None:
         rows.append(line("Obuchowski-Rockette, readers in general", primary.random.test, 1))
     rows += [row for statistic in table.STATISTICS if (row := statistic.line(analysis)) is not None]

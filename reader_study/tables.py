@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from reader_study.protocol import Item, Protocol
+from reader_study.redcap import is_export, redcap_name
 from recon.configuration import load_config
 from recon.errors import ReconError
 from recon.foreign.archive import check_members
 
-# Columns that REDCap itself writes; one of them marks an export.
 LARGEST = 50_000_000  # bytes of a table, and of one part of a workbook
 MOST_ROWS = 100_000  # of a worksheet
-_REDCAP = ("redcap_event_name", "redcap_repeat_instance", "redcap_repeat_instrument", "redcap_data_access_group")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def read_table(path: str | Path, protocol: Protocol, columns: ColumnMap | None =
     if not rows:
         raise ReconError(f"{path}: the table has no rows")
     header = list(rows[0][1])
-    redcap = any(name in header for name in _REDCAP)
+    redcap = is_export(header)
     found = list(_scores(path, rows, header, protocol, mapping, redcap))
     if not found:
         raise ReconError(f"{path}: no scores found; name the columns with --columns MAP.yaml")
@@ -234,7 +233,7 @@ def _item_columns(header: list[str], protocol: Protocol, columns: ColumnMap, red
     stems = {name.split("___")[0] for name in header}
     for key, column in list(wanted.items()):
         if column not in header and redcap and column not in stems:
-            plain = re.sub(r"[^a-z0-9]+", "_", key.lower())
+            plain = redcap_name(key)
             wanted[key] = plain if plain in stems else column
         if wanted[key] not in header and wanted[key] not in stems:
             del wanted[key]

@@ -134,6 +134,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         if value is None and type(None) in options:
             return None
         for option in options:
+            if dataclasses.is_dataclass(option) and isinstance(value, dict):
+                return _convert(option, value, where, key)  # what is wrong in it is the better message
             if option is not type(None):
                 try:
                     return _convert(option, value, where, key)

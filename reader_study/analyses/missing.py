@@ -1,6 +1,6 @@
 """How much the missing scores could matter."""
 
-from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analyses.statistic import Readings, Statistic, quality
 from reader_study.analysis_result import Analysis
 from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
@@ -54,4 +54,5 @@ MISSING = Statistic(
     "the penalty on each imputed difference that takes the claim away.",
     section="Missing scores",
     blocks=_blocks,
+    items=quality,
 )

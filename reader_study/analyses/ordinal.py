@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reader_study.analyses.statistic import Readings, Statistic, scored
+from reader_study.analyses.statistic import Readings, Statistic, quality, scored
 from reader_study.analysis_result import Analysis
 from reader_study.statistics.ordinal import cumulative_link_mixed
 from reader_study.wording import interval, number, p_cell
@@ -52,8 +52,9 @@ ORDINAL = Statistic(
     "ordinal",
     _compute,
     "Ordinal model: cumulative logit link, arm and reader fixed; the case a normal random intercept and the arm's "
-    "effect in it a normal random slope; integrated on a grid, Wald interval by "
-    "Student's t with cases - 1 degrees of freedom. No odds ratio where the maximum of the likelihood is not reached.",
+    "effect in it a normal random slope; integrated on a grid, Wald interval by the normal distribution. "
+    "No odds ratio where the maximum of the likelihood is not reached.",
     applies=scored,
     line=_line,
+    items=quality,
 )

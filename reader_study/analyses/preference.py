@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analyses.statistic import Readings, Statistic, quality
 from reader_study.analysis_result import Analysis
 from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
@@ -46,4 +46,5 @@ PREFERENCE = Statistic(
     "for the difference of the shares, exact sign test.",
     section=SECTION,
     blocks=_blocks,
+    items=quality,
 )

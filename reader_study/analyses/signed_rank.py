@@ -1,6 +1,6 @@
 """Wilcoxon's signed-rank test of the per-case mean differences."""
 
-from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analyses.statistic import Readings, Statistic, quality
 from reader_study.analysis_result import Analysis
 from reader_study.statistics.non_inferiority import case_differences
 from reader_study.statistics.nonparametric import SignedRank, signed_rank
@@ -26,4 +26,5 @@ SIGNED_RANK = Statistic(
     _compute,
     "Wilcoxon signed-rank test and Hodges-Lehmann estimate on the per-case mean differences.",
     line=_line,
+    items=quality,
 )

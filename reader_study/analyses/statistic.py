@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.analysis_result import Analysis, ItemResult
+from reader_study.comparison import Comparison
 from reader_study.document import ReportBlock
 from reader_study.observations import Observations
 from reader_study.protocol import Item, Protocol
-from reader_study.statistics.non_inferiority import compared_readers
 
 Floats = npt.NDArray[np.float64]
 Result = TypeVar("Result")
@@ -40,8 +40,13 @@ class Readings:
 
     @property
     def compared(self) -> Floats:
-        """``scores`` of the readers who scored at least two cases in both arms."""
-        return np.asarray(self.scores[:, compared_readers(self.scores)])
+        """``scores`` of the readers whose scores suffice for the comparison of the arms."""
+        return np.asarray(self.scores[:, self.comparison.readers(self.scores)])
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the arms are compared on this item."""
+        return Comparison(self.protocol, self.item, self.found.cases)
 
     @property
     def complete(self) -> npt.NDArray[np.bool_]:
@@ -69,6 +74,16 @@ def scored(protocol: Protocol) -> bool:
     return protocol.mode != "preference"
 
 
+def every_item(item: Item) -> bool:
+    """Applies to every item."""
+    return True
+
+
+def quality(item: Item) -> bool:
+    """Applies where higher is better: of a rating of confidence neither end is."""
+    return not item.confidence
+
+
 def nothing(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     """Shows nothing."""
     return ()
@@ -92,6 +107,7 @@ class Statistic(Generic[Result]):
     compute: Callable[[Readings], Result | None]
     methods: str
     applies: Callable[[Protocol], bool] = always
+    items: Callable[[Item], bool] = every_item
     per_item: bool = True
     section: str = OTHER_ANALYSES
     folded: bool = False  # does the section start closed?

@@ -7,44 +7,47 @@ import numpy as np
 
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
+from reader_study.claim import digits, primary_item
 from reader_study.document import ReportBlock, Table
 from reader_study.observations import Observations
 from reader_study.statistics.hypothesis_test import HypothesisTest
-from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers
 from reader_study.wording import interval, number, verdict
 
 
 @dataclass(frozen=True)
 class Subsets:
-    """Comparisons by per-case means, by reader and (where there are several) by cohort."""
+    """Comparisons for fixed readers, by reader and (where there are several) by cohort."""
 
     by_reader: Mapping[str, HypothesisTest]
     by_cohort: Mapping[str, HypothesisTest]
 
 
 def _compute(readings: Readings) -> Subsets:
-    primary, scores = readings.protocol.primary, readings.scores
+    comparison, scores = readings.comparison, readings.scores
     by_reader, by_cohort = {}, {}
     for index, reader in enumerate(readings.found.readers):
-        if np.isfinite(scores[:, index]).all(axis=0).sum() >= 2:
-            by_reader[reader] = compare_by_case_means(scores[:, index : index + 1], primary.margin, primary.alpha)
+        own = scores[:, index : index + 1]
+        if comparison.readers(own).any():
+            by_reader[reader] = comparison.fixed(own)
     cohorts = readings.protocol.cases
     for name, cases in cohorts.items() if len(cohorts) > 1 else ():
         inside = np.isin(readings.found.cases, cases)
-        if compared_readers(scores[:, :, inside]).any():
-            by_cohort[name] = compare_by_case_means(scores[:, :, inside], primary.margin, primary.alpha)
+        if comparison.readers(np.where(inside, scores, np.nan)).any():
+            by_cohort[name] = comparison.fixed(scores, inside)
     return Subsets(by_reader, by_cohort)
 
 
 def _blocks(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     def line(name: str, test: HypothesisTest) -> tuple[str, ...]:
         deviation = test.standard_error * float(np.sqrt(test.cases))
-        limits = interval(test.low, test.high)
-        return name, str(test.cases), number(test.estimate), limits, number(deviation), verdict(test.claimed)
+        limits = interval(test.low, test.high, decimals)
+        estimate = number(test.estimate, decimals)
+        return name, str(test.cases), estimate, limits, number(deviation), verdict(test.claimed)
 
     primary, subsets = analysis.primary, SUBSETS.of(analysis.primary)
     if subsets is None:
         return ()
+    decimals = digits(primary_item(analysis))
     rows = [line(f"reader {name}", test) for name, test in subsets.by_reader.items()]
     rows += [line(f"cohort {name}", test) for name, test in subsets.by_cohort.items()]
     rows.append(line("all", primary.fixed))

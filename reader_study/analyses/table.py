@@ -13,11 +13,13 @@ from reader_study.analyses.preference import PREFERENCE
 from reader_study.analyses.reading_time import READING_TIME
 from reader_study.analyses.reliability import RELIABILITY
 from reader_study.analyses.repeatability import REPEATABILITY
+from reader_study.analyses.roc import ROC
 from reader_study.analyses.signed_rank import SIGNED_RANK
 from reader_study.analyses.statistic import Statistic
 from reader_study.analyses.subsets import SUBSETS
 
 STATISTICS: tuple[Statistic[Any], ...] = (
+    ROC,
     DESCRIPTIVE,
     SUBSETS,
     SIGNED_RANK,

@@ -7,12 +7,14 @@ from reader_study.figures.style import INK, MARGIN, MUTED, NEW, as_svg, new_figu
 
 
 def forest(analysis: Analysis, readers: Mapping[str, Sequence[float]]) -> str:
-    """Difference new - reference of every item with its interval, the readers' own differences, and the margin.
+    """Difference new - reference of every item in the primary one's unit, its interval, the readers' own, the margin.
 
     ``readers`` holds each reader's difference by item.
     """
     with style():
-        items = analysis.items[::-1]
+        protocol = analysis.protocol
+        items = [item for item in analysis.items if protocol.in_primary_unit(protocol.item(item.item))][::-1]
+        decimals = 3 if protocol.item(protocol.primary.item).confidence else 2
         figure = new_figure(7.4, 0.9 + 0.42 * len(items))
         axes = figure.add_subplot()
         margin = analysis.protocol.primary.margin
@@ -29,9 +31,10 @@ def forest(analysis: Analysis, readers: Mapping[str, Sequence[float]]) -> str:
             axes.plot(item.planned.estimate, row, "s", color=colour, ms=7 if item.primary else 5.5, zorder=3)
             for value in readers.get(item.item, ()):
                 axes.plot(value, row - 0.24, "o", ms=4, mfc="white", mec=MUTED, mew=1.0, zorder=2)
-            text = f"{item.planned.estimate:+.2f}  ({item.planned.low:+.2f}, {item.planned.high:+.2f})".replace(
-                "-", "−"
+            estimate, *limits = (
+                f"{value:+.{decimals}f}" for value in (item.planned.estimate, item.planned.low, item.planned.high)
             )
+            text = f"{estimate}  ({', '.join(limits)})".replace("-", "−")
             axes.annotate(
                 text,
                 (1.01, row),
@@ -48,7 +51,6 @@ def forest(analysis: Analysis, readers: Mapping[str, Sequence[float]]) -> str:
         axes.set_xlim(-reach, reach)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        protocol = analysis.protocol
         axes.set_xlabel(f"← {protocol.reference} better      mean difference      {protocol.new} better →")
         if margin > 0:
             axes.annotate(

@@ -18,6 +18,18 @@ def mean_score(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(scores.mean(axis=-1), dtype=np.float64)
 
 
+def area_under_curve(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+    """Empirical area under the ROC curve, ties counted half (Hanley and McNeil 1982).
+
+    ``scores`` `[..., case]`, higher where the condition is surer, NaN where missing; ``truth`` `[case]`, True with the
+    condition. Returns `[...]`, NaN where no case with or none without it was scored.
+    """
+    above = scores[..., truth][..., :, None] - scores[..., ~truth][..., None, :]
+    known = np.isfinite(above).sum(axis=(-2, -1))
+    won = (above > 0).sum(axis=(-2, -1)) + 0.5 * (above == 0).sum(axis=(-2, -1))
+    return np.asarray(np.divide(won, known, out=np.full(won.shape, np.nan), where=known > 0), dtype=np.float64)
+
+
 def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     """The figure of merit with each case left out in turn: ``scores`` `[..., case]` gives `[..., case]`."""
     cases = scores.shape[-1]

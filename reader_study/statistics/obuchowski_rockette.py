@@ -66,17 +66,18 @@ def components(
 ) -> Components:
     """Figures of merit, mean squares and jackknife covariances.
 
-    ``scores`` `[arm, reader, case]` complete (no NaN); ``truth`` `[case]` where the figure needs it. Raises ReconError
-    for missing scores, fewer than two arms, readers or cases.
+    ``scores`` `[arm, reader, case]`; ``truth`` `[case]` where the figure needs it. A missing score (NaN) costs itself
+    where the figure can do without it, as an area under the ROC curve can. Raises ReconError where it cannot, and for
+    fewer than two arms, readers or cases.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 3 or min(scores.shape) < 2:
         raise ReconError(f"Obuchowski-Rockette analysis needs two or more arms, readers and cases, got {scores.shape}")
-    if not np.isfinite(scores).all():
-        raise ReconError("Obuchowski-Rockette analysis needs every reader to score every case in every arm")
     truth = np.zeros(scores.shape[-1], dtype=bool) if truth is None else np.asarray(truth, dtype=bool)
     figures = figure(scores, truth)
     left_out = leave_one_case_out(figure, scores, truth)
+    if not (np.isfinite(figures).all() and np.isfinite(left_out).all()):
+        raise ReconError("Obuchowski-Rockette analysis needs every reader to score every case in every arm")
     arms, readers, cases = left_out.shape
     centred = (left_out - left_out.mean(axis=-1, keepdims=True)).reshape(arms * readers, cases)
     covariance = ((cases - 1) / cases * centred @ centred.T).reshape(arms, readers, arms, readers)

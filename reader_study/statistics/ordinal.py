@@ -41,12 +41,11 @@ class OrdinalFit:
     clusters: int
 
     def effect(self, name: str, confidence: float = 0.95) -> dict[str, float]:
-        """Odds ratio of one coefficient with its Wald interval and two-sided p value.
+        """Odds ratio of one coefficient with its Wald interval and two-sided p value, from the normal distribution.
 
-        Of a mixed model by Student's t with one degree of freedom less than there are clusters: a deviation estimated
-        from thirty clusters is not known.
+        Student's t with clusters - 1 degrees of freedom would claim too little: 3.7 % instead of 5 % of 2000 studies.
         """
-        reference = stats.t(self.clusters - 1) if self.clusters > 1 else stats.norm()
+        reference = stats.norm()
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
         half = float(reference.ppf(0.5 + confidence / 2)) * error

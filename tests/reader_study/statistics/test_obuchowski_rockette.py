@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 from reader_study.statistics import obuchowski_rockette, obuchowski_rockette_power
+from reader_study.statistics.figure_of_merit import area_under_curve
 from reader_study.statistics.non_inferiority import compare_by_case_means
 from recon.errors import ReconError
 from tests.reader_study.published import RATINGS, printed
-
-
-def area_under_curve(scores, truth):
-    """Empirical ROC area of `[..., case]`, ties counted half: the figure of merit of the published analyses."""
-    above = scores[..., truth][..., :, None] - scores[..., ~truth][..., None, :]
-    return (above > 0).mean(axis=(-2, -1)) + 0.5 * (above == 0).mean(axis=(-2, -1))
 
 
 def mrmc(name):

@@ -1,0 +1,65 @@
+"""The comparison of the arms on one item: by mean scores, or of ratings of confidence by areas under the ROC curve."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reader_study.analysis_result import RandomReaders
+from reader_study.protocol import Item, Protocol
+from reader_study.statistics import non_inferiority, obuchowski_rockette, roc
+from reader_study.statistics.hypothesis_test import HypothesisTest
+from reader_study.statistics.obuchowski_rockette import Components
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the arms of ``item`` are compared in a study with these ``cases``, in this order."""
+
+    protocol: Protocol
+    item: Item
+    cases: tuple[str, ...]
+
+    @property
+    def truth(self) -> Booleans:
+        """`[case]`: has the case the condition? Of ratings of confidence only."""
+        assert self.protocol.truth is not None  # the protocol was checked
+        return np.isin(self.cases, self.protocol.truth.diseased)
+
+    @property
+    def margin(self) -> float:
+        """The protocol's margin where the item has the primary one's unit, else none: a test against zero."""
+        return self.protocol.primary.margin if self.protocol.in_primary_unit(self.item) else 0.0
+
+    def readers(self, scores: Floats) -> Booleans:
+        """`[reader]`: whose scores `[arm, reader, case]` suffice."""
+        if self.item.confidence:
+            return roc.compared_readers(scores, self.truth)
+        return non_inferiority.compared_readers(scores)
+
+    def fixed(self, scores: Floats, inside: Booleans | None = None) -> HypothesisTest:
+        """For these readers, of scores `[arm, reader, case]`; only the cases ``inside`` if given. Raises ReconError."""
+        alpha, chosen = self.protocol.primary.alpha, slice(None) if inside is None else inside
+        if self.item.confidence:
+            return roc.compare_areas(scores[..., chosen], self.truth[chosen], self.margin, alpha)
+        return non_inferiority.compare_by_case_means(scores[..., chosen], self.margin, alpha)
+
+    def random(self, scores: Floats) -> RandomReaders | None:
+        """For readers in general; None where fewer than two can be compared."""
+        compared = self.readers(scores)
+        if compared.sum() < 2:
+            return None
+        components = self._components(scores[:, compared])
+        return RandomReaders(
+            components,
+            obuchowski_rockette.equality(components),
+            obuchowski_rockette.difference(components, self.margin, self.protocol.primary.alpha),
+        )
+
+    def _components(self, scores: Floats) -> Components:
+        if self.item.confidence:
+            return roc.components_of_areas(scores, self.truth)
+        return obuchowski_rockette.components_of_pairs(scores)

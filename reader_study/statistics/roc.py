@@ -1,0 +1,76 @@
+"""Areas under the ROC curve of two arms that the same readers rated on the same cases."""
+
+import numpy as np
+import numpy.typing as npt
+
+from reader_study.case_truth import FEWEST
+from reader_study.statistics import obuchowski_rockette
+from reader_study.statistics.figure_of_merit import area_under_curve, leave_one_case_out
+from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
+from recon.errors import ReconError
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+METHOD = "areas under the ROC curve of these readers, one-sided t test"
+
+
+def compared_readers(scores: Floats, truth: Booleans) -> Booleans:
+    """`[reader]`: did the reader rate two cases with and two without the condition in both arms?"""
+    read: Booleans = np.asarray(np.isfinite(scores).all(axis=0))
+    return np.asarray(np.minimum(read[:, truth].sum(axis=1), read[:, ~truth].sum(axis=1)) >= FEWEST)
+
+
+def compare_areas(scores: Floats, truth: Booleans, margin: float, alpha: float = 0.025) -> HypothesisTest:
+    """Difference of the arms' mean areas for these readers, tested against ``-margin`` (in area).
+
+    ``scores`` `[arm, reader, case]`, NaN where missing; ``truth`` `[case]`. The cases are the sample: the variance is
+    that of the jackknife, as in Obuchowski and Rockette for fixed readers, but t has the degrees of freedom that the
+    cases with and without the condition allow (Satterthwaite, as Brunner and Munzel 2000), where the normal would claim
+    too often. Raises ReconError where no reader rated two cases of each kind in both arms, and for a bad margin.
+    """
+    pairs = _pairs(scores, truth)
+    if pairs.shape[1] == 0:
+        raise ReconError("no reader rated two cases with and two without the condition in both arms")
+    by_arm = area_under_curve(pairs, truth).mean(axis=1)
+    without = leave_one_case_out(area_under_curve, pairs, truth).mean(axis=1)
+    read = np.isfinite(pairs[0]).any(axis=0)
+    difference, kind = (without[1] - without[0])[read], truth[read]
+    squares = (difference - difference.mean()) ** 2 * (1 - 1 / kind.size)
+    parts = np.array([squares[kind].sum(), squares[~kind].sum()])
+    freedom = np.array([kind.sum() - 1, (~kind).sum() - 1])
+    variance = float(parts.sum())
+    df = variance**2 / float((parts**2 / freedom).sum()) if variance > 0 else float(freedom.sum())
+    return t_test(
+        float(by_arm[1] - by_arm[0]),
+        float(np.sqrt(variance)),
+        df,
+        cases=int(kind.size),
+        margin=margin,
+        alpha=alpha,
+        method=METHOD,
+    )
+
+
+def components_of_areas(scores: Floats, truth: Booleans) -> obuchowski_rockette.Components:
+    """Obuchowski-Rockette components of the areas of the readers who can be compared.
+
+    ``scores`` `[arm, reader, case]`, NaN where missing. Raises ReconError for fewer than two such readers.
+    """
+    pairs = _pairs(scores, truth)
+    read = np.isfinite(pairs[0]).any(axis=0)
+    return obuchowski_rockette.components(pairs[..., read], truth[read], area_under_curve)
+
+
+def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:
+    """(false positive fraction, true positive fraction) of ratings `[reading]` at every threshold, from (0, 0)."""
+    known = np.isfinite(scores)
+    cuts = np.r_[np.inf, np.unique(scores[known])[::-1]]
+    with_it, without = scores[known & truth], scores[known & ~truth]
+    false, true = ((group[None] >= cuts[:, None]).mean(axis=1) for group in (without, with_it))
+    return np.asarray(false), np.asarray(true)
+
+
+def _pairs(scores: Floats, truth: Booleans) -> Floats:
+    """Scores of the readers who can be compared; one arm's rating without the other's is left out."""
+    pairs = np.where(np.isfinite(scores).all(axis=0), scores, np.nan)
+    return np.asarray(pairs[:, compared_readers(scores, truth)])
