@@ -56,8 +56,8 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """The file's name without suffix, as text that can be stored: bytes that are not UTF-8 are replaced."""
-        return self.path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        """The file's name without suffix, as text that can be stored: bytes that are not UTF-8 as escapes."""
+        return self.path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     @property
     def acceleration(self) -> float:
