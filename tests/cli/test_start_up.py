@@ -94,6 +94,7 @@ def test_progress_is_shown_before_the_network_library_is_imported(fast, tmp_path
     assert "diffusers" in last
 
 
+@pytest.mark.slow  # tests/reconstruction/test_reconstruct.py interrupts in this process, tests/faults in others
 def test_interrupted_leaves_nothing_half_written_and_continues(fast, tmp_path):
     out = tmp_path / "out"
     words = ["reconstruct", str(fast), "--prior", str(write_small_prior(tmp_path / "prior")), "--out", str(out)]

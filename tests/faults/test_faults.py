@@ -25,8 +25,8 @@ def campaign(*words: str) -> str:
     return done.stdout
 
 
-def test_quick_commands_survive_faults() -> None:
-    assert campaign("--kills", "6", "--commands", "undersample", "export").count("9 of 9") == 2
+def test_a_quick_command_survives_faults() -> None:
+    assert campaign("--kills", "4", "--commands", "undersample").count("9 of 9") == 1
 
 
 @pytest.mark.slow
