@@ -12,3 +12,6 @@ PriorFolder = Annotated[
         metavar="FOLDER", help="Folder of a prior. Default: the small one that comes with recon.", show_default=False
     ),
 ]
+ExpectHead = Annotated[
+    str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
+]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.flags import AsJson
+from cli.flags import AsJson, ExpectHead
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
@@ -120,9 +120,7 @@ def analyze(
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
-    expect_head: Annotated[
-        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
-    ] = None,
+    expect_head: ExpectHead = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
     as_json: AsJson = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.flags import AsJson
+from cli.flags import AsJson, ExpectHead
 from cli.output import emit
 
 
@@ -23,9 +23,7 @@ def status(
     sheets: Annotated[
         list[Path] | None, typer.Option(help="Score sheets or folders; repeatable. Default STUDY/sheets.")
     ] = None,
-    expect_head: Annotated[
-        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
-    ] = None,
+    expect_head: ExpectHead = None,
     as_json: AsJson = False,
 ) -> None:
     """Who returned what, what is missing, and what comes next. Logs nothing and tells nothing about the arms."""

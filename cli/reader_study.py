@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import reader_analysis, reader_conduct
-from cli.flags import AsJson
+from cli.flags import AsJson, ExpectHead
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
 
@@ -162,9 +162,7 @@ def check(
         list[Path] | None,
         typer.Option(help="Study folder only: check score sheets that came in and log their hashes; repeatable."),
     ] = None,
-    expect_head: Annotated[
-        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
-    ] = None,
+    expect_head: ExpectHead = None,
     as_json: AsJson = False,
 ) -> None:
     """Blind check: can anything but the picture tell the arm? Exit code 1 names the attribute that leaks.
@@ -258,9 +256,7 @@ def unseal(
         Path | None, typer.Option(help="Where to write the opened key (JSON). Default STUDY/key.opened.json.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why the key is opened; goes into the log.")] = "",
-    expect_head: Annotated[
-        str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
-    ] = None,
+    expect_head: ExpectHead = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """Listing folders without hidden entries: those are temporary files, of a write at work or killed, and never data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -10,6 +10,14 @@ def entries(folder: Path, pattern: str = "*", *, deep: bool = False) -> list[Pat
     Entries whose name begins with a dot are left out, and so is everything in folders of such names.
     """
     return sorted(_visible(folder, folder.rglob(pattern) if deep else folder.glob(pattern)))
+
+
+def expanded(words: Iterable[str | Path], inside: Callable[[Path], list[Path]]) -> list[Path]:
+    """The files that words name, in order: files as they are, folders by what is ``inside`` of them."""
+    paths: list[Path] = []
+    for path in map(Path, words):
+        paths += inside(path) if path.is_dir() else [path]
+    return paths
 
 
 def _visible(folder: Path, found: Iterator[Path]) -> Iterator[Path]:

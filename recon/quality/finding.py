@@ -1,10 +1,10 @@
 """Which files of folders are results, references and lesion masks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from recon.errors import ReconError
-from recon.folders import entries
+from recon.folders import entries, expanded
 from recon.images.nifti import is_nifti
 from recon.scans.finding import scans_in
 
@@ -14,25 +14,18 @@ MASKS = ("_lesion", "_lesions", "_mask")  # how names of lesion masks end
 def find_results(words: Iterable[str | Path]) -> list[Path]:
     """The results that the words name: files as they are, folders by their result files, else by their NIfTI images
     (not standard deviations, not masks), else as the DICOM series that they are."""
-    return _found(words, lambda folder: _results_in(folder) or _images_in(folder) or _series(folder))
+    return expanded(words, lambda folder: _results_in(folder) or _images_in(folder) or _series(folder))
 
 
 def find_references(words: Iterable[str | Path]) -> list[Path]:
     """What the words name to compare with: files as they are, folders by their scans or results, else by their NIfTI
     images, else as the DICOM series that they are."""
-    return _found(words, lambda folder: _scans_in(folder) or _images_in(folder) or _series(folder))
+    return expanded(words, lambda folder: _scans_in(folder) or _images_in(folder) or _series(folder))
 
 
 def find_lesions(words: Iterable[str | Path]) -> list[Path]:
     """The lesion masks that the words name: files as they are, folders by the files whose names end in ``MASKS``."""
-    return _found(words, _lesions_in)
-
-
-def _found(words: Iterable[str | Path], inside: Callable[[Path], list[Path]]) -> list[Path]:
-    paths: list[Path] = []
-    for path in map(Path, words):
-        paths += inside(path) if path.is_dir() else [path]
-    return paths
+    return expanded(words, _lesions_in)
 
 
 def _results_in(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recon.errors import ReconError
-from recon.folders import entries
+from recon.folders import entries, expanded
 from recon.scans import readers
 
 
@@ -19,7 +19,4 @@ def scans_in(folder: Path) -> list[Path]:
 
 def find_scans(words: Iterable[str | Path]) -> list[Path]:
     """The scan files that the words name: files as they are, folders by what is in them, in order."""
-    paths: list[Path] = []
-    for path in map(Path, words):
-        paths += scans_in(path) if path.is_dir() else [path]
-    return paths
+    return expanded(words, scans_in)
