@@ -51,10 +51,12 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
 
 
 class Run:
-    """The state of a training run: weights, their moving average, the optimiser, and how many images were seen."""
+    """The state of a training run: weights, their moving average, the optimiser, and how many images were seen.
 
-    def __init__(self, denoiser: Denoiser, options: TrainingOptions, folder: Path) -> None:
-        self.denoiser, self.options, self.folder = denoiser, options, folder
+    ``start``: the hash of the weights that the run began with; a run is continued by one with the same start only."""
+
+    def __init__(self, denoiser: Denoiser, options: TrainingOptions, folder: Path, start: str = "") -> None:
+        self.denoiser, self.options, self.folder, self.start = denoiser, options, folder, start
         self.parameters = {name: p for name, p in denoiser.network.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -89,7 +91,7 @@ class Run:
 
     def _state(self) -> TrainingState:
         averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        same = fingerprint(self.options, HOW_IT_RUNS)
+        same = fingerprint(self.options, HOW_IT_RUNS) + self.start
         return TrainingState(self.folder, self.parameters, self.optimiser, averages, same)
 
 
