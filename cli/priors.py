@@ -148,8 +148,9 @@ def _dry_run(options: TrainingOptions, seconds_per_step: float | None) -> tuple[
     import torch
 
     from recon.prior.denoiser import parameter_count
+    from recon.reconstruction.machine import peak_memory_of_process
 
-    parameters, memory = parameter_count(options.network), _peak_memory()
+    parameters, memory = parameter_count(options.network), peak_memory_of_process()
     facts: dict[str, Any] = {
         "parameters": parameters, "seconds_per_step": seconds_per_step, "peak_memory_bytes": memory,
     }  # fmt: skip
@@ -162,15 +163,3 @@ def _dry_run(options: TrainingOptions, seconds_per_step: float | None) -> tuple[
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
         line += f", {facts['peak_device_memory_bytes'] / 1e9:.2f} GB on the device"
     return facts, line
-
-
-def _peak_memory() -> int | None:
-    """Bytes of this process at their peak; None on a system that does not tell."""
-    import sys
-
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

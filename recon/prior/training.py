@@ -95,6 +95,31 @@ class Run:
         return TrainingState(self.folder, self.parameters, self.optimiser, averages, same)
 
 
+def training_step(
+    run: Run,
+    model: Callable[..., Tensor],
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Tensor:
+    """One step on ``(image, contrast_label, sigma, noise)`` on the run's device: loss, gradients, weights, average.
+
+    ``model`` is the run's denoiser, perhaps wrapped for several processes. Returns the loss, still on the device.
+    """
+    image, contrast_label, sigma, noise = batch
+    options = run.options
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate_at(options, run.images + options.batch)
+    with low_precision(image.device):
+        loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
+    backward(loss)
+    torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
+    run.optimiser.step()
+    run.optimiser.zero_grad()
+    run.images += options.batch
+    run.update_average(options.batch)
+    return loss.detach()
+
+
 def train(
     run: Run,
     images: TrainingImages,
@@ -132,17 +157,8 @@ def train(
             entry.to(accelerator.device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
         )
         image, contrast_label, sigma, noise = batch
-        for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate_at(options, run.images + options.batch)
-        with low_precision(accelerator.device):
-            loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
-        accelerator.backward(loss)
-        torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
-        run.optimiser.step()
-        run.optimiser.zero_grad()
-        run.images += options.batch
-        run.update_average(options.batch)
-        value = float(loss.detach())
+        loss = training_step(run, model, (image, contrast_label, sigma, noise), accelerator.backward)
+        value = float(loss)
         if not math.isfinite(value):
             raise ReconError(
                 f"training diverged at image {run.images} (loss {value}); lower the learning rate "
