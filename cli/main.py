@@ -30,6 +30,7 @@ COMMANDS = {
     "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "interactive": ("What acceleration costs a segmentation by clicks.", "cli.interactive"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "speed": ("What this machine does: seconds, memory, precision, training.", "cli.speed"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
