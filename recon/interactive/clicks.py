@@ -12,6 +12,8 @@ from scipy.ndimage import distance_transform_edt, find_objects, generate_binary_
 
 Spacing = tuple[float, float, float]  # mm along slice, readout, phase
 
+ROUNDING = 1 - 1e-9  # two depths that differ by less are the same
+
 
 @dataclass(frozen=True)
 class Click:
@@ -39,9 +41,11 @@ def click_places(
     """The best places for the next click, or None when ``segmented`` is ``truth`` (both ``[slice, readout, phase]``).
 
     Regions hang together through faces of voxels, and their size is counted in voxels; ``slicewise`` regions and
-    distances stay in one slice. What lies beyond the volume counts as outside the region. Of regions of one size the
-    deepest is taken, then what was missed before what was wrongly included. ``scatter`` 0 to 1 allows voxels down to
-    ``1 - scatter`` of the greatest depth.
+    distances stay in one slice. What lies beyond the edges of a slice counts as outside the region, what lies beyond
+    the first and last slice does not, so that a volume of one slice is clicked as an image. Of regions of one size the
+    deepest is taken, then what was missed before what was wrongly included; of voxels of one depth (in regions of two
+    thick slices many have it) the deepest within their slice. ``scatter`` 0 to 1 allows voxels down to ``1 - scatter``
+    of the greatest depth instead.
     """
     best: tuple[int, float] = (0, 0.0)
     found: list[NDArray[np.int64]] = []
@@ -50,13 +54,18 @@ def click_places(
         labels, boxes, sizes = _regions(error, slicewise)
         for number in np.flatnonzero(sizes == max(sizes.max(initial=0), best[0], 1)):
             box = boxes[number]
+            # A voxel of the slices beside the region, which is outside of it, where the volume has such slices.
+            box = (slice(max(box[0].start - 1, 0), box[0].stop + 1), *box[1:])
             depth = _depth(labels[box] == number + 1, spacing, slicewise)
             rank = (int(sizes[number]), float(depth.max()))
             if rank < best or (rank == best and missed != foreground):
                 continue
             if rank > best:
                 best, found, foreground = rank, [], missed
-            deep = depth >= max((1 - scatter) * rank[1] * (1 - 1e-9), np.finfo(float).tiny)
+            deep = depth >= max((1 - scatter) * rank[1] * ROUNDING, np.finfo(float).tiny)
+            if not (slicewise or scatter):
+                within = np.where(deep, _depth(depth > 0, spacing, True), 0)
+                deep = within >= within.max() * ROUNDING
             found.append(np.argwhere(deep) + [axis.start for axis in box])
     return Places(np.concatenate(found), foreground) if found else None
 
@@ -80,9 +89,9 @@ def _regions(
 
 def _depth(region: NDArray[np.bool_], spacing: Spacing, slicewise: bool) -> NDArray[np.float64]:
     """Distance in mm of every voxel of the region to the nearest voxel outside; 0 outside."""
-    padded = np.pad(region, 1)
+    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)))
     if slicewise:
         depth = np.stack([distance_transform_edt(one, sampling=spacing[1:]) for one in padded])
     else:
         depth = distance_transform_edt(padded, sampling=spacing)
-    return depth[1:-1, 1:-1, 1:-1]
+    return depth[:, 1:-1, 1:-1]

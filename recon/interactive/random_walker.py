@@ -15,7 +15,8 @@ def segment(prompt: Prompt) -> NDArray[np.bool_]:
     """Voxels from which a random walk that avoids edges reaches a lesion mark before a background mark.
 
     The edge of the working box within each slice counts as background, for the first click has no other. Edges are
-    measured by the contrast between the clicks in the lesion and their surroundings.
+    measured by the contrast between the clicks in the lesion and their surroundings. Neighbours are neighbours, however
+    far apart slices are: scikit-image would take an edge between thick slices for a gentle slope.
     """
     box = working_box(prompt)
     marks = marked(prompt, box)
@@ -41,6 +42,5 @@ def _walked(image: NDArray[np.float64], marks: NDArray[np.int8], prompt: Prompt)
             beta=10 * EDGE_WEIGHT * float(image.std()),  # scikit-image divides by ten standard deviations
             mode="cg_j",
             tol=1e-3,
-            spacing=np.array(prompt.spacing[1:] if flat else prompt.spacing) / min(prompt.spacing[1:]),
         )
     return found[None] if flat else found
