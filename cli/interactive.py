@@ -109,7 +109,7 @@ HEADS = {"dice": "Dice", "surface": "surface", "area": "area", "clicks": "clicks
 
 def _lines(rows: list[dict[str, Any]], options: InteractiveOptions) -> list[str]:
     """One line a group: the figure, and in brackets its change from the reference with p."""
-    labels = [f"{row['segmenter']} {row['contrast']} {row['method']} R = {row['acceleration']:g}" for row in rows]
+    labels = [_label(row) for row in rows]
     width = max(map(len, labels))
     head = f"{'':<{width}}{'persons':>9}" + "".join(f"{name:>30}" for name in HEADS.values()) + f"{'reached':>16}"
     lines = [head]
@@ -124,6 +124,11 @@ def _lines(rows: list[dict[str, Any]], options: InteractiveOptions) -> list[str]
         f"clicks: to Dice {options.target:g}, mean restricted to {options.clicks}; surface: within "
         f"{options.tolerance:g} mm; reached: share that got to {options.target:g}, of the references",
     ]
+
+
+def _label(row: dict[str, Any]) -> str:
+    rate = "" if row["acceleration"] is None else f"R = {row['acceleration']:g}"
+    return " ".join(word for word in (row["segmenter"], row["contrast"], row["method"], rate) if word)
 
 
 def _cell(row: dict[str, Any], name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 METHODS = {"zero-filled": [], "l1-wavelet": [], "posterior": ["--samples", "0"]}
 ACCELERATIONS = (2, 4, 8)
+CONTRASTS = ("FLAIR", "DWI")
 
 
 def recon(*words: object) -> None:
@@ -31,20 +32,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     full = given.out / "full"
+    contrasts = [word for contrast in CONTRASTS for word in ("--contrast", contrast)]
     recon(
         "simulate", "--out", full, "--subjects", given.subjects, "--size", given.size, "--slices", given.slices,
-        "--stroke", "--stage", "subacute", "--contrast", "FLAIR", "--contrast", "DWI", "--seed", given.seed,
+        "--stroke", "--stage", "subacute", *contrasts, "--seed", given.seed,
     )  # fmt: skip
-    results = []
-    for rate in ACCELERATIONS:
-        fast = given.out / f"R{rate}"
-        if not fast.is_dir():
-            recon("undersample", full, "--acceleration", rate, "--out", fast)
-        for method, more in METHODS.items():
-            made = given.out / f"{method}-R{rate}"
-            recon("reconstruct", fast, "--method", method, *more, "--threads", given.threads, "--out", made)
-            results.append(made)
-    recon("interactive", *results, "--reference", full, "--lesions", full, "--out", given.out)
+    for contrast in CONTRASTS:
+        scans, results = sorted(full.glob(f"*_{contrast}.h5")), []
+        for rate in ACCELERATIONS:
+            fast = given.out / f"R{rate}"
+            missing = [scan for scan in scans if not (fast / scan.name).is_file()]
+            for scan in missing:
+                recon("undersample", scan, "--acceleration", rate, "--out", fast / scan.name)
+            for method, more in METHODS.items():
+                made = given.out / f"{method}-R{rate}"
+                files = [fast / scan.name for scan in scans]
+                recon("reconstruct", *files, "--method", method, *more, "--threads", given.threads, "--out", made)
+                results += [made / scan.name for scan in scans]
+        recon("interactive", *results, "--reference", full, "--lesions", full, "--out", given.out / contrast)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def table(pairs: Sequence[tuple[Case, Case]], options: InteractiveOptions) -> li
     names = ("segmenter", "contrast", "method", "acceleration")
     rows = []
     for key in sorted(groups):
-        facts = dict(zip(names, key, strict=True))
+        facts = {**dict(zip(names, key, strict=True)), "acceleration": groups[key][0][0].acceleration}
         rows.append({**facts, **compared(groups[key], options.repeats, options.seed)})
     return rows
 

@@ -15,7 +15,7 @@ from recon.interactive.prompt import Prompt, Segment
 
 @dataclass(frozen=True)
 class Interaction:
-    """What the clicks made: agreement with the truth after 1, 2, ... clicks up to the budget, and the last mask.
+    """What the clicks made: agreement with the truth after 1, 2, ... clicks up to the budget.
 
     Once the segmentation is the truth nobody clicks any more, and the curves stay where they are.
     """
@@ -23,7 +23,6 @@ class Interaction:
     dice: tuple[float, ...]
     surface: tuple[float, ...]  # normalised surface distance
     clicks: tuple[Click, ...]
-    mask: NDArray[np.bool_]  # [slice, readout, phase]
     seconds: float  # in the segmenter
 
 
@@ -64,9 +63,7 @@ def interact(
         overlaps.append(dice(mask, truth))
         surfaces.append(surface_agreement(mask, truth, spacing, options.tolerance))
     left = options.clicks - len(overlaps)
-    return Interaction(
-        (*overlaps, *overlaps[-1:] * left), (*surfaces, *surfaces[-1:] * left), tuple(clicks), mask, seconds
-    )
+    return Interaction((*overlaps, *overlaps[-1:] * left), (*surfaces, *surfaces[-1:] * left), tuple(clicks), seconds)
 
 
 def _answer(prompt: Prompt, segment: Segment, slicewise: bool) -> NDArray[np.bool_]:

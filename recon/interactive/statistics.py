@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, wilcoxon
 
-from recon.interactive.figures import ClicksTo, interaction_area, order
+from recon.interactive.figures import ClicksTo, interaction_area, order, reached_by
 from recon.interactive.session import Interaction
 from recon.seeding import numpy_generator
 
@@ -54,9 +54,13 @@ def compared(case_pairs: Sequence[tuple[Case, Case]], repeats: int, seed: int) -
     persons = sorted({case.person for case, _ in case_pairs})
     rows = np.array([persons.index(case.person) for case, _ in case_pairs])
     draws = numpy_generator(seed, "interactive").integers(len(persons), size=(repeats, len(persons)))
+    budget = len(case_pairs[0][0].interaction.dice)
     found: dict[str, Any] = {
         "persons": len(persons),
         "scans": len(case_pairs),
+        "seconds": float(np.mean([case.interaction.seconds for case, _ in case_pairs])),
+        "reached_by_click": reached_by([case.needed for case, _ in case_pairs], budget).tolist(),
+        "reached_by_click_reference": reached_by([reference.needed for _, reference in case_pairs], budget).tolist(),
         "reached": float(np.mean([case.needed.reached for case, _ in case_pairs])),
         "reached_reference": float(np.mean([reference.needed.reached for _, reference in case_pairs])),
     }

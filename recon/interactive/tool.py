@@ -1,4 +1,4 @@
-"""Any other segmenter, by files: an image and clicks into a folder, its command run there, a mask read back.
+"""Any other segmenter, by files: an image and clicks into a folder, its command run on it, a mask read back.
 
 The folder holds ``image.nii.gz``, ``clicks.json`` and, from the second click, ``previous.nii.gz`` (what the clicks
 before made). The command must leave ``mask.nii.gz`` of zeros and ones on the image's grid and exit with 0. It is run
@@ -31,7 +31,7 @@ SAID = 300  # characters of what a tool said that an error repeats
 def tool_segmenter(command: str, timeout: float) -> Segment:
     """A segmenter that runs ``command``, in whose words ``{folder}`` stands for the folder; ``timeout`` in seconds.
 
-    Raises ReconError when the command has no words.
+    Raises ReconError when the command has no words, or none of them says where the folder goes.
     """
     try:
         words = shlex.split(command)
@@ -40,11 +40,14 @@ def tool_segmenter(command: str, timeout: float) -> Segment:
     if not words:
         raise ReconError("the tool's command is empty; give a program and its arguments")
 
+    if not any(FOLDER in word for word in words[1:]):
+        raise ReconError(f"the tool's command '{command}' must say where its folder goes: put {FOLDER} among its words")
+
     def segment(prompt: Prompt) -> NDArray[np.bool_]:
         with tempfile.TemporaryDirectory(prefix="recon-clicks-") as name:
             folder = Path(name).resolve()
             affine = _write(folder, prompt)
-            _run([word.replace(FOLDER, str(folder)) for word in words], folder, timeout)
+            _run([word.replace(FOLDER, str(folder)) for word in words], timeout)
             return _mask(folder / "mask.nii.gz", words[0], prompt.image.shape, affine)
 
     return segment
@@ -69,12 +72,12 @@ def _write(folder: Path, prompt: Prompt) -> NDArray[np.float64]:
     return affine
 
 
-def _run(words: list[str], folder: Path, timeout: float) -> None:
-    """Run the command in the folder. Raises ReconError when it cannot start, fails, or takes too long."""
+def _run(words: list[str], timeout: float) -> None:
+    """Run the command where the user is. Raises ReconError when it cannot start, fails, or takes too long."""
     with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(
-                words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
                 start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:

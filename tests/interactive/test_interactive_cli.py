@@ -71,7 +71,7 @@ def test_a_lesion_that_faded_needs_more_clicks(study: Path, run_cli) -> None:
     assert stored["rows"] == found["rows"]
     assert (study / "out" / "interactive.png").stat().st_size > 1000
     again = run_cli("interactive", *words, "--clicks", 6, "--json").json
-    assert again["rows"] == found["rows"]
+    assert [{**row, "seconds": 0} for row in again["rows"]] == [{**row, "seconds": 0} for row in found["rows"]]
     people = run_cli("interactive", *words, "--clicks", 2)
     assert "random-walker" in people.out
     assert "in brackets the change from the reference" in people.out
@@ -146,4 +146,4 @@ def test_nifti_serves_as_well(study: Path, run_cli) -> None:
         "--clicks", 2, "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert outcome.json["rows"][0]["acceleration"] == 0
+    assert outcome.json["rows"][0]["acceleration"] is None

@@ -41,7 +41,6 @@ def test_a_perfect_segmenter_needs_one_click_in_the_volume_and_one_a_slice() -> 
     assert [click.index[0] for click in found.clicks] == [1, 2]
     assert found.dice[0] < 1
     assert found.dice[1:] == (1.0,) * 5
-    assert (found.mask == truth).all()
 
 
 def test_a_segmenter_that_finds_nothing_spends_the_budget() -> None:

@@ -11,7 +11,7 @@ from recon.interactive.statistics import Case, compared
 
 
 def case(curve: list[float], person: str, rate: float | None) -> Case:
-    interaction = Interaction(tuple(curve), tuple(curve), (), np.zeros((1, 1, 1), bool), 0.0)
+    interaction = Interaction(tuple(curve), tuple(curve), (), 0.0)
     return Case(person, person, "FLAIR", "sense", rate, "random-walker", interaction, clicks_to(curve, 0.8))
 
 
@@ -68,6 +68,7 @@ def test_compared_with_the_references_by_person() -> None:
     assert found["clicks_change"] == pytest.approx(1)
     assert found["clicks_p"] == pytest.approx(2 / 2**4)  # all four need surely more
     assert (found["reached"], found["reached_reference"]) == (0, 1)
+    assert (found["reached_by_click"], found["reached_by_click_reference"]) == ([0, 0, 0], [0, 1, 1])
 
 
 def test_scans_of_a_person_are_averaged_first() -> None:

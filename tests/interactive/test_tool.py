@@ -106,6 +106,11 @@ def test_no_shell_reads_the_command(tmp_path: Path) -> None:
 
 
 def test_commands_that_cannot_be_run() -> None:
-    for command, message in (("", "empty"), ("'open", "open quotation"), ("/no/such/tool", "cannot be started")):
+    for command, message in (
+        ("", "empty"),
+        ("'open", "open quotation"),
+        ("/no/such/tool {folder}", "cannot be started"),
+        ("tool", "{folder}"),
+    ):
         with pytest.raises(ReconError, match=message):
             tool_segmenter(command, 5)(prompt())
