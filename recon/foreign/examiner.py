@@ -2,7 +2,8 @@
 
 It is run as a script and imports nothing of recon, so that it starts in a fraction of a second and stays small. A line
 of standard input names a file (its path as hexadecimal digits); one line of standard output says that it was looked
-through, whatever Python could tell of it. On a file on which the HDF5 library crashes there is no answer.
+through, whatever Python could tell of it, but for a word when memory ran out. On a file on which the HDF5 library
+crashes there is no answer.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import h5py
 
 _SMALL = 1 << 20  # bytes of a dataset that is read whole
 _ROWS = 64  # of a table with entries of varying length: as many rows from each end
-_MEMORY = 4 << 30  # bytes of address space: a healthy file is looked through with next to nothing
+_MEMORY = 1 << 30  # bytes of address space: a healthy file is looked through with next to nothing
 
 
 def look_through(path: str) -> None:
@@ -52,9 +53,13 @@ def main(processor_seconds: int) -> None:
         limit = int(used.ru_utime + used.ru_stime) + 1 + processor_seconds
         with contextlib.suppress(ValueError, OSError):  # an administrator's limit is lower: it holds then
             resource.setrlimit(resource.RLIMIT_CPU, (limit, most))  # the kernel ends a library that never returns
-        with contextlib.suppress(Exception):  # what Python can tell of is met and told again by the process that asks
+        answer = ""
+        try:
             look_through(os.fsdecode(bytes.fromhex(line.decode("ascii").strip())))
-        sys.stdout.write("\n")
+        except Exception as error:  # what Python can tell of is met and told again by the process that asks
+            if isinstance(error, MemoryError) or "memory allocation failed" in str(error):
+                answer = "memory"
+        sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
