@@ -1,9 +1,9 @@
 """The program that looks through HDF5 files for ``recon.foreign.trial``, in a process of its own that may crash.
 
-It is run as a script and imports nothing of recon, so that it starts in a fraction of a second and stays small. A line
-of standard input names a file (its path as hexadecimal digits); one line of standard output says that it was looked
-through, whatever Python could tell of it, but for a word when memory ran out. On a file on which the HDF5 library
-crashes there is no answer.
+It is run as a script, or forked off before anything large is loaded, and imports nothing of recon: so it starts in a
+fraction of a second and stays small. A line of its input names a file (its path as hexadecimal digits); one line of its
+output says that it was looked through, whatever Python could tell of it, but for a word when memory ran out. On a file
+on which the HDF5 library crashes there is no answer.
 """
 
 import contextlib
@@ -11,12 +11,15 @@ import faulthandler
 import os
 import signal
 import sys
+from typing import IO
 
 import h5py
 
 _SMALL = 1 << 20  # bytes of a dataset that is read whole
 _ROWS = 64  # of a table with entries of varying length: as many rows from each end
-_MEMORY = 1 << 30  # bytes of address space: a healthy file is looked through with next to nothing
+_MEMORY = (
+    1 << 30
+)  # more bytes of address space than at the start: a healthy file is looked through with next to nothing
 
 
 def look_through(path: str) -> None:
@@ -38,17 +41,18 @@ def look_through(path: str) -> None:
         file.visititems(visit)
 
 
-def main(processor_seconds: int) -> None:
+def serve(questions: IO[bytes], answers: IO[bytes], processor_seconds: int) -> None:
     """Answer until the input ends: when the process that asks has ended, however it did, so does this one."""
     import resource  # where there is none, recon.foreign.trial does not start this
 
     faulthandler.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the asking one decides
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
+    memory = _taken() + _MEMORY
+    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    for line in sys.stdin.buffer:
+    for line in questions:
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + processor_seconds
         with contextlib.suppress(ValueError, OSError):  # an administrator's limit is lower: it holds then
@@ -59,9 +63,18 @@ def main(processor_seconds: int) -> None:
         except Exception as error:  # what Python can tell of is met and told again by the process that asks
             if isinstance(error, MemoryError) or "memory allocation failed" in str(error):
                 answer = "memory"
-        sys.stdout.write(f"{answer}\n")
-        sys.stdout.flush()
+        answers.write(f"{answer}\n".encode("ascii"))
+        answers.flush()
+
+
+def _taken() -> int:
+    """Bytes of address space that this process has."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # no Linux
+        return _MEMORY
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]))
