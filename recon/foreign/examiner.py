@@ -25,20 +25,32 @@ _MEMORY = (
 def look_through(path: str) -> None:
     """Every group, attribute, data type and small dataset, and the first and last rows of tables."""
     with h5py.File(path, "r") as file:
-        dict(file.attrs)
+        _look_at(file)
 
         def visit(_: str, entry: object) -> None:
-            if isinstance(entry, (h5py.Group, h5py.Dataset)):
-                dict(entry.attrs)
-            if not isinstance(entry, h5py.Dataset) or entry.shape is None or entry.is_virtual or entry.external:
-                return
-            entry.id.get_storage_size()
-            if entry.size * entry.dtype.itemsize <= _SMALL:
-                entry[()]
-            elif entry.dtype.hasobject and entry.ndim == 1:
-                entry[:_ROWS], entry[-_ROWS:]
+            try:
+                _look_at(entry)
+            except Exception as error:  # what is damaged may not be what is read first, or at all
+                if _is_out_of_memory(error):
+                    raise
 
         file.visititems(visit)
+
+
+def _look_at(entry: object) -> None:
+    if isinstance(entry, (h5py.Group, h5py.Dataset)):
+        dict(entry.attrs)
+    if not isinstance(entry, h5py.Dataset) or entry.shape is None or entry.is_virtual or entry.external:
+        return
+    entry.id.get_storage_size()
+    if entry.size * entry.dtype.itemsize <= _SMALL:
+        entry[()]
+    elif entry.dtype.hasobject and entry.ndim == 1:
+        entry[:_ROWS], entry[-_ROWS:]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "memory allocation failed" in str(error)
 
 
 def serve(questions: IO[bytes], answers: IO[bytes], processor_seconds: int) -> None:
@@ -61,7 +73,7 @@ def serve(questions: IO[bytes], answers: IO[bytes], processor_seconds: int) -> N
         try:
             look_through(os.fsdecode(bytes.fromhex(line.decode("ascii").strip())))
         except Exception as error:  # what Python can tell of is met and told again by the process that asks
-            if isinstance(error, MemoryError) or "memory allocation failed" in str(error):
+            if _is_out_of_memory(error):
                 answer = "memory"
         answers.write(f"{answer}\n".encode("ascii"))
         answers.flush()

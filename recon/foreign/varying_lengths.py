@@ -1,8 +1,8 @@
 """Tables with entries of varying length: the lengths as stored, held against the file before HDF5 believes them.
 
 Reading such an entry, HDF5 allocates what its length says and only then looks for the data. The stored form of an entry
-is its length (four bytes), and the address and number of an object in the file's global heap, which no filter packs: so
-all entries together are smaller than the file.
+is its length (four bytes), and the address of a collection in the global heap of the file with a number in there.
+No filter packs the heap, so all entries together, and every collection, are smaller than the file.
 """
 
 import io
@@ -25,16 +25,37 @@ def check_lengths(path: str | os.PathLike[str], table: h5py.Dataset, field: str,
     there = os.stat(path).st_size
     form = table.id.get_type()
     place = form.get_member_offset(form.get_member_index(field.encode()))
-    row = np.dtype({"names": ["length"], "formats": ["<u4"], "offsets": [place], "itemsize": form.get_size()})
-    claimed = 0
+    row = np.dtype(
+        {
+            "names": ["length", "heap"],
+            "formats": ["<u4", "<u8"],
+            "offsets": [place, place + 4],
+            "itemsize": form.get_size(),
+        }
+    )
+    claimed, heaps = 0, set[int]()
     for block in _stored(path, table, row.itemsize, there):
-        lengths = np.frombuffer(block, row, len(block) // row.itemsize)["length"]
-        claimed += size * int(lengths.sum(dtype=np.uint64))
+        entries = np.frombuffer(block, row, len(block) // row.itemsize)
+        claimed += size * int(entries["length"].sum(dtype=np.uint64))
+        heaps.update(entries["heap"].tolist())
         if claimed > there:
-            raise ReconError(
-                f"{path}: the rows of '{table.name}' claim more than the {there} bytes of the file; it is damaged, "
-                "copy or export it again"
-            )
+            break
+    if claimed > there or max(_heap_sizes(path, heaps), default=0) > there:
+        raise ReconError(
+            f"{path}: the rows of '{table.name}' claim more than the {there} bytes of the file; it is damaged, "
+            "copy or export it again"
+        )
+
+
+def _heap_sizes(path: str | os.PathLike[str], addresses: set[int]) -> Iterator[int]:
+    """Bytes that the collections at some addresses say that they have; HDF5 finds out itself where there is none."""
+    with open(path, "rb", buffering=0) as file:
+        for address in addresses:
+            if address < 1 << 62:
+                file.seek(address)
+                head = file.read(16)
+                if head.startswith(b"GCOL"):
+                    yield int.from_bytes(head[8:], "little")
 
 
 def _stored(path: str | os.PathLike[str], table: h5py.Dataset, width: int, there: int) -> Iterator[bytes]:

