@@ -2,8 +2,9 @@
 
 import math
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,18 +24,33 @@ COPIES = 30  # of a complex image that drawing one sample takes; 35 to 150 were 
 LARGEST_BATCH = 8  # slices at a time on a GPU; a processor gains nothing by more than one
 
 
+def _at_once() -> None:
+    """Wait for nothing."""
+
+
+def waiting_for(device: torch.device | str) -> Callable[[], None]:
+    """A function that returns when the device has done all it was told; for measurements only."""
+    if torch.device(device).type == "cpu":
+        return _at_once
+    return lambda: torch.cuda.synchronize(device)
+
+
 @dataclass
 class Stopwatch:
-    """Seconds by stage."""
+    """Seconds by stage. A GPU works behind the processor's back; with ``wait`` its seconds belong to the stage that
+    took them, at the price of its idling between stages."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    wait: Callable[[], None] = _at_once
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to a stage."""
+        self.wait()
         start = time.perf_counter()
         try:
             yield
+            self.wait()
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
@@ -99,3 +115,26 @@ def memory_of(device: torch.device | str) -> float:
         return physical
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return physical if limit == resource.RLIM_INFINITY else min(physical, float(limit))
+
+
+class Memory:
+    """The peak of a device's memory from the moment this is made; of a processor, the peak of the whole process."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def peak(self) -> int | None:
+        """Bytes; None on a system that does not tell."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return peak_memory_of_process()
+
+
+def peak_memory_of_process() -> int | None:
+    """Bytes of this process at their peak; None on a system that does not tell."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
