@@ -39,6 +39,7 @@ class Reader:
 READERS: tuple[Reader, ...] = (
     Reader("fastMRI HDF5", (".h5",), "recon.scans.fastmri", "multi-coil files of the public data set, and recon's own"),
     Reader("ISMRMRD HDF5", (".h5",), "recon.scans.ismrmrd", "raw acquisitions of any vendor after conversion"),
+    Reader("Siemens twix", (".dat",), "recon.scans.twix", "raw data of VB, VD, VE and XA scanners"),
     Reader("BART cfl/hdr", (".cfl",), "recon.scans.bart", "a .cfl/.hdr pair, named by either"),
 )
 

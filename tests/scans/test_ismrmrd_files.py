@@ -313,7 +313,6 @@ def test_point_source_lies_where_the_header_says(recorder: Callable[..., Recorde
         ({"trajectory": "radial"}, {}, "radial trajectory"),
         ({"trajectory": "spiral"}, {}, "spiral trajectory"),
         ({"trajectory": "epi"}, {}, "EPI"),
-        ({"partitions": 8}, {}, "3-D"),
         ({}, {"repetition": 1}, "2 repetitions"),
         ({}, {"contrast": 1}, "2 echoes"),
         ({}, {"kspace_encode_step_2": 1}, "3-D"),
