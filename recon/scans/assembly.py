@@ -1,5 +1,6 @@
 """From a list of readouts to a scan: what all raw formats share that are such lists, 2-D multi-slice and 3-D."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from recon.acquisition.masks import calibration_extent
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.foreign.sizes import check_declared
 from recon.header import identity_of
 from recon.scan import Scan
 from recon.scans.acquisition_rows import (
@@ -59,6 +61,7 @@ def assembled(raw: Acquired) -> Scan:
     refuse_several(raw.path, imaging)
     refuse_places(raw.path, imaging)
     coils = common_coils(raw.path, raw.heads, raw.rows)
+    _refuse_size(raw.path, encoding, imaging, coils)
     counts, parts = (_volume if volume else _slices)(raw, encoding, coils)
     averages = int(counts[counts > 0].min())
     header = replace(encoding.scan, averages=averages if averages > 1 else None)
@@ -133,6 +136,12 @@ def _refuse_trajectory(path: Path, encoding: Encoding) -> None:
         raise ReconError(f"{path}: EPI readouts need ghost and ramp correction first, which recon does not do")
     if encoding.trajectory != "cartesian":
         raise ReconError(f"{path}: {encoding.trajectory} trajectory; recon reads Cartesian scans only")
+
+
+def _refuse_size(path: Path, encoding: Encoding, imaging: NDArray, coils: int) -> None:
+    """Raises ReconError for a matrix that the file's bytes cannot fill, whatever the acceleration."""
+    declared = 8 * coils * math.prod(encoding.encoded_matrix) * np.unique(imaging["idx"]["slice"]).size
+    check_declared(path, "its k-space matrix", declared, path.stat().st_size, packed=True)
 
 
 def _phase_limits(encoding: Encoding, phase: int, mask: NDArray[np.bool_]) -> tuple[int, int] | None:

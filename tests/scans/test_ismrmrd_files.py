@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ismrmrd import constants as flags
 
-from recon.acquisition.fourier_numpy import to_kspace
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError
 from recon.scans.opening import open_scan
@@ -390,3 +390,26 @@ def test_conversion_keeps_everything(recorder: Callable[..., Recorder], tmp_path
     for index in range(SLICES):
         np.testing.assert_array_equal(after.read_kspace(index), before.read_kspace(index))
         np.testing.assert_array_equal(after.read_reference(index), reference_image(before, index))
+
+
+@pytest.mark.parametrize("name", ["scan", "order"])
+def test_volume_of_a_converter(name: str, recorder: Callable[..., Recorder]) -> None:
+    """3-D: slices along the readout; lines and partitions in any order."""
+    partitions = 6
+    kspace = random_kspace(COILS, READOUT, PHASE, partitions)
+    file = recorder(header(partitions=partitions))
+    places = [(line, part) for line in range(PHASE) for part in range(partitions)]
+    if name == "order":
+        places = [places[n] for n in np.random.default_rng(1).permutation(len(places))]
+    for line, part in places:
+        file.line(kspace[:, :, line, part], line=line, kspace_encode_step_2=part)
+    scan = open_scan(file.close())
+    assert scan.shape == (READOUT // 2, COILS, PHASE, partitions)
+    assert scan.calibration == (PHASE, partitions)
+    hybrid = to_image(kspace, axes=(1,))
+    for index in (0, 8, 15):
+        np.testing.assert_allclose(scan.read_kspace(index), hybrid[:, READOUT // 4 + index], atol=1e-5)
+    assert scan.affine is not None
+    # Phase along x and readout along y of the patient's LPS, the slab along z.
+    np.testing.assert_allclose(scan.affine[:3, :3], [[-10, 0, 0], [0, 0, -10], [0, 4 / partitions, 0]], atol=1e-6)
+    np.testing.assert_allclose(scan.affine @ [PHASE // 2, partitions // 2, READOUT // 4, 1], [-10, -20, 30, 1])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from small_world import AFFINE, SIZE, VOXEL, write_small_scan
@@ -238,6 +239,7 @@ def test_volume_becomes_slices_along_the_readout(tmp_path: Path, monkeypatch: py
         ({"sKSpace__lPhaseEncodingLines": 16}, [], "outside the header's 32 x 16 matrix"),
         ({"sKSpace__lBaseResolution": "nan"}, [], "lBaseResolution is 'nan'"),
         ({"sKSpace__lBaseResolution": "1e9"}, [], "lBaseResolution is 1e"),
+        ({"sKSpace__lPhaseEncodingLines": 65000, "sKSpace__lBaseResolution": 30000}, [], "k-space matrix claims"),
         ({"sKSpace__dPhaseOversamplingForDialog": -3}, [], "dPhaseOversamplingForDialog"),
     ],
 )
@@ -310,6 +312,29 @@ def test_lengths_of_zero_do_not_loop(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ReconError, match="damaged or truncated at byte"):
         open_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "converter"),
+    [
+        ("P12345.7", "ge_to_ismrmrd P12345.7"),
+        ("ScanArchive_1.h5", "ge_to_ismrmrd ScanArchive_1.h5"),
+        ("scan.lab", "philips_to_ismrmrd -f scan"),
+        ("scan.RAW", "philips_to_ismrmrd -f scan"),
+        ("scan.list", "philips_to_ismrmrd -f scan"),
+    ],
+)
+def test_other_vendors_are_told_the_converter(name: str, converter: str, tmp_path: Path, run_cli: Any) -> None:
+    path = tmp_path / name
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["Control"] = 1
+    else:
+        path.write_bytes(bytes(1000))
+    refused = run_cli("info", path)
+    assert refused.code == 2
+    assert converter in refused.err
+    assert refused.err.count("\n") == 1
 
 
 def simulated(path: Path) -> tuple[Path, OpenScan]:
