@@ -237,6 +237,23 @@ def test_separate_calibration_scan(own_encoding: bool, recorder: Callable[..., R
     np.testing.assert_array_equal(scan.read_kspace(0)[..., ::2], kspace[1][..., ::2])
 
 
+def test_dual_calibration(recorder: Callable[..., Recorder]) -> None:
+    """Calibration lines within the scan stay data, although a scan measured apart is what is calibrated on."""
+    kspace, apart = random_kspace(2, COILS, READOUT, PHASE), random_kspace(2, COILS, READOUT, PHASE, seed=4)
+    file = recorder(header(mode="external"))
+    record_full(file, apart, range(4, 16), flag=flags.ACQ_IS_PARALLEL_CALIBRATION)
+    record_full(file, kspace, range(0, 8, 2))
+    record_full(file, kspace, range(8, 12), flag=flags.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
+    record_full(file, kspace, range(12, PHASE, 2))
+    scan = open_scan(file.close())
+    expected = np.arange(PHASE) % 2 == 0
+    expected[8:12] = True
+    np.testing.assert_array_equal(scan.mask, expected)
+    np.testing.assert_array_equal(scan.read_kspace(0), kspace[1] * expected)
+    assert scan.calibration == (READOUT, 12)
+    np.testing.assert_array_equal(scan.calibration_kspace(0)[..., 4:16], apart[1][..., 4:16])
+
+
 def test_partial_fourier_and_limits(recorder: Callable[..., Recorder]) -> None:
     """14 of 20 lines, numbered from 0, with the centre at number 4."""
     kspace = random_kspace(1, COILS, READOUT, PHASE)
