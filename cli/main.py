@@ -30,6 +30,7 @@ COMMANDS = {
     "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "adc": ("Diffusion coefficients from images of several b-values.", "cli.adc"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
