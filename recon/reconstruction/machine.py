@@ -1,8 +1,9 @@
 """The machine a reconstruction runs on: device, threads, memory, and a stopwatch."""
 
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,18 +17,33 @@ MEMORY = 600e6  # bytes that the exact solver's eigenvectors may take; bounds th
 LARGEST_BATCH = 8  # slices at a time on a GPU; a processor gains nothing by more than one
 
 
+def _at_once() -> None:
+    """Wait for nothing."""
+
+
+def waiting_for(device: torch.device | str) -> Callable[[], None]:
+    """A function that returns when the device has done all it was told; for measurements only."""
+    if torch.device(device).type == "cpu":
+        return _at_once
+    return lambda: torch.cuda.synchronize(device)
+
+
 @dataclass
 class Stopwatch:
-    """Seconds by stage."""
+    """Seconds by stage. A GPU works behind the processor's back; with ``wait`` its seconds belong to the stage that
+    took them, at the price of its idling between stages."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    wait: Callable[[], None] = _at_once
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to a stage."""
+        self.wait()
         start = time.perf_counter()
         try:
             yield
+            self.wait()
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
@@ -67,3 +83,28 @@ def slices_at_a_time(scan: Scan, options: ReconstructionOptions, device: torch.d
     bytes_each = 8 * readout * (options.map_sets * phase) ** 2 if scan.mask.ndim == 1 else 8 * readout * phase * 200
     largest = 1 if torch.device(device).type == "cpu" else LARGEST_BATCH
     return max(1, min(scan.shape[0], int(MEMORY // bytes_each), largest))
+
+
+class Memory:
+    """The peak of a device's memory from the moment this is made; of a processor, the peak of the whole process."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def peak(self) -> int | None:
+        """Bytes; None on a system that does not tell."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return peak_memory_of_process()
+
+
+def peak_memory_of_process() -> int | None:
+    """Bytes of this process at their peak; None on a system that does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -186,14 +186,15 @@ def reconstruct_to_file(
     *,
     device: torch.device | str = "cpu",
     report: Report = silent,
+    watch: Stopwatch | None = None,
 ) -> Outcome:
-    """Reconstruct ``scan`` into the result file ``output``.
+    """Reconstruct ``scan`` into the result file ``output``; ``watch`` takes the seconds, where one is given.
 
     Nothing is written but the finished file. Raises ReconError for scans that cannot be reconstructed, or when a value
     is not finite.
     """
     began = time.perf_counter()
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     solver = solver_for(scan, options, prior, device=device, watch=watch)
     header = _header(solver)
     with write_result(output, header) as writer:
