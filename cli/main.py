@@ -31,6 +31,7 @@ COMMANDS = {
     "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "adc": ("Diffusion coefficients from images of several b-values.", "cli.adc"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "speed": ("What this machine does: seconds, memory, precision, training.", "cli.speed"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),

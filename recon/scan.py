@@ -47,6 +47,7 @@ class Scan:
     header: Header = UNSTATED
     source_digest: str | None = None  # digest of the scan that this file was made of
     identity: str = ""
+    notes: tuple[str, ...] = ()  # for people: what of the file was left out or assumed
 
     def __post_init__(self) -> None:
         if not self.identity:
