@@ -42,9 +42,10 @@ COMMANDS = {
 }
 
 # Commands that open HDF5 files of others first of all.
-OPEN_FILES = frozenset(
-    {"info", "convert", "undersample", "prepare", "finetune", "reconstruct", "evaluate", "benchmark", "uncertainty"}
-)
+OPEN_FILES = frozenset({
+    "info", "convert", "undersample", "prepare", "finetune", "reconstruct", "evaluate", "interactive", "benchmark",
+    "uncertainty",
+})  # fmt: skip
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
