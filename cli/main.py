@@ -36,6 +36,7 @@ COMMANDS = {
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "speed": ("What this machine does: seconds, memory, precision, training.", "cli.speed"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
+    "vessels": ("Pruning an over-traced graph of vessels, on simulated trees.", "cli.vessels"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
