@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ class Arrivals:
         self._imaged: set[int] = set()  # counters with a line of an image
         self._lines: dict[int, set[tuple[int, int]]] = defaultdict(set)
         self._complete: list[int] = []  # counters, in the order in which they became so
+        self._left: list[int] = []  # counters that were not complete when the peer closed
         self._taken: set[int] = set()
         self._bytes = 0
         self._error: Exception | None = None
@@ -107,7 +108,7 @@ class Arrivals:
         with self._changed:
             self.closed = True
             self.finished = self.finished or time.monotonic()
-            self._complete += sorted(self._imaged - set(self._complete))
+            self._left = sorted(self._imaged - set(self._complete))
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
@@ -116,12 +117,15 @@ class Arrivals:
             self._error = error
             self._changed.notify_all()
 
-    def snapshot(self) -> tuple[NDArray, NDArray[np.bool_]]:
-        """All heads so far ``[acquisition]``, and which of them belong to complete slices or are noise."""
+    def snapshot(self, counters: Collection[int]) -> tuple[NDArray, NDArray[np.bool_]]:
+        """All heads so far ``[acquisition]``, and which of them are noise or belong to the slices ``counters``. Raises
+        ProtocolError when there are none."""
         with self._changed:
+            if not self._heads:
+                raise ProtocolError("no acquisition came before the end")
             heads = np.array(self._heads)
             whole = kinds(heads)[0]
-            for counter in self._complete:
+            for counter in counters:
                 whole[self._rows[counter]] = True
             return heads, whole
 
@@ -139,25 +143,26 @@ class Arrivals:
         for number in numbers:
             yield self._samples[number]
 
-    def startable(self, needed: Callable[[int], list[int]]) -> bool | None:
-        """Whether a scan can begin to be reconstructed, for ``wait_for``: every slice has been seen, so that their
-        order is known, and the slices of ``needed(number of slices)`` are complete."""
-        if self.closed:
-            return True
+    def startable(self, needed: Callable[[int], Collection[int]]) -> list[int] | None:
+        """For ``wait_for``, the slices of which a scan can begin to be understood: those that ``needed(number of
+        slices)`` names, as soon as they are complete and every slice of the header has been seen, so that the slices'
+        order is known; else all, once the peer has closed."""
+        otherwise = list(self._rows) if self.closed else None
         if self.encodings is None or not self._imaged:
-            return None
+            return otherwise
         first = min(self._rows[counter][0] for counter in self._imaged)
         encoding = self.encodings[min(int(self._heads[first]["encoding_space_ref"]), len(self.encodings) - 1)]
-        if len(self._imaged) != expected_slices(encoding):
-            return None
+        count = len(self._imaged)
+        if count != expected_slices(encoding) or len(self._complete) < len(set(needed(count))):
+            return otherwise
         heads = np.array(self._heads)
         order = slice_order(heads[kinds(heads)[1]])
-        places = {order[counter] for counter in self._complete if counter in order}
-        return True if places >= set(needed(len(order))) else None
+        wanted = [counter for counter, place in order.items() if place in set(needed(count))]
+        return wanted if set(wanted) <= set(self._complete) else otherwise
 
     def next_complete(self) -> tuple[int | None] | None:
-        """For ``wait_for``: a complete slice that was not taken; ``(None,)`` when no more will come."""
-        for counter in self._complete:
+        """For ``wait_for``: a complete slice that was not taken, at the end those that are not; then ``(None,)``."""
+        for counter in [*self._complete, *self._left]:
             if counter not in self._taken:
                 self._taken.add(counter)
                 return (counter,)

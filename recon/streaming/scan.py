@@ -1,7 +1,7 @@
 """The scan that acquisitions become while they arrive: the same, to the bit, as if they were read from a file."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,16 +25,14 @@ class StreamedScan:
     order: dict[int, int]
 
 
-def streamed_scan(path: Path, arrivals: Arrivals) -> StreamedScan:
-    """The scan of what has come. Mask and averages are those of the slices that are complete; later ones must agree.
+def streamed_scan(path: Path, arrivals: Arrivals, counters: Collection[int]) -> StreamedScan:
+    """The scan of what has come. Mask and averages are those of the slices ``counters``; the others must agree.
 
     Raises ReconError as for a file.
     """
     encodings = arrivals.encodings
     assert encodings is not None
-    heads, whole = arrivals.snapshot()
-    if not heads.size:
-        raise ProtocolError("no acquisition came before the end")
+    heads, whole = arrivals.snapshot(counters)
     measured = Acquisitions(path, encodings, heads, lambda rows, coils: arrivals.samples(rows.tolist()))
     scan = scan_of(measured, hashlib.sha256(heads[0].tobytes()).hexdigest(), whole)
     first = heads[kinds(heads)[1]][:1]

@@ -31,6 +31,7 @@ from recon.streaming.limits import Limits
 from recon.streaming.wire import Wire
 
 CONFIGURATION = "recon"
+_BLOCK = 512  # acquisitions read at a time
 
 
 @dataclass
@@ -61,9 +62,11 @@ def acquisitions_in(path: Path) -> tuple[bytes, Iterator[tuple[NDArray, NDArray[
     xml, measured = read_acquisitions(path)
 
     def every() -> Iterator[tuple[NDArray, NDArray[np.complex64]]]:
-        for row, head in enumerate(measured.heads):
-            (samples,) = measured.samples(np.array([row]), int(head["active_channels"]))
-            yield head, samples
+        coils = measured.heads["active_channels"]
+        for alike in np.split(np.arange(coils.size), np.flatnonzero(np.diff(coils)) + 1):
+            for start in range(0, alike.size, _BLOCK):
+                rows = alike[start : start + _BLOCK]
+                yield from zip(measured.heads[rows], measured.samples(rows, int(coils[rows[0]])), strict=True)
 
     return xml, every()
 

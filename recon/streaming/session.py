@@ -104,8 +104,8 @@ def _receive(wire: Wire, arrivals: Arrivals, limits: Limits, path: Path) -> None
 def _reconstruct(wire: Wire, arrivals: Arrivals, service: Service, path: Path, summary: Summary) -> None:
     """Send the images of every slice as it becomes complete. Raises ReconError for the first that cannot be made,
     after the others."""
-    arrivals.wait_for(lambda: arrivals.startable(_needed))
-    streamed = streamed_scan(path, arrivals)
+    begun = arrivals.wait_for(lambda: arrivals.startable(_needed))
+    streamed = streamed_scan(path, arrivals, begun)
     work = begin(service, streamed.scan)
     summary.shape, summary.acceleration = streamed.scan.shape, streamed.scan.acceleration
     failed: ReconError | None = None
