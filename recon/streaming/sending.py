@@ -1,5 +1,6 @@
 """The other side: a scan file sent to an MRD server, and the images that come back."""
 
+import os
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.atomic import atomic_path
+from recon.atomic import temporary_folder
 from recon.errors import ReconError
 from recon.scans.ismrmrd import read_acquisitions, recognises
 from recon.scans.opening import open_scan
@@ -129,9 +130,10 @@ def write_images(path: Path, received: Received) -> Path:
 
     if not received.images:
         raise ReconError(f"{path}: the server sent no image; nothing is written")
-    with atomic_path(path) as temporary:
-        dataset = ismrmrd.Dataset(str(temporary), mode="w")
+    with temporary_folder(path) as folder:
+        dataset = ismrmrd.Dataset(str(folder / path.name), mode="w")
         for image in received.images:
             dataset.append_image(f"image_{image.image_series_index}", image)
         dataset.close()
+        os.replace(folder / path.name, path)
     return path
