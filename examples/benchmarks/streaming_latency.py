@@ -1,6 +1,6 @@
 """How long after the last line the first and the last image of a streamed scan are there, over the offline run.
 
-python examples/benchmarks/streaming_latency.py [--slices 8] [--method posterior] [--runs 3]
+python examples/benchmarks/streaming_latency.py [--slices 8] [--size 128] [--method posterior] [--runs 3]
 
 A simulated scan (interleaved slices, twofold undersampled) is sent to a server in a process of its own, as fast as it
 takes it, and reconstructed by 'recon reconstruct' of the same options; both are timed with the prior loaded: the
@@ -65,15 +65,14 @@ def simulated(folder: Path, slices: int, size: int) -> Path:
 def streamed(file: Path, method: str, runs: int) -> tuple[float, float]:
     """Median seconds from the last line to the first and to the last image."""
     command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--method", method, "--threads", "1"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
-        found = re.search(r":(\d+),", server.stderr.readline())
-        assert found is not None
-        received = [send_scan(file, "127.0.0.1", int(found[1])) for _ in range(runs)]
-    finally:
-        server.terminate()
-        server.wait(10)
+        try:
+            found = re.search(r":(\d+),", server.stderr.readline())
+            assert found is not None
+            received = [send_scan(file, "127.0.0.1", int(found[1])) for _ in range(runs)]
+        finally:
+            server.terminate()
     return median(entry.first_image for entry in received), median(entry.last_image for entry in received)
 
 

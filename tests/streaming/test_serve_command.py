@@ -38,6 +38,7 @@ def serving(*words: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
             server.kill()
 
 
+@pytest.mark.slow
 def test_images_on_disk_and_a_clean_end(tmp_path: Path, run_cli) -> None:
     xml, lines = lines_of(small_scan(tmp_path))
     file = record(tmp_path / "scan.h5", xml, lines)
