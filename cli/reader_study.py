@@ -112,10 +112,10 @@ def export(
     and the exit code is 1. With --push and no --images, an existing export is sent again.
     """
     from reader_study.export import export_study
-    from reader_study.push import parse_destination
     from reader_study.push import push as send
     from reader_study.study import open_study
     from recon.errors import ReconError
+    from recon.images.dicom_push import parse_destination
 
     destination = parse_destination(push) if push is not None else None
     result: dict[str, Any] = {"output": str(study)}
