@@ -7,7 +7,7 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 from reader_study.analyses.missing import MISSING
 from reader_study.analyses.roc import ROC
 from reader_study.analysis_result import Analysis
-from reader_study.claim import claim, digits, points, primary_item
+from reader_study.claim import digits, points, primary_item
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
 from reader_study.wording import number
@@ -101,10 +101,10 @@ def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, st
     ]  # fmt: skip
 
 
-def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for CLAIM 2024."""
+def claim_2024(analysis: Analysis, provenance: Provenance, claimed: str) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for CLAIM 2024; ``claimed`` is the study's claim in words."""
     protocol, sealed = analysis.protocol, provenance.sealed
-    new = next(arm for arm in protocol.arms if arm.role == "new")
+    new = "; ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms if arm.role == "new")
     rated = primary_item(analysis).confidence
     reference = next(arm for arm in protocol.arms if arm.role == "reference")
     filled = {
@@ -123,7 +123,7 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
         18: "Section Reliability: between readers for every item and arm"
         + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
         21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
-        22: f"New arm: {new.name} ({new.description}). Authors: the model.",
+        22: f"New arm: {new}. Authors: the model.",
         28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference"
         + (" (of ratings of confidence: of the area under the ROC curve)." if protocol.truth else "."),
         29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
@@ -131,7 +131,7 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
         if rated
         else "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
         35: f"{len(protocol.case_ids)} cases planned, {analysis.decision['cases']} complete in the primary analysis.",
-        37: claim(analysis),
+        37: claimed,
         38: "Every estimate stands with its interval; see Results.",
         39: "Flagged hallucinations and artifacts by arm; comments in scores.csv.",
         40: "Limits stand under the claim. Authors: further limits.",
