@@ -38,15 +38,21 @@ def power(
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
 
     Scores are rounded to the planned scale. The type I error is the share of claims where the new arm is worse by
-    exactly the margin. Standard deviations are those of one cell; take them from a pilot.
+    exactly the margin. Standard deviations are those of one cell; take them from a pilot. Of three and more arms the
+    --effect holds for every new arm, or give as many as there are, in the protocol's order.
     """
     import numpy as np
 
+    from cli.reader_power_arms import power_of_arms
     from reader_study.power import design_of, simulate
 
     started = time.perf_counter()
     planned = _protocol(protocol)
     assumptions = Assumptions(**given)
+    if planned.comparisons is not None:
+        result, lines = power_of_arms(planned, assumptions, effect or [], cases or [], replicates, seed)
+        emit(result, lines, as_json)
+        return
     runs = [
         (count, difference)
         for count in (cases or [len(planned.case_ids)])
@@ -63,7 +69,7 @@ def power(
 
             rows.append(simulate(design_of(planned, count), assumptions, difference, replicates, generator, report))
     design = design_of(planned)
-    result: dict[str, Any] = {
+    result = {
         "hypothesis": planned.primary.hypothesis,
         "readers": planned.primary.readers,
         "number_of_readers": design.readers,

@@ -7,7 +7,7 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 from reader_study.analyses.missing import MISSING
 from reader_study.analyses.roc import ROC
 from reader_study.analysis_result import Analysis
-from reader_study.claim import digits, points, primary_item
+from reader_study.claim import claim, digits, points, primary_item
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
 from reader_study.wording import number
@@ -101,8 +101,8 @@ def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, st
     ]  # fmt: skip
 
 
-def claim_2024(analysis: Analysis, provenance: Provenance, claimed: str) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for CLAIM 2024; ``claimed`` is the study's claim in words."""
+def claim_2024(analysis: Analysis, provenance: Provenance, claimed: str = "") -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for CLAIM 2024; ``claimed``: the claims, where there are several."""
     protocol, sealed = analysis.protocol, provenance.sealed
     new = "; ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms if arm.role == "new")
     rated = primary_item(analysis).confidence
@@ -131,7 +131,7 @@ def claim_2024(analysis: Analysis, provenance: Provenance, claimed: str) -> list
         if rated
         else "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
         35: f"{len(protocol.case_ids)} cases planned, {analysis.decision['cases']} complete in the primary analysis.",
-        37: claimed,
+        37: claimed or claim(analysis),
         38: "Every estimate stands with its interval; see Results.",
         39: "Flagged hallucinations and artifacts by arm; comments in scores.csv.",
         40: "Limits stand under the claim. Authors: further limits.",

@@ -50,7 +50,7 @@ def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -
         provenance_section(analysis, provenance),
         Section("Methods", tuple(Paragraph(text) for text in methods(analysis)), folded=True),
         *folded,
-        checklist("CLAIM 2024", claim_2024(analysis, provenance, claim(analysis))),
+        checklist("CLAIM 2024", claim_2024(analysis, provenance)),
         checklist("GRRAS", grras(analysis, provenance)),
     ]
 
