@@ -65,8 +65,8 @@ def _sections(family: FamilyAnalysis, found: Observations, provenance: Provenanc
         *sections,
         provenance_section(whole, provenance),
         Section("Methods", tuple(Paragraph(text) for text in _methods(family)), folded=True),
-        checklist("CLAIM 2024", claim_2024(whole, provenance, " ".join(family_claims(family)))),
-        checklist("GRRAS", grras(whole, provenance)),
+        checklist("CLAIM 2024", claim_2024(whole, provenance, family.comparisons)),
+        checklist("GRRAS", grras(whole, provenance, family.comparisons)),
     ]
 
 

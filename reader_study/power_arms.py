@@ -77,13 +77,15 @@ def simulate_family(
     shares = np.r_[claims.mean(axis=0), claims.any(axis=1).mean(), claims.all(axis=1).mean(), false.mean()]
     spread = max(float((shares * (1 - shares)).max()), 1 / replicates)
     each = tuple(float(share) for share in shares[: len(names)])
-    together = (float(share) for share in shares[len(names) :])
+    of_any, of_all, wrong = (float(share) for share in shares[len(names) :])
     return SimulatedFamily(
         design.cases,
         design.readers,
         tuple(effects),
         each,
-        *together,
+        any_claimed=of_any,
+        all_claimed=of_all,
+        false_claim=wrong,
         monte_carlo_error=float(np.sqrt(spread / replicates)),
         replicates=replicates,
     )

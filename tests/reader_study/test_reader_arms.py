@@ -19,6 +19,7 @@ from reader_study.crossover import sittings, williams
 from reader_study.export import dicom_pairs, export_study
 from reader_study.family import Family
 from reader_study.observations import from_sheets, versus
+from reader_study.pair_folders import find_pairs
 from reader_study.protocol import load_protocol
 from reader_study.provenance import Provenance
 from reader_study.report_files import write_report
@@ -340,3 +341,24 @@ def test_the_report_says_what_is_claimed_together(analysed, tmp_path):
     assert protocol.hash[:16] in page
     rows = written["scores.csv"].read_text().splitlines()
     assert sum(",wavelet," in row for row in rows) == sum(",soc," in row for row in rows) > 0
+    assert "dm: 12 complete in the primary analysis; wavelet: 12 complete" in page
+
+
+def test_a_missing_reading_is_told_of_its_own_comparison(analysed, tmp_path):
+    protocol, found, _ = analysed
+    scores = {name: values.copy() for name, values in found.scores.items()}
+    scores["overall"][2, 0, 0] = np.nan  # wavelet, first reader, first case
+    family = analyse_arms(protocol, replace(found, scores=scores), replicates=50)
+    page = write_report(tmp_path, family, found, Provenance("s", "1", "0" * 64))["report.md"].read_text()
+    assert "dm: no score of the primary item is missing; wavelet: 1 scores of the primary item missing" in page
+
+
+def test_a_table_of_three_arms_is_checked_by_every_two(exported_three, tmp_path):
+    study, _ = exported_three
+    _, key = opened(study)
+    lines = [f"{image.case},{image.arm},{study / 'dicom' / image.id}" for image in key.images]
+    table = tmp_path / "pairs.csv"
+    table.write_text("case,arm,path\n" + "\n".join(lines) + "\n")
+    pairs = find_pairs(study, table)
+    assert set(Counter(pair.arms for pair in pairs).values()) == {13}
+    assert check_pairs(pairs).pairs == 39
