@@ -30,7 +30,8 @@ def write_case(folder: Path, case: str, seed: int) -> None:
     """Generated images of one case in all arms."""
     generator = np.random.default_rng(seed)
     axes = np.meshgrid(*(np.linspace(-1, 1, length, dtype=np.float32) for length in SHAPE), indexing="ij", sparse=True)
-    clean = np.zeros(SHAPE, np.float32)
+    head = (axes[0] / 0.8) ** 2 + (axes[1] / 0.9) ** 2 + 0 * axes[2] < 1
+    clean = np.where(head, np.float32(0.6), np.float32(0.0))
     for _ in range(6):
         centre, radii = generator.uniform(-0.5, 0.5, 3), generator.uniform(0.1, 0.5, 3)
         inside = sum(((axis - at) / r) ** 2 for axis, at, r in zip(axes, centre, radii, strict=True)) < 1
