@@ -71,6 +71,15 @@ def pretrain(
     config: Annotated[
         str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: cpu, fastmri-brain.")
     ] = "cpu",
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="PRIOR",
+            help="Begin with the weights of this prior ('shipped' is the one that comes with recon) instead of from "
+            "scratch; network and scaling are then that prior's.",
+        ),
+    ] = None,
     device: Device = None,
     dry_run: Annotated[
         int,
@@ -80,9 +89,10 @@ def pretrain(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a diffusion prior from scratch.
+    """Train a diffusion prior, from scratch or from the weights of another one.
 
     What is not given here comes from the recipe, which also holds the shape of the network and the augmentation.
+    A small set of patients is better served by recon finetune, which looks for the length that does not overfit.
 
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
@@ -94,20 +104,29 @@ def pretrain(
 
     from recon.prior.dataset import open_folder
     from recon.prior.pretraining import pretrain as run
+    from recon.prior.pretraining import started_from
+    from recon.prior.store import load_prior, shipped_prior
     from recon.reconstruction.machine import chosen_device
 
     if device is not None:
         chosen_device(device)
 
+    begin = None
+    if start is not None:
+        begin = load_prior(shipped_prior() if start == "shipped" and not Path(start).exists() else start)
+        options = started_from(options, begin)
     scans = open_folder(data)
     speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process speaks
     started = time.monotonic()
     stop = dry_run * options.batch if dry_run else None
     if speaks:
         with Progress() as progress:
-            outcome = run(options, scans, Path(out), progress.show, device=device, stop_after=stop, note=progress.note)
+            outcome = run(
+                options, scans, Path(out), progress.show,
+                start=begin, device=device, stop_after=stop, note=progress.note,
+            )  # fmt: skip
     else:
-        run(options, scans, Path(out), silent, device=device, stop_after=stop)
+        run(options, scans, Path(out), silent, start=begin, device=device, stop_after=stop)
         return
     seconds = time.monotonic() - started
     result: dict[str, Any] = {
@@ -129,8 +148,9 @@ def _dry_run(options: TrainingOptions, seconds_per_step: float | None) -> tuple[
     import torch
 
     from recon.prior.denoiser import parameter_count
+    from recon.reconstruction.machine import peak_memory_of_process
 
-    parameters, memory = parameter_count(options.network), _peak_memory()
+    parameters, memory = parameter_count(options.network), peak_memory_of_process()
     facts: dict[str, Any] = {
         "parameters": parameters, "seconds_per_step": seconds_per_step, "peak_memory_bytes": memory,
     }  # fmt: skip
@@ -143,15 +163,3 @@ def _dry_run(options: TrainingOptions, seconds_per_step: float | None) -> tuple[
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
         line += f", {facts['peak_device_memory_bytes'] / 1e9:.2f} GB on the device"
     return facts, line
-
-
-def _peak_memory() -> int | None:
-    """Bytes of this process at their peak; None on a system that does not tell."""
-    import sys
-
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -69,7 +69,9 @@ class TrainingState:
                 f"{path}: the interrupted run is damaged ({text}); delete the folder to start again"
             ) from error
         if facts["options"] != self.fingerprint:
-            raise ReconError(f"{path}: the interrupted run had other options; use the same ones or another --out")
+            raise ReconError(
+                f"{path}: the interrupted run had other options or another start; use the same ones or another --out"
+            )
         with torch.no_grad():
             for name, tensor in self.others.items():
                 tensor.copy_(tensors[name])

@@ -6,6 +6,10 @@ from recon.prior.store import PriorFacts
 def model_card(facts: PriorFacts) -> str:
     """The README of a prior's folder."""
     training = facts.training
+    start = training.get("started_from")
+    length = f"{facts.images_seen:,} images"
+    if start:
+        length += f", the first {start['images_seen']:,} of them by the prior that this one was started from"
     lines = [
         "# Diffusion prior for MRI reconstruction",
         "",
@@ -14,7 +18,7 @@ def model_card(facts: PriorFacts) -> str:
         "| | |",
         "|---|---|",
         f"| parameters | {training.get('parameters', 0):,} |",
-        f"| training length | {facts.images_seen:,} images |",
+        f"| training length | {length} |",
         f"| training data | {training.get('slices', 0)} slices of {training.get('subjects', 0)} subjects |",
         f"| held out for v(sigma) | {training.get('validation_subjects', 0)} subjects |",
         f"| contrasts | {', '.join(name for name in facts.contrast_labels if name != 'unknown')} |",

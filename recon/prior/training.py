@@ -51,10 +51,12 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
 
 
 class Run:
-    """The state of a training run: weights, their moving average, the optimiser, and how many images were seen."""
+    """The state of a training run: weights, their moving average, the optimiser, and how many images were seen.
 
-    def __init__(self, denoiser: Denoiser, options: TrainingOptions, folder: Path) -> None:
-        self.denoiser, self.options, self.folder = denoiser, options, folder
+    ``start``: the hash of the weights that the run began with; a run is continued by one with the same start only."""
+
+    def __init__(self, denoiser: Denoiser, options: TrainingOptions, folder: Path, start: str = "") -> None:
+        self.denoiser, self.options, self.folder, self.start = denoiser, options, folder, start
         self.parameters = {name: p for name, p in denoiser.network.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -89,8 +91,33 @@ class Run:
 
     def _state(self) -> TrainingState:
         averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        same = fingerprint(self.options, HOW_IT_RUNS)
+        same = fingerprint(self.options, HOW_IT_RUNS) + self.start
         return TrainingState(self.folder, self.parameters, self.optimiser, averages, same)
+
+
+def training_step(
+    run: Run,
+    model: Callable[..., Tensor],
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Tensor:
+    """One step on ``(image, contrast_label, sigma, noise)`` on the run's device: loss, gradients, weights, average.
+
+    ``model`` is the run's denoiser, perhaps wrapped for several processes. Returns the loss, still on the device.
+    """
+    image, contrast_label, sigma, noise = batch
+    options = run.options
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate_at(options, run.images + options.batch)
+    with low_precision(image.device):
+        loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
+    backward(loss)
+    torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
+    run.optimiser.step()
+    run.optimiser.zero_grad()
+    run.images += options.batch
+    run.update_average(options.batch)
+    return loss.detach()
 
 
 def train(
@@ -130,17 +157,8 @@ def train(
             entry.to(accelerator.device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
         )
         image, contrast_label, sigma, noise = batch
-        for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate_at(options, run.images + options.batch)
-        with low_precision(accelerator.device):
-            loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
-        accelerator.backward(loss)
-        torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
-        run.optimiser.step()
-        run.optimiser.zero_grad()
-        run.images += options.batch
-        run.update_average(options.batch)
-        value = float(loss.detach())
+        loss = training_step(run, model, (image, contrast_label, sigma, noise), accelerator.backward)
+        value = float(loss)
         if not math.isfinite(value):
             raise ReconError(
                 f"training diverged at image {run.images} (loss {value}); lower the learning rate "

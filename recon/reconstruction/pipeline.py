@@ -24,7 +24,7 @@ from recon.prior.store import Prior
 from recon.progress import Report, silent
 from recon.reconstruction.audit import SliceAudit, audit_slices, data_warnings, overall_audit
 from recon.reconstruction.denoising import denoise_with
-from recon.reconstruction.machine import Stopwatch, slices_at_a_time
+from recon.reconstruction.machine import Stopwatch, check_samples_fit, slices_at_a_time
 from recon.reconstruction.methods import Method, method_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
@@ -121,6 +121,8 @@ def solver_for(
         raise ReconError(f"contrast '{options.contrast}' is unknown to the prior, which knows {known}")
     measurement = measure(scan, options, device, watch)
     plan = method.plan and method.plan(options, scan.acceleration, measurement.preprocessing.sigma)
+    if plan is not None:
+        check_samples_fit(scan, options, max(plan.samples, plan.estimates), device)
     return Solver(measurement, options, method, prior, plan)
 
 
@@ -186,14 +188,15 @@ def reconstruct_to_file(
     *,
     device: torch.device | str = "cpu",
     report: Report = silent,
+    watch: Stopwatch | None = None,
 ) -> Outcome:
-    """Reconstruct ``scan`` into the result file ``output``.
+    """Reconstruct ``scan`` into the result file ``output``; ``watch`` takes the seconds, where one is given.
 
     Nothing is written but the finished file. Raises ReconError for scans that cannot be reconstructed, or when a value
     is not finite.
     """
     began = time.perf_counter()
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     solver = solver_for(scan, options, prior, device=device, watch=watch)
     header = _header(solver)
     with write_result(output, header) as writer:
