@@ -362,3 +362,10 @@ def test_a_table_of_three_arms_is_checked_by_every_two(exported_three, tmp_path)
     pairs = find_pairs(study, table)
     assert set(Counter(pair.arms for pair in pairs).values()) == {13}
     assert check_pairs(pairs).pairs == 39
+
+
+def test_plan_says_what_is_compared(run_cli, tmp_path):
+    gate = {"procedure": "fixed-sequence", "order": ["wavelet", "dm"]}
+    plan = ["reader-study", "plan", write_protocol(tmp_path / "p.yaml", **three_arms(comparisons=gate))]
+    assert "dm, wavelet, each against soc (fixed-sequence, wavelet then dm)" in run_cli(*plan).out
+    assert run_cli(*plan, "--json").json["arms"] == ["soc", "dm", "wavelet"]
