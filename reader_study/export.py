@@ -77,7 +77,8 @@ def export_study(
     seed = seed or new_seed()
     for left_over in study.folder.glob(".export-*"):  # of an export that was killed
         shutil.rmtree(left_over, ignore_errors=True)
-    for attempt in range(_DRAWS):
+    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2)))  # each two arms may look told by chance
+    for attempt in range(draws):
         drawn = seed if attempt == 0 else secret_bytes(seed, "redraw", attempt, 32).hex()
         rows = allocate(study.protocol, drawn)
         names = draw_names(study.protocol, rows, {case: source.images for case, source in sources.items()}, drawn)
