@@ -65,6 +65,7 @@ def plan(
     result: dict[str, Any] = {
         "protocol_hash": checked.hash,
         "mode": checked.mode,
+        "arms": list(checked.arm_names),
         "cases": len(checked.case_ids),
         "readers": len(checked.readers),
         "sessions": checked.sessions.count,
@@ -78,6 +79,7 @@ def plan(
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
+        *_family_lines(checked),
         f"  hash {checked.hash}",
     ]
     if checked.mode == "independent" and checked.sessions.count == 1:
@@ -92,6 +94,15 @@ def plan(
     else:
         lines.append("  valid, not frozen; freeze it with --out STUDY")
     emit(result, lines, as_json)
+
+
+def _family_lines(protocol: Any) -> list[str]:
+    """How three and more arms are compared."""
+    family = protocol.comparisons
+    if family is None:
+        return []
+    order = f", {' then '.join(family.order)}" if family.order else ""
+    return [f"  {', '.join(protocol.compared)}, each against {protocol.reference} ({family.procedure}{order})"]
 
 
 def export(
