@@ -34,7 +34,7 @@ LAYERS = [
     {"recon.vessels"},
     {"recon.prior", "recon.posterior"},
     {"recon.reconstruction"},
-    {"recon.finetuning", "recon.benchmark"},
+    {"recon.finetuning", "recon.benchmark", "recon.streaming"},
     {"recon.encode"},
     {"recon.face"},
     {"recon"},
