@@ -79,7 +79,7 @@ def case(person: str, seed: int, rate: float = 4.0) -> TracedCase:
 
 
 def test_attention_gains_where_neighbours_tell(tmp_path: Path) -> None:
-    pruning = fit_pruning([case(f"a{n}", n) for n in range(40)], OPTIONS)
+    pruning = fit_pruning([case(f"a{n}", n) for n in range(25)], OPTIONS)
     unseen = [case(f"b{n}", 1000 + n) for n in range(20)]
     row = pruning_table(unseen, pruning, 200, 0)[0]
     assert (row["persons"], row["branches"], row["vessels"]) == (20, 200, 100)
