@@ -105,10 +105,10 @@ def evaluate(
 def _lines(rows: list[dict[str, Any]]) -> list[str]:
     names = ("f1_keep_all", "f1_logistic", "f1_attention", "gain")
     titles = ("F1 keep all", "logistic", "attention", "attention - logistic")
-    lines = [f"{'':<24}{'persons':>8}{'branches':>9}{'vessels':>8}" + "".join(f"{title:>24}" for title in titles)]
+    lines = [f"{'':<24}{'persons':>8}{'branches':>9}{'vessels':>8}" + "".join(f"{title:>26}" for title in titles)]
     for row in rows:
         label = f"{row['method']} R = {row['acceleration']:g}"
-        cells = "".join(f"{_cell(row, name):>24}" for name in names)
+        cells = "".join(f"{_cell(row, name):>26}" for name in names)
         lines.append(f"{label:<24}{row['persons']:>8}{row['branches']:>9}{row['vessels']:>8}{cells}")
     return [*lines, "in brackets: 95 % intervals over persons; vessels that were not traced do not count"]
 
