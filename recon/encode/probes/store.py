@@ -3,7 +3,6 @@
 A person is stored as a short hash of the name in the table, so that the file carries no identifier.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.foreign.json_file import json_object_in
 from recon.foreign.schema import NUMBER, TEXT, Part, check_schema
 from recon.hdf5 import hdf5_for_writing
+from recon.header import pseudonym
 from recon.progress import Report, silent
 
 FORMAT = "recon-embeddings-1"
@@ -72,11 +72,6 @@ class Embeddings:
         if name not in self.labels:
             raise ReconError(f"no label '{name}' in the embeddings; there are {', '.join(self.labels) or 'none'}")
         return self.labels[name]
-
-
-def pseudonym(name: str) -> str:
-    """A short hash that stands for a person or a case."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def embed_table(encoder: Encoder, table: LabelTable, report: Report = silent) -> Embeddings:
