@@ -158,7 +158,7 @@ def _checked(
     )  # fmt: skip
     windows = tuple(
         _window(
-            stratum, ordered, standardised, part, numpy_generator(options.seed, stratum.name, part.start), permutations
+            stratum, ordered, standardised, part, permutations, numpy_generator(options.seed, stratum.name, part.start)
         )
         for part in windows_of(len(ordered), options.window)
     )
