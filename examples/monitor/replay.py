@@ -1,6 +1,6 @@
 """How long until a watch sees a planted change, and how long it stays silent without one: replays of simulated series.
 
-python examples/monitor/replay.py --out FOLDER [--persons 150] [--changed 40] [--replays 60] [--baseline 40]
+python examples/monitor/replay.py --out FOLDER [--persons 100] [--changed 20] [--replays 40] [--baseline 40]
 
 Scans of many persons at one site are simulated and reconstructed once, with and without each change. A replay draws
 ``--baseline`` persons as the baseline, fits it as ``recon monitor fit`` does, and watches scans drawn (with
@@ -83,7 +83,8 @@ def table(replays: list[dict[str, Any]]) -> str:
         f"{low:.0f} to {high:.0f}; stated: at least {STATED:g} for 90 % of baselines, held by "
         f"{100 * (lengths >= STATED).mean():.0f} %).",
         "",
-        "| change | scans until the alarm, mean | median | within 20 scans | raised most often by | window of 10: p <= .05 |",
+        "| change | scans until the alarm, mean | median | within 20 scans | raised most often by | "
+        "window of 10: p <= .05 |",
         "|---|---|---|---|---|---|",
     ]
     for name in CHANGES:
@@ -105,14 +106,15 @@ def table(replays: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--persons", type=int, default=150, help="without a change")
-    parser.add_argument("--changed", type=int, default=40, help="other persons, for each change")
-    parser.add_argument("--replays", type=int, default=60)
+    parser.add_argument("--persons", type=int, default=100, help="without a change")
+    parser.add_argument("--changed", type=int, default=20, help="other persons, for each change")
+    parser.add_argument("--replays", type=int, default=40)
     parser.add_argument("--baseline", type=int, default=40, help="scans of a baseline")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    others = range(chosen.persons, chosen.persons + chosen.changed)
-    pool = {name: series(name, range(chosen.persons) if name == "none" else others, chosen.out) for name in CHANGES}
+    changed = [name for name in CHANGES if name != "none"]
+    pool = series(["none"], range(chosen.persons), chosen.out)
+    pool |= series(changed, range(chosen.persons, chosen.persons + chosen.changed), chosen.out)
     replays = [replay(number, pool, chosen.baseline) for number in range(chosen.replays)]
     (chosen.out / "replays.json").write_text(json.dumps(replays))
     text = table(replays)

@@ -1,21 +1,22 @@
 """Series of simulated scans with and without a planted change, reconstructed; what a watch sees of each, kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
+from recon.atomic import temporary_folder
 from recon.monitoring.features import WatchedScan, read_watched
-from recon.prior.store import load_prior, shipped_prior
+from recon.prior.store import Prior, load_prior, shipped_prior
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct_to_file
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
 from recon.simulate.builtin_head import builtin_sources
-from recon.simulate.cohort import acquire, position_subject
+from recon.simulate.cohort import PositionedSubject, acquire, position_subject
 from recon.simulate.measurement import SimulatedScan
 from recon.simulate.options import SimulationOptions
 from recon.simulate.scan_files import write_scan
@@ -65,26 +66,34 @@ CHANGES: dict[str, tuple[Change, float, str]] = {
 }
 
 
-def series(change: str, persons: range, folder: Path) -> list[WatchedScan]:
-    """What a watch sees of one scan of each person. Kept in ``folder``: the same call goes on where it stopped."""
-    kept = folder / f"{change.replace(' ', '_').replace('%', 'percent')}.json"
-    known = {entry["name"]: entry for entry in json.loads(kept.read_text())} if kept.is_file() else {}
-    prior = load_prior(shipped_prior(), "cpu")
-    apply, snr, contrast = CHANGES[change]
-    options = replace(SETUP, snr=SETUP.snr * snr)
-    sources = builtin_sources()
+def series(changes: Sequence[str], persons: range, folder: Path) -> dict[str, list[WatchedScan]]:
+    """What a watch sees of one scan of each person for each change, by its name. Kept in ``folder``: the same call goes
+    on where it stopped."""
+    prior, sources, known = load_prior(shipped_prior(), "cpu"), builtin_sources(), {}
+    files = {change: folder / f"{change.replace(' ', '_').replace('%', 'percent')}.json" for change in changes}
+    for change, kept in files.items():
+        known[change] = {entry["name"]: entry for entry in json.loads(kept.read_text())} if kept.is_file() else {}
     for person in persons:
         name = f"person-{person:04d}"
-        if name in known:
+        missing = [change for change in changes if name not in known[change]]
+        if not missing:
             continue
-        positioned = position_subject(sources[person % len(sources)], name, options)
-        full, fast, result = folder / "full.h5", folder / "fast.h5", folder / f"{name}.h5"
+        positioned = position_subject(sources[person % len(sources)], name, SETUP)
+        for change in missing:
+            known[change][name] = asdict(_scan(change, name, positioned, prior, folder))
+        if (person + 1) % 5 == 0 or person == persons[-1]:
+            for change in changes:
+                files[change].write_text(json.dumps(list(known[change].values())))
+    return {change: [WatchedScan(**known[change][f"person-{person:04d}"]) for person in persons] for change in changes}
+
+
+def _scan(change: str, name: str, positioned: PositionedSubject, prior: Prior, folder: Path) -> WatchedScan:
+    """One scan, measured with the change and reconstructed."""
+    apply, snr, contrast = CHANGES[change]
+    options = replace(SETUP, snr=SETUP.snr * snr)
+    with temporary_folder(folder / "work") as work:
+        full, fast, result = work / "full.h5", work / "fast.h5", work / f"{name}.h5"
         write_scan(full, positioned.subject, apply(acquire(positioned, contrast, options)))
         undersample(open_scan(full), fast, UndersamplingOptions(acceleration=2.0, calibration_lines=16))
         reconstruct_to_file(open_scan(fast), RECONSTRUCTION, result, prior)
-        known[name] = asdict(read_watched(result)[0])
-        for file in (full, fast, result):
-            file.unlink()
-        if (person + 1) % 10 == 0 or person == persons[-1]:
-            kept.write_text(json.dumps(list(known.values())))
-    return [WatchedScan(**known[f"person-{person:04d}"]) for person in persons]
+        return read_watched(result)[0]

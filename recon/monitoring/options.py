@@ -43,7 +43,7 @@ class CheckOptions:
     """How scans are compared with a baseline."""
 
     window: int = option(10, "Scans of one window of the permutation test.", minimum=5)
-    level: float = option(0.05, "Probability that any window is called changed although none is (Holm).")
+    level: float = option(0.01, "Probability that any window is called changed although none is (Holm).")
     permutations: int = option(999, "Permutations of a window, more where there are many windows.", minimum=99)
     seed: int = option(0, "Seed of the permutations.")
 
