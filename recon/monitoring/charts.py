@@ -21,7 +21,13 @@ def charts_png(checked: StratumCheck) -> bytes:
     limit = checked.stratum.limit.value
     highest = max(1.3 * limit, min(1.05 * float(checked.sums.max(initial=0.0)), 3 * limit))
     numbers = np.arange(1, len(checked.scans) + 1)
-    write(figure, 0.15, 0.12, f"{checked.stratum.name}: sums in standard deviations of the baseline", ha="left")
+    write(
+        figure,
+        0.15,
+        0.12,
+        "CUSUM in standard deviations of the baseline: white, upward; blue, downward; dashed, the limit",
+        ha="left",
+    )
     for row, name in enumerate(figures):
         axes = _row(figure, row, TITLES.get(name, name), len(numbers))
         axes.axhline(0.0, color=FAINT, linewidth=0.4)

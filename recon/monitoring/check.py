@@ -36,7 +36,7 @@ class Alarm:
         when = f" of {self.acquired_at}" if self.acquired_at else ""
         title = TITLES.get(self.figure, self.figure)
         return (
-            f"{title} {self.direction} (scan {self.number}, {self.scan}{when}; rising since scan {self.since_number})"
+            f"{title} {self.direction} (scan {self.number}, {self.scan}{when}; since scan {self.since_number})"
         )
 
 
@@ -99,19 +99,23 @@ class Check:
         if not self.changed:
             text = f"no change seen in {count} scans (an alarm would come {chance})"
         else:
-            words = []
-            for entry in self.strata:
-                if entry.alarms:
-                    words.append(f"{entry.stratum.name}: {entry.alarms[0].words}")
-                elif entry.changed:
-                    window = next(window for window in entry.windows if window.changed)
-                    figure = TITLES.get(window.moved[0][0], window.moved[0][0]) if window.moved else "the features"
-                    words.append(
-                        f"{entry.stratum.name}: scans {window.first} to {window.last} differ, most in {figure}"
-                    )
+            words = [self._words(entry) for entry in self.strata if entry.changed]
             text = f"CHANGED: {'; '.join(words)} (alarms come {chance})"
         left = sum(number for _, number in self.unjudged)
         return text + (f"; {left} scans without a baseline were NOT judged" if left else "")
+
+    def _words(self, entry: StratumCheck) -> str:
+        """What changed in a stratum, which is named where there are several: by the facts in which they differ."""
+        keys = [other.stratum.key for other in self.strata]
+        apart = [fact for number, fact in enumerate(entry.stratum.key) if len({key[number] for key in keys}) > 1]
+        said = [alarm.words for alarm in entry.alarms[:3]]
+        if len(entry.alarms) > 3:
+            said.append(f"{len(entry.alarms) - 3} more alarms")
+        for window in [window for window in entry.windows if window.changed][:1]:
+            figure = f", most in {TITLES.get(window.moved[0][0], window.moved[0][0])}" if window.moved else ""
+            said.append(f"window of scans {window.first} to {window.last} differs{figure}")
+        name = f"{name_of(apart)}: " if len(self.strata) > 1 else ""
+        return name + ", ".join(said)
 
 
 def check_scans(scans: Sequence[WatchedScan], baseline: Baseline, options: CheckOptions) -> Check:

@@ -71,7 +71,7 @@ def _stratum(entry: StratumCheck, level: float) -> list[str]:
              f"{a.since_number} ({a.since})"]
             for a in entry.alarms
         ]  # fmt: skip
-        parts.append(_table(["scan", "name", "acquired", "alarm", "rising since scan"], rows))
+        parts.append(_table(["scan", "name", "acquired", "alarm", "since scan"], rows))
     else:
         parts.append("<p>No chart raised an alarm.</p>")
     if entry.windows:

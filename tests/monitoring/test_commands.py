@@ -146,6 +146,11 @@ def test_bad_files_are_said_and_the_others_done(baseline: Path, tmp_path: Path, 
     assert len(found.json["refused"]) == 2
 
 
+def test_a_result_counts_once(good: Path, tmp_path: Path, run_cli: Run) -> None:
+    found = run_cli("monitor", "fit", good, good / "scan_003.h5", "--out", tmp_path / "baseline.json")
+    assert (found.code, "named twice" in found.err) == (2, True)
+
+
 def test_a_figure_that_is_missing_is_said(baseline: Path, tmp_path: Path, run_cli: Run) -> None:
     path = tmp_path / "plain.h5"
     facts = {**FACTS, "acceleration": 2.0}
