@@ -2,13 +2,15 @@
 
 python examples/monitor/replay.py --out FOLDER [--persons 100] [--changed 20] [--replays 40] [--baseline 40]
 
-Scans of many persons at one site are simulated and reconstructed once, with and without each change. A replay draws
-``--baseline`` persons as the baseline, fits it as ``recon monitor fit`` does, and watches scans drawn (with
-replacement) from the other persons: endlessly without a change, and with a change after the 20th scan.
+Scans of many persons at one site are simulated and reconstructed once, with and without each change. The persons
+without a change stand for all persons there could be: a replay draws ``--baseline`` of them with replacement as its
+baseline, fits it as ``recon monitor fit`` does, and watches scans drawn from all of them likewise, endlessly without a
+change, and with a change after the 20th scan.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,12 @@ def drawn(values: np.ndarray, count: int, generator: np.random.Generator) -> np.
 def replay(number: int, pool: dict[str, list[WatchedScan]], size: int) -> dict[str, Any]:
     """One baseline: the run length without a change, delays after each, and what one window says."""
     generator = np.random.default_rng([77, number])
-    order = generator.permutation(len(pool["none"]))
-    baseline = fit_baseline([pool["none"][i] for i in order[:size]], FitOptions(run_length=STATED, seed=number))
+    chosen = [pool["none"][i] for i in generator.integers(len(pool["none"]), size=size)]
+    renamed = [replace(scan, person=str(place)) for place, scan in enumerate(chosen)]
+    baseline = fit_baseline(renamed, FitOptions(run_length=STATED, seed=number))
     stratum = baseline.strata[0]
     limit = stratum.limit.value
-    quiet = standardised(stratum, [pool["none"][i] for i in order[size:]])
+    quiet = standardised(stratum, pool["none"])
     alarms = len(chart(drawn(quiet, 4000, generator), limit).alarms)
     found: dict[str, Any] = {"limit": limit, "run_length": 4000 / max(alarms, 0.5), "figures": stratum.figures}
     own = (stratum.values - stratum.location) / stratum.scale

@@ -35,9 +35,7 @@ class Alarm:
         """For people."""
         when = f" of {self.acquired_at}" if self.acquired_at else ""
         title = TITLES.get(self.figure, self.figure)
-        return (
-            f"{title} {self.direction} (scan {self.number}, {self.scan}{when}; since scan {self.since_number})"
-        )
+        return f"{title} {self.direction} (scan {self.number}, {self.scan}{when}; since scan {self.since_number})"
 
 
 @dataclass(frozen=True)

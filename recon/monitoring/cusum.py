@@ -81,9 +81,9 @@ def calibrated_limit(
     """The limit for a baseline ``[scan, figure]``: the true run length is at least ``stated`` scans with probability
     ``confidence`` over baselines like this one.
 
-    What chance could have given is drawn by a smoothed bootstrap over persons: a person's scans, moved together by
-    normal noise with the covariance of the baseline and shrunk to its variance (Silverman and Young, Biometrika 74:469
-    (1987)).
+    What chance could have given is drawn by a bootstrap over persons, each with all scans. It is not smoothed: normal
+    noise would thin the tails, and of baselines of 40 scans of four skewed or heavy-tailed figures the limit then held
+    for fewer than stated.
     """
     population = Population.of(values, persons)
     centres, scales = population.baselines(BASELINES, generator)
@@ -112,37 +112,19 @@ class Population:
 
     values: NDArray[np.float64]  # [scan, figure]
     rows: tuple[NDArray[np.int64], ...]
-    root: NDArray[np.float64]  # [figure, figure], of the covariance
-    bandwidth: float
 
     @classmethod
     def of(cls, values: NDArray[np.float64], persons: Sequence[str]) -> "Population":
         """Of a baseline ``[scan, figure]`` and who each scan shows."""
         names = np.asarray(persons)
-        rows = tuple(np.flatnonzero(names == name) for name in dict.fromkeys(persons))
-        figures = values.shape[1]
-        levels, vectors = np.linalg.eigh(np.atleast_2d(np.cov(values, rowvar=False)))
-        root = vectors * np.sqrt(np.maximum(levels, 0.0))
-        # Silverman's rule for a normal density in as many dimensions, by the number of persons.
-        bandwidth = (4 / ((figures + 2) * len(rows))) ** (1 / (figures + 4))
-        return cls(values, rows, root, bandwidth)
-
-    def smoothed(self, rows: NDArray[np.int64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scans ``rows`` moved by standard normal ``noise`` ``[..., figure]``, shrunk to the variance that they had."""
-        mean = self.values.mean(0)
-        moved = self.values[rows] - mean + self.bandwidth * noise @ self.root.T
-        return mean + moved / np.sqrt(1 + self.bandwidth**2)
+        return cls(values, tuple(np.flatnonzero(names == name) for name in dict.fromkeys(persons)))
 
     def baselines(self, count: int, generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Location and scale ``[baseline, figure]`` of other baselines of as many persons."""
-        figures = self.values.shape[1]
         found = []
         for _ in range(count):
             chosen = generator.integers(len(self.rows), size=len(self.rows))
-            rows = np.concatenate([self.rows[person] for person in chosen])
-            blocks = np.repeat(np.arange(len(chosen)), [len(self.rows[person]) for person in chosen])
-            noise = generator.standard_normal((len(chosen), figures))
-            found.append(location_and_scale(self.smoothed(rows, noise[blocks])))
+            found.append(location_and_scale(self.values[np.concatenate([self.rows[person] for person in chosen])]))
         return np.stack([centre for centre, _ in found]), np.stack([scale for _, scale in found])
 
     def highest_sums(
@@ -155,33 +137,27 @@ class Population:
     ) -> NDArray[np.float32]:
         """The largest sum of all charts up to each scan, ``[baseline, stream, scan]``, of streams without change."""
         count, figures = centres.shape
-        rows, begins = self._streams((count, streams, length), generator)
+        rows = self._streams((count, streams, length), generator)
         upper, lower = np.zeros((2, count, streams, figures))
         highest = np.zeros((count, streams))
         tops = np.empty((count, streams, length), np.float32)
-        noise = np.zeros((count, streams, figures))
+        # A resample without spread says nothing of a figure: it raises no alarm there.
         scales = np.where(scales > 0, scales, np.inf)[:, None]
         for step in range(length):
-            fresh = begins[..., step]
-            noise[fresh] = generator.standard_normal((int(fresh.sum()), figures))
-            z = (self.smoothed(rows[..., step], noise) - centres[:, None]) / scales
+            z = (self.values[rows[..., step]] - centres[:, None]) / scales
             upper = np.maximum(0.0, upper + z - ALLOWANCE)
             lower = np.maximum(0.0, lower - z - ALLOWANCE)
             highest = np.maximum(highest, np.maximum(upper, lower).max(-1))
             tops[..., step] = highest
         return tops
 
-    def _streams(
-        self, shape: tuple[int, int, int], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows of streams of persons, all scans of a person in a row, and where another person begins."""
+    def _streams(self, shape: tuple[int, int, int], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Rows of streams of persons, all scans of a person in a row."""
         sizes = np.array([len(rows) for rows in self.rows])
         if sizes.max() == 1:
             alone = np.concatenate(self.rows)
-            return alone[generator.integers(len(alone), size=shape)], np.ones(shape, bool)
+            return alone[generator.integers(len(alone), size=shape)]
         total = int(np.prod(shape))
         # More persons than scans asked for: each has at least one.
         flat = [self.rows[person] for person in generator.integers(len(sizes), size=total)]
-        begins = np.concatenate([np.arange(len(rows)) == 0 for rows in flat])[:total].reshape(shape)
-        begins[..., 0] = True
-        return np.concatenate(flat)[:total].reshape(shape), begins
+        return np.concatenate(flat)[:total].reshape(shape)
