@@ -1,6 +1,6 @@
 """How long until a watch sees a planted change, and how long it stays silent without one: replays of simulated series.
 
-python examples/monitor/replay.py --out FOLDER [--persons 100] [--changed 20] [--replays 40] [--baseline 40]
+python examples/monitor/replay.py --out FOLDER [--persons 100] [--changed 20] [--replays 60] [--baseline 40]
 
 Scans of many persons at one site are simulated and reconstructed once, with and without each change. The persons
 without a change stand for all persons there could be: a replay draws ``--baseline`` of them with replacement as its
@@ -10,11 +10,13 @@ change, and with a change after the 20th scan.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 from series import CHANGES, series
 
 from recon.monitoring.baseline import Stratum, fit_baseline
@@ -24,7 +26,7 @@ from recon.monitoring.kernel_test import permutation_p_value
 from recon.monitoring.options import FitOptions
 
 STATED = 100.0  # run length asked for, in scans
-BEFORE, LONGEST, STREAMS, WINDOW = 20, 100, 10, 10
+BEFORE, LONGEST, STREAMS, WINDOW, WINDOWS = 20, 100, 10, 10, 5
 
 
 def standardised(stratum: Stratum, scans: list[WatchedScan]) -> np.ndarray:
@@ -60,12 +62,15 @@ def replay(number: int, pool: dict[str, list[WatchedScan]], size: int) -> dict[s
                 continue  # a false alarm before the change: no delay is defined
             delays.append(raised[0][0] - BEFORE + 1 if raised else LONGEST)
             raised_by += [stratum.figures[raised[0][1]]] if raised else []
-        here = values[generator.choice(len(values), WINDOW, replace=False)]
-        persons = [str(i) for i in range(len(own) + WINDOW)]
-        _, p = permutation_p_value(
-            [np.concatenate([own, here])], persons, np.arange(len(persons)) >= len(own), 199, generator
-        )
-        found[name] = {"delays": delays, "raised_by": raised_by, "p_value": p}
+        persons = [str(place) for place in range(len(own) + WINDOW)]
+        late = np.arange(len(persons)) >= len(own)
+        p_values = [
+            permutation_p_value(
+                [np.concatenate([own, drawn(values, WINDOW, generator)])], persons, late, 199, generator
+            )[1]
+            for _ in range(WINDOWS)
+        ]
+        found[name] = {"delays": delays, "raised_by": raised_by, "p_values": p_values}
     return found
 
 
@@ -75,6 +80,12 @@ def interval(values: list[float], digits: int = 1) -> str:
     means = sample[generator.integers(len(sample), size=(2000, len(sample)))].mean(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return f"{sample.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def share(hits: Sequence[bool] | np.ndarray) -> str:
+    """A share with Wilson's 95 % interval, as if all were independent."""
+    ends = binomtest(int(np.sum(hits)), len(hits)).proportion_ci(method="wilson")
+    return f"{np.mean(hits):.2f} ({ends.low:.2f} to {ends.high:.2f})"
 
 
 def table(replays: list[dict[str, Any]]) -> str:
@@ -91,7 +102,7 @@ def table(replays: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in CHANGES:
-        hits = interval([entry[name]["p_value"] <= 0.05 for entry in replays], 2)
+        hits = share([p <= 0.05 for entry in replays for p in entry[name]["p_values"]])
         per_replay = [entry[name]["delays"] for entry in replays if entry[name]["delays"]]
         if not per_replay:
             lines.append(f"| {name} | - | - | - | - | {hits} |")
@@ -99,10 +110,10 @@ def table(replays: list[dict[str, Any]]) -> str:
         delays = np.concatenate(per_replay)
         by = [figure for entry in replays for figure in entry[name]["raised_by"]]
         most = max(set(by), key=by.count) if by else "-"
-        share = f" ({100 * by.count(most) / len(by):.0f} %)" if by else ""
-        within = interval([float(np.mean(np.array(d) <= 20)) for d in per_replay], 2)
+        often = f" ({100 * by.count(most) / len(by):.0f} %)" if by else ""
+        within = share(delays <= 20)
         mean = interval([float(np.mean(d)) for d in per_replay])
-        lines.append(f"| {name} | {mean} | {np.median(delays):g} | {within} | {most}{share} | {hits} |")
+        lines.append(f"| {name} | {mean} | {np.median(delays):g} | {within} | {most}{often} | {hits} |")
     return "\n".join(lines)
 
 
@@ -111,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--persons", type=int, default=100, help="without a change")
     parser.add_argument("--changed", type=int, default=20, help="other persons, for each change")
-    parser.add_argument("--replays", type=int, default=40)
+    parser.add_argument("--replays", type=int, default=60)
     parser.add_argument("--baseline", type=int, default=40, help="scans of a baseline")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,9 @@ def _called_flair(scan: SimulatedScan) -> SimulatedScan:
 CHANGES: dict[str, tuple[Change, float, str]] = {
     "none": (_same, 1.0, "FLAIR"),
     "SNR -20 %": (_same, 0.8, "FLAIR"),
+    "SNR -5 %": (_same, 0.95, "FLAIR"),
     "low-pass kernel": (_kernel(0.6), 1.0, "FLAIR"),
+    "faint low-pass kernel": (_kernel(0.95), 1.0, "FLAIR"),
     "sharpening kernel": (_kernel(1.4), 1.0, "FLAIR"),
     "a lost coil": (_lost_coil, 1.0, "FLAIR"),
     "another contrast": (_called_flair, 1.0, "T2"),
