@@ -33,6 +33,7 @@ from recon.acquisition.noise import (
     patch_covariances,
 )
 from recon.acquisition.noise_misfit import noise_misfit
+from recon.acquisition.reference_scan import own_centre, own_phase, relative_gain
 from recon.errors import ReconError, naming
 from recon.scan import Scan
 
@@ -158,8 +159,7 @@ def preprocess_coils(
     noise and signal do not fit each other.
     """
     check_calibration(scan)
-    count = scan.shape[0]
-    chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
+    chosen = representative_slices(scan.shape[0])
     kspace = read_slices(scan, chosen, device)
     unit, largest = _unit_of(kspace), float(kspace.abs().max())
     if noise_sigma is None and (misfit := noise_misfit(scan, largest)):
@@ -191,6 +191,11 @@ def preprocess_coils(
         unit,
         strongest,
     )
+
+
+def representative_slices(count: int) -> list[int]:
+    """The at most four slices of ``count`` that noise, coil compression and noise level of a scan are estimated of."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
 
 
 def _decomposed(decompose: Callable[..., Any], *values: Any) -> Any:
@@ -297,7 +302,13 @@ def calibrate(
     with naming(scan.path):
         maps, _ = _decomposed(espirit_maps, calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
-    maps = maps * low_resolution_phase(calibration, maps)
+    if scan.calibration_kspace is None:
+        maps = maps * low_resolution_phase(calibration, maps)
+    else:
+        extent = (calibration.shape[-2], calibration.shape[-1])
+        centre = own_centre(pad(kspace, guard), pad(mask, guard), extent)
+        scale = scale * relative_gain(centre, calibration)
+        maps = maps * own_phase(centre, maps)
     return Problem(
         slices=tuple(slices),
         kspace=pad(kspace, guard) * (guard_scale(shape, guard) / scale)[:, None, None, None],

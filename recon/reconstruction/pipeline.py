@@ -25,7 +25,7 @@ from recon.prior.store import Prior
 from recon.progress import Report, silent
 from recon.reconstruction.audit import SliceAudit, audit_slices, data_warnings, overall_audit
 from recon.reconstruction.denoising import denoise_with
-from recon.reconstruction.machine import Stopwatch, slices_at_a_time
+from recon.reconstruction.machine import Stopwatch, check_samples_fit, slices_at_a_time
 from recon.reconstruction.methods import Method, method_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
@@ -122,6 +122,8 @@ def solver_for(
         raise ReconError(f"contrast '{options.contrast}' is unknown to the prior, which knows {known}")
     measurement = measure(scan, options, device, watch)
     plan = method.plan and method.plan(options, scan.acceleration, measurement.preprocessing.sigma)
+    if plan is not None:
+        check_samples_fit(scan, options, max(plan.samples, plan.estimates), device)
     return Solver(measurement, options, method, prior, plan)
 
 
@@ -231,9 +233,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
-    scan = solver.scan
-    warnings = [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
-    audit = overall_audit(audits, warnings)
+    audit = overall_audit(audits, scan_warnings(solver))
     if freedoms and "figures" in audit:
         audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
         audit["std_degrees_of_freedom"] = freedoms
@@ -244,6 +244,12 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
     writer.close_with(audit)
     return audit, calls
+
+
+def scan_warnings(solver: Solver) -> list[str]:
+    """What speaks against a reconstruction before it is made; of kspace the slice in the middle is read."""
+    scan = solver.scan
+    return [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
 
 
 def _centre_warnings(scan: Scan) -> list[str]:
