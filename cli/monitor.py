@@ -161,14 +161,13 @@ def _of_baseline(baseline: "Baseline") -> dict[str, Any]:
 
 
 def _baseline_lines(out: Path, baseline: "Baseline") -> list[str]:
-    lines = [f"{out}: baseline of {len(baseline.strata)} strata"]
+    lines = [f"{out}: baseline of {len(baseline.strata)} {'stratum' if len(baseline.strata) == 1 else 'strata'}"]
     for stratum in baseline.strata:
         limit = stratum.limit
-        low, _, high = limit.run_length
         lines.append(
             f"{stratum.name}: {len(stratum.persons)} scans of {len(set(stratum.persons))} persons, "
             f"{len(stratum.figures)} figures, limit {limit.value:.2f}: a false alarm every {limit.stated:g} scans at "
-            f"most (90 % of such baselines: every {low:.0f} to {high:.0f})"
+            f"most (90 % of such baselines: every {limit.range_words})"
         )
     for name, scans, persons in baseline.too_few:
         lines.append(f"no baseline, too few: {name} ({scans} scans of {persons} persons)")

@@ -36,6 +36,13 @@ class Limit:
     confidence: float
     run_length: tuple[float, float, float]  # 5 %, 50 % and 95 % over baselines
 
+    @property
+    def range_words(self) -> str:
+        """Run lengths of 90 % of baselines; above ten times the stated one the bootstrap sees too few alarms to tell."""
+        low, _, high = self.run_length
+        top = 10 * self.stated
+        return f"{low:.0f} to {f'more than {top:.0f}' if high > top else f'{high:.0f}'}"
+
 
 @dataclass(frozen=True)
 class Chart:

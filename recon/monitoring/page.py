@@ -50,14 +50,13 @@ def page_of(check: Check) -> str:
 
 def _stratum(entry: StratumCheck, level: float) -> list[str]:
     stratum, limit = entry.stratum, entry.stratum.limit
-    low, middle, high = limit.run_length
     order = "by time of acquisition" if entry.by_time else "as they were given (no times are stated)"
     notes = [
         f"{len(entry.scans)} scans, in order {order}; baseline: {len(stratum.persons)} scans of "
         f"{len(set(stratum.persons))} persons.",
         f"Charts: CUSUM of {len(stratum.figures)} figures, one limit of {limit.value:.2f} for all. Scans without a "
         f"change between two false alarms: at least {limit.stated:g} with probability {limit.confidence:g} over "
-        f"baselines of this size (5 %, 50 %, 95 %: {low:.0f}, {middle:.0f}, {high:.0f}).",
+        f"baselines of this size (90 % of them: {limit.range_words}).",
         f"Windows: permutation test of the maximum mean discrepancy over "
         f"{'figures and embeddings' if stratum.embeddings is not None else 'all figures'}, by person; Holm over all "
         f"windows of the page at {100 * level:g} %.",
