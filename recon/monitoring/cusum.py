@@ -38,7 +38,7 @@ class Limit:
 
     @property
     def range_words(self) -> str:
-        """Run lengths of 90 % of baselines; above ten times the stated one the bootstrap sees too few alarms to tell."""
+        """Run lengths of 90 % of baselines; beyond ten times the stated one too few alarms are simulated to tell."""
         low, _, high = self.run_length
         top = 10 * self.stated
         return f"{low:.0f} to {f'more than {top:.0f}' if high > top else f'{high:.0f}'}"
