@@ -35,6 +35,7 @@ COMMANDS = {
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
+    "study": ("Which series of a study may be accelerated, judged by the infarct found.", "cli.study"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
 }
 

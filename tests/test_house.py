@@ -35,6 +35,7 @@ LAYERS = [
     {"recon.reconstruction"},
     {"recon.finetuning", "recon.benchmark"},
     {"recon.encode"},
+    {"recon.study"},
     {"recon.face"},
     {"recon"},
     {"reader_study"},
@@ -51,6 +52,7 @@ TORCH_FREE = (
     "recon/benchmark/uncertainty_options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
     "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
+    "recon/study/options.py",
 )  # fmt: skip
 
 

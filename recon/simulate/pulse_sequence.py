@@ -14,7 +14,7 @@ from recon.simulate.anatomy import TISSUES
 from recon.simulate.tissues import TISSUE_TABLE, Tissue
 
 CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "DWI-B0")
-UNWEIGHTED = {"DWI-B0": "DWI"}  # the image at b = 0 of a diffusion examination: same times, gain and noise, no weighting
+UNWEIGHTED = {"DWI-B0": "DWI"}  # the image at b = 0 of a diffusion examination: same times, gain, noise
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
-"""The images of a study: scans reconstructed by the one pipeline, and kept; results, NIfTI and DICOM as they are."""
+"""The images of a study: scans reconstructed by the one pipeline, and kept; results, NIfTI and DICOM as they are.
+
+To train on, the root sum of squares of a fully sampled scan will do, and is there at once; what acceleration costs is
+measured against the image that the pipeline makes of all that was measured.
+"""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from recon.acquisition.rss import reference_image
 from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError
 from recon.images.dicom_reading import is_dicom
@@ -50,8 +56,8 @@ class Reconstructions:
                 require_fully_sampled(scan)
             except ReconError as error:
                 raise ReconError(
-                    f"{path}: undersampled {scan.acceleration:.1f}x; reconstruct it first ('recon reconstruct') and name "
-                    "the result in the table of studies"
+                    f"{path}: undersampled {scan.acceleration:.1f}x; reconstruct it first ('recon reconstruct') and "
+                    "name the result in the table of studies"
                 ) from error
             self.opened[path] = scan
         return self.opened[path]
@@ -62,7 +68,18 @@ class Reconstructions:
             return read_series(path)
         return read_series(self._kept(self.scan(path), COMPLETE_METHOD))
 
-    def accelerated(self, path: Path, acceleration: float, method: str, mask: str = "equispaced") -> tuple[Series, float]:
+    def quick(self, path: Path) -> Series:
+        """The root sum of squares of all that was measured, noise included. Raises ReconError when there is none."""
+        if not is_scan(path):
+            return read_series(path)
+        # A simulated scan stores its noise-free truth, which no scanner gives.
+        scan = replace(self.scan(path), read_reference=None)
+        images = np.stack([reference_image(scan, index) for index in range(scan.shape[0])], axis=-1)
+        return Series(path, images.astype(np.float32), scan.affine, "root sum of squares", scan.contrast)
+
+    def accelerated(
+        self, path: Path, acceleration: float, method: str, mask: str = "equispaced"
+    ) -> tuple[Series, float]:
         """The image that a faster scan would have given, and its net acceleration. Raises ReconError."""
         scan = self.scan(path)
         drawn = undersampling_mask(scan, UndersamplingOptions(acceleration=acceleration, mask=mask, seed=self.seed))
@@ -89,11 +106,17 @@ def check_persons(study: Study, reconstructions: Reconstructions) -> None:
     if len(persons) > 1:
         first = {person: next(c for c, p in named.items() if p == person) for person in persons}
         said = ", ".join(f"{contrast} {person}" for person, contrast in first.items())
-        raise ReconError(f"study {study.name}: its scans are of several persons ({said}); put each in a study of its own")
+        raise ReconError(
+            f"study {study.name}: its scans are of several persons ({said}); put each in a study of its own"
+        )
 
 
-def b_value_of(study: Study, reconstructions: Reconstructions) -> float:
-    """The b-value in s/mm^2 of the study's DWI: the table's, else its header's. Raises ReconError when none is known."""
+def b_value_of(study: Study, reconstructions: Reconstructions) -> float | None:
+    """The b-value in s/mm^2 of the DWI that an ADC is calculated from: the table's, else its header's.
+
+    None where no ADC is calculated. Raises ReconError when it is needed and not known."""
+    if UNWEIGHTED not in study.files:
+        return None
     stored = None
     if is_scan(study.files["DWI"]):
         stored = reconstructions.scan(study.files["DWI"]).header.b_value_s_per_mm2
@@ -104,13 +127,3 @@ def b_value_of(study: Study, reconstructions: Reconstructions) -> float:
             "column b_value to the table"
         )
     return float(b_value)
-
-
-def complete_series(study: Study, reconstructions: Reconstructions) -> dict[str, Series]:
-    """All series of a study, complete. Raises ReconError for a file that cannot be read."""
-    return dict(_complete(study, reconstructions))
-
-
-def _complete(study: Study, reconstructions: Reconstructions) -> Iterator[tuple[str, Series]]:
-    for contrast, path in study.files.items():
-        yield contrast, reconstructions.complete(path)

@@ -43,7 +43,7 @@ class StudyVolume:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """The grid of a study: that of its first series, turned to axial slices seen from below, at the network's pixels."""
+    """The grid of a study: that of its first series, turned to axial slices, at the network's pixels."""
 
     reference: Series
     shape: tuple[int, int, int]  # width, height, slice
@@ -71,8 +71,8 @@ def place(series: Mapping[str, Series], study: Study, options: GridOptions) -> P
     _, turned, source = orient(reference.values, affine, "LPS")
     if int(source[2]) != axis:
         raise ReconError(
-            f"{where}: its slices are not axial (axes run to {axis_codes(affine)}, slices along axis {axis}); only axial "
-            "series are supported"
+            f"{where}: its slices are not axial (axes run to {axis_codes(affine)}, slices along axis {axis}); only "
+            "axial series are supported"
         )
     old = np.array([reference.values.shape[index] for index in source])
     step = np.array([options.pixel, options.pixel, voxel_spacing(turned)[2]])
