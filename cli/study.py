@@ -51,17 +51,17 @@ def list_studies(studies: Studies, as_json: AsJson = False) -> None:
 
     found = find_studies(studies)
     persons = {study.person for study in found}
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "study": study.name, "person": study.person, "contrasts": list(study.contrasts),
             "lesion": None if not study.labelled else study.lesion is not None,
         }
         for study in found
     ]  # fmt: skip
+    words = {None: "lesion not known", True: "lesion", False: "no lesion"}
     lines = [
-        f"{entry['study']:<32}{entry['person']:<20}{', '.join(entry['contrasts']):<32}"
-        f"{'lesion not known' if entry['lesion'] is None else 'lesion' if entry['lesion'] else 'no lesion'}"
-        for entry in entries
+        f"{study.name:<32}{study.person:<20}{', '.join(study.contrasts):<32}{words[entry['lesion']]}"
+        for study, entry in zip(found, entries, strict=True)
     ]
     lines.append(f"{len(found)} studies of {len(persons)} persons")
     emit({"studies": entries, "persons": len(persons)}, lines, as_json)

@@ -137,7 +137,8 @@ def _standard_adc(adc: NDArray[np.float32]) -> NDArray[np.float32]:
 def _in_um2_per_ms(adc: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scanners store ADC maps in um^2/s (a brain has about 800), in um^2/ms, or in mm^2/s."""
     typical = float(np.median(adc[adc > 0])) if (adc > 0).any() else 1.0
-    return adc / 1000 if typical > 20 else adc * 1000 if typical < 0.02 else adc
+    scale = 1e-3 if typical > 20 else 1e3 if typical < 0.02 else 1.0
+    return (adc * np.float32(scale)).astype(np.float32)
 
 
 def _lesion(study: Study, placement: Placement) -> NDArray[np.bool_] | None:
