@@ -152,12 +152,12 @@ def evaluate(
     from recon.study.images import Reconstructions
     from recon.study.preparation import prepared_studies
     from recon.study.store import load_model
-    from recon.study.table import find_studies
+    from recon.study.table import find_studies, of_first_persons
 
     place = str(chosen_device(device))
     models = [load_model(folder, place) for folder in model]
     _one_grid(models)
-    chosen = unseen_studies(find_studies(studies), models)
+    chosen = of_first_persons(unseen_studies(find_studies(studies), models), options.persons)
     with Progress() as progress:
         volumes = prepared_studies(
             chosen, Reconstructions(kept or model[0] / "kept"), models[0].options.grid, progress.show
@@ -197,6 +197,12 @@ def _evaluation_lines(results: "Sequence[SubsetResult]") -> list[str]:
             for key in ("dice", "auc")
         )
         lines.append(f"{result.subset:<16}{result.model:<20}{cells}")
+    lines.append("AUC gained by rejecting the most uncertain studies (mean over 0 to 50 %; at random: 0), all series:")
+    for result in results:
+        if result.rejection is not None:
+            gains = ", ".join(f"by {key.replace('_', ' ')} {_interval(found, sign=True)}" for key, found in
+                              list(result.rejection.items())[:2])  # fmt: skip
+            lines.append(f"  {result.model:<20}{gains}")
     return lines
 
 
@@ -229,17 +235,17 @@ def accelerate(
     from recon.prior.store import load_prior, shipped_prior
     from recon.reconstruction.machine import chosen_device, physical_threads
     from recon.reconstruction.methods import METHODS
-    from recon.study.acceleration import chosen_studies, what_acceleration_costs
+    from recon.study.acceleration import what_acceleration_costs
     from recon.study.evaluation import unseen_studies
     from recon.study.images import Reconstructions
     from recon.study.store import load_model
-    from recon.study.table import find_studies
+    from recon.study.table import find_studies, of_first_persons
 
     torch.set_num_threads(physical_threads())
     place = chosen_device(device)
     network = load_model(model, str(place))
     found = find_studies(studies)
-    chosen = chosen_studies(found if options.seen else unseen_studies(found, [network]), options.persons)
+    chosen = of_first_persons(found if options.seen else unseen_studies(found, [network]), options.persons)
     needs_prior = any(name in METHODS and METHODS[name].needs_prior for name in options.methods)
     with Progress() as progress:
         loaded = load_prior(prior or shipped_prior(), place) if needs_prior else None

@@ -54,15 +54,6 @@ def accelerated_together(study: Study) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def chosen_studies(studies: Sequence[Study], persons: int | None) -> list[Study]:
-    """Studies of the first ``persons`` persons by name. Raises ReconError when they share no series with k-space."""
-    names = sorted({study.person for study in studies})[:persons]
-    chosen = [study for study in studies if study.person in names]
-    if not common_series(chosen):
-        raise ReconError("no series is a fully sampled scan in every study, so nothing can be accelerated")
-    return chosen
-
-
 def common_series(studies: Sequence[Study]) -> tuple[str, ...]:
     """The series that can be accelerated in every study."""
     groups = [accelerated_together(study) for study in studies]
@@ -84,6 +75,8 @@ def what_acceleration_costs(
         if method not in METHODS:
             raise ReconError(f"method '{method}' is unknown; choose from {', '.join(METHODS)}")
     series = common_series(studies)
+    if not series:
+        raise ReconError("no series is a fully sampled scan in every study, so nothing can be accelerated")
     conditions = [(rate, method) for rate in options.accelerations for method in options.methods]
     complete: list[StudyScore] = []
     scores: dict[tuple[str, float, str], list[StudyScore]] = {}

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recon.encode.probes.statistics import Interval
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.seeding import numpy_generator
 from recon.study.contrasts import in_order
 from recon.study.options import StudyEvaluationOptions
 from recon.study.prediction import predict
+from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_subset
 from recon.study.scores import Figures, StudyScore, figures, score
 from recon.study.store import StudyModel, person_hash
@@ -20,11 +22,15 @@ RANDOM = "random subset"
 
 @dataclass(frozen=True)
 class SubsetResult:
-    """One model on one subset of contrasts; ``figures.changes`` are the first model's figures minus this one's."""
+    """One model on one subset of contrasts; ``figures.changes`` are the first model's figures minus this one's.
+
+    ``rejection``: see ``recon.study.rejection``; on all contrasts only.
+    """
 
     model: str
     subset: str
     figures: Figures
+    rejection: dict[str, Interval] | None = None
 
 
 def unseen_studies(studies: Sequence[Study], models: Sequence[StudyModel]) -> list[Study]:
@@ -72,9 +78,9 @@ def evaluate(
             paired = figures(found[0], scores, options.repeats, options.seed) if scores is not found[0] else None
             own = figures(scores, None, options.repeats, options.seed)
             changes = None if paired is None else paired.changes
-            results.append(
-                SubsetResult(model.name, name, Figures(own.values, changes, own.persons, own.studies, own.lesions))
-            )
+            together = Figures(own.values, changes, own.persons, own.studies, own.lesions)
+            rejection = rejection_areas(scores, options.repeats, options.seed) if subset == common else None
+            results.append(SubsetResult(model.name, name, together, rejection))
     return results
 
 

@@ -99,6 +99,7 @@ class StudyFitOptions:
 class StudyEvaluationOptions:
     """How models are compared on persons that none of them saw."""
 
+    persons: int | None = option(None, "Only so many persons, in order of name. Without it: all.", minimum=2)
     repeats: int = option(1000, "Bootstrap samples of persons.", minimum=20)
     seed: int = option(0, "Seed of the bootstrap and of the random subsets.")
     threshold: float = option(0.5, "Probability from which a voxel counts as lesion.", minimum=0)

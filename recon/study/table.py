@@ -72,6 +72,12 @@ def find_studies(places: Sequence[str | Path]) -> list[Study]:
     return studies
 
 
+def of_first_persons(studies: Sequence[Study], persons: int | None) -> list[Study]:
+    """The studies of the first ``persons`` persons by name; without a number all."""
+    names = set(sorted({study.person for study in studies})[:persons])
+    return [study for study in studies if study.person in names]
+
+
 def _studies_of(place: Path) -> list[Study]:
     if place.is_dir():
         for name in (*TABLES, COHORT):

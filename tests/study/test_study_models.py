@@ -1,4 +1,4 @@
-"""Study networks: any set of contrasts in any order, training that goes on where it was, models on disk, accelerated."""
+"""Study networks: any set of contrasts in any order, training that goes on, models on disk, acceleration."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 from recon.errors import ReconError
 from recon.seeding import torch_generator
-from recon.study.acceleration import chosen_studies, what_acceleration_costs
+from recon.study.acceleration import what_acceleration_costs
 from recon.study.contrasts import INPUTS
 from recon.study.evaluation import RANDOM, evaluate, unseen_studies
 from recon.study.fit import fit_study_model
@@ -20,10 +20,11 @@ from recon.study.images import Reconstructions
 from recon.study.network import random_network
 from recon.study.options import AccelerationOptions, StudyEvaluationOptions
 from recon.study.prediction import Prediction, entropy, predict
+from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_batch, slices_of
 from recon.study.scores import StudyScore, figures, score
 from recon.study.store import load_model
-from recon.study.table import Study
+from recon.study.table import Study, of_first_persons
 from recon.study.volume import StudyVolume
 from tests.study.conftest import SMALL
 
@@ -131,6 +132,19 @@ def test_changes_are_paired_and_count_from_the_other_condition() -> None:
     assert np.isnan(found.values["auc"].value)  # no study without a lesion
 
 
+def test_rejection_gains_by_an_uncertainty_that_knows_the_errors_and_not_by_one_that_does_not() -> None:
+    generator = np.random.default_rng(0)
+    scores = []
+    for number in range(40):
+        lesion, wrong = number % 2 == 0, number % 5 == 0
+        chance = float(np.clip((0.8 if lesion != wrong else 0.2) + 0.05 * generator.standard_normal(), 0.01, 0.99))
+        scores.append(StudyScore(f"p{number}", lesion, 0.5, 0.0, chance, 2.0 if wrong else 1.0, 0.5))
+    found = rejection_areas(scores, 50, 0)
+    assert found["mask_entropy"].low > 0.05
+    assert abs(found["maximum_probability"].value) < abs(found["mask_entropy"].value)  # ties: rejected in order
+    assert np.isnan(rejection_areas(scores[::2], 50, 0)["mask_entropy"].value)
+
+
 def test_models_are_compared_subset_by_subset(model: Path, volumes: list[StudyVolume]) -> None:
     loaded = load_model(model)
     results = evaluate([loaded, loaded], volumes, StudyEvaluationOptions(repeats=20))
@@ -145,7 +159,7 @@ def test_models_are_compared_subset_by_subset(model: Path, volumes: list[StudyVo
 
 
 def test_acceleration_changes_the_accelerated_series_alone(studies: list[Study], model: Path, tmp_path: Path) -> None:
-    assert {study.person for study in chosen_studies(studies, 2)} == {"icbm152-000", "icbm152-001"}
+    assert {study.person for study in of_first_persons(studies, 2)} == {"icbm152-000", "icbm152-001"}
     chosen = [studies[0], studies[5]]  # one with a stroke, another person without
     options = AccelerationOptions(accelerations=(3.0,), methods=("zero-filled",), repeats=20)
     kept = Reconstructions(tmp_path)

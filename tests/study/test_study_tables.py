@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recon.errors import ReconError
+from recon.scans.opening import open_scan
 from recon.study.diffusion import apparent_diffusion
 from recon.study.images import Reconstructions
 from recon.study.options import GridOptions
@@ -100,6 +101,18 @@ def test_a_simulated_adc_follows_from_its_dwi_and_falls_in_an_acute_infarct(coho
     assert np.median(adc[lesion]) < 0.75 * np.median(adc[brain])
 
 
+def test_both_images_of_a_diffusion_examination_have_one_timing_and_one_noise(cohorts: tuple[Path, Path]) -> None:
+    weighted, unweighted = (open_scan(cohorts[0] / f"icbm152-000_{name}.h5") for name in ("DWI", "DWI-B0"))
+    assert weighted.header.echo_time_ms == unweighted.header.echo_time_ms
+    assert weighted.header.repetition_time_ms == unweighted.header.repetition_time_ms
+    assert (weighted.header.b_value_s_per_mm2, unweighted.header.b_value_s_per_mm2) == (1000.0, 0.0)
+    assert weighted.noise_covariance is not None
+    assert unweighted.noise_covariance is not None
+    ratio = np.trace(unweighted.noise_covariance).real / np.trace(weighted.noise_covariance).real
+    assert ratio == pytest.approx(1.0, abs=0.1)  # of the variance; the SNR is a mean over the brain
+    assert not np.allclose(weighted.read_kspace(0)[:, :4], unweighted.read_kspace(0)[:, :4])
+
+
 def test_a_study_lies_on_the_networks_grid(volumes: list[StudyVolume], studies: list[Study]) -> None:
     volume = volumes[0]
     assert volume.contrasts == ("FLAIR", "DWI", "ADC")
@@ -128,7 +141,7 @@ def test_other_grids_planes_and_persons_are_refused(cohorts: tuple[Path, Path], 
     elsewhere[:3, 3] = (0, 7.0, 0)
     first, second = nifti(tmp_path / "a.nii", axial), nifti(tmp_path / "b.nii", elsewhere)
     one = Study("s", "p", {"T2": first, "FLAIR": second}, None, True)
-    with pytest.raises(ReconError, match="FLAIR.*another grid.*--resample"):
+    with pytest.raises(ReconError, match=r"FLAIR.*another grid.*--resample"):
         prepared_study(one, kept, GRID)
     with pytest.warns(UserWarning, match="interpolated"):
         moved = prepared_study(one, kept, GridOptions(pixel=5.0, matrix=(40, 40), resample=True))
