@@ -1,5 +1,6 @@
 """The figure of an acceleration report: Dice lost, by series, acceleration and method."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from recon.quality.drawing import FAINT, INK, PAGE, Box, page, place, write
@@ -49,7 +50,7 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
                 axes.errorbar(
                     [names.index(r.series) + shift for r in chosen],
                     [change.value for change in changes],
-                    yerr=[[c.value - c.low for c in changes], [c.high - c.value for c in changes]],
+                    yerr=np.maximum([[c.value - c.low for c in changes], [c.high - c.value for c in changes]], 0.0),
                     fmt="o", markersize=3, linewidth=0.9, color=COLOURS[number % len(COLOURS)], label=method,
                 )  # fmt: skip
             axes.set_xticks(range(len(names)), names)

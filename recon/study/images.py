@@ -39,12 +39,14 @@ def is_scan(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Where reconstructions of a study's scans are kept, and the prior for methods that need one."""
+    """Where reconstructions of a study's scans are kept, and the prior for methods that need one.
+
+    ``opened`` are scans whose headers were read; clear it between studies.
+    """
 
     folder: Path
     prior: Prior | None = None
     device: str = "cpu"
-    threads: int | None = None
     seed: int = 0
     opened: dict[Path, Scan] = field(default_factory=dict, compare=False)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from recon.options import check_minimums, option
+from recon.study.contrasts import INPUTS
 
 Kind = Literal["variable", "fixed", "linear"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -57,7 +58,9 @@ class StudyFitOptions:
     network: NetworkOptions = field(default_factory=NetworkOptions)
     grid: GridOptions = field(default_factory=GridOptions)
     kind: Kind | None = option(None, "The kind of network, in place of the recipe's.")  # noqa: RUF009
-    contrasts: tuple[str, ...] = option(("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on.")
+    contrasts: tuple[str, ...] = option(
+        ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
+    )
     samples: int = option(8000, "Length of the training.", minimum=1)
     batch: int = option(8, "Samples a step.", minimum=1)
     learning_rate: float = option(1.5e-3, "Learning rate after warm-up.")
@@ -85,8 +88,8 @@ class StudyFitOptions:
             raise ValueError(f"kind {self.kind!r}: choose from {', '.join(KINDS)}")
         if self.samples < self.batch:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
-        if not self.contrasts or len(set(self.contrasts)) < len(self.contrasts):
-            raise ValueError("contrasts: name each once, and at least one")
+        if not self.contrasts or len(set(self.contrasts)) < len(self.contrasts) or set(self.contrasts) - set(INPUTS):
+            raise ValueError(f"contrasts {', '.join(self.contrasts)}: name each once, of {', '.join(INPUTS)}")
         if any(not value <= 1 for value in (self.contrast_dropout, self.lesion_share)) or self.held_out_fraction >= 1:
             raise ValueError("contrast_dropout and lesion_share lie in [0, 1], held_out_fraction below 1")
         if not 0 < self.learning_rate < 1:

@@ -34,9 +34,14 @@ class Slices:
     """Where to draw from: ``(volume, slice)`` with and without a lesion."""
 
     volumes: Sequence[StudyVolume]
-    contrasts: tuple[str, ...]  # trained on, and known to every study
+    contrasts: tuple[str, ...]  # trained on: those asked for that any study has
     with_lesion: NDArray[np.int64]  # [row, 2]
     without: NDArray[np.int64]
+
+    def of(self, rows: NDArray[np.int64], chosen: tuple[str, ...]) -> NDArray[np.int64]:
+        """Those of ``rows`` whose study has every contrast of ``chosen``."""
+        able = np.array([set(chosen) <= set(volume.contrasts) for volume in self.volumes])
+        return rows[able[rows[:, 0]]]
 
 
 def slab_at(values: NDArray[np.float32], index: int, slab: int) -> NDArray[np.float32]:
@@ -46,20 +51,19 @@ def slab_at(values: NDArray[np.float32], index: int, slab: int) -> NDArray[np.fl
 
 
 def slices_of(volumes: Sequence[StudyVolume], contrasts: Sequence[str]) -> Slices:
-    """The slices that may be drawn. Raises ReconError when there are none of a kind, or studies lack contrasts."""
+    """The slices that may be drawn. Raises ReconError when there are none of a kind, or a study has no contrast."""
     rows: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
-    common = set(contrasts)
+    there = {name for volume in volumes for name in volume.contrasts} & set(contrasts)
     for number, volume in enumerate(volumes):
         assert volume.lesion is not None
-        common &= set(volume.contrasts)
+        if not there & set(volume.contrasts):
+            raise ReconError(f"study {volume.name}: has none of the contrasts {', '.join(contrasts)}; leave it out")
         for index, plane in enumerate(volume.lesion):
             rows[bool(plane.any())].append((number, index))
-    if not common:
-        raise ReconError(f"no contrast of {', '.join(contrasts)} is in every study; train on those that are")
     if not rows[True] or not rows[False]:
         missing = "with" if not rows[True] else "without"
         raise ReconError(f"no slice {missing} a lesion in the studies to train on; give some of either kind")
-    return Slices(volumes, in_order(common), np.array(rows[True]), np.array(rows[False]))
+    return Slices(volumes, in_order(there), np.array(rows[True]), np.array(rows[False]))
 
 
 def draw_subset(contrasts: tuple[str, ...], chance: float, generator: np.random.Generator) -> tuple[str, ...]:
@@ -74,9 +78,16 @@ def draw_batch(slices: Slices, options: StudyFitOptions, first: int) -> Batch:
     """The batch that begins at sample ``first``."""
     generator = numpy_generator(options.seed, "study-batch", first)
     chosen = draw_subset(slices.contrasts, options.contrast_dropout, generator)
+    lesioned, clear = slices.of(slices.with_lesion, chosen), slices.of(slices.without, chosen)
+    if not len(lesioned) + len(clear):  # no study has them all: what one study has of them, or of all
+        volume = slices.volumes[int(generator.integers(len(slices.volumes)))]
+        usable = in_order(set(slices.contrasts) & set(volume.contrasts))
+        chosen = in_order(set(usable) & set(chosen)) or usable
+        lesioned, clear = slices.of(slices.with_lesion, chosen), slices.of(slices.without, chosen)
     slabs, masks = [], []
     for _ in range(options.batch):
-        pool = slices.with_lesion if generator.random() < options.lesion_share else slices.without
+        wanted, other = (lesioned, clear) if generator.random() < options.lesion_share else (clear, lesioned)
+        pool = wanted if len(wanted) else other
         number, index = pool[int(generator.integers(len(pool)))]
         volume = slices.volumes[int(number)]
         rows = [volume.contrasts.index(name) for name in chosen]

@@ -19,6 +19,7 @@ from recon.study.contrasts import INPUTS, UNWEIGHTED, contrast_named
 COHORT = "manifest.json"  # of ``recon simulate``
 TABLES = ("studies.csv", "studies.json")
 NO_LESION = "none"
+LARGEST = 50_000_000  # bytes of a table
 COLUMNS = ("study", "person", "contrast", "file")
 
 
@@ -37,7 +38,9 @@ class Study:
 
     def __post_init__(self) -> None:
         if not set(self.files) & set(INPUTS):
-            raise ReconError(f"study {self.name}: no series that a network takes; give at least one of {INPUTS}")
+            raise ReconError(
+                f"study {self.name}: no series that a network takes; give at least one of {', '.join(INPUTS)}"
+            )
         if "ADC" in self.files and UNWEIGHTED in self.files:
             raise ReconError(f"study {self.name}: an ADC and a {UNWEIGHTED} to calculate it from; give one of them")
         if UNWEIGHTED in self.files and "DWI" not in self.files:
@@ -118,6 +121,8 @@ def _of_cohort(path: Path) -> list[Study]:
 
 def _of_csv(path: Path) -> list[Study]:
     try:
+        if path.stat().st_size > LARGEST:
+            raise ReconError(f"{path}: larger than {LARGEST} bytes; no table of studies is")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

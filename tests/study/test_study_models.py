@@ -73,6 +73,17 @@ def test_a_slab_holds_what_the_study_shows_and_batches_depend_on_their_number_al
     assert drawn == {1, 2, 3}
 
 
+def test_studies_of_different_contrasts_are_trained_on_together(volumes: list[StudyVolume]) -> None:
+    few = [replace(one, contrasts=("FLAIR",), values=one.values[:1]) for one in volumes[:2]]
+    others = [replace(one, contrasts=("DWI", "ADC"), values=one.values[1:]) for one in volumes[2:]]
+    slices = slices_of([*few, *others], SMALL.contrasts)
+    assert slices.contrasts == ("FLAIR", "DWI", "ADC")
+    drawn = {draw_batch(slices, SMALL, number).contrasts for number in range(40)}
+    assert drawn == {(FLAIR,), (DWI,), (ADC,), (DWI, ADC)}  # sets that some study has
+    with pytest.raises(ReconError, match="has none of the contrasts"):
+        slices_of([*few, *others], ("FLAIR",))
+
+
 def test_an_interrupted_training_is_the_same_training(
     studies: list[Study], reconstructions: Reconstructions, model: Path, tmp_path: Path
 ) -> None:
