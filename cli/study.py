@@ -116,7 +116,8 @@ def fit(
     result = {"output": out, **asdict(outcome), "seconds": time.monotonic() - started}
     line = (
         f"{out}: trained on {outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
-        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
+        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}; "
+        f"{outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
     )
     if not outcome.finished:
         line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
