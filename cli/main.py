@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from cli.output import emit, note
 from cli.signals import unwinding
 from recon.errors import ReconError
+from recon.foreign.trial import start_ahead
 from recon.version import __version__
 
 # Every command or group: what it is for, and the modules whose ``register`` adds it. A module is imported when its
@@ -30,6 +31,7 @@ COMMANDS = {
     "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "adc": ("Diffusion coefficients from images of several b-values.", "cli.adc"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "speed": ("What this machine does: seconds, memory, precision, training.", "cli.speed"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
@@ -38,6 +40,11 @@ COMMANDS = {
     "study": ("Which series of a study may be accelerated, judged by the infarct found.", "cli.study"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
 }
+
+# Commands that open HDF5 files of others first of all.
+OPEN_FILES = frozenset(
+    {"info", "convert", "undersample", "prepare", "finetune", "reconstruct", "evaluate", "benchmark", "uncertainty"}
+)
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -119,6 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(words: list[str], debug: bool, received: list[int]) -> None:
     """Run the command; every way it can end is an exit code."""
+    if words[:1] and words[0] in OPEN_FILES and "--help" not in words:
+        start_ahead()
     try:
         os.getcwd()
     except FileNotFoundError:  # some libraries end the process over it, in their own words

@@ -76,6 +76,7 @@ def _inspected(position: int, path: Path, report: Report) -> dict[str, Any]:
         "dead_coils": found.dead_coils,
         "empty_slices": found.empty_slices,
         "header": scan.header.known(),
+        "notes": scan.notes,
         "can_reconstruct": found.can_reconstruct,
         "problems": found.problems,
         "warnings": found.cautions,
@@ -199,6 +200,7 @@ def _describe(result: dict[str, Any]) -> list[str]:
     ]
     if result["header"]:
         lines.append("  header       " + ", ".join(f"{key} {value}" for key, value in result["header"].items()))
+    lines += [f"  note         {text}" for text in result["notes"]]
     lines += [f"  warning      {text}" for text in result["warnings"]]
     lines += [f"  problem      {text}" for text in result["problems"]]
     lines.append("  can be reconstructed" if result["can_reconstruct"] else "  cannot be reconstructed")

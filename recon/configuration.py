@@ -115,7 +115,7 @@ def from_mapping(kind: type[Config], values: dict[str, Any], where: str) -> Conf
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(fields)}"
-            raise ReconError(f"{where}: unknown key '{str(key)[:80]}'; {hint}")
+            raise ReconError(f"{where}: unknown key '{' '.join(str(key).split())[:80]}'; {hint}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

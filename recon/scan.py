@@ -41,12 +41,13 @@ class Scan:
     affine: NDArray[np.float64] | None = None  # 4x4, (readout, phase, slice) index -> RAS+ mm (NIfTI convention)
     phase_limits: tuple[int, int] | None = None  # half-open range of phase lines that were encoded at all
     noise: NDArray[np.complex64] | None = None  # [coil, sample] noise scan
-    noise_covariance: NDArray[np.complex64] | None = None  # [coil, coil], E[n n^H], as stored in the file
+    noise_covariance: NDArray[np.complex128] | None = None  # [coil, coil], E[n n^H], as stored in the file
     calibration_kspace: KspaceReader | None = None  # separate calibration scan, same layout, zeros where not measured
     read_reference: ImageReader | None = None  # [readout, phase] magnitude reference stored in the file
     header: Header = UNSTATED
     source_digest: str | None = None  # digest of the scan that this file was made of
     identity: str = ""
+    notes: tuple[str, ...] = ()  # for people: what of the file was left out or assumed
 
     def __post_init__(self) -> None:
         if not self.identity:

@@ -47,3 +47,10 @@ def test_formats_are_those_of_the_code():
         for path in (ROOT / package).rglob("*.py"):
             for name in re.findall(r'FORMAT = "(recon-[a-z-]+-\d+)"', path.read_text(encoding="utf-8")):
                 assert name in text, f"{path}: {name}"
+
+
+def test_every_defect_of_the_audit_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| (\d+) \|.*$", (ROOT / "docs" / "hardening.md").read_text("utf-8"), re.MULTILINE)
+    assert rows == [str(number) for number in range(1, 28)]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "hardening.md").read_text("utf-8"))
+    assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")] == []

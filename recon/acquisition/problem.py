@@ -33,6 +33,7 @@ from recon.acquisition.noise import (
     patch_covariances,
 )
 from recon.acquisition.noise_misfit import noise_misfit
+from recon.acquisition.reference_scan import own_centre, own_phase, relative_gain
 from recon.errors import ReconError, naming
 from recon.scan import Scan
 
@@ -297,7 +298,13 @@ def calibrate(
     with naming(scan.path):
         maps, _ = _decomposed(espirit_maps, calibration, grid, EspiritOptions(sets=map_sets, noise=1.0, crop=SUPPORT))
     scale = calibration_scale(calibration, shape)
-    maps = maps * low_resolution_phase(calibration, maps)
+    if scan.calibration_kspace is None:
+        maps = maps * low_resolution_phase(calibration, maps)
+    else:
+        extent = (calibration.shape[-2], calibration.shape[-1])
+        centre = own_centre(pad(kspace, guard), pad(mask, guard), extent)
+        scale = scale * relative_gain(centre, calibration)
+        maps = maps * own_phase(centre, maps)
     return Problem(
         slices=tuple(slices),
         kspace=pad(kspace, guard) * (guard_scale(shape, guard) / scale)[:, None, None, None],

@@ -91,7 +91,7 @@ def simulated_scan(prepared: PreparedScan, seed: int) -> Scan:
         calibration=calibration_extent(mask, rows),
         image_shape=(rows, columns),
         contrast=prepared.contrast,
-        noise_covariance=(2 * sigma**2 * np.eye(SIMULATED_COILS)).astype(np.complex64),
+        noise_covariance=(2 * sigma**2 * np.eye(SIMULATED_COILS)).astype(np.complex128),
         identity=identity_of("prepared", identity),
         read_reference=lambda index: prepared.read(index).abs().numpy(),
     )

@@ -28,7 +28,8 @@ def foreign_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     about = os.stat(path)
     if not _survives(Path(path), (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)):
         raise ReconError(
-            f"{path}: damaged HDF5 file on which the HDF5 library crashes or hangs; copy or download it again"
+            f"{path}: damaged HDF5 file on which the HDF5 library crashes, hangs or takes all memory; copy or download "
+            "it again"
         )
     try:
         file = h5py.File(path, "r")

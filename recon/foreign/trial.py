@@ -5,36 +5,30 @@ import contextlib
 import importlib.util
 import os
 import select
-import subprocess
 import sys
 import threading
 from pathlib import Path
+
+from recon.foreign.looking import Looking, forked, started
 
 PROCESSOR_SECONDS = 5  # a healthy file is looked through in milliseconds
 SECONDS = 120  # of the clock, for a slow disk or a busy machine
 
 
 class _Examiner:
-    """The process that looks: started when it is first needed, kept for the files to come, replaced when it is lost.
-
-    A fork of this process would need no start, but copies the page tables of everything that is loaded (torch) for each
-    file, and may inherit a lock that another thread holds.
-    """
+    """The process that looks: started when it is first needed, kept for the files to come, replaced when it is lost."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: Looking | None = None
         self.lock = threading.Lock()
 
     def survives(self, path: Path) -> bool:
         """Whether the process answers that it has looked through the file."""
-        process = self._process or self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        process = self.process = self.process or started(PROCESSOR_SECONDS)
         try:
-            process.stdin.write(os.fsencode(os.path.abspath(path)).hex().encode("ascii") + b"\n")
-            process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], SECONDS)
-            answered = bool(ready) and process.stdout.readline() == b"\n"
+            process.questions.write(os.fsencode(os.path.abspath(path)).hex().encode("ascii") + b"\n")
+            ready, _, _ = select.select([process.answers], [], [], SECONDS)
+            answered = bool(ready) and process.answers.readline() == b"\n"
         except BrokenPipeError:
             answered = False
         except BaseException:  # Ctrl-C while waiting: an answer still to come would be taken for that to the next file
@@ -44,40 +38,35 @@ class _Examiner:
             self.stop()
         return answered
 
-    def _started(self) -> "subprocess.Popen[bytes]":
-        program = Path(__file__).with_name("examiner.py")
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, str(program), str(PROCESSOR_SECONDS)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
-        return self._process
-
     def stop(self) -> None:
         """End the process, if there is one."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what could not be sent any more
-                    if pipe is not None:
-                        pipe.close()
+            process.end()
 
     def forget(self) -> None:
         """In a fork: the process answers the one that started it, and nobody else."""
-        process, self._process, self.lock = self._process, None, threading.Lock()
+        process, self.process, self.lock = self.process, None, threading.Lock()
         if process is not None:
-            process.returncode = 0  # not this process's child, so nothing to wait for
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    os.close(pipe.fileno())
+            process.forget()
 
 
 _examiner = _Examiner()
 atexit.register(_examiner.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_examiner.forget)
+
+
+def start_ahead() -> None:
+    """Fork the process off now, while this one is small: it costs a few milliseconds where a start costs 130.
+
+    Nothing happens where that is not possible or not wise (threads, or torch, whose page tables would be copied): the
+    process is then started for the first file.
+    """
+    small = "torch" not in sys.modules and threading.active_count() == 1 and sys.platform == "linux"
+    if small and _examiner.process is None:
+        with contextlib.suppress(OSError):  # no memory or handles for it: said when a file is opened
+            _examiner.process = forked(PROCESSOR_SECONDS)
 
 
 def survives(path: Path) -> bool:

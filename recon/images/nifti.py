@@ -19,12 +19,14 @@ def write_nifti(
     *,
     voxel_size: tuple[float, float, float] | None = None,
     affine: NDArray | None = None,
+    description: str = "",
 ) -> Path:
     """Write real images ``[slice, readout, phase]`` (or ``[slice, sample, readout, phase]``) as float32 NIfTI-1.
 
     The stored axes are readout, phase, slice (, sample), which the header's ``dim_info`` names. ``affine`` (4x4, that
     index -> RAS+ mm) is stored as the scanner's; without it only ``voxel_size`` (mm along readout, phase, slice) is,
     and the file says that orientation is unknown. Without either the unit is unknown, too, and a ReconWarning says so.
+    ``description`` (79 characters at most) goes into the header: the unit of maps.
 
     Raises ReconError when the name does not end in .nii or .nii.gz, values are complex or not finite, or writing fails.
     """
@@ -58,6 +60,7 @@ def write_nifti(
         image.set_qform(None, 0)  # a sheared stack has no quaternion form
     image.header.set_dim_info(freq=0, phase=1, slice=2)
     image.header.set_xyzt_units("unknown" if voxel_size is None and affine is None else "mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
     return path

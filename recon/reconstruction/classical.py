@@ -6,6 +6,7 @@ import torch
 from recon.acquisition.sense import adjoint
 from recon.errors import ReconError
 from recon.reconstruction.grappa import grappa as fill
+from recon.reconstruction.partial_fourier import completed, consistent
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution, Task, required_system
 from recon.reconstruction.wavelet import default_weight
@@ -21,12 +22,13 @@ def zero_filled(prepared: Prepared, task: Task) -> Solution:
 def cg_sense(prepared: Prepared, task: Task) -> Solution:
     """Regularised SENSE: argmin |A x - y|^2 + weight |x|^2 (Pruessmann et al., Magn Reson Med 46:638 (2001)).
 
-    Without ``weight`` the regularisation is the one of a white Gaussian prior of unit power, weight = sigma^2. Raises
-    ReconError for a weight that is not positive.
+    Without ``weight`` the regularisation is the one of a white Gaussian prior of unit power, weight = sigma^2. The
+    missing edge of a partial Fourier scan is completed, see ``recon.reconstruction.partial_fourier``; so it is by
+    L1-wavelet and GRAPPA. Raises ReconError for a weight that is not positive.
     """
     system, weight = required_system(prepared, task), task.options.weight
     variance = torch.ones_like(system.sigma) if weight is None else system.sigma**2 / weight
-    return Solution(system.mean(system.zeros(), variance)[:, 0])
+    return Solution(consistent(system.mean(system.zeros(), variance)[:, 0], prepared, system))
 
 
 def l1_wavelet(prepared: Prepared, task: Task) -> Solution:
@@ -42,7 +44,8 @@ def l1_wavelet(prepared: Prepared, task: Task) -> Solution:
         chosen = default_weight(float(problem.sigma[index])) if weight is None else weight
         kspace, maps = problem.kspace[index].cpu().numpy(), problem.maps[index, 0].cpu().numpy()
         images.append(compressed_sensing(kspace, maps, problem.mask.cpu().numpy(), chosen))
-    return Solution(torch.from_numpy(np.stack(images)).to(problem.kspace.device).unsqueeze(1))
+    image = torch.from_numpy(np.stack(images)).to(problem.kspace.device).unsqueeze(1)
+    return Solution(completed(image, problem.mask))
 
 
 def grappa(prepared: Prepared, task: Task) -> Solution:
@@ -57,4 +60,5 @@ def grappa(prepared: Prepared, task: Task) -> Solution:
     mask = problem.mask.cpu().numpy()
     filled = [fill(kspace.cpu().numpy(), mask, extent, phase_limits=scan.phase_limits) for kspace in problem.kspace]
     kspace = torch.from_numpy(np.stack(filled)).to(problem.kspace.device)
-    return Solution(adjoint(kspace, problem.maps, torch.ones_like(problem.mask)))
+    image = adjoint(kspace, problem.maps, torch.ones_like(problem.mask))
+    return Solution(completed(image, problem.mask))

@@ -1,5 +1,6 @@
 """The machine a reconstruction runs on: device, threads, memory, and a stopwatch."""
 
+import math
 import os
 import sys
 import time
@@ -9,11 +10,17 @@ from dataclasses import dataclass, field
 
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
 from recon.errors import ReconError
 from recon.reconstruction.options import ReconstructionOptions
 from recon.scan import Scan
 
 MEMORY = 600e6  # bytes that the exact solver's eigenvectors may take; bounds the slices in a batch
+COPIES = 30  # of a complex image that drawing one sample takes; 35 to 150 were measured, by the sampler
 LARGEST_BATCH = 8  # slices at a time on a GPU; a processor gains nothing by more than one
 
 
@@ -85,6 +92,31 @@ def slices_at_a_time(scan: Scan, options: ReconstructionOptions, device: torch.d
     return max(1, min(scan.shape[0], int(MEMORY // bytes_each), largest))
 
 
+def check_samples_fit(scan: Scan, options: ReconstructionOptions, samples: int, device: torch.device | str) -> None:
+    """Raises ReconError when the samples of one slice need more memory than there is: a system that is out of memory
+    ends processes without a word."""
+    pixels = min(scan.shape[2], scan.image_shape[0]) * scan.shape[3] * options.map_sets
+    needed, there = 8 * pixels * samples * COPIES, memory_of(device)
+    if needed > there:
+        raise ReconError(
+            f"{scan.path}: {samples} samples need at least {needed / 1e9:.1f} GB of memory, {there / 1e9:.1f} GB can "
+            "be had; draw fewer (--samples)"
+        )
+
+
+def memory_of(device: torch.device | str) -> float:
+    """Bytes that this process may have on a device: all of its memory, or less under a limit (``ulimit -v``)."""
+    if torch.device(device).type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    names = getattr(os, "sysconf_names", {})  # not on every system
+    known = "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names
+    physical = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if known else math.inf
+    if resource is None:
+        return physical
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return physical if limit == resource.RLIM_INFINITY else min(physical, float(limit))
+
+
 class Memory:
     """The peak of a device's memory from the moment this is made; of a processor, the peak of the whole process."""
 
@@ -102,9 +134,7 @@ class Memory:
 
 def peak_memory_of_process() -> int | None:
     """Bytes of this process at their peak; None on a system that does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

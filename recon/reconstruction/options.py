@@ -1,9 +1,14 @@
 """How to reconstruct: one declaration for the library, the YAML configuration and the command line."""
 
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
 from recon.options import check_minimums, option
+
+MOST_SAMPLES = 1000  # they give the standard deviation to 2 %, and are held in memory together
+MOST_STEPS = 100_000  # network calls one after another; the most that a published sampler takes is a thousand
+_shown = reprlib.Repr()  # a number of thousands of digits would fill the screen
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class ReconstructionOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        for name, most in (("samples", MOST_SAMPLES), ("steps", MOST_STEPS)):
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(f"{name} must be at most {most}, not {_shown.repr(getattr(self, name))}")
         for name in ("sigma_max", "sigma_min", "noise_sigma", "weight"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -24,7 +24,7 @@ from recon.prior.store import Prior
 from recon.progress import Report, silent
 from recon.reconstruction.audit import SliceAudit, audit_slices, data_warnings, overall_audit
 from recon.reconstruction.denoising import denoise_with
-from recon.reconstruction.machine import Stopwatch, slices_at_a_time
+from recon.reconstruction.machine import Stopwatch, check_samples_fit, slices_at_a_time
 from recon.reconstruction.methods import Method, method_of
 from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.plan import Plan
@@ -121,6 +121,8 @@ def solver_for(
         raise ReconError(f"contrast '{options.contrast}' is unknown to the prior, which knows {known}")
     measurement = measure(scan, options, device, watch)
     plan = method.plan and method.plan(options, scan.acceleration, measurement.preprocessing.sigma)
+    if plan is not None:
+        check_samples_fit(scan, options, max(plan.samples, plan.estimates), device)
     return Solver(measurement, options, method, prior, plan)
 
 

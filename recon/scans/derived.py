@@ -123,7 +123,7 @@ def with_noise(scan: Scan, snr: float, seed: int, whitening: NDArray[np.complex6
         **_names(scan, "noise", float(snr), seed),
         read_kspace=read,
         noise=None if scan.noise is None else (scan.noise * total).astype(np.complex64),
-        noise_covariance=None if scan.noise_covariance is None else scan.noise_covariance * np.float32(total**2),
+        noise_covariance=None if scan.noise_covariance is None else scan.noise_covariance * total**2,
         calibration_kspace=None,
         read_reference=None,
     )

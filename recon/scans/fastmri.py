@@ -80,7 +80,7 @@ def open_file(path: Path) -> Scan:
         affine=affine,
         phase_limits=limits,
         noise=_complex(extras.get("noise")),
-        noise_covariance=_complex(extras.get("noise_covariance")),
+        noise_covariance=_covariance(extras.get("noise_covariance")),
         calibration_kspace=_kspace_reader(path, SEPARATE, shape, np.ones((), bool)) if has_separate else None,
         read_reference=_reference_reader(path, shape[0]) if reference_shape else None,
         header=header,
@@ -289,6 +289,11 @@ def _voxel_size(
         return None
     size = (encoding.encoded_fov[0] / shape[2], encoding.encoded_fov[1] / shape[3], encoding.recon_fov[2])
     return size if np.isfinite(size).all() and min(size) > 0 else None
+
+
+def _covariance(values: NDArray | None) -> NDArray[np.complex128] | None:
+    """In double precision, also where the file (of an older recon) has single: it is the square of k-space's units."""
+    return None if values is None else np.asarray(values, np.complex128)
 
 
 def _complex(values: NDArray | None) -> NDArray[np.complex64] | None:

@@ -169,10 +169,10 @@ def _write_own(file: HDF5Writer, described: ScanDescription) -> None:
     for name, value in attributes.items():
         if value is not None:
             own.attrs[name] = value
-    for name in ("noise", "noise_covariance"):
-        values = getattr(described, name)
-        if values is not None:
-            own[name] = np.asarray(values, np.complex64)
+    if described.noise is not None:
+        own["noise"] = np.asarray(described.noise, np.complex64)
+    if described.noise_covariance is not None:  # a square: single precision would end at k-space of 1e-19 and 1e19
+        own["noise_covariance"] = np.asarray(described.noise_covariance, np.complex128)
 
 
 def _write_mask(

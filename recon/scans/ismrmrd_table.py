@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.foreign.varying_lengths import check_lengths
 
 # Fields of an acquisition's header that are read: kinds of their type, and their number of values.
 _FIELDS = {
@@ -28,6 +29,7 @@ def read_heads(path: Path, group: h5py.Group) -> NDArray:
             f"{path}: '{group.name.strip('/')}/data' is no table of acquisitions as ISMRMRD defines it; export the "
             "scan again"
         )
+    check_lengths(path, data, "data", 4)
     heads: NDArray = data.fields("head")[:]
     return heads
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.errors import ReconError
+from recon.scans.vendors import converter_advice
 
 if TYPE_CHECKING:
     from recon.scan import Scan
@@ -39,6 +40,7 @@ class Reader:
 READERS: tuple[Reader, ...] = (
     Reader("fastMRI HDF5", (".h5",), "recon.scans.fastmri", "multi-coil files of the public data set, and recon's own"),
     Reader("ISMRMRD HDF5", (".h5",), "recon.scans.ismrmrd", "raw acquisitions of any vendor after conversion"),
+    Reader("Siemens twix", (".dat",), "recon.scans.twix", "raw data of VB, VD, VE and XA scanners"),
     Reader("BART cfl/hdr", (".cfl",), "recon.scans.bart", "a .cfl/.hdr pair, named by either"),
 )
 
@@ -56,4 +58,6 @@ def reader_of(path: str | Path) -> Reader:
             return reader
     if not path.is_file():
         raise ReconError(f"{path}: no such file")
+    if (advice := converter_advice(path)) is not None:
+        raise ReconError(f"{path}: {advice}")
     raise ReconError(f"{path}: not a scan that recon reads ({described()}); import other arrays with 'recon convert'")

@@ -15,7 +15,7 @@ class SimulatedKspace:
     """What the receivers deliver. ``noise_covariance`` is E[n n^H] (twice the covariance per real component)."""
 
     kspace: NDArray[np.complex64]  # [slice, coil, readout, phase], centred, orthonormal, fully sampled, with noise
-    noise_covariance: NDArray[np.complex64]  # [coil, coil], in k-space units
+    noise_covariance: NDArray[np.complex128]  # [coil, coil], in k-space units
     noise: NDArray[np.complex64]  # [coil, sample], a noise scan of the same receivers
     snr: float  # as defined by ``noise_scale``
 
@@ -126,7 +126,7 @@ def simulate_kspace(
         kspace[index] += _noise(noise_factor, (wide, phase), generator)
     return SimulatedKspace(
         kspace=kspace,
-        noise_covariance=(2 * noise_factor @ noise_factor.conj().T).astype(np.complex64),
+        noise_covariance=(2 * noise_factor @ noise_factor.conj().T).astype(np.complex128),
         noise=_noise(noise_factor, (noise_samples,), generator),
         snr=snr,
     )

@@ -51,6 +51,44 @@ def times(scale: float) -> Callable[[h5py.File], None]:
     return change
 
 
+def with_covariance(file: h5py.File) -> None:
+    noise = file["recon/noise"][()].astype(np.complex128)
+    del file["recon/noise"]
+    file["recon/noise_covariance"] = noise @ noise.conj().T / noise.shape[1]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_stored_covariance_is_in_other_units_too(
+    scale: float, folder: Path, tmp_path: Path, run_cli: Callable[..., Any]
+) -> None:
+    options = ReconstructionOptions(method="sense")
+    path = changed(folder / "fast.h5", tmp_path / "fast.h5", with_covariance)
+    wanted = reconstruct(open_scan(path), options=options).reconstruction
+
+    def scaled(file: h5py.File) -> None:
+        file["kspace"][...] = (file["kspace"][()].astype(np.complex128) * scale).astype(np.complex64)
+        file["recon/noise_covariance"][...] = file["recon/noise_covariance"][()] * scale**2
+
+    changed(path, tmp_path / "scaled.h5", scaled)
+    assert run_cli("convert", tmp_path / "scaled.h5", "--out", tmp_path / "copy.h5").code == 0  # and is written so
+    for name in ("scaled.h5", "copy.h5"):
+        found = reconstruct(open_scan(tmp_path / name), options=options).reconstruction
+        assert np.linalg.norm(found / np.float64(scale) - wanted) < 2e-3 * np.linalg.norm(wanted)
+
+
+def test_covariances_of_older_files_are_read(folder: Path, tmp_path: Path) -> None:
+    path = changed(folder / "fast.h5", tmp_path / "new.h5", with_covariance)
+
+    def single(file: h5py.File) -> None:
+        covariance = file["recon/noise_covariance"][()]
+        del file["recon/noise_covariance"]
+        file["recon/noise_covariance"] = covariance.astype(np.complex64)
+
+    old, new = open_scan(changed(path, tmp_path / "old.h5", single)), open_scan(path)
+    assert old.noise_covariance is not None
+    np.testing.assert_allclose(old.noise_covariance, new.noise_covariance, rtol=1e-5, atol=1e-10)
+
+
 @pytest.mark.parametrize("method", ["zero-filled", "sense", "l1-wavelet", "grappa", "posterior", "dds", "dps", "pula"])
 def test_every_method_gives_the_same_image_in_other_units(
     method: str, folder: Path, prior: Prior, tmp_path: Path

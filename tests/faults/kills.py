@@ -64,7 +64,7 @@ def kill_once(command: Command, world: Path, whole: Undisturbed, name: str, mome
     if again.code != 0 and not (command.finished and command.finished in again.err):
         finding.wrong.append(f"the rerun fails ({' '.join(again.err.split())[-300:]})")
     else:
-        _look_at_the_rerun(finding, command, world, out, whole)
+        finding.wrong += look_at_the_rerun(command, world, out, whole)
     return finding
 
 
@@ -110,14 +110,17 @@ def _look_at_the_files(
             finding.wrong.append(f"half: {file}")
 
 
-def _look_at_the_rerun(finding: Finding, command: Command, world: Path, out: Path, whole: Undisturbed) -> None:
+def look_at_the_rerun(command: Command, world: Path, out: Path, whole: Undisturbed) -> list[str]:
+    """What is wrong with the files of a run that was completed by running the command again."""
+    wrong = []
     after = contents(out)
     if command.same:
         different = sorted(file for file in {*after, *whole.files} if after.get(file) != whole.files.get(file))
-        finding.wrong += [f"the rerun differs: {file}" for file in different[:3]]
+        wrong += [f"the rerun differs: {file}" for file in different[:3]]
     else:
-        finding.wrong += [f"the rerun leaves {file}" for file in after if hidden(file)]
+        wrong += [f"the rerun leaves {file}" for file in after if hidden(file)]
     if command.afterwards is not None:
         checked = run(command.afterwards(out))
         if checked.code != 0:
-            finding.wrong.append(f"afterwards: {' '.join(checked.err.split() or checked.out.split())[-300:]}")
+            wrong.append(f"afterwards: {' '.join(checked.err.split() or checked.out.split())[-300:]}")
+    return wrong

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.fuzzing.campaign import campaign, mutants_of, table_of
-from tests.fuzzing.driving import ACCEPTED, LOST, REFUSED, Answer, Verdict, accepted, refusal
+from tests.fuzzing.driving import ACCEPTED, LOST, REFUSED, UNEXPECTED, Answer, Verdict, accepted, refusal
 from tests.fuzzing.seeds import make_seeds
 from tests.fuzzing.targets import TARGETS, Target
 from tests.fuzzing.worker import copied, judge_all
@@ -30,6 +30,17 @@ def test_every_mutant_is_refused_in_one_line_or_rightly_accepted(seeds: Path) ->
     offenders = [found.line() for found in findings if found.verdict.column not in (ACCEPTED, REFUSED)]
     assert len(findings) == MUTANTS
     assert not offenders, "\n".join([*offenders, *table_of(findings)])
+
+
+def test_an_unexpected_error_that_is_planted_is_found(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("planted")
+
+    monkeypatch.setattr("recon.scans.bart.map_data", broken)
+    findings = list(campaign(mutants_of(8, seed=0, rows=("BART",)), seeds))
+    found = [finding.verdict for finding in findings if finding.verdict.column == UNEXPECTED]
+    assert found
+    assert all("unexpected KeyError: 'planted'" in verdict.words for verdict in found)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.row}, {target.seed}")

@@ -15,5 +15,5 @@ def test_folders_give_their_scans_in_order_and_files_stay_as_they_are(tmp_path: 
 
 
 def test_a_folder_without_scans_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReconError, match=f"{tmp_path}: no .h5 or .cfl scans"):
+    with pytest.raises(ReconError, match=f"{tmp_path}: no .h5 or .dat or .cfl scans"):
         find_scans([tmp_path])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ismrmrd import constants as flags
 
-from recon.acquisition.fourier_numpy import to_kspace
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.acquisition.rss import reference_image, root_sum_of_squares
 from recon.errors import ReconError
 from recon.scans.opening import open_scan
@@ -237,6 +237,23 @@ def test_separate_calibration_scan(own_encoding: bool, recorder: Callable[..., R
     np.testing.assert_array_equal(scan.read_kspace(0)[..., ::2], kspace[1][..., ::2])
 
 
+def test_dual_calibration(recorder: Callable[..., Recorder]) -> None:
+    """Calibration lines within the scan stay data, although a scan measured apart is what is calibrated on."""
+    kspace, apart = random_kspace(2, COILS, READOUT, PHASE), random_kspace(2, COILS, READOUT, PHASE, seed=4)
+    file = recorder(header(mode="external"))
+    record_full(file, apart, range(4, 16), flag=flags.ACQ_IS_PARALLEL_CALIBRATION)
+    record_full(file, kspace, range(0, 8, 2))
+    record_full(file, kspace, range(8, 12), flag=flags.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
+    record_full(file, kspace, range(12, PHASE, 2))
+    scan = open_scan(file.close())
+    expected = np.arange(PHASE) % 2 == 0
+    expected[8:12] = True
+    np.testing.assert_array_equal(scan.mask, expected)
+    np.testing.assert_array_equal(scan.read_kspace(0), kspace[1] * expected)
+    assert scan.calibration == (READOUT, 12)
+    np.testing.assert_array_equal(scan.calibration_kspace(0)[..., 4:16], apart[1][..., 4:16])
+
+
 def test_partial_fourier_and_limits(recorder: Callable[..., Recorder]) -> None:
     """14 of 20 lines, numbered from 0, with the centre at number 4."""
     kspace = random_kspace(1, COILS, READOUT, PHASE)
@@ -313,7 +330,6 @@ def test_point_source_lies_where_the_header_says(recorder: Callable[..., Recorde
         ({"trajectory": "radial"}, {}, "radial trajectory"),
         ({"trajectory": "spiral"}, {}, "spiral trajectory"),
         ({"trajectory": "epi"}, {}, "EPI"),
-        ({"partitions": 8}, {}, "3-D"),
         ({}, {"repetition": 1}, "2 repetitions"),
         ({}, {"contrast": 1}, "2 echoes"),
         ({}, {"kspace_encode_step_2": 1}, "3-D"),
@@ -391,3 +407,26 @@ def test_conversion_keeps_everything(recorder: Callable[..., Recorder], tmp_path
     for index in range(SLICES):
         np.testing.assert_array_equal(after.read_kspace(index), before.read_kspace(index))
         np.testing.assert_array_equal(after.read_reference(index), reference_image(before, index))
+
+
+@pytest.mark.parametrize("name", ["scan", "order"])
+def test_volume_of_a_converter(name: str, recorder: Callable[..., Recorder]) -> None:
+    """3-D: slices along the readout; lines and partitions in any order."""
+    partitions = 6
+    kspace = random_kspace(COILS, READOUT, PHASE, partitions)
+    file = recorder(header(partitions=partitions))
+    places = [(line, part) for line in range(PHASE) for part in range(partitions)]
+    if name == "order":
+        places = [places[n] for n in np.random.default_rng(1).permutation(len(places))]
+    for line, part in places:
+        file.line(kspace[:, :, line, part], line=line, kspace_encode_step_2=part)
+    scan = open_scan(file.close())
+    assert scan.shape == (READOUT // 2, COILS, PHASE, partitions)
+    assert scan.calibration == (PHASE, partitions)
+    hybrid = to_image(kspace, axes=(1,))
+    for index in (0, 8, 15):
+        np.testing.assert_allclose(scan.read_kspace(index), hybrid[:, READOUT // 4 + index], atol=1e-5)
+    assert scan.affine is not None
+    # Phase along x and readout along y of the patient's LPS, the slab along z.
+    np.testing.assert_allclose(scan.affine[:3, :3], [[-10, 0, 0], [0, 0, -10], [0, 4 / partitions, 0]], atol=1e-6)
+    np.testing.assert_allclose(scan.affine @ [PHASE // 2, partitions // 2, READOUT // 4, 1], [-10, -20, 30, 1])

@@ -36,7 +36,7 @@ def test_a_format_is_one_module_and_one_row(
 ) -> None:
     unknown = run_cli("info", toy_file)
     assert unknown.code == 2
-    assert "not a scan that recon reads (fastMRI HDF5, ISMRMRD HDF5, BART cfl/hdr)" in unknown.err
+    assert "not a scan that recon reads (fastMRI HDF5, ISMRMRD HDF5, Siemens twix, BART cfl/hdr)" in unknown.err
 
     monkeypatch.setattr(readers, "READERS", (*READERS, TOY))
     found = run_cli("info", toy_file, "--json").json
@@ -55,7 +55,7 @@ def test_a_format_is_one_module_and_one_row(
 
 
 def test_folders_are_searched_by_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ReconError, match=r"no \.h5 or \.cfl scans in this folder"):
+    with pytest.raises(ReconError, match=r"no \.h5 or \.dat or \.cfl scans in this folder"):
         scans_in(tmp_path)
     write_small_scan(tmp_path / "b.h5")
     write_bart(tmp_path / "a.cfl", (1, 2, 8, 8), [np.ones((2, 8, 8), np.complex64)])
