@@ -1,6 +1,6 @@
 """The apparent diffusion coefficient: ADC = ln(S0 / Sb) / b, from two images of one diffusion examination.
 
-The map that scanners store and readers look at, noise and all, defined wherever there is signal. For a fit that knows of
+The map that scanners store and readers look at, noise and all, wherever there is signal. For a fit that knows of
 Rician noise, with its standard deviation, see ``recon.quality.diffusion``.
 """
 
