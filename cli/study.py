@@ -153,7 +153,7 @@ def evaluate(
     from recon.study.images import Reconstructions
     from recon.study.preparation import prepared_studies
     from recon.study.store import load_model
-    from recon.study.table import find_studies, of_first_persons
+    from recon.study.table import find_studies, kinds_of, of_first_persons
 
     place = str(chosen_device(device))
     models = [load_model(folder, place) for folder in model]
@@ -167,9 +167,9 @@ def evaluate(
     emit(
         {
             "models": [{"model": one.name, "weights_sha256": one.weights_sha256} for one in models],
-            "results": [asdict(result) for result in results], "exploratory": True,
+            "results": [asdict(result) for result in results], "kinds": kinds_of(chosen), "exploratory": True,
         },
-        _evaluation_lines(results),
+        [f"studies: {kinds_of(chosen)}", *_evaluation_lines(results)],
         as_json,
     )  # fmt: skip
 
@@ -240,7 +240,7 @@ def accelerate(
     from recon.study.evaluation import unseen_studies
     from recon.study.images import Reconstructions
     from recon.study.store import load_model
-    from recon.study.table import find_studies, of_first_persons
+    from recon.study.table import find_studies, kinds_of, of_first_persons
 
     torch.set_num_threads(physical_threads())
     place = chosen_device(device)
@@ -257,8 +257,9 @@ def accelerate(
         "prior": None if loaded is None else loaded.facts.weights_sha256, "options": asdict(options),
         "persons_seen_in_training": options.seen, **asdict(report), "exploratory": True,
     }  # fmt: skip
-    lines = _acceleration_lines(report)
-    _write(out, result, report, "seen in training" if options.seen else "unseen")
+    lines = [f"studies: {kinds_of(chosen)}", *_acceleration_lines(report)]
+    result["kinds"] = kinds_of(chosen)
+    _write(out, result, report, f"{'seen in training' if options.seen else 'unseen'}, studies {kinds_of(chosen)}")
     emit(result, [*lines, f"table and figure: {out}/accelerate.json, accelerate.png"], as_json)
 
 

@@ -75,6 +75,11 @@ def find_studies(places: Sequence[str | Path]) -> list[Study]:
     return studies
 
 
+def kinds_of(studies: Sequence[Study]) -> str:
+    """What the studies are in words, as manifests say it: simulated, semi-synthetic; of a table: not stated."""
+    return " and ".join(sorted({study.origin.partition(":")[0] for study in studies}))
+
+
 def of_first_persons(studies: Sequence[Study], persons: int | None) -> list[Study]:
     """The studies of the first ``persons`` persons by name; without a number all."""
     names = set(sorted({study.person for study in studies})[:persons])

@@ -222,6 +222,8 @@ def test_the_commands_from_cohort_to_answer(
     assert answer.out.count("not a diagnosis") == 1
     stored = json.loads((tmp_path / "answer" / "accelerate.json").read_text("utf-8"))
     assert [row["series"] for row in stored["results"]] == ["FLAIR", "DWI", "all"]
+    assert stored["kinds"] == "simulated"
+    assert answer.out.startswith("studies: simulated\n")
     assert (tmp_path / "answer" / "accelerate.png").stat().st_size > 10_000
     wrong = run_cli("study", "accelerate", *cohorts, "--model", tmp_path / "variable", "--out", tmp_path / "answer",
                     "--acceleration", 3, "--methods", "magic")  # fmt: skip
