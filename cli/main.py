@@ -30,6 +30,8 @@ COMMANDS = {
     "pretrain": ("Train a diffusion prior.", "cli.priors"),
     "finetune": ("Fine-tune a prior on few patients.", "cli.finetuning"),
     "reconstruct": ("Reconstruct undersampled scans.", "cli.reconstruction"),
+    "serve": ("Reconstruct scans that a scanner streams to a port (MRD).", "cli.streaming"),
+    "send": ("Send a scan to an MRD server and keep its images.", "cli.streaming"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
     "adc": ("Diffusion coefficients from images of several b-values.", "cli.adc"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),

@@ -38,15 +38,21 @@ def power(
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
 
     Scores are rounded to the planned scale. The type I error is the share of claims where the new arm is worse by
-    exactly the margin. Standard deviations are those of one cell; take them from a pilot.
+    exactly the margin. Standard deviations are those of one cell; take them from a pilot. Of three and more arms the
+    --effect holds for every new arm, or give as many as there are, in the protocol's order.
     """
     import numpy as np
 
+    from cli.reader_power_arms import power_of_arms
     from reader_study.power import design_of, simulate
 
     started = time.perf_counter()
     planned = _protocol(protocol)
     assumptions = Assumptions(**given)
+    if planned.comparisons is not None:
+        result, lines = power_of_arms(planned, assumptions, effect or [], cases or [], replicates, seed)
+        emit(result, lines, as_json)
+        return
     runs = [
         (count, difference)
         for count in (cases or [len(planned.case_ids)])
@@ -63,7 +69,7 @@ def power(
 
             rows.append(simulate(design_of(planned, count), assumptions, difference, replicates, generator, report))
     design = design_of(planned)
-    result: dict[str, Any] = {
+    result = {
         "hypothesis": planned.primary.hypothesis,
         "readers": planned.primary.readers,
         "number_of_readers": design.readers,
@@ -131,8 +137,8 @@ def analyze(
     One primary test decides; everything else is labelled as what it is.
     """
     from reader_study.analysis import analyse
-    from reader_study.claim import claim, limits
     from reader_study.report_files import summary, write_report
+    from reader_study.several_arms import analyse_arms
     from reader_study.statistics.non_inferiority import refuse_pooled_rows
 
     started = time.perf_counter()
@@ -140,17 +146,13 @@ def analyze(
         refuse_pooled_rows()
     protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head)
     with Progress(quiet=INTERVAL) as progress:
-        analysis = analyse(protocol, found, seed, readers, report=progress.show)
+        run = analyse if protocol.comparisons is None else analyse_arms
+        analysis: Any = run(protocol, found, seed, readers, report=progress.show)
     written = write_report(out, analysis, found, provenance)
-    decision = analysis.decision
-    head = _log(study, analysis, written["analysis.json"]) if study.is_dir() else None
+    decided = _decided(analysis)
+    head = _log(study, decided["claim"], analysis.seed, written["analysis.json"]) if study.is_dir() else None
     result = {
-        "claim": claim(analysis),
-        "limits": limits(analysis),
-        **{name: decision[name] for name in ("hypothesis", "item", "claimed", "estimate", "lower_bound", "margin")},
-        **{name: decision[name] for name in ("p_value", "alpha", "cases")},
-        "readers": len(analysis.readers),
-        "readers_analysed_as": decision["readers"],
+        **decided,
         "unsigned": list(provenance.unsigned),
         "deviations": list(provenance.deviations),
         "departures": list(provenance.conduct.departures),
@@ -204,13 +206,44 @@ def _observations(
     return found.protocol, found.observations, found.provenance
 
 
-def _log(study: Path, analysis: Any, report: Path) -> str:
+def _decided(analysis: Any) -> dict[str, Any]:
+    """What was decided, of two arms or of a family of comparisons."""
+    from reader_study.arms_report import family_claims, family_limits
+    from reader_study.claim import claim, limits
+
+    def decision(part: Any) -> dict[str, Any]:
+        keys = ("hypothesis", "item", "claimed", "estimate", "lower_bound", "margin", "p_value", "alpha", "cases")
+        return {name: part.decision[name] for name in keys}
+
+    if analysis.protocol.comparisons is None:
+        values = {"claim": claim(analysis), "limits": limits(analysis), **decision(analysis)}
+        return {
+            **values,
+            "readers": len(analysis.readers),
+            "readers_analysed_as": analysis.decision["readers"],
+        }
+    both = zip(analysis.comparisons, analysis.together, strict=True)
+    rows = [
+        {"new": one.name, "claim": claim(part), **decision(part), "p_adjusted": one.p_adjusted} for part, one in both
+    ]
+    first = analysis.comparisons[0]
+    return {
+        "claim": " ".join(family_claims(analysis)),
+        "limits": family_limits(analysis),
+        "claimed": analysis.claimed,
+        "procedure": analysis.procedure,
+        "comparisons": rows,
+        "readers": len(first.readers),
+        "readers_analysed_as": first.decision["readers"],
+    }
+
+
+def _log(study: Path, claimed: str, seed: int, report: Path) -> str:
     """Write the analysis into the study's log; gives its new last hash."""
     from reader_study import audit_log
-    from reader_study.claim import claim
     from reader_study.study import LOG
     from recon.digest import file_sha256
 
     digest = file_sha256(report)
-    details = {"claim": claim(analysis), "analysis_sha256": digest, "seed": analysis.seed}
+    details = {"claim": claimed, "analysis_sha256": digest, "seed": seed}
     return audit_log.append(study / LOG, "analysis", details).hash

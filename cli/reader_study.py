@@ -65,6 +65,7 @@ def plan(
     result: dict[str, Any] = {
         "protocol_hash": checked.hash,
         "mode": checked.mode,
+        "arms": list(checked.arm_names),
         "cases": len(checked.case_ids),
         "readers": len(checked.readers),
         "sessions": checked.sessions.count,
@@ -78,6 +79,7 @@ def plan(
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
+        *_family_lines(checked),
         f"  hash {checked.hash}",
     ]
     if checked.mode == "independent" and checked.sessions.count == 1:
@@ -92,6 +94,15 @@ def plan(
     else:
         lines.append("  valid, not frozen; freeze it with --out STUDY")
     emit(result, lines, as_json)
+
+
+def _family_lines(protocol: Any) -> list[str]:
+    """How three and more arms are compared."""
+    family = protocol.comparisons
+    if family is None:
+        return []
+    order = f", {' then '.join(family.order)}" if family.order else ""
+    return [f"  {', '.join(protocol.compared)}, each against {protocol.reference} ({family.procedure}{order})"]
 
 
 def export(
@@ -112,10 +123,10 @@ def export(
     and the exit code is 1. With --push and no --images, an existing export is sent again.
     """
     from reader_study.export import export_study
-    from reader_study.push import parse_destination
     from reader_study.push import push as send
     from reader_study.study import open_study
     from recon.errors import ReconError
+    from recon.images.dicom_push import parse_destination
 
     destination = parse_destination(push) if push is not None else None
     result: dict[str, Any] = {"output": str(study)}

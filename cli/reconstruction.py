@@ -1,5 +1,6 @@
 """Commands that reconstruct: reconstruct."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
+    from recon.images.dicom_push import Destination
     from recon.prior.store import Prior
 
 READ_BY = {name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)}
@@ -47,6 +49,13 @@ def reconstruct(
             help="Fully sampled scan, for the error in the PNG. Repeat for several: matched by name.",
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AE@HOST:PORT",
+            help="Send the DICOM series of each result to this server (C-STORE), too; they are also kept here.",
+        ),
+    ] = None,
     config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")] = 0,
@@ -67,6 +76,9 @@ def reconstruct(
     wanted = image_formats.read_formats(formats)
     if reference:
         image_formats.check_reference(wanted)
+    destination = _destination(push)
+    if destination is not None:
+        wanted = tuple(dict.fromkeys((*wanted, "dicom")))
     paths = find_scans(scans)
     check_names(paths)
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
@@ -87,7 +99,7 @@ def reconstruct(
     with Progress() as progress:
         progress.show("loading the prior" if method.needs_prior else "opening scans", 0.0)
         loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-        job = _Job(options, loaded, Path(out), wanted, place)
+        job = _Job(options, loaded, Path(out), wanted, place, destination)
 
         def work(position: int, path: Path, report: Report) -> dict[str, Any]:
             return job(path, share[position][1], report)
@@ -105,6 +117,7 @@ class _Job:
     out: Path
     formats: tuple[str, ...]
     device: str
+    destination: "Destination | None" = None
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
         from recon.reconstruction.cohort import check_kept
@@ -119,7 +132,7 @@ class _Job:
             check_kept(output, self.options, None if self.prior is None else self.prior.facts.weights_sha256, scan)
             note(f"{output}: kept, it is there already")
             if exported(output, self.formats):
-                return entry
+                return self._pushed(entry, output, show)
         check_exportable(scan, self.formats)
         if not entry["kept"]:
             show(path.stem, 0.0)
@@ -132,7 +145,27 @@ class _Job:
                 "warnings": list(outcome.warnings),
             }  # fmt: skip
         entry["files"] = [str(file) for file in export(output, scan, self.formats, reference)]
+        return self._pushed(entry, output, show)
+
+    def _pushed(self, entry: dict[str, Any], output: Path, show: Any) -> dict[str, Any]:
+        """Send the DICOM series of a result, where that is asked for."""
+        if self.destination is not None:
+            from recon.images.dicom_push import send_files
+
+            files = sorted(output.parent.glob(f"{glob.escape(output.stem)}_dicom/*/*.dcm"))
+            entry["instances_confirmed"] = send_files(files, self.destination, report=show)
         return entry
+
+
+def _destination(text: str | None) -> "Destination | None":
+    """Where to send; raises ReconError when nobody is there, before hours are spent."""
+    if text is None:
+        return None
+    from recon.images.dicom_push import check_destination, parse_destination
+
+    destination = parse_destination(text)
+    check_destination(destination)
+    return destination
 
 
 def _line(entry: dict[str, Any]) -> str:

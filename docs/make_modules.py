@@ -29,7 +29,7 @@ circle (`tests/test_house.py` checks it). From bottom to top:
    no prior. Neither imports the other.
 8. `reconstruction`: the one place where a scan becomes an image; nobody else calibrates a scan or calls a sampler,
    but for the preparation of training images.
-9. `finetuning` and `benchmark`: they call `reconstruction`.
+9. `finetuning`, `benchmark` and `streaming`: they call `reconstruction`.
 10. `encode`: what a foundation model sees.
 11. `study`: several series of one examination, and what acceleration costs a model that looks at them.
 12. `recon/__init__`: the Python face.

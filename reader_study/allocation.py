@@ -5,7 +5,8 @@ the first and new in the second, equally many cases to each s within every cohor
 it. A repeat is never in the session of the other arm, and always later than the look that it repeats. Within a session
 the arms follow permuted blocks of 4 or 6, so neither arm is read earlier on average, and two presentations of one case
 are at least ``separation`` apart. Side-by-side and preference: one presentation a case,
-dealt over the sessions, sides A/B balanced. Readers come in couples with mirrored arm orders and sides.
+dealt over the sessions, sides A/B balanced. Readers come in couples with mirrored arm orders and sides. Three and
+more arms: every case is dealt to a row of a Williams design, its arms to as many sessions (``crossover``).
 
 Identifiers come from HMAC-SHA256 of the seed and a counter, never from an arm or a case: whoever sees them learns
 nothing about the seed, the generator or the allocation.
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reader_study.crossover import sittings, starts, williams
 from reader_study.protocol import Protocol
 from recon.errors import ReconError
 
@@ -115,6 +117,8 @@ def _deal(protocol: Protocol, seed: str, reader: int, repeated: frozenset[str]) 
     Readers 2k and 2k+1 share one shuffle and take mirrored arms, so that over a couple every case is seen in either
     order (or on either side) equally often.
     """
+    if len(protocol.arms) > 2:
+        return _deal_sequences(protocol, seed, reader, repeated)
     count = protocol.sessions.count
     rng = secret_generator(seed, "deal", reader // 2)
     mirrored = reader % 2
@@ -146,23 +150,48 @@ def _deal(protocol: Protocol, seed: str, reader: int, repeated: frozenset[str]) 
     return sessions
 
 
+def _deal_sequences(protocol: Protocol, seed: str, reader: int, repeated: frozenset[str]) -> list[list[_Row]]:
+    """``_deal`` for three and more arms: every case is dealt to a row of a Williams design (see ``crossover``).
+
+    As many readers as the design has rows share one shuffle and take the next row each, so that over such a group
+    every case is seen in every order.
+    """
+    count, names = protocol.sessions.count, protocol.arm_names
+    design = williams(len(names))
+    rng = secret_generator(seed, "deal", reader // len(design))
+    shuffled = [case for cases in protocol.cases.values() for case in rng.permutation(cases).tolist()]
+    sessions: list[list[_Row]] = [[] for _ in range(count)]
+    for position, case in enumerate(shuffled):
+        places = sittings(position, len(names), count)
+        turn = position // starts(len(names), count) + reader % len(design)
+        for own, arm in zip(places, design[turn % len(design)], strict=True):
+            sessions[own].append((case, "main", (names[arm],)))
+            if case in repeated:  # as for two arms: never with another arm of the case, and later than the first look
+                later = own + 1 if own + 1 < count and own + 1 not in places else own
+                sessions[later].append((case, "repeat", (names[arm],)))
+    return sessions
+
+
 def _training(protocol: Protocol, rng: np.random.Generator) -> list[_Row]:
-    """Both arms of every training case in random order (pairs: random sides)."""
-    arms = (protocol.reference, protocol.new)
+    """All arms of every training case in random order (pairs: random sides)."""
+    arms = protocol.arm_names
     rows: list[_Row] = []
     for case in rng.permutation(protocol.training_cases).tolist():
-        shown = arms if rng.random() < 0.5 else arms[::-1]
+        if len(arms) > 2:
+            shown: tuple[str, ...] = tuple(rng.permutation(arms).tolist())
+        else:
+            shown = arms if rng.random() < 0.5 else arms[::-1]
         rows.extend([(case, "training", shown)] if protocol.paired else [(case, "training", (arm,)) for arm in shown])
     return rows
 
 
 def _guess_positions(ordered: list[_Row], protocol: Protocol, rng: np.random.Generator) -> set[int]:
-    """Main presentations for the guess at the end: half of each arm (of each side), random."""
+    """Main presentations for the guess at the end: the same share of each arm (half of each side), random."""
     chosen: set[int] = set()
     wanted = protocol.guess.presentations
-    for index, arm in enumerate((protocol.reference, protocol.new)):
+    for index, arm in enumerate(protocol.arm_names):
         these = [i for i, (_, kind, arms) in enumerate(ordered) if kind == "main" and arms[0] == arm]
-        share = (wanted + index) // 2
+        share = (wanted + index) // len(protocol.arm_names)
         chosen.update(rng.permutation(these)[:share].tolist())
     return chosen
 

@@ -80,7 +80,7 @@ def as_mapping(analysis: Analysis) -> dict[str, Any]:
     values = _flat(analysis)
     del values["protocol"]
     values["items"] = [_flat(item) for item in analysis.items]
-    return {"format": FORMAT, "protocol_hash": analysis.protocol.hash, **_plain(values)}
+    return {"format": FORMAT, "protocol_hash": analysis.protocol.hash, **plain(values)}
 
 
 def _flat(found: Analysis | ItemResult) -> dict[str, Any]:
@@ -90,15 +90,16 @@ def _flat(found: Analysis | ItemResult) -> dict[str, Any]:
     return {**own, **found.results}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays and mappings as what JSON holds; a number that is not finite is None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

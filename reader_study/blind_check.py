@@ -15,7 +15,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class Pair:
     case: str
     first: tuple[Path, ...]
     second: tuple[Path, ...]
+    arms: tuple[str, str] = ("", "")  # which; of three and more arms each two are judged by themselves
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,30 @@ class BlindCheck:
 
 
 def check_pairs(pairs: Sequence[Pair], report: Report = silent) -> BlindCheck:
-    """Run the three steps. Raises ReconError when there is no pair or a file cannot be read."""
+    """Run the three steps for each two arms that ``pairs`` name; what any two show counts, the guesses are the worst's.
+
+    Raises ReconError when there is no pair or a file cannot be read.
+    """
     if not pairs:
         raise ReconError("the blind check found no pairs of series")
+    by_arms: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        by_arms.setdefault(pair.arms, []).append(pair)
+    checks: list[BlindCheck] = []
+    for these in by_arms.values():
+        before = sum(check.pairs for check in checks)
+
+        def show(stage: str, done: float, before: int = before, these: int = len(these)) -> None:
+            report(stage, (before + done * these) / len(pairs))
+
+        checks.append(_check_two(these, show))
+    worst = min(checks, key=lambda check: check.exchange_p)
+    findings = dict.fromkeys(finding for check in checks for finding in check.findings)
+    return replace(worst, pairs=len(pairs), findings=tuple(findings))
+
+
+def _check_two(pairs: Sequence[Pair], report: Report) -> BlindCheck:
+    """The three steps for two arms."""
     differing: dict[str, list[str]] = {}
     container: dict[str, list[str]] = {}
     signs: list[dict[str, int]] = []

@@ -4,6 +4,8 @@ Item numbers follow CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligenc
 J Clin Epidemiol 2011); the wording here is our own short form.
 """
 
+from collections.abc import Callable, Sequence
+
 from reader_study.analyses.missing import MISSING
 from reader_study.analyses.roc import ROC
 from reader_study.analysis_result import Analysis
@@ -74,8 +76,25 @@ def _missing(analysis: Analysis) -> str:
     )
 
 
-def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for GRRAS."""
+def _pairs(analysis: Analysis) -> str:
+    return f"{analysis.decision['cases']} cases with a pair of readings"
+
+
+def _complete(analysis: Analysis) -> str:
+    return f"{analysis.decision['cases']} complete in the primary analysis"
+
+
+def _of_each(analysis: Analysis, parts: Sequence[Analysis], say: Callable[[Analysis], str]) -> str:
+    """What ``say`` says of the analysis, or by name of each comparison."""
+    return "; ".join(f"{part.protocol.new}: {say(part)}" for part in parts) or say(analysis)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def grras(analysis: Analysis, provenance: Provenance, parts: Sequence[Analysis] = ()) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for GRRAS; ``parts``: the comparisons, where there are several."""
     protocol, sealed = analysis.protocol, provenance.sealed
     arms = " and ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms)
     return [
@@ -93,7 +112,7 @@ def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, st
         ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, all "
          "six intraclass correlations; see Methods."),
         ("11", "Raters, subjects and repeats that were included", f"{len(analysis.readers)} readers, "
-         f"{analysis.decision['cases']} cases with a pair of readings; {_missing(analysis)}."),
+         f"{_of_each(analysis, parts, _pairs)}; {_of_each(analysis, parts, _missing)}."),
         ("12", "Characteristics of raters and subjects", f"{_readers(analysis)}. Authors: patients' characteristics."),
         ("13", "Estimates with their uncertainty", "Section Reliability, with standard errors and intervals."),
         ("14", "Practical relevance", AUTHORS),
@@ -101,10 +120,12 @@ def grras(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, st
     ]  # fmt: skip
 
 
-def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, str, str]]:
-    """(number, item, what this study says) for CLAIM 2024."""
+def claim_2024(
+    analysis: Analysis, provenance: Provenance, parts: Sequence[Analysis] = ()
+) -> list[tuple[str, str, str]]:
+    """(number, item, what this study says) for CLAIM 2024; ``parts``: the comparisons, where there are several."""
     protocol, sealed = analysis.protocol, provenance.sealed
-    new = next(arm for arm in protocol.arms if arm.role == "new")
+    new = "; ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms if arm.role == "new")
     rated = primary_item(analysis).confidence
     reference = next(arm for arm in protocol.arms if arm.role == "reference")
     filled = {
@@ -114,7 +135,7 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
         7: f"{_cases(analysis)}. Authors: sources and dates.",
         9: "One writer for both arms: same matrix, spacing, depth and grey scale." if sealed else AUTHORS,
         11: "Images written anew with a whitelist of attributes and random identifiers." if sealed else AUTHORS,
-        12: f"{_missing(analysis).capitalize()}.",
+        12: f"{_capital(_of_each(analysis, parts, _missing))}.",
         14: f"Reference arm: {reference.name} ({reference.description})."
         + (f" Truth of {protocol.truth.condition}: {protocol.truth.standard}." if protocol.truth else ""),
         15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
@@ -123,15 +144,15 @@ def claim_2024(analysis: Analysis, provenance: Provenance) -> list[tuple[str, st
         18: "Section Reliability: between readers for every item and arm"
         + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
         21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
-        22: f"New arm: {new.name} ({new.description}). Authors: the model.",
+        22: f"New arm: {new}. Authors: the model.",
         28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference"
         + (" (of ratings of confidence: of the area under the ROC curve)." if protocol.truth else "."),
         29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
         30: "Random readers, reading-order drift."
         if rated
         else "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
-        35: f"{len(protocol.case_ids)} cases planned, {analysis.decision['cases']} complete in the primary analysis.",
-        37: claim(analysis),
+        35: f"{len(protocol.case_ids)} cases planned, {_of_each(analysis, parts, _complete)}.",
+        37: " ".join(claim(part) for part in parts or (analysis,)),
         38: "Every estimate stands with its interval; see Results.",
         39: "Flagged hallucinations and artifacts by arm; comments in scores.csv.",
         40: "Limits stand under the claim. Authors: further limits.",

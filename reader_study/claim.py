@@ -1,5 +1,8 @@
 """The claim in one sentence, and the sentences about what was not shown."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from reader_study.analysis_result import Analysis
 from reader_study.protocol import Item
 from reader_study.wording import interval, number, p_text
@@ -44,10 +47,11 @@ def claim(analysis: Analysis) -> str:
     item = f"“{protocol.item(d['item']).question.rstrip('?.')}”"
     scope = f"for {readers_text(analysis)} and {d['cases']} cases"
     if d["hypothesis"] == "superiority":
+        facts += _adjusted(d)
         if d["claimed"]:
             return f"On {item}, {protocol.new} was superior to {protocol.reference} {scope} ({facts})."
         return f"Superiority of {protocol.new} over {protocol.reference} on {item} was not shown {scope} ({facts})."
-    facts += f", margin −{number(d['margin'], usual)}"
+    facts += f", margin −{number(d['margin'], usual)}{_adjusted(d)}"
     if d["claimed"]:
         return f"On {item}, {protocol.new} was non-inferior to {protocol.reference} {scope} ({facts})."
     return f"Non-inferiority of {protocol.new} to {protocol.reference} on {item} was not shown {scope} ({facts})."
@@ -96,6 +100,11 @@ def limits(analysis: Analysis) -> list[str]:
             "another standard, may have another area; nothing here measures patient outcome."
         )
     return lines
+
+
+def _adjusted(decision: Mapping[str, Any]) -> str:
+    """The adjusted p value where several comparisons share the error rate: it decides."""
+    return f", adjusted {p_text(decision['p_adjusted'])}" if "p_adjusted" in decision else ""
 
 
 def _p(analysis: Analysis) -> str:

@@ -1,4 +1,4 @@
-"""From a frozen protocol and the images of both arms to sealed, blinded packages.
+"""From a frozen protocol and the images of all arms to sealed, blinded packages.
 
 Everything is written into a hidden folder first, checked for blinding there, and renamed into place at the end:
 a study folder holds a whole export or none. One case is in memory at a time.
@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def export_study(
     seed = seed or new_seed()
     for left_over in study.folder.glob(".export-*"):  # of an export that was killed
         shutil.rmtree(left_over, ignore_errors=True)
-    for attempt in range(_DRAWS):
+    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2)))  # each two arms may look told by chance
+    for attempt in range(draws):
         drawn = seed if attempt == 0 else secret_bytes(seed, "redraw", attempt, 32).hex()
         rows = allocate(study.protocol, drawn)
         names = draw_names(study.protocol, rows, {case: source.images for case, source in sources.items()}, drawn)
@@ -147,14 +149,15 @@ def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: di
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:
-    """The pairs of DICOM series of an export, reference first; needs the opened key."""
+    """The pairs of DICOM series of an export, those of each two arms; needs the opened key."""
     by_image = {(image.case, image.arm, image.copy): image.id for image in key.images}
 
     def files(case: str, arm: str, copy: int) -> tuple[Path, ...]:
         return tuple(sorted((folder / "dicom" / by_image[case, arm, copy]).glob("*.dcm")))
 
     return [
-        Pair(f"case {case}", files(case, protocol.reference, copy), files(case, protocol.new, copy))
+        Pair(f"case {case}", files(case, first, copy), files(case, second, copy), (first, second))
+        for first, second in combinations(protocol.arm_names, 2)
         for case, arm, copy in by_image
-        if arm == protocol.reference
+        if arm == first
     ]

@@ -12,7 +12,7 @@ from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, series_dat
 from reader_study.naming import ImageNames
 from reader_study.packages import ImageFiles, package_name, write_viewer_image
 from reader_study.pair_identity import PairIdentity
-from reader_study.pixels import CaseImages, check_pair, prepare
+from reader_study.pixels import CaseImages, check_arms, prepare
 from reader_study.protocol import Protocol
 from reader_study.sources import CaseFiles
 from reader_study.study import Study
@@ -48,7 +48,7 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
         by_case.setdefault(entry.record.case, []).append(entry)
     hashes: dict[str, str] = {}
     seen: dict[str, str] = {}
-    identity = PairIdentity()
+    identity = {arm: PairIdentity() for arm in draft.protocol.compared}
     for index, (case, entries) in enumerate(by_case.items()):
         report("images", index / len(by_case))
         images = _case_images(draft, case, seen, identity)
@@ -60,12 +60,13 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
                 arm = entry.record.arm
                 shown = write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
                 files.digests[case, arm] = shown
-    identity.check()
+    for pair in identity.values():
+        pair.check()
     return hashes
 
 
-def _case_images(draft: Draft, case: str, seen: dict[str, str], identity: PairIdentity) -> CaseImages:
-    """Both arms of a case; ``seen`` remembers the pixels of the cases before."""
+def _case_images(draft: Draft, case: str, seen: dict[str, str], identity: Mapping[str, PairIdentity]) -> CaseImages:
+    """All arms of a case; ``seen`` remembers the pixels of the cases before."""
     source, protocol = draft.sources[case], draft.protocol
     volumes = {arm: read_volume(path, f"case {case}, arm '{arm}'") for arm, path in source.images.items()}
     for arm, volume in volumes.items():
@@ -78,8 +79,9 @@ def _case_images(draft: Draft, case: str, seen: dict[str, str], identity: PairId
         removed = read_mask(source.mask, next(iter(volumes.values())), f"case {case}")
     counter = [*protocol.case_ids, *protocol.training_cases].index(case)
     rng = secret_generator(draft.seed, "dither", counter)
-    check_pair(volumes, f"case {case}")
-    identity.add(case, volumes[protocol.reference].pixels, volumes[protocol.new].pixels)
+    check_arms(volumes, f"case {case}")
+    for arm, pair in identity.items():
+        pair.add(case, volumes[protocol.reference].pixels, volumes[arm].pixels)
     return prepare(volumes, f"case {case}", protocol.viewing.intensity, rng, removed)
 
 

@@ -6,6 +6,7 @@ condition treats both arms alike.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from reader_study.allocation import Presentation, secret_bytes, secret_generator
@@ -32,7 +33,7 @@ class ImageNames:
 def draw_names(
     protocol: Protocol, presentations: list[Presentation], sources: dict[str, dict[str, Path]], seed: str
 ) -> list[ImageNames]:
-    """The images in the order in which they are to be written; the two arms of a case follow each other.
+    """The images in the order in which they are to be written; the arms of a case follow each other.
 
     ``sources``: case -> arm -> file. Cases of ``repeat`` presentations get a second copy under other names.
     """
@@ -56,7 +57,7 @@ def _draw(
     names: list[ImageNames] = []
     for case in rng.permutation(cases).tolist():
         for copy in (1, 2) if case in repeated else (1,):
-            for arm in rng.permutation([protocol.reference, protocol.new]).tolist():
+            for arm in rng.permutation(protocol.arm_names).tolist():
                 counter = attempt * 1_000_000 + len(names)
                 record = ImageRecord(
                     id=secret_bytes(seed, "image", counter, 8).hex(),
@@ -74,23 +75,28 @@ def _draw(
 
 
 def _lucky_guess(protocol: Protocol, names: list[ImageNames], seed: str) -> float:
-    """The p-value that the blind check would find for these names."""
+    """The p-value that the blind check would find for these names, the least over the pairs of arms."""
+    return min(predict(_signs(names, pair, seed))[2] for pair in combinations(protocol.arm_names, 2))
+
+
+def _signs(names: list[ImageNames], pair: tuple[str, str], seed: str) -> list[dict[str, int]]:
+    """How the names of two arms compare, case by case."""
     by_image = {(entry.record.case, entry.record.arm, entry.record.copy): i for i, entry in enumerate(names)}
     signs = []
     for (case, arm, copy), first in by_image.items():
-        if arm != protocol.reference:
+        if arm != pair[0]:
             continue
-        second = by_image[case, protocol.new, copy]
+        second = by_image[case, pair[1], copy]
         texts = [_texts(names[index], seed) for index in (first, second)]
         # Files are stamped in the order of their names at the end, which is what their change time shows.
-        pair = {
+        compared = {
             "order on disk (inode)": 1 if first > second else -1,
             "change time order": 1 if names[first].record.id < names[second].record.id else -1,
         }
         for attribute, text in texts[0].items():
-            pair.update(name_signs(attribute, text, texts[1][attribute]))
-        signs.append(pair)
-    return predict(signs)[2]
+            compared.update(name_signs(attribute, text, texts[1][attribute]))
+        signs.append(compared)
+    return signs
 
 
 def _texts(entry: ImageNames, seed: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Scores with the arms known: arrays `[arm, reader, case]` for the statistics, made from sheets and the opened key."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,26 @@ def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
     return empty.observations((), (), 0)
 
 
+def versus(found: Observations, protocol: Protocol, new: str) -> Observations:
+    """Of the observations of three or more arms those of the reference and of one ``new`` arm."""
+    arm = _arm(protocol, new)
+    pair = [0, arm]
+
+    def chosen(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+        return {name: values[pair] for name, values in arrays.items()}
+
+    return replace(
+        found,
+        raw=chosen(found.raw),
+        scores=chosen(found.scores),
+        repeats=chosen(found.repeats),
+        order=found.order[pair],
+        seconds=found.seconds[pair],
+        flags=tuple(replace(flag, arm=pair.index(flag.arm)) for flag in found.flags if flag.arm in pair),
+        guesses=tuple(row for row in found.guesses if row.arm in (protocol.reference, new)),
+    )
+
+
 class _Arrays:
     """Arrays being filled, with the positions of readers and cases in them."""
 
@@ -166,7 +186,7 @@ class _Arrays:
         names = [reader.id for reader in protocol.planned_readers] if readers is None else readers
         self.reader = {name: index for index, name in enumerate(names)}
         self.case = {case: index for index, case in enumerate(protocol.case_ids)}
-        shape = (2, len(self.reader), len(self.case))
+        shape = (len(protocol.arm_names), len(self.reader), len(self.case))
         self.raw = {item.id: np.full(shape, np.nan) for item in protocol.items}
         self.repeats = {item.id: np.full(shape, np.nan) for item in protocol.items}
         self.order = np.full(shape, np.nan)
@@ -211,7 +231,7 @@ def orient(item: Item, scores: Floats) -> Floats:
 
 
 def _arm(protocol: Protocol, name: str) -> int:
-    return int(name == protocol.new)
+    return protocol.arm_names.index(name)
 
 
 def _excludes(deviation: Deviation, row: Presentation) -> bool:
@@ -236,4 +256,4 @@ def _guessed(protocol: Protocol, row: Presentation, guess: str) -> int:
         return 2
     if protocol.paired:
         return int(row.arms["AB".index(guess)] != protocol.new)
-    return int((guess == "new") != (row.arms[0] == protocol.new))
+    return int((guess == "new") != (row.arms[0] != protocol.reference))

@@ -11,6 +11,7 @@ import os
 import secrets
 from dataclasses import asdict
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,11 @@ class ImageFiles:
         ]
 
     def pairs(self, protocol: Protocol) -> list[Pair]:
-        """For the blind check: one image script of each arm, case by case, reference first."""
+        """For the blind check: one image script of each of two arms, case by case, for each two arms."""
         cases = [*protocol.case_ids, *protocol.training_cases]
         return [
-            Pair(f"case {case}", (self.of(case, protocol.reference)[0],), (self.of(case, protocol.new)[0],))
+            Pair(f"case {case}", (self.of(case, first)[0],), (self.of(case, second)[0],), (first, second))
+            for first, second in combinations(protocol.arm_names, 2)
             for case in cases
         ]
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
@@ -88,12 +89,16 @@ def _pairs_from_table(table: Path) -> list[Pair]:
     except (OSError, UnicodeDecodeError) as error:
         raise ReconError(f"{table}: the table of pairs cannot be read ({error})") from error
     names = sorted({arm for arms in cases.values() for arm in arms})
-    if len(names) != 2:
-        raise ReconError(f"{table}: expected two arms, found {', '.join(names) or 'none'}")
+    if len(names) < 2:
+        raise ReconError(f"{table}: expected two arms or more, found {', '.join(names) or 'none'}")
     for case, arms in cases.items():
-        if len(arms) != 2:
+        if len(arms) != len(names):
             raise ReconError(f"{table}: case {case} has no series in arm '{next(n for n in names if n not in arms)}'")
-    return [Pair(case, _files(arms[names[0]]), _files(arms[names[1]])) for case, arms in cases.items()]
+    return [
+        Pair(case, _files(arms[first]), _files(arms[second]), (first, second))
+        for first, second in combinations(names, 2)
+        for case, arms in cases.items()
+    ]
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -1,13 +1,14 @@
-"""Both arms of a case on one grey scale, without traces of the container they came from.
+"""All arms of a case on one grey scale, without traces of the container they came from.
 
-Appearance is what the study measures; how pixels were stored is not. So both arms share one linear mapping to 12 bits
-and one display window, both from the pooled pair, and nothing is clipped in either; a border or background that is
-constant in one arm is zero in both; and where only one arm was stored in coarse grey levels, uniform noise of half a
+Appearance is what the study measures; how pixels were stored is not. So all arms share one linear mapping to 12 bits
+and one display window, both from the pooled images, and nothing is clipped in any; a border or background that is
+constant in one arm is zero in all; and where one arm was stored in coarser grey levels, uniform noise of half a
 level closes the gaps in its histogram, slice by slice.
 """
 
 import warnings
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -25,9 +26,9 @@ _MASKED_ENERGY = 0.02  # share of one arm's energy under the other's zero backgr
 
 @dataclass(frozen=True)
 class CaseImages:
-    """The images of one case as they go out; the same facts for both arms."""
+    """The images of one case as they go out; the same facts for all arms."""
 
-    pixels: dict[str, NDArray[np.uint16]]  # arm -> [slice, row, column]; 0 is background in both arms
+    pixels: dict[str, NDArray[np.uint16]]  # arm -> [slice, row, column]; 0 is background in all arms
     spacing: tuple[float, float, float]  # mm along slice, row, column
     plane: str
     window: tuple[int, int]  # centre, width
@@ -40,13 +41,13 @@ def prepare(
     rng: np.random.Generator,
     removed: NDArray[np.bool_] | None = None,
 ) -> CaseImages:
-    """Map both arms of one case to the same 12-bit scale. ``removed`` marks the voxels of the defacing mask.
+    """Map the arms of one case to the same 12-bit scale. ``removed`` marks the voxels of the defacing mask.
 
     ``rng`` draws the noise that fills quantisation gaps and the head-room. Raises ReconError when the arms do not share
     matrix, spacing, orientation, sign or brightness; warns (ReconWarning) when masking differs so much that a reader
     could tell.
     """
-    check_pair(volumes, where)
+    check_arms(volumes, where)
     names = sorted(volumes)
     images = {name: volumes[name].pixels for name in names}
     _check_sign(images, where)
@@ -54,14 +55,14 @@ def prepare(
     if removed is not None:
         images = {name: np.where(removed, np.float32(0), image) for name, image in images.items()}
     medians = {name: _foreground_median(image) for name, image in images.items()}
-    brightness = medians[names[0]] / medians[names[1]]
+    brightness = max(medians.values()) / min(medians.values())
     if intensity == "median-matched":
-        factor = {names[0]: 1.0, names[1]: brightness}
+        factor = {name: medians[names[0]] / medians[name] for name in names}
         images = {name: image * np.float32(factor[name]) for name, image in images.items()}
         steps = {name: steps[name] * factor[name] for name in names}
-    elif not 1 / _BRIGHTNESS_RATIO < brightness < _BRIGHTNESS_RATIO:
+    elif not brightness < _BRIGHTNESS_RATIO:
         raise ReconError(
-            f"{where}: the arms differ in brightness by a factor of {max(brightness, 1 / brightness):.2g}, which tells "
+            f"{where}: the arms differ in brightness by a factor of {brightness:.2g}, which tells "
             "them apart; bring them to one scale, or set viewing.intensity to median-matched"
         )
     background = _shared_background(images, where)
@@ -74,7 +75,8 @@ def prepare(
     # is in the noisier arm, so that a full scale would tell it from one image.
     head_room = float(rng.uniform(1.02, 1.15))
     unit = max((top - bottom) * head_room / LARGEST, *(float(step.max()) for step in steps.values()))
-    unequal = np.abs(steps[names[0]] - steps[names[1]]) > 1e-3 * np.maximum(steps[names[0]], steps[names[1]])
+    stored = np.stack([steps[name] for name in names])
+    unequal = np.ptp(stored, axis=0) > 1e-3 * stored.max(axis=0)
     pixels: dict[str, NDArray[np.uint16]] = {}
     for name in names:
         width = np.where(unequal, steps[name], 0.0)[:, None, None]
@@ -104,9 +106,14 @@ def _check_sign(images: dict[str, NDArray[np.float32]], where: str) -> None:
         )
 
 
-def check_pair(volumes: dict[str, DisplayVolume], where: str) -> None:
-    """Raises ReconError where the two arms are not on one grid, or hold the same pixels."""
-    (first, a), (second, b) = sorted(volumes.items())
+def check_arms(volumes: dict[str, DisplayVolume], where: str) -> None:
+    """Raises ReconError where two arms are not on one grid, or hold the same pixels."""
+    for one, other in combinations(sorted(volumes.items()), 2):
+        _check_pair(one, other, where)
+
+
+def _check_pair(one: tuple[str, DisplayVolume], other: tuple[str, DisplayVolume], where: str) -> None:
+    (first, a), (second, b) = one, other
     if a.pixels.shape[0] != b.pixels.shape[0]:
         raise ReconError(
             f"{where}: unequal series, {len(a.pixels)} slices in arm '{first}' and {len(b.pixels)} in '{second}'"

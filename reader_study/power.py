@@ -6,6 +6,7 @@ solved so that the expected scores differ by exactly the effect. At the effect -
 type I error, elsewhere the power.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ class Design:
     scale: tuple[int, int] | None
     preference: bool = False
     ties: bool = True
+    arms: int = 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def design_of(protocol: Protocol, cases: int | None = None) -> Design:
         scale=(-1, 1) if preference else (item.scale[0], item.scale[-1]),
         preference=preference,
         ties=protocol.viewing.ties,
+        arms=len(protocol.arms),
     )
 
 
@@ -168,22 +171,22 @@ def _deviations(design: Design, assumptions: Assumptions) -> tuple[float, tuple[
 
 
 def draw_scores(
-    design: Design, assumptions: Assumptions, means: tuple[float, float], count: int, generator: np.random.Generator
+    design: Design, assumptions: Assumptions, means: Sequence[float], count: int, generator: np.random.Generator
 ) -> Floats:
-    """Scores `[study, arm, reader, case]`, rounded to the scale."""
+    """Scores `[study, arm, reader, case]`, rounded to the scale; ``means`` are latent, one for each arm."""
     a, normal = assumptions, generator.standard_normal
     readers, cases = design.readers, design.cases
-    latent = np.array(means)[None, :, None, None] + a.case_arm * normal((count, 2, 1, cases))
-    latent = latent + a.residual * normal((count, 2, readers, cases))
+    latent = np.array(means)[None, :, None, None] + a.case_arm * normal((count, design.arms, 1, cases))
+    latent = latent + a.residual * normal((count, design.arms, readers, cases))
     if not design.preference:
         latent += a.case * normal((count, 1, 1, cases)) + a.reader_case * normal((count, 1, readers, cases))
     if design.fixed_readers:
         fixed = reader_constants(readers)
-        latent[:, 1] += (np.sqrt(2) * a.reader_arm * fixed)[None, :, None]
+        latent[:, 1:] += (np.sqrt(2) * a.reader_arm * fixed)[None, None, :, None]
         if not design.preference:
             latent += (a.reader * fixed)[None, None, :, None]
     else:
-        latent += a.reader_arm * normal((count, 2, readers, 1)) + a.reader * normal((count, 1, readers, 1))
+        latent += a.reader_arm * normal((count, design.arms, readers, 1)) + a.reader * normal((count, 1, readers, 1))
     if design.preference:
         chosen = latent[:, 1] - latent[:, 0]
         answer = np.clip(np.rint(chosen), -1, 1) if design.ties else np.where(chosen >= 0, 1.0, -1.0)
@@ -194,9 +197,17 @@ def draw_scores(
 
 
 def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """(claims `[study]`, pieces `[4, study]`: mean square arm x reader, error of one arm-reader, shared, variance).
+    """(claims `[study]`, pieces of ``planned_tests``)."""
+    estimate, error, df, pieces = planned_tests(design, scores)
+    lower = estimate - stats.t.ppf(1 - design.alpha, df) * error
+    return lower > -design.margin, pieces
 
-    The jackknife covariance of means is the sample covariance over the cases, divided by their number.
+
+def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """(estimate, standard error, degrees of freedom `[study]`, pieces `[4, study]`) of scores of two arms.
+
+    The pieces: mean square arm x reader, error of one arm-reader, shared, variance. The jackknife
+    covariance of means is the sample covariance over the cases, divided by their number.
     """
     difference = scores[:, 1] - scores[:, 0]
     by_case = difference.mean(axis=1)
@@ -210,8 +221,7 @@ def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_
         with np.errstate(divide="ignore", invalid="ignore"):
             df = np.where(square > 0, denominator**2 / (square**2 / (design.readers - 1)), 1e9)
         error = np.sqrt(2 * denominator / design.readers)
-    lower = estimate - stats.t.ppf(1 - design.alpha, df) * error
-    return lower > -design.margin, np.stack([square, own, shared, variance])
+    return estimate, error, df, np.stack([square, own, shared, variance])
 
 
 def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats, Floats]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from reader_study.canonical import digest
 from reader_study.case_truth import CaseTruth
+from reader_study.family import Family
 from recon.configuration import from_mapping, load_config
 from recon.errors import ReconError
 
@@ -28,7 +29,7 @@ Role = Literal["reference", "new"]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of making the images. Exactly one arm is the ``reference`` and one is ``new``."""
+    """One way of making the images. Exactly one arm is the ``reference``; each ``new`` one is compared with it."""
 
     name: str
     role: Role
@@ -46,7 +47,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Sessions:
-    """How the reading is cut up. With two or more sessions the two arms of a case never share a session."""
+    """How the reading is cut up. With several sessions two arms of a case never share one."""
 
     count: int = 1
     washout_weeks: float = 4.0  # least time between sessions
@@ -194,14 +195,14 @@ class Protocol:
     viewing: Viewing = field(default_factory=Viewing)
     guess: Guess = field(default_factory=Guess)
     truth: CaseTruth | None = None  # for ratings of confidence: which cases have the disease
+    comparisons: Family | None = None  # three or more arms: how their primary tests share alpha
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
     def __post_init__(self) -> None:
         _check_names("arms", [arm.name for arm in self.arms])
         _check_names("readers", [reader.id for reader in self.readers])
         _check_names("items", [item.id for item in self.items])
-        if sorted(arm.role for arm in self.arms) != ["new", "reference"]:
-            raise ValueError("key 'arms' must name two arms, one with role 'reference' and one with role 'new'")
+        self._check_arms()
         if not self.planned_readers:
             raise ValueError("key 'readers' names reserves only")
         if not self.cases:
@@ -231,6 +232,30 @@ class Protocol:
         self._check_truth()
         if self.primary.readers == "random" and len(self.planned_readers) < 3:
             raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
+
+    def _check_arms(self) -> None:
+        roles = [arm.role for arm in self.arms]
+        if roles.count("reference") != 1 or "new" not in roles:
+            raise ValueError("key 'arms' must name one arm with role 'reference', and one or more with role 'new'")
+        if len(self.arms) == 2:
+            if self.comparisons is not None:
+                raise ValueError("key 'comparisons' is for three and more arms; with two there is one comparison")
+            return
+        if self.mode != "independent":
+            raise ValueError(
+                f"{len(self.arms)} arms need mode 'independent'; to show pairs, plan one study for each new arm"
+            )
+        if self.comparisons is None:
+            raise ValueError(
+                f"{len(self.arms)} arms need the key 'comparisons' (procedure: holm or fixed-sequence): how the "
+                "comparisons with the reference share alpha must be frozen before anybody reads"
+            )
+        self.comparisons.check_arms(self.compared)
+        if 1 < self.sessions.count < len(self.arms):
+            raise ValueError(
+                f"{len(self.arms)} arms need {len(self.arms)} sessions or more, for a reader may not see two arms of a "
+                "case in one (or a single session, without washout)"
+            )
 
     def _check_truth(self) -> None:
         ratings = [item.id for item in self.items if item.confidence]
@@ -262,8 +287,24 @@ class Protocol:
 
     @property
     def new(self) -> str:
-        """Name of the new arm."""
-        return next(arm.name for arm in self.arms if arm.role == "new")
+        """Name of the new arm of a study of two arms; of several ``versus`` makes such studies."""
+        (name,) = self.compared
+        return name
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the new arms, each of which is compared with the reference."""
+        return tuple(arm.name for arm in self.arms if arm.role == "new")
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """All arms, the reference first."""
+        return self.reference, *self.compared
+
+    def versus(self, new: str) -> "Protocol":
+        """The study of two arms that holds one comparison with the reference. Its hash is no study's."""
+        pair = tuple(arm for arm in self.arms if arm.name in (self.reference, new))
+        return dataclasses.replace(self, arms=pair, comparisons=None)
 
     @property
     def paired(self) -> bool:
@@ -307,6 +348,8 @@ class Protocol:
                 del reader["reserve"]
         if self.truth is None:  # as in protocols of before there was one
             del values["truth"]
+        if self.comparisons is None:
+            del values["comparisons"]
         return values
 
     @property

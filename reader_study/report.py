@@ -43,17 +43,22 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
 
 
 def _sections(analysis: Analysis, found: Observations, provenance: Provenance) -> list[Section]:
-    results = (_forest(analysis), item_table(analysis), Paragraph(f"Multiplicity: {analysis.multiplicity}."))
-    sections = [Section("Results", results), *_statistics(analysis, found)]
+    sections = comparison_sections(analysis, found)
     folded = [section for section in sections if section.folded]
     return [
         *(section for section in sections if not section.folded),
-        Section("Provenance", _provenance_blocks(analysis, provenance)),
+        provenance_section(analysis, provenance),
         Section("Methods", tuple(Paragraph(text) for text in methods(analysis)), folded=True),
         *folded,
-        _checklist("CLAIM 2024", claim_2024(analysis, provenance)),
-        _checklist("GRRAS", grras(analysis, provenance)),
+        checklist("CLAIM 2024", claim_2024(analysis, provenance)),
+        checklist("GRRAS", grras(analysis, provenance)),
     ]
+
+
+def comparison_sections(analysis: Analysis, found: Observations) -> list[Section]:
+    """What one comparison found: the results and every statistic."""
+    results = (_forest(analysis), item_table(analysis), Paragraph(f"Multiplicity: {analysis.multiplicity}."))
+    return [Section("Results", results), *_statistics(analysis, found)]
 
 
 def _statistics(analysis: Analysis, found: Observations) -> list[Section]:
@@ -83,7 +88,8 @@ def _forest(analysis: Analysis) -> Picture:
     )
 
 
-def _checklist(title: str, rows: list[tuple[str, str, str]]) -> Section:
+def checklist(title: str, rows: list[tuple[str, str, str]]) -> Section:
+    """A reporting guideline, folded."""
     return Section(title, (Table(("no.", "item", "in this study"), tuple(rows), text_columns=3),), folded=True)
 
 
@@ -106,7 +112,8 @@ def _notes(analysis: Analysis) -> tuple[Bullets, ...]:
     return (Bullets(tuple(lines)),) if lines else ()
 
 
-def _provenance_blocks(analysis: Analysis, provenance: Provenance) -> tuple[Bullets, ...]:
+def provenance_section(analysis: Analysis, provenance: Provenance) -> Section:
+    """Where the scores came from and what differed from the plan."""
     lines = [f"Protocol {provenance.protocol_version}, SHA-256 {analysis.protocol.hash}."]
     if not provenance.sealed:
         lines.append(
@@ -123,7 +130,7 @@ def _provenance_blocks(analysis: Analysis, provenance: Provenance) -> tuple[Bull
     lines.append(f"Logged deviations: {len(provenance.deviations)}.")
     lines.extend(f"Deviation: {text}" for text in provenance.deviations)
     lines.append(f"Analysed with recon {provenance.version}, seed {analysis.seed} (bootstrap and imputation).")
-    return (Bullets(tuple(lines)),)
+    return Section("Provenance", (Bullets(tuple(lines)),))
 
 
 def methods(analysis: Analysis) -> list[str]:

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from reader_study import several_arms
 from reader_study.analysis_result import Analysis, as_mapping
+from reader_study.arms_report import family_claims, family_document, family_limits
 from reader_study.claim import claim, limits
 from reader_study.document import pictures, to_html, to_markdown
 from reader_study.observations import Observations
 from reader_study.provenance import Provenance
 from reader_study.report import document
+from reader_study.several_arms import FamilyAnalysis
 from recon.atomic import atomic_path
 
 
-def scores_table(analysis: Analysis, found: Observations) -> str:
+def scores_table(analysis: Analysis | FamilyAnalysis, found: Observations) -> str:
     """Every score with its arm as CSV, so that the analysis can be repeated with any other program.
 
     Of a study of accuracy the last column says whether the case has the condition.
@@ -26,7 +29,7 @@ def scores_table(analysis: Analysis, found: Observations) -> str:
     truth = analysis.protocol.truth
     header = ["reader", "cohort", "case", "arm", "reading", "order", "item", "score", "score_higher_is_better"]
     rows.writerow(header if truth is None else [*header, "condition"])
-    arms = (analysis.protocol.reference, analysis.protocol.new)
+    arms = analysis.protocol.arm_names
     for item in analysis.protocol.items:
         for reading, source in ((1, found.raw), (2, found.repeats)):
             values = source[item.id]
@@ -44,17 +47,20 @@ def scores_table(analysis: Analysis, found: Observations) -> str:
 
 
 def write_report(
-    folder: str | Path, analysis: Analysis, found: Observations, provenance: Provenance
+    folder: str | Path, analysis: Analysis | FamilyAnalysis, found: Observations, provenance: Provenance
 ) -> dict[str, Path]:
     """Write report.html, report.md with figures/, analysis.json and scores.csv; gives their paths.
 
     Each file appears whole or not at all. Raises ReconError when the folder cannot be written.
     """
     folder = Path(folder)
-    page = document(analysis, found, provenance)
+    if isinstance(analysis, FamilyAnalysis):
+        page, values = family_document(analysis, found, provenance), several_arms.as_mapping(analysis)
+    else:
+        page, values = document(analysis, found, provenance), as_mapping(analysis)
     contents = {f"figures/{picture.name}.svg": picture.svg for picture in pictures(page)}
     contents["scores.csv"] = scores_table(analysis, found)
-    details = {**as_mapping(analysis), "claim": page.claim, "limits": list(page.limits), "notice": page.notice}
+    details = {**values, "claim": page.claim, "limits": list(page.limits), "notice": page.notice}
     contents["analysis.json"] = json.dumps(details, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     contents["report.md"] = to_markdown(page, "figures")
     contents["report.html"] = to_html(page)
@@ -66,6 +72,8 @@ def write_report(
     return written
 
 
-def summary(analysis: Analysis) -> list[str]:
+def summary(analysis: Analysis | FamilyAnalysis) -> list[str]:
     """A few lines for the terminal."""
+    if isinstance(analysis, FamilyAnalysis):
+        return [*family_claims(analysis), *(f"- {line}" for line in family_limits(analysis))]
     return [claim(analysis), *(f"- {line}" for line in limits(analysis))]

@@ -201,7 +201,7 @@ def _scores(
             case, arm = row[columns.case], columns.arms.get(row[columns.arm], row[columns.arm])
             if case not in protocol.case_ids:
                 raise ReconError(f"{where}: case {case!r} is not in the protocol")
-            if arm not in (protocol.reference, protocol.new):
+            if arm not in protocol.arm_names:
                 raise ReconError(f"{where}: arm {arm!r} of case {case} is not in the protocol")
             if columns.reading and row.get(columns.reading):
                 reading = _whole(row[columns.reading], f"{where}: reading of case {case}")

@@ -33,7 +33,7 @@ LAYERS = [
     {"recon.simulate"},
     {"recon.prior", "recon.posterior"},
     {"recon.reconstruction"},
-    {"recon.finetuning", "recon.benchmark"},
+    {"recon.finetuning", "recon.benchmark", "recon.streaming"},
     {"recon.encode"},
     {"recon.study"},
     {"recon.face"},

@@ -1,4 +1,4 @@
-"""Small simulated brain images in two arms, from numpy alone: for the example, not for any statement about MRI."""
+"""Small simulated brain images in two or three arms, from numpy alone: for the example, no statement about MRI."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ SHAPE = (80, 80, 6)  # readout, phase, slice
 SPACING = (2.4, 2.4, 5.0)  # mm
 
 
-def write_images(folder: Path, cases: tuple[str, ...], seed: int) -> None:
-    """Write ``folder/ARM/CASE.nii.gz`` for both arms of every case.
+def write_images(folder: Path, cases: tuple[str, ...], arms: tuple[str, ...], seed: int) -> None:
+    """Write ``folder/ARM/CASE.nii.gz`` for every case and each of the ``arms``.
 
     ``standard``: anatomy with noise. ``accelerated``: other noise, two thirds of it, and a slight blur that differs
-    from case to case, as a learned reconstruction may give.
+    from case to case, as a learned reconstruction may give. ``wavelet``: as little noise, and clearly more blur.
     """
     for number, case in enumerate(cases):
         generator = np.random.default_rng([seed, number])
@@ -26,8 +26,11 @@ def write_images(folder: Path, cases: tuple[str, ...], seed: int) -> None:
         standard = clean + level * generator.standard_normal(SHAPE)
         smooth = ndimage.gaussian_filter(clean, (blur, blur, 0))
         accelerated = smooth + 0.66 * level * generator.standard_normal(SHAPE)
-        for arm, image in (("standard", standard), ("accelerated", accelerated)):
-            path = folder / arm / f"{case}.nii.gz"
+        softer = ndimage.gaussian_filter(clean, (1.1, 1.1, 0))
+        wavelet = softer + 0.66 * level * generator.standard_normal(SHAPE)
+        images = {"standard": standard, "accelerated": accelerated, "wavelet": wavelet}
+        for arm in arms:
+            image, path = images[arm], folder / arm / f"{case}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.clip(image, 0.001, None).astype(np.float32)
             nibabel.save(nibabel.Nifti1Image(pixels, np.diag([*SPACING, 1.0])), path)

@@ -1,9 +1,10 @@
 """A whole reader study from plan to report, on SIMULATED images and SIMULATED readers, in one command:
 
-    python examples/reader_study/run.py
+    python examples/reader_study/run.py                   # two arms, 101 cases
+    python examples/reader_study/run.py three-arms.yaml   # three arms, 18 cases, a few seconds
 
 It runs the commands a coordinator would type and prints each of them. About a minute on two cores; everything lands in
-``out/reader-study-example`` (or the folder given as the first argument), the report in ``report/report.html``.
+``out/reader-study-example`` (or the folder given as the last argument), the report in ``report/report.html``.
 """
 
 import secrets
@@ -40,21 +41,21 @@ def recon(*words: object) -> None:
             raise
 
 
-def run(folder: Path) -> None:
-    """Every step of the study in ``folder``, which must not exist yet."""
+def run(protocol_file: Path, folder: Path) -> None:
+    """Every step of the study of this protocol in ``folder``, which must not exist yet."""
     if folder.exists():
         sys.exit(f"{folder} exists already; name another folder: python examples/reader_study/run.py FOLDER")
     folder.mkdir(parents=True)
     started = time.perf_counter()
-    protocol_file, study = HERE / "protocol.yaml", folder / "study"
+    study = folder / "study"
     protocol = load_protocol(protocol_file)
     # In a real study the passphrase is chosen, and kept, by somebody who neither reads nor analyses.
     passphrase = folder / "passphrase.txt"
     passphrase.touch(mode=0o600)
     passphrase.write_text(" ".join(secrets.token_hex(3) for _ in range(4)) + "\n")
 
-    print(f"simulated images of {len(protocol.case_ids)} cases in two arms ...", flush=True)
-    write_images(folder / "images", (*protocol.case_ids, *protocol.training_cases), SEED)
+    print(f"simulated images of {len(protocol.case_ids)} cases in {len(protocol.arms)} arms ...", flush=True)
+    write_images(folder / "images", (*protocol.case_ids, *protocol.training_cases), protocol.arm_names, SEED)
 
     clock = PLANNED
     with patch("reader_study.audit_log.now", lambda: clock):
@@ -81,4 +82,6 @@ def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out") / "reader-study-example")
+    words = sys.argv[1:]
+    chosen = words.pop(0) if words and words[0].endswith(".yaml") else "protocol.yaml"
+    run(HERE / chosen, Path(words[0]) if words else Path("out") / "reader-study-example")

@@ -159,8 +159,7 @@ def preprocess_coils(
     noise and signal do not fit each other.
     """
     check_calibration(scan)
-    count = scan.shape[0]
-    chosen = sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
+    chosen = representative_slices(scan.shape[0])
     kspace = read_slices(scan, chosen, device)
     unit, largest = _unit_of(kspace), float(kspace.abs().max())
     if noise_sigma is None and (misfit := noise_misfit(scan, largest)):
@@ -192,6 +191,11 @@ def preprocess_coils(
         unit,
         strongest,
     )
+
+
+def representative_slices(count: int) -> list[int]:
+    """The at most four slices of ``count`` that noise, coil compression and noise level of a scan are estimated of."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, 6)).round()})[1:-1] or [count // 2]
 
 
 def _decomposed(decompose: Callable[..., Any], *values: Any) -> Any:

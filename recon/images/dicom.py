@@ -30,7 +30,8 @@ _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 class DicomSeries:
     """What a series says of itself.
 
-    derivation: what was done to the data, for DerivationDescription. affine: (readout, phase, slice) index -> RAS+ mm;
+    derivation: what was done to the data, for DerivationDescription. comment: for ImageComments, for whoever reads
+    any of the images. affine: (readout, phase, slice) index -> RAS+ mm;
     without it the slices lie axially around the origin and a ReconWarning says so. voxel_size: mm along readout, phase,
     slice; needed without affine. header: thickness (when it differs from the distance of the slices), times, flip angle
     and field strength where known. UIDs are random; pass ``study_uid`` and ``frame_of_reference_uid`` to keep several
@@ -40,6 +41,7 @@ class DicomSeries:
 
     derivation: str
     description: str
+    comment: str = ""
     contrast: str = "unknown"
     voxel_size: tuple[float, float, float] | None = None
     affine: NDArray | None = None
@@ -184,6 +186,7 @@ def _common(series: DicomSeries) -> dict[str, Any]:
         "SeriesDescription": series.description[:64],
         "ProtocolName": series.contrast[:64],
         "DerivationDescription": series.derivation[:1024],
+        "ContributingEquipmentSequence": [_equipment()],
         "PatientName": "",
         "PatientID": "",
         "PatientBirthDate": "",
@@ -214,6 +217,8 @@ def _common(series: DicomSeries) -> dict[str, Any]:
         "HighBit": 15,
         "PixelRepresentation": 0,
     }
+    if series.comment:
+        values["ImageComments"] = series.comment[:10240]
     if series.body_part in PAIRED_BODY_PARTS:
         values["Laterality"] = ""  # which side is not known; the attribute must be there
     for keyword, value in (
@@ -224,6 +229,21 @@ def _common(series: DicomSeries) -> dict[str, Any]:
         if value is not None:
             values[keyword] = _decimal(value)
     return values
+
+
+def _equipment() -> Any:
+    """This toolkit as contributing equipment: what changed the data after the scanner (PS3.3 C.12.1.1.5)."""
+    from pydicom.dataset import Dataset
+
+    purpose, equipment = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    equipment.PurposeOfReferenceCodeSequence = [purpose]
+    equipment.Manufacturer = "recon (open source)"
+    equipment.ManufacturerModelName = "recon"
+    equipment.SoftwareVersions = _version()
+    equipment.ContributionDescription = "image reconstruction from raw data"
+    return equipment
 
 
 def _write_slice(

@@ -9,6 +9,11 @@ from recon.errors import ReconError
 from recon.images.result import Reconstruction
 from recon.scan import Scan
 
+_STD_COMMENT = (
+    "Not an image of the patient: the standard deviation of the posterior at each pixel, in the units of the mean's "
+    "series. Where it is large, the mean is uncertain."
+)
+
 
 def check_dicom(scan: Scan) -> None:
     """Raise ReconError when the scan does not state where its voxels are."""
@@ -55,6 +60,7 @@ def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None
         series = DicomSeries(
             derivation=f"{what}; {meaning}",
             description=f"recon {meaning}",
+            comment=_STD_COMMENT if name == "std" else "; ".join(result.audit.get("warnings", [])),
             contrast=result.contrast,
             voxel_size=result.voxel_size,
             affine=result.affine,

@@ -232,9 +232,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
-    scan = solver.scan
-    warnings = [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
-    audit = overall_audit(audits, warnings)
+    audit = overall_audit(audits, scan_warnings(solver))
     if freedoms and "figures" in audit:
         audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
         audit["std_degrees_of_freedom"] = freedoms
@@ -245,6 +243,12 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
     writer.close_with(audit)
     return audit, calls
+
+
+def scan_warnings(solver: Solver) -> list[str]:
+    """What speaks against a reconstruction before it is made; of kspace the slice in the middle is read."""
+    scan = solver.scan
+    return [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
 
 
 def _centre_warnings(scan: Scan) -> list[str]:

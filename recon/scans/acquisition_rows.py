@@ -4,7 +4,7 @@ Headers of acquisitions have the field names of ISMRMRD, whatever the format: re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,10 @@ class Rows:
     imaging: NDArray[np.bool_]
     calibration: NDArray[np.bool_]  # lines for calibration alone, and those of another encoding
     space: int = 0
+
+    def of(self, chosen: NDArray[np.bool_]) -> "Rows":
+        """Without the lines for images and calibration that are not among ``chosen [acquisition]``."""
+        return replace(self, imaging=self.imaging & chosen, calibration=self.calibration & chosen)
 
 
 def layouts(
@@ -58,9 +62,10 @@ def common_coils(path: Path, heads: NDArray, rows: Rows) -> int:
     return coils
 
 
-def measurement_words(heads: NDArray) -> list[str]:
-    """What tells two measurements of one protocol apart: counters and clock of the scanner, whole numbers."""
-    return [heads[name].tobytes().hex() for name in ("measurement_uid", "acquisition_time_stamp", "scan_counter")]
+def measurement_words(imaging: NDArray) -> list[str]:
+    """What tells two measurements of one protocol apart: counters and clock of the scanner at the first line of an
+    image, whole numbers. Of the first alone, because it is known before the last has come."""
+    return [imaging[name][:1].tobytes().hex() for name in ("measurement_uid", "acquisition_time_stamp", "scan_counter")]
 
 
 def refuse_several(path: Path, heads: NDArray) -> None:

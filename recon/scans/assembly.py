@@ -41,10 +41,14 @@ class Acquired:
     encodings: list[Encoding]
     acquisitions: Acquisitions
     notes: tuple[str, ...] = ()
+    digest: str | None = None  # of what is not a file; else the file's own
 
 
-def assembled(raw: Acquired) -> Scan:
-    """The scan of a raw file; reads the noise scan, no image data.
+def assembled(raw: Acquired, whole: NDArray[np.bool_] | None = None) -> Scan:
+    """The scan of a raw file or of acquisitions that are arriving; reads the noise scan, no image data.
+
+    ``whole [acquisition]`` (default: all), of 2-D scans, tells which acquisitions belong to slices that are complete:
+    mask and averages are taken of them, and only they can be read; places and order of the slices are taken of all.
 
     Averages and repeated lines are averaged. Calibration lines of the same encoding join the mask; a separate
     calibration scan becomes ``calibration_kspace`` and gives the calibration extent. A 3-D scan becomes slices after
@@ -54,40 +58,42 @@ def assembled(raw: Acquired) -> Scan:
     from slice to slice, and headers that contradict the data.
     """
     encoding, imaging = raw.encodings[raw.rows.space], raw.heads[raw.rows.imaging]
-    _refuse_trajectory(raw.path, encoding)
-    volume = encoding.encoded_matrix[2] > 1
-    if not volume and np.unique(imaging["idx"]["kspace_encode_step_2"]).size > 1:
-        raise ReconError(f"{raw.path}: its lines are those of a 3-D scan, its header that of 2-D slices; export again")
-    refuse_several(raw.path, imaging)
+    refuse_unsupported(raw.path, encoding, imaging)
     refuse_places(raw.path, imaging)
     coils = common_coils(raw.path, raw.heads, raw.rows)
-    _refuse_size(raw.path, encoding, imaging, coils)
-    counts, parts = (_volume if volume else _slices)(raw, encoding, coils)
+    volume = encoding.encoded_matrix[2] > 1
+    if raw.digest is None:
+        _refuse_size(raw.path, encoding, imaging, coils)
+    counts, parts = _volume(raw, encoding, coils) if volume else _slices(raw, encoding, coils, whole)
     averages = int(counts[counts > 0].min())
     header = replace(encoding.scan, averages=averages if averages > 1 else None)
     scan = Scan(
         path=raw.path,
-        digest=file_sha256(raw.path),
+        digest=file_sha256(raw.path) if raw.digest is None else raw.digest,
         contrast=encoding.contrast,
         noise=noise_samples(raw.path, raw.acquisitions, raw.heads, raw.rows, header),
         header=replace(header, slice_thickness_mm=None) if volume else header,
         notes=raw.notes,
         **parts,
     )
-    return replace(scan, identity=identity_of(scan.identity, *measurement_words(raw.heads)))
+    return replace(scan, identity=identity_of(scan.identity, *measurement_words(imaging)))
 
 
-def _slices(raw: Acquired, encoding: Encoding, coils: int) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def _slices(
+    raw: Acquired, encoding: Encoding, coils: int, whole: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """How often each line was measured, and the fields of a 2-D multi-slice scan."""
     path, imaging = raw.path, raw.heads[raw.rows.imaging]
     order = slice_order(imaging)
     readout, phase = matrix_size(encoding, imaging)
     shape = (len(order), coils, readout, phase)
-    layout, separate = layouts(path, raw.heads, raw.rows, raw.encodings, order, (readout, phase))
-    counts, mask = sampling(path, layout, len(order), readout, phase)
+    rows = raw.rows if whole is None else raw.rows.of(whole)
+    layout, separate = layouts(path, raw.heads, rows, raw.encodings, order, (readout, phase))
+    sampled = np.arange(len(order)) if whole is None else np.unique(layout.slices)
+    counts, mask = sampling(path, layout, sampled, readout, phase)
     calibration = calibration_extent(mask, readout)
     if separate is not None:
-        _, calibration_mask = sampling(path, separate, len(order), readout, phase)
+        _, calibration_mask = sampling(path, separate, sampled, readout, phase)
         calibration = calibration_extent(calibration_mask, readout)
     voxel, affine, image_shape = scan_geometry(encoding, imaging, order, readout, phase)
     return counts, {
@@ -131,11 +137,15 @@ def _volume(raw: Acquired, encoding: Encoding, coils: int) -> tuple[NDArray[np.i
     }
 
 
-def _refuse_trajectory(path: Path, encoding: Encoding) -> None:
+def refuse_unsupported(path: Path, encoding: Encoding, imaging: NDArray) -> None:
+    """Raises ReconError for imaging heads of a trajectory or an encoding that recon does not read."""
     if encoding.trajectory == "epi":
         raise ReconError(f"{path}: EPI readouts need ghost and ramp correction first, which recon does not do")
     if encoding.trajectory != "cartesian":
         raise ReconError(f"{path}: {encoding.trajectory} trajectory; recon reads Cartesian scans only")
+    if encoding.encoded_matrix[2] <= 1 and np.unique(imaging["idx"]["kspace_encode_step_2"]).size > 1:
+        raise ReconError(f"{path}: its lines are those of a 3-D scan, its header that of 2-D slices; export again")
+    refuse_several(path, imaging)
 
 
 def _refuse_size(path: Path, encoding: Encoding, imaging: NDArray, coils: int) -> None:

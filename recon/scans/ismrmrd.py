@@ -1,7 +1,7 @@
 """ISMRMRD HDF5: raw acquisitions of any vendor after conversion (Inati et al. 2017, 10.1002/mrm.26089).
 
 A file is a list of readouts, each with a header that says where in k-space it belongs. The headers are read once when
-a scan is opened; the readouts of a slice only when that slice is asked for.
+a scan is opened; the readouts of a slice only when that slice is asked for. What they mean: ``assembly``.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5
 from recon.foreign.schema import check_schema
 from recon.scan import Scan
-from recon.scans.acquisition_rows import Rows
 from recon.scans.assembly import Acquired, assembled
 from recon.scans.hdf5_schema import REMEDY, ismrmrd_parts
 from recon.scans.ismrmrd_header import parse_encodings
+from recon.scans.ismrmrd_rows import sort_rows
 from recon.scans.ismrmrd_table import read_heads
 from recon.scans.reading import is_hdf5
 from recon.scans.readouts import Acquisitions
@@ -37,46 +37,24 @@ def open_file(path: Path) -> Scan:
 
     Raises ReconError for images without acquisitions, and as ``recon.scans.assembly.assembled`` does.
     """
+    return assembled(read_acquisitions(path)[1])
+
+
+def read_acquisitions(path: Path) -> tuple[bytes, Acquired]:
+    """The XML header of a file as it stands there, and its acquisitions. Raises ReconError when it is not ISMRMRD, or
+    holds nothing for imaging."""
     path = Path(path)
     with foreign_hdf5(path) as file:
         group = _group(file)
-        assert group is not None, "recognises() comes first"
+        if group is None:
+            raise ReconError(f"{path}: holds no ISMRMRD header")
         check_schema(path, file, ismrmrd_parts(group.name), REMEDY)
-        encodings = parse_encodings(np.asarray(group["xml"]).reshape(-1)[0], path)
+        xml = np.asarray(group["xml"]).reshape(-1)[0]
+        encodings = parse_encodings(xml, path)
         heads = read_heads(path, group)
         source = _source(path, f"{group.name}/data")
-    return assembled(Acquired(path, heads, _sort_rows(path, heads, len(encodings)), encodings, source))
-
-
-def _sort_rows(path: Path, heads: NDArray, encodings: int) -> Rows:
-    """Raises ReconError when nothing is for imaging, or it names an encoding that the header does not have."""
-    import ismrmrd.constants as flags
-
-    def flagged(*numbers: int) -> NDArray[np.bool_]:
-        bits = np.uint64(sum(1 << (number - 1) for number in numbers))
-        return (heads["flags"] & bits) != 0
-
-    noise = flagged(flags.ACQ_IS_NOISE_MEASUREMENT)
-    ignored = noise | flagged(
-        flags.ACQ_IS_NAVIGATION_DATA,
-        flags.ACQ_IS_PHASECORR_DATA,
-        flags.ACQ_IS_HPFEEDBACK_DATA,
-        flags.ACQ_IS_DUMMYSCAN_DATA,
-        flags.ACQ_IS_RTFEEDBACK_DATA,
-        flags.ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA,
-        flags.ACQ_IS_PHASE_STABILIZATION_REFERENCE,
-        flags.ACQ_IS_PHASE_STABILIZATION,
-    )
-    both = flagged(flags.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)
-    calibration = flagged(flags.ACQ_IS_PARALLEL_CALIBRATION) & ~both & ~ignored
-    imaging = ~ignored & ~calibration
-    if not imaging.any():
-        raise ReconError(f"{path}: holds no imaging acquisitions, only noise or calibration; export the whole scan")
-    space = int(heads["encoding_space_ref"][imaging][0])
-    if space >= encodings:
-        raise ReconError(f"{path}: acquisitions name encoding {space}, but the header has {encodings}")
-    elsewhere = imaging & (heads["encoding_space_ref"] != space)
-    return Rows(noise, imaging & ~elsewhere, calibration | elsewhere, space)
+    text = xml if isinstance(xml, bytes) else str(xml).encode()
+    return text, Acquired(path, heads, sort_rows(path, heads, len(encodings)), encodings, source)
 
 
 def _group(file: h5py.File) -> h5py.Group | None:

@@ -109,11 +109,12 @@ def merge(first: Layout, second: Layout) -> Layout:
 
 
 def sampling(
-    path: Path, layout: Layout, slices: int, readout: int, phase: int
+    path: Path, layout: Layout, slices: NDArray[np.int64], readout: int, phase: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """How often each line of each slice was measured, ``[slice, phase]``, and the mask common to all slices."""
-    counts = np.zeros((slices, phase), np.int64)
+    """How often each line of ``slices`` (ascending) was measured, ``[slice, phase]``, and the mask common to them."""
+    counts = np.zeros((int(slices[-1]) + 1, phase), np.int64)
     np.add.at(counts, (layout.slices, layout.lines), 1)
+    counts = counts[slices]
     lines = counts[0] > 0
     if ((counts > 0) != lines).any():
         raise ReconError(f"{path}: the sampled lines change from slice to slice, which recon does not support")

@@ -25,25 +25,38 @@ _NOISE_SAMPLES = 1 << 17  # enough for a covariance of 64 coils to 1 %
 def kspace_reader(
     path: Path, acquisitions: Acquisitions, layout: Layout, shape: tuple[int, int, int, int], mask: NDArray[np.bool_]
 ) -> KspaceReader:
-    """The reader of a scan's slices: lines that were measured several times are averaged."""
-    _, coils, readout, phase = shape
+    """The reader of a scan's slices, see ``filled``."""
 
     def read(index: int) -> NDArray[np.complex64]:
         checked_index(path, index, shape[0])
-        mine = np.flatnonzero(layout.slices == index)
-        total = np.zeros((coils, readout, phase), np.complex64)
-        count = np.zeros(phase, np.int64)
-        for place, samples in zip(mine, acquisitions(layout.rows[mine], coils), strict=True):
-            kept = kept_samples(path, layout, int(place), samples)
-            start, line = layout.starts[place], layout.lines[place]
-            with np.errstate(invalid="ignore", over="ignore"):  # not finite: checked_slice says so
-                total[:, start : start + kept.shape[1], line] += kept
-            count[line] += 1
-        total /= np.maximum(count, 1).astype(np.float32)
-        # Averages whose echoes end at different places have data beyond the mask, which is what all of them measured.
-        return checked_slice(path, index, np.where(mask, total, np.complex64(0)), mask)
+        return filled(path, acquisitions, layout, index, shape[1:], mask)
 
     return read
+
+
+def filled(
+    path: Path,
+    acquisitions: Acquisitions,
+    layout: Layout,
+    index: int,
+    shape: tuple[int, int, int],
+    mask: NDArray[np.bool_],
+) -> NDArray[np.complex64]:
+    """Kspace ``[coil, readout, phase]`` of slice ``index``: lines that were measured several times are averaged, and
+    nothing is left outside ``mask``."""
+    coils, readout, phase = shape
+    mine = np.flatnonzero(layout.slices == index)
+    total = np.zeros((coils, readout, phase), np.complex64)
+    count = np.zeros(phase, np.int64)
+    for place, samples in zip(mine, acquisitions(layout.rows[mine], coils), strict=True):
+        kept = kept_samples(path, layout, int(place), samples)
+        start, line = layout.starts[place], layout.lines[place]
+        with np.errstate(invalid="ignore", over="ignore"):  # not finite: checked_slice says so
+            total[:, start : start + kept.shape[1], line] += kept
+        count[line] += 1
+    total /= np.maximum(count, 1).astype(np.float32)
+    # Averages whose echoes end at different places have data beyond the mask, which is what all of them measured.
+    return checked_slice(path, index, np.where(mask, total, np.complex64(0)), mask)
 
 
 def kept_samples(path: Path, layout: Layout, place: int, samples: NDArray[np.complex64]) -> NDArray[np.complex64]:

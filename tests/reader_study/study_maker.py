@@ -57,13 +57,19 @@ def write_protocol(path: Path, **arguments: Any) -> Path:
     return path
 
 
-def write_images(folder: Path, cases: list[str], shape: tuple[int, int, int] = (2, 12, 10), seed: int = 0) -> str:
-    """NIfTI files of both arms, axial, [readout, phase, slice]; gives the pattern for ``--images``."""
+def write_images(
+    folder: Path,
+    cases: list[str],
+    shape: tuple[int, int, int] = (2, 12, 10),
+    seed: int = 0,
+    arms: tuple[str, ...] = ("soc", "dm"),
+) -> str:
+    """NIfTI files of all arms, axial, [readout, phase, slice]; gives the pattern for ``--images``."""
     rng = np.random.default_rng(seed)
     affine = np.diag([-0.9, -0.9, 5.0, 1.0])
     for case in cases:
         anatomy = rng.uniform(20, 100, (shape[1], shape[2], shape[0])).astype(np.float32)
-        for arm in ("soc", "dm"):
+        for arm in arms:
             noisy = anatomy + rng.normal(0, 3, anatomy.shape).astype(np.float32)
             (folder / arm).mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(noisy, affine), folder / arm / f"{case}.nii")

@@ -2,79 +2,23 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reader_study.blind_check import Pair, check_pairs
-from reader_study.push import parse_destination
 from recon.errors import ReconError
+from recon.images.dicom_push import parse_destination
+from tests.orthanc import fetch, free_port
+from tests.orthanc import orthanc as orthanc
 from tests.reader_study.study_maker import export_small
 
 pytest.importorskip("pynetdicom", reason="the optional package pynetdicom is not installed")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
     return export_small(tmp_path_factory.mktemp("pushed"), cases=2)
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory) -> Iterator[tuple[int, int]]:
-    """(DICOM port, web port) of a fresh server that only loopback reaches."""
-    program = shutil.which("Orthanc")
-    if program is None:
-        pytest.skip("Orthanc is not installed (Debian package orthanc)")
-    folder = tmp_path_factory.mktemp("orthanc")
-    dicom, web = free_port(), free_port()
-    settings = {
-        "Name": "test",
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "DicomAet": "ORTHANC",
-        "DicomPort": dicom,
-        "HttpPort": web,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True,
-        "Plugins": [],
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    log = (folder / "log").open("wb")
-    server = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
-    try:
-        for _ in range(150):
-            try:
-                fetch(web, "/system")
-                break
-            except (urllib.error.URLError, ConnectionError):
-                if server.poll() is not None:
-                    pytest.skip(f"Orthanc does not start here: {(folder / 'log').read_text()[-300:]}")
-                time.sleep(0.1)
-        else:
-            pytest.skip("Orthanc did not answer within 15 s")
-        yield dicom, web
-    finally:
-        server.terminate()
-        server.wait(20)
-        log.close()
-
-
-def fetch(port: int, path: str, content: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=content, timeout=10) as answer:
-        return bytes(answer.read())
 
 
 def test_orthanc_receives_and_serves_every_instance(exported, orthanc, run_cli):

@@ -1,0 +1,110 @@
+"""Commands ``recon serve`` and ``recon send``: the MRD streaming server, and a client to try it without a scanner."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Given, with_options
+from cli.output import emit, note
+from recon.errors import ReconError
+from recon.reconstruction import methods
+from recon.reconstruction.options import ReconstructionOptions
+
+READ_BY = {name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the application."""
+    app.command()(serve)
+    app.command()(send)
+
+
+@with_options(ReconstructionOptions, remarks={**READ_BY, "method": f"{methods.described()}."})
+def serve(
+    given: Given,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. 0.0.0.0: whoever reaches this machine may send.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 9002,
+    prior: Annotated[
+        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds after the last line in which the prior must be done; later slices are "
+            "reconstructed by CG-SENSE, with a warning. By default: as long as it takes.",
+        ),
+    ] = None,
+    at_end: Annotated[
+        bool,
+        typer.Option(
+            "--at-end",
+            help="Reconstruct when the scanner closes, not slice by slice: for scanners whose "
+            "last-in-slice flag cannot be trusted.",
+        ),
+    ] = False,
+    memory: Annotated[int, typer.Option(min=1, help="MiB of acquisitions that may wait for their slices.")] = 2048,
+    silence: Annotated[float, typer.Option(min=0.1, help="Seconds that a peer may be silent.")] = 60.0,
+    config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")] = 0,
+) -> None:
+    """Reconstruct scans that are streamed to a port (ISMRMRD/MRD protocol), and send the images back.
+
+    One session at a time, others wait. Each slice is reconstructed when its lines are there; the images go back as two
+    series, the image and its standard deviation, with geometry and audit. Ends with Ctrl-C or SIGTERM.
+    """
+    from recon.configuration import load_config
+
+    options = load_config(ReconstructionOptions, config, given)
+    method = methods.method_of(options)
+
+    import torch
+
+    from recon.prior.store import load_prior, shipped_prior
+    from recon.reconstruction.machine import chosen_device, physical_threads
+    from recon.streaming.limits import Limits
+    from recon.streaming.server import listening
+    from recon.streaming.server import serve as serve_peers
+    from recon.streaming.work import Service
+
+    torch.set_num_threads(threads or physical_threads())
+    place = chosen_device(device)
+    loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
+    service = Service(options, loaded, place, deadline, at_end)
+    try:
+        with listening(host, port) as listener:
+            note(f"listening on {host}:{listener.getsockname()[1]}, method {method.name}")
+            serve_peers(listener, service, Limits(memory=memory << 20, silence=silence), note)
+    except KeyboardInterrupt:
+        note("stopped")
+
+
+def send(
+    scan: Annotated[Path, typer.Argument(help="Scan file of any format.")],
+    to: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")],
+    out: Annotated[Path, typer.Option(help="File for the images that come back (MRD images in HDF5).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Send a scan to an MRD server as a scanner would, and keep the images that come back."""
+    from recon.streaming.sending import send_scan, write_images
+
+    host, _, port = to.rpartition(":")
+    if not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise ReconError(f"--to {to}: expected host:port, such as 127.0.0.1:9002")
+    received = send_scan(scan, host.strip("[]"), int(port))
+    for text in received.texts:
+        note(f"{to}: {text}")
+    write_images(out, received)
+    seconds = received.last_image
+    emit(
+        {
+            "scan": str(scan), "output": str(out), "images": len(received.images), "texts": received.texts,
+            "seconds_to_first_image": received.first_image, "seconds_to_last_image": seconds,
+        },
+        [f"{out}: {len(received.images)} images, the last {seconds:.1f} s after the last line"],
+        as_json,
+    )  # fmt: skip

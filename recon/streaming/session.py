@@ -1,0 +1,151 @@
+"""One session: a header and acquisitions come in, images go out slice by slice, both sides close."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.acquisition.problem import representative_slices
+from recon.errors import ReconError
+from recon.scans.ismrmrd_header import parse_encodings
+from recon.streaming.arrivals import Arrivals
+from recon.streaming.errors import ProtocolError
+from recon.streaming.framing import (
+    ACQUISITION,
+    HEADER,
+    TEXT,
+    Readout,
+    close_message,
+    image_message,
+    messages,
+    text_message,
+)
+from recon.streaming.images import mrd_images
+from recon.streaming.limits import Limits
+from recon.streaming.scan import StreamedScan, streamed_scan
+from recon.streaming.wire import Wire
+from recon.streaming.work import Service, Work, begin
+
+
+@dataclass
+class Summary:
+    """What may be said of a session in a log: numbers and our own words, nothing that the peer wrote."""
+
+    slices: int = 0
+    images: int = 0
+    shape: tuple[int, ...] = ()
+    acceleration: float = 1.0
+    fallback: bool = False
+    fault: str | None = None
+    first_image: float | None = None  # seconds after the last line; negative: before it
+    last_image: float | None = None
+
+    def line(self) -> str:
+        """One line for people."""
+        text = f"{self.images} images of {self.slices} slices"
+        if self.shape:
+            _, coils, readout, phase = self.shape
+            text += f", {coils} coils, {readout} x {phase}, R = {self.acceleration:.2f}"
+        if self.last_image is not None:
+            text += f", the last {self.last_image:.1f} s after the last line"
+        if self.fallback:
+            text += "; without the prior"
+        return text if self.fault is None else f"{text}; ended by an error: {self.fault}"
+
+
+def serve_session(wire: Wire, service: Service, limits: Limits, path: Path) -> Summary:
+    """Serve one peer to the end, whatever it does. ``path`` names the scan in errors."""
+    arrivals, summary = Arrivals(limits, service.at_end), Summary()
+    receiver = threading.Thread(target=_receive, args=(wire, arrivals, limits, path), daemon=True)
+    receiver.start()
+    try:
+        _reconstruct(wire, arrivals, service, path, summary)
+        wire.close(close_message())
+    except (ReconError, MemoryError) as error:
+        summary.fault = _public(error, summary)
+        words = " ".join(str(error).split()) or "out of memory"
+        wire.close(text_message(TEXT, f"ERROR {words}") + close_message())
+    except Exception as error:  # a fault of ours must not end the server; the next client is served
+        summary.fault = f"{type(error).__name__} within recon"
+        wire.close(text_message(TEXT, f"ERROR {summary.fault}") + close_message())
+    finally:
+        wire.drop()
+        receiver.join()
+    return summary
+
+
+def _public(error: BaseException, summary: Summary) -> str:
+    """An error as the log may have it: what was found before the scan was understood may quote the header's text."""
+    if isinstance(error, ProtocolError) or summary.shape:
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return "the scan was refused before it was reconstructed; the peer was told why"
+
+
+def _receive(wire: Wire, arrivals: Arrivals, limits: Limits, path: Path) -> None:
+    """Put what comes into ``arrivals`` until the peer closes or breaks a rule."""
+    began = time.monotonic()
+    try:
+        for message in messages(wire.read, limits):
+            if message.identifier == HEADER:
+                arrivals.open(parse_encodings(message.content, path))
+            elif message.identifier == ACQUISITION and isinstance(message.content, Readout):
+                arrivals.add(message.content)
+            if time.monotonic() - began > limits.session:
+                raise ProtocolError(f"the session took more than {limits.session:g} s")
+        if arrivals.encodings is None:
+            raise ProtocolError("the peer closed before it sent a header")
+        arrivals.close()
+    except Exception as error:
+        arrivals.fail(error)
+
+
+def _reconstruct(wire: Wire, arrivals: Arrivals, service: Service, path: Path, summary: Summary) -> None:
+    """Send the images of every slice as it becomes complete. Raises ReconError for the first that cannot be made,
+    after the others."""
+    begun = arrivals.wait_for(lambda: arrivals.startable(_needed))
+    streamed = streamed_scan(path, arrivals, begun)
+    work = begin(service, streamed.scan)
+    summary.shape, summary.acceleration = streamed.scan.shape, streamed.scan.acceleration
+    failed: ReconError | None = None
+    while True:
+        (counter,) = arrivals.wait_for(arrivals.next_complete)
+        if counter is None:
+            break
+        try:
+            _one_slice(wire, arrivals, service, (streamed, work, counter), summary)
+        except ReconError as error:
+            failed = failed or error
+            if isinstance(error, ProtocolError) and not arrivals.closed:
+                raise
+        arrivals.drop(counter)
+    if failed is not None:
+        raise failed
+
+
+def _needed(count: int) -> list[int]:
+    """Slices that must be complete before the first can be reconstructed."""
+    return [*representative_slices(count), count // 2]
+
+
+def _one_slice(
+    wire: Wire, arrivals: Arrivals, service: Service, what: tuple[StreamedScan, Work, int], summary: Summary
+) -> None:
+    streamed, work, counter = what
+    if counter not in streamed.order:
+        raise ProtocolError(f"slice {counter} came after all slices of the header had been seen")
+    result = work.slice(streamed.order[counter], lambda: arrivals.finished, service.deadline)
+    summary.fallback = work.fallback is not None
+    for reason in work.said:
+        wire.write(text_message(TEXT, f"WARNING {reason}"))
+    work.said.clear()
+    head = arrivals.head(arrivals.rows(counter)[0])
+    for image in mrd_images(work, result, head, summary.slices):
+        wire.write(image_message(image))
+        summary.images += 1
+    summary.slices += 1
+    now = time.monotonic()
+    summary.last_image = None if arrivals.finished is None else now - arrivals.finished
+    if summary.first_image is None:
+        summary.first_image = summary.last_image
