@@ -24,7 +24,7 @@ class Size:
 
     persons: int = 160
     slices: int = 8
-    samples: int = 6000
+    samples: int = 20000
     unseen: int = 8
     accelerations: str = "2,4,8"
     repeats: int = 1000

@@ -61,7 +61,7 @@ class StudyFitOptions:
     contrasts: tuple[str, ...] = option(
         ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
     )
-    samples: int = option(8000, "Length of the training.", minimum=1)
+    samples: int = option(20000, "Length of the training.", minimum=1)
     batch: int = option(8, "Samples a step.", minimum=1)
     learning_rate: float = option(1.5e-3, "Learning rate after warm-up.")
     warmup_fraction: float = option(0.05, "First part, over which the learning rate rises.", minimum=0)
