@@ -36,6 +36,7 @@ LAYERS = [
     {"recon.finetuning", "recon.benchmark", "recon.streaming"},
     {"recon.encode"},
     {"recon.study"},
+    {"recon.monitoring"},
     {"recon.face"},
     {"recon"},
     {"reader_study"},
@@ -53,6 +54,7 @@ TORCH_FREE = (
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
     "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
     "recon/study/options.py",
+    "recon/monitoring/options.py",
 )  # fmt: skip
 
 
