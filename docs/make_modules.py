@@ -24,7 +24,8 @@ circle (`tests/test_house.py` checks it). From bottom to top:
 3. `acquisition`: what the scanner does.
 4. `scans` and `images`: files of kspace, files of images.
 5. `quality`: images in, numbers out.
-6. `simulate`: scans with known truth.
+6. `simulate`: scans with known truth. `interactive`: clicks that a segmentation needs; knows image files only.
+   `vessels`: simulated vessel trees and the pruning of their graphs.
 7. `prior`: the diffusion model; knows no sampler. `posterior`: solvers and samplers; knows a denoiser as a function,
    no prior. Neither imports the other.
 8. `reconstruction`: the one place where a scan becomes an image; nobody else calibrates a scan or calls a sampler,
