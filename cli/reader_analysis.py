@@ -73,6 +73,7 @@ def power(
         "hypothesis": planned.primary.hypothesis,
         "readers": planned.primary.readers,
         "number_of_readers": design.readers,
+        **({} if design.readers_per_case is None else {"readers_per_case": design.readers_per_case}),
         "margin": design.margin,
         "alpha": design.alpha,
         "assumptions": vars(assumptions),
@@ -87,10 +88,11 @@ def power(
 
 
 def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
-    primary = planned.primary
+    primary, size = planned.primary, planned.readers_per_case
+    subsets = "" if size is None else f", {size} for each case"
     lines = [
         f"{primary.hypothesis} on '{primary.item}', margin {primary.margin:g}, alpha {primary.alpha:g} one-sided, "
-        f"{len(planned.readers)} {primary.readers} readers, {replicates} simulated studies a line",
+        f"{len(planned.readers)} {primary.readers} readers{subsets}, {replicates} simulated studies a line",
         f"{'cases':>6} {'true difference':>16} {'claimed':>9} {'+-':>6} {'formula':>8} {'random readers':>15} "
         f"{'(pooled rows)':>14}",
     ]

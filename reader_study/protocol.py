@@ -196,6 +196,7 @@ class Protocol:
     guess: Guess = field(default_factory=Guess)
     truth: CaseTruth | None = None  # for ratings of confidence: which cases have the disease
     comparisons: Family | None = None  # three or more arms: how their primary tests share alpha
+    readers_per_case: int | None = None  # case subsets by reader; None: every reader reads every case
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
     def __post_init__(self) -> None:
@@ -230,6 +231,7 @@ class Protocol:
             whole = "all that lies between chance and perfection" if primary.confidence else "the whole scale"
             raise ValueError(f"margin {self.primary.margin:g} covers {whole} of item '{primary.id}'")
         self._check_truth()
+        self._check_subsets()
         if self.primary.readers == "random" and len(self.planned_readers) < 3:
             raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
 
@@ -269,6 +271,23 @@ class Protocol:
             )
         if self.truth is not None:
             self.truth.check_covers(self.case_ids)
+
+    def _check_subsets(self) -> None:
+        size, readers = self.readers_per_case, len(self.readers)
+        if size is None:
+            return
+        if not 1 <= size < readers:
+            raise ValueError(f"key 'readers_per_case' must be between 1 and {readers - 1}, fewer than the readers")
+        if len(self.planned_readers) < readers:
+            raise ValueError(
+                "key 'readers_per_case' leaves no cases for a reserve, who cannot know whose to take; who takes a lost "
+                "reader's place is added after the export ('recon reader-study add-reader')"
+            )
+        fewest = len(self.case_ids) * size // readers
+        if fewest < max(2, self.repeats):
+            raise ValueError(
+                f"key 'readers_per_case': a reader has {fewest} cases, too few; 2 and 'repeats' are needed"
+            )
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -348,8 +367,9 @@ class Protocol:
                 del reader["reserve"]
         if self.truth is None:  # as in protocols of before there was one
             del values["truth"]
-        if self.comparisons is None:
-            del values["comparisons"]
+        for name in ("comparisons", "readers_per_case"):
+            if values[name] is None:
+                del values[name]
         return values
 
     @property

@@ -44,14 +44,25 @@ class Readings:
         return np.asarray(self.scores[:, self.comparison.readers(self.scores)])
 
     @property
+    def planned(self) -> npt.NDArray[np.bool_]:
+        """`[reader, case]`: was this reader to read this case?"""
+        planned = self.found.planned
+        return np.ones(self.scores.shape[1:], dtype=bool) if planned is None else planned
+
+    @property
+    def expected(self) -> npt.NDArray[np.bool_]:
+        """``planned`` of the readers of ``compared``."""
+        return np.asarray(self.planned[self.comparison.readers(self.scores)])
+
+    @property
     def comparison(self) -> Comparison:
         """How the arms are compared on this item."""
         return Comparison(self.protocol, self.item, self.found.cases)
 
     @property
     def complete(self) -> npt.NDArray[np.bool_]:
-        """`[case]`: did each of these readers score the case in both arms?"""
-        return np.asarray(np.isfinite(self.compared).all(axis=(0, 1)))
+        """`[case]`: did each of these readers who was to read the case score it in both arms?"""
+        return np.asarray((np.isfinite(self.compared).all(axis=0) | ~self.expected).all(axis=0))
 
     @property
     def scale(self) -> tuple[int, ...]:
