@@ -56,9 +56,8 @@ def _statistics(analysis: Analysis) -> str:
 
 
 def _readers(analysis: Analysis) -> str:
-    return "; ".join(
-        f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers if reader.id in analysis.readers
-    )
+    known = {reader.id: reader.experience for reader in analysis.protocol.readers}
+    return "; ".join(f"{name}: {known.get(name, 'added after the export, see there')}" for name in analysis.readers)
 
 
 def _cases(analysis: Analysis) -> str:

@@ -15,8 +15,8 @@ from reader_study.wording import number
 
 SUBSET_METHODS = (
     "Case subsets: a reading that was not planned is not missing. Primary test: the mean over the readers of each "
-    "one's mean difference over his cases, its variance from each case's share in it. Signed ranks and preference by case: "
-    "the mean over the readers who were to read the case. Interchangeability: the pairs of a case's own readers. "
+    "one's mean difference over his cases, its variance from each case's share in it. Signed ranks and preference by "
+    "case: the mean over the readers who were to read the case. Interchangeability: the pairs of a case's own readers. "
     "Fleiss' kappa and the intraclass correlations ICC(1,1) and ICC(1,k): the cases that all their own readers scored; "
     "the other four correlations need readers crossed with cases and are not given. The test that all arms are equal, "
     "of three and more arms, needs complete cases and is not made."

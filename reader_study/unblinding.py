@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reader_study.added_reader import with_added
 from reader_study.case_subsets import achieved
 from reader_study.conduct import Conduct, conduct
 from reader_study.deviations import deviations
@@ -63,7 +64,9 @@ def sealed(
     # What a deviation of kind missing excuses is not there; the rest of the session is as good as ever.
     logged = [deviation for deviation in deviations(study.entries) if deviation.kind != "missing"]
     excluded = logged if per_protocol else ()
-    observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded, study.readers)
+    observations = from_sheets(
+        study.protocol, with_added(study, key.presentations), collected.sheets, excluded, study.readers
+    )
     happened = conduct(study, collected.sheets, expect_head)
     if study.protocol.readers_per_case is not None:
         reached = achieved(study.protocol, ((row.reader, row.case) for row in key.presentations))
