@@ -16,6 +16,7 @@ def register(study: typer.Typer) -> None:
     study.command("deviation")(deviation)
     study.command("call-in")(call_in)
     study.command("add-reader")(add_reader)
+    study.command("adjudicate")(adjudicate)
     study.command("redcap-dictionary")(redcap_dictionary)
 
 
@@ -119,6 +120,33 @@ def add_reader(
     emit({**result, "log_head": entry.hash}, [*lines, f"last line of the log {entry.hash}"], as_json)
 
 
+def adjudicate(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    sheets: Annotated[
+        list[Path] | None, typer.Option(help="The readers' sheets or folders; repeatable. Default STUDY/sheets.")
+    ] = None,
+    expect_head: ExpectHead = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand the images on which the readers disagree, by the protocol's rule, blinded to a third reader.
+
+    The key stays sealed. The third reader's sheet comes back with the others; then the key can be opened, and the
+    analysis takes the adjudicated scores.
+    """
+    from reader_study.adjudication import adjudicate as hand_out
+    from reader_study.scores import collect
+    from reader_study.study import open_study
+
+    opened = open_study(study, expect_head)
+    entry = hand_out(opened, collect(opened, sheets or [study / "sheets"]).sheets)
+    count, compared = len(entry.details["shows"]), entry.details["compared"]
+    folders = [str(study / row["folder"]) for row in entry.details["packages"]]
+    result = {"output": str(study), "reader": entry.details["reader"], "disagreements": count, "compared": compared}
+    lines = [f"readers disagree on {count} of {compared} images", *(f"  hand out {folder}" for folder in folders)]
+    result |= {"packages": folders, "log_head": entry.hash}
+    emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)
+
+
 def redcap_dictionary(
     study: Annotated[Path, typer.Argument(help="Study folder, or a protocol (YAML).")],
     out: Annotated[Path, typer.Option(help="The data dictionary, a CSV file.")],
@@ -139,7 +167,8 @@ def redcap_dictionary(
         raise ReconError(f"{out}: exists already; choose another name")
     if study.is_dir():
         opened = open_study(study)
-        text = data_dictionary(opened.protocol, opened.readers)
+        names = [*opened.readers, *(package.reader for package in opened.packages)]
+        text = data_dictionary(opened.protocol, names)
     else:
         text = data_dictionary(load_protocol(study))
     with atomic_path(out) as temporary:

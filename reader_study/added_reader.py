@@ -66,9 +66,13 @@ def _check(study: Study, reader: str, experience: str, in_place_of: str, text: s
         raise ReconError(f"{study.folder}: not exported yet; put the reader into the protocol")
     if study.unsealed:
         raise ReconError(f"{study.folder}: the key was opened; no reader can be added any more")
-    taken = {name.casefold() for name in (*(entry.id for entry in study.protocol.readers), *study.readers)}
+    third = study.protocol.adjudication
+    others = [third.reader] if third is not None else []
+    taken = {name.casefold() for name in (*others, *(entry.id for entry in study.protocol.readers), *study.readers)}
     if not NAME.fullmatch(reader) or reader.casefold() in taken:
         raise ReconError(f"reader '{reader}': choose a name that no reader has, of letters, digits, '-' and '_'")
+    if study.adjudicated is not None:
+        raise ReconError(f"{study.folder}: the disagreements were adjudicated; no reader can be added any more")
     if in_place_of not in study.readers:
         raise ReconError(f"reader '{in_place_of}' does not read here; readers are {', '.join(study.readers)}")
     if not text.strip() or not experience.strip():

@@ -14,7 +14,7 @@ from reader_study.canonical import digest
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import ADDED, CALLED_IN, Study, exported
+from reader_study.study import ADDED, ADJUDICATION, CALLED_IN, Study, exported
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less
 CLOCKS = timedelta(minutes=10)  # by which the computers' clocks may differ
@@ -108,6 +108,11 @@ def _log_facts(study: Study, noted_head: str | None) -> tuple[list[str], list[st
             facts.append(
                 f"The reserve reader {entry.details['reader']} was called in on {_day(entry.time)}, before the key was "
                 f"opened: {entry.details['text']}"
+            )
+        if entry.event == ADJUDICATION:
+            facts.append(
+                f"On {_day(entry.time)} {len(entry.details['shows'])} of {entry.details['compared']} images that two "
+                f"readers or more had scored were handed to {entry.details['reader']} for adjudication."
             )
         if entry.event == ADDED:
             opened = any(other.event == "unseal" and other.index < entry.index for other in study.entries)

@@ -93,7 +93,7 @@ def log_deviation(
         raise ReconError("a deviation needs a text that says what happened")
     if presentation is not None:
         reader, session = _owner(study, presentation, reader, session)
-    if reader is not None and reader not in {*study.readers, *(entry.id for entry in study.protocol.readers)}:
+    if reader is not None and reader not in _names(study):
         raise ReconError(f"deviation: reader '{reader}' is not in the protocol")
     if session is not None and not 1 <= session <= study.protocol.sessions.count:
         raise ReconError(f"deviation: the protocol has no session {session}, only {study.protocol.sessions.count}")
@@ -101,6 +101,12 @@ def log_deviation(
         raise ReconError(f"deviation: kind '{kind}' excuses something, so it must name whose with --reader")
     details: dict[str, Any] = {"kind": kind, "text": text.strip(), "reader": reader, "session": session}
     return audit_log.append(study.folder / LOG, "deviation", {**details, "presentation": presentation})
+
+
+def _names(study: Study) -> set[str]:
+    rule = study.protocol.adjudication
+    third = [rule.reader] if rule is not None else []
+    return {*study.readers, *third, *(entry.id for entry in study.protocol.readers)}
 
 
 def _owner(study: Study, presentation: str, reader: str | None, session: int | None) -> tuple[str, int]:

@@ -61,6 +61,12 @@ class Observations:
     guesses: tuple[Guesses, ...]
     comments: int
     planned: npt.NDArray[np.bool_] | None = None  # `[reader, case]` of case subsets; None: every reader, every case
+    adjudicated: Mapping[str, Floats] | None = None  # item -> ``scores`` with an adjudicator's in their place
+    verdicts: Any = None  # ``verdicts.Verdicts`` behind them
+
+    def decided(self, item: str) -> Floats:
+        """The scores on which the comparison of an item rests: ``scores``, adjudicated where they were."""
+        return (self.adjudicated or {}).get(item, self.scores[item])
 
 
 def check_opened_key(study: Study, key: Key) -> None:
@@ -177,6 +183,7 @@ def versus(found: Observations, protocol: Protocol, new: str) -> Observations:
         raw=chosen(found.raw),
         scores=chosen(found.scores),
         repeats=chosen(found.repeats),
+        adjudicated=None if found.adjudicated is None else chosen(found.adjudicated),
         order=found.order[pair],
         seconds=found.seconds[pair],
         flags=tuple(replace(flag, arm=pair.index(flag.arm)) for flag in found.flags if flag.arm in pair),

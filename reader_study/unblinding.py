@@ -17,6 +17,7 @@ from reader_study.seal import Key
 from reader_study.study import OPENED_KEY, open_study
 from reader_study.tables import ColumnMap, read_table
 from reader_study.unsealing import require_complete
+from reader_study.verdicts import adjudicated
 from recon.errors import ReconError
 
 
@@ -64,9 +65,10 @@ def sealed(
     # What a deviation of kind missing excuses is not there; the rest of the session is as good as ever.
     logged = [deviation for deviation in deviations(study.entries) if deviation.kind != "missing"]
     excluded = logged if per_protocol else ()
-    observations = from_sheets(
-        study.protocol, with_added(study, key.presentations), collected.sheets, excluded, study.readers
-    )
+    rows = with_added(study, key.presentations)
+    read = [sheet for sheet in collected.sheets if sheet.reader in study.readers]
+    own = from_sheets(study.protocol, rows, read, excluded, study.readers)
+    observations = adjudicated(study, rows, collected.sheets, own)
     happened = conduct(study, collected.sheets, expect_head)
     if study.protocol.readers_per_case is not None:
         reached = achieved(study.protocol, ((row.reader, row.case) for row in key.presentations))

@@ -19,7 +19,7 @@ def _applies(protocol: Protocol) -> bool:
 def _compute(readings: Readings) -> dict[str, Interchangeability]:
     return {
         name: interchangeability(
-            readings.compared, readings.generator, tolerance, readings.replicates, planned=readings.expected
+            readings.own_compared, readings.generator, tolerance, readings.replicates, planned=readings.expected
         )
         for name, tolerance in TOLERANCES.items()
     }

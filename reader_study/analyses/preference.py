@@ -14,7 +14,7 @@ SECTION = "Preference and interchangeability"
 
 def _compute(readings: Readings) -> dict[str, Preference]:
     """Per reader and, under "all", per case by the sign of the mean difference over the readers."""
-    difference = readings.scores[1] - readings.scores[0]
+    difference = readings.own[1] - readings.own[0]
     pairs, expected = readings.compared[1] - readings.compared[0], readings.expected
     together = pairs.mean(axis=0)
     if not expected.all():  # case subsets: the mean over those who were to read the case

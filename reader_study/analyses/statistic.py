@@ -30,7 +30,12 @@ class Readings:
 
     @property
     def scores(self) -> Floats:
-        """`[arm, reader, case]`, higher is better, NaN where missing; arm 0 is the reference."""
+        """`[arm, reader, case]`, higher is better, NaN where missing; arm 0 is the reference. Adjudicated."""
+        return self.found.decided(self.item.id)
+
+    @property
+    def own(self) -> Floats:
+        """``scores`` as the readers gave them, before an adjudicator decided."""
         return self.found.scores[self.item.id]
 
     @property
@@ -42,6 +47,11 @@ class Readings:
     def compared(self) -> Floats:
         """``scores`` of the readers whose scores suffice for the comparison of the arms."""
         return np.asarray(self.scores[:, self.comparison.readers(self.scores)])
+
+    @property
+    def own_compared(self) -> Floats:
+        """``own`` of these readers."""
+        return np.asarray(self.own[:, self.comparison.readers(self.own)])
 
     @property
     def planned(self) -> npt.NDArray[np.bool_]:
@@ -123,6 +133,7 @@ class Statistic(Generic[Result]):
     section: str = OTHER_ANALYSES
     folded: bool = False  # does the section start closed?
     blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
+    optional: bool = False  # leaves no key where it does not apply, as in studies of before it
     line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
 
     def of(self, found: ItemResult | Analysis) -> Result | None:
