@@ -44,10 +44,11 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     ]
     text = (
         f"Where the readers' scores of one image lay {rule.difference} points or more apart, the score of "
-        f"{rule.reader} ({rule.experience}) stands in their place. On it rest the comparison of these items, its cohorts, "
-        "missing scores, signed ranks and preference by case; each reader's own comparison, the ordinal model, agreement, "
-        f"interchangeability, repeats and reading order rest on the readers' own scores. {rule.reader} read in one "
-        "sitting in random order, without washout between the arms of a case, and knew that these were disagreements."
+        f"{rule.reader} ({rule.experience}) stands in their place. On it rest the comparison of these items, that of "
+        "their cohorts, missing scores, signed ranks and preference by case; each reader's own comparison, the ordinal "
+        "model, agreement, interchangeability, repeats and reading order rest on the readers' own scores. "
+        f"{rule.reader} read in one sitting in random order, without washout between the arms of a case, and knew that "
+        "these were disagreements."
     )
     if not rows:
         return (Paragraph(f"{text} No adjudicated scores are known: the readers' own stand."),)
