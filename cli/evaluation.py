@@ -59,6 +59,13 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="FILE...", help="Lesion masks: HDF5 with a dataset 'lesion', or NIfTI. Matched alike."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vendor|field_strength|site",
+            help="Add the means by this fact of the results, with intervals over persons.",
+        ),
+    ] = None,
     table: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")] = None,
     slices: Annotated[bool, typer.Option("--slices", help="Add one row a slice.")] = False,
     as_json: AsJson = False,
@@ -71,7 +78,10 @@ def evaluate(
     from recon.errors import ReconError
     from recon.quality.comparison import compare_files, mean_row, write_table
     from recon.quality.finding import find_lesions, find_references, find_results
+    from recon.quality.strata import FACTS, stratum_rows
 
+    if by is not None and by not in FACTS:
+        raise ReconError(f"--by {by}: choose from {', '.join(FACTS)}")
     paths, refused = find_results(results), Refused()
     rows = compare_files(
         paths,
@@ -88,8 +98,11 @@ def evaluate(
         write_table(table, [*rows, *([mean] if len(volumes) > 1 else [])])
     keys = [*KEYS, *(LESION_KEYS if lesions else ())]
     summary = {key: mean[key] for key in keys}
-    output = {} if table is None else {"output": str(table)}
-    lines = [*_lines(rows, mean, keys, len(volumes)), *refused.lines(len(paths))]
+    output: dict[str, Any] = {} if table is None else {"output": str(table)}
+    strata = [] if by is None else stratum_rows(volumes, by, keys)
+    if by is not None:
+        output["strata"] = strata
+    lines = [*_lines(rows, mean, keys, len(volumes)), *_stratum_lines(strata, by, keys), *refused.lines(len(paths))]
     emit({**summary, **output, "scans": rows, "refused": refused.entries}, lines, as_json)
     refused.end()
 
@@ -111,6 +124,19 @@ def _lines(rows: list[dict[str, Any]], mean: dict[str, Any], keys: list[str], co
         ]
         lines.append("  ".join([f"{name:<{width}}", f"{method:<{method_width}}", *cells]).rstrip())
     return [*lines, f"reference: {', '.join(sorted({row['reference_kind'] for row in rows}))}"]
+
+
+def _stratum_lines(strata: list[dict[str, Any]], by: str | None, keys: list[str]) -> list[str]:
+    """One line a stratum and figure: the mean with its interval over persons."""
+    lines = []
+    for row in strata:
+        lines.append(f"{by} {row[str(by)]}: {row['scans']} scans of {row['persons']} persons")
+        for key in keys:
+            if row[key] is not None:
+                interval = row[f"{key}_interval"]
+                words = "" if interval is None else f"  95 %: {' to '.join(_number(key, end) for end in interval)}"
+                lines.append(f"  {key:<21} {_number(key, row[key]):>8}{words}")
+    return lines
 
 
 def _number(key: str, value: float) -> str:

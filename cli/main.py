@@ -33,19 +33,23 @@ COMMANDS = {
     "serve": ("Reconstruct scans that a scanner streams to a port (MRD).", "cli.streaming"),
     "send": ("Send a scan to an MRD server and keep its images.", "cli.streaming"),
     "evaluate": ("How close results are to a reference.", "cli.evaluation"),
+    "interactive": ("What acceleration costs a segmentation by clicks.", "cli.interactive"),
     "adc": ("Diffusion coefficients from images of several b-values.", "cli.adc"),
     "benchmark": ("Compare methods on one scan.", "cli.benchmark"),
     "speed": ("What this machine does: seconds, memory, precision, training.", "cli.speed"),
     "uncertainty": ("Whether the standard deviation holds where the truth is known.", "cli.uncertainty"),
+    "vessels": ("Pruning an over-traced graph of vessels, on simulated trees.", "cli.vessels"),
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
+    "monitor": ("A watch on what is deployed: has anything changed?", "cli.monitor"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
 }
 
 # Commands that open HDF5 files of others first of all.
-OPEN_FILES = frozenset(
-    {"info", "convert", "undersample", "prepare", "finetune", "reconstruct", "evaluate", "benchmark", "uncertainty"}
-)
+OPEN_FILES = frozenset({
+    "info", "convert", "undersample", "prepare", "finetune", "reconstruct", "evaluate", "interactive", "benchmark",
+    "uncertainty",
+})  # fmt: skip
 
 # Newer typer releases carry their own copy of click; its base error is found through what typer exports.
 _ClickException: Any = typer.BadParameter.__mro__[2]

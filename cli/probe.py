@@ -16,6 +16,8 @@ from recon.encode.probes.table import described
 
 if TYPE_CHECKING:
     from recon.encode.probes.evaluation import GroupResult
+    from recon.encode.probes.probe import Probe
+    from recon.encode.probes.store import Embeddings
 
 probe_app = typer.Typer(
     name="probe",
@@ -40,7 +42,7 @@ def embed(
         typer.Argument(
             metavar="LABELS.csv",
             help="Columns file, subject, one a label (0/1); optional: case, acceleration (1 = reference), "
-            "split (fit or eval).",
+            "split (fit or eval), vendor, field_strength, site.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Embeddings to write (.h5).")],
@@ -120,6 +122,9 @@ def evaluate(
 
     options = load_config(EvaluationOptions, None, given)
     fitted = read_probe(probe)
+    if options.leave_one_site_out or options.by not in (None, "acceleration"):
+        _by_place(read_embeddings(embeddings), fitted, options, as_json)
+        return
     groups = evaluate_probe(fitted, read_embeddings(embeddings), options)
     entries: list[dict[str, Any]] = [{**asdict(group), "rises_to_quarter": group.rises} for group in groups]
     result = {
@@ -132,6 +137,38 @@ def evaluate(
         "exploratory": True,
     }
     emit(result, _lines(fitted.kind, fitted.label, groups), as_json)
+
+
+def _by_place(embeddings: "Embeddings", probe: "Probe", options: EvaluationOptions, as_json: bool) -> None:
+    """The probe's worth by vendor, field strength or site, or on each site when it was fitted on the others."""
+    from dataclasses import asdict
+
+    from recon.encode.probes.strata import evaluate_by_stratum, leave_one_out
+
+    if options.leave_one_site_out:
+        fact, how = "site", "fitted on the other sites"
+        found = leave_one_out(embeddings, probe.kind, probe.label, options)
+    else:
+        fact, how = str(options.by), "as fitted"
+        found = evaluate_by_stratum(probe, embeddings, options, fact)
+    rows = [{fact: name, **({"problem": group} if isinstance(group, str) else asdict(group))} for name, group in found]
+    lines = [f"{probe.kind} probe of '{probe.label}' by {fact}, {how}; intervals: 95 %, over persons"]
+    lines.append(f"{fact:<16}{'persons':>8}{'cases':>6}{'AUC':>8}{'95 %':>16}{'accuracy':>10}{'95 %':>16}")
+    for name, group in found:
+        if isinstance(group, str):
+            lines.append(f"{name:<16}not judged: {group}")
+            continue
+        cells = [
+            f"{value.value:>{width}.3f}{f'{value.low:.3f} to {value.high:.3f}':>16}"
+            for value, width in ((group.auc, 8), (group.accuracy, 10))
+        ]
+        lines.append(f"{name:<16}{group.persons:>8}{group.cases:>6}{''.join(cells)}")
+    result = {
+        "probe": probe.kind, "label": probe.label, "encoder": probe.encoder, "weights_hash": probe.weights_hash,
+        "leave_one_site_out": options.leave_one_site_out, "bootstrap": options.repeats, "strata": rows,
+        "exploratory": True,
+    }  # fmt: skip
+    emit(result, lines, as_json)
 
 
 def _lines(kind: str, label: str, groups: "list[GroupResult]") -> list[str]:

@@ -24,16 +24,18 @@ circle (`tests/test_house.py` checks it). From bottom to top:
 3. `acquisition`: what the scanner does.
 4. `scans` and `images`: files of kspace, files of images.
 5. `quality`: images in, numbers out.
-6. `simulate`: scans with known truth.
+6. `simulate`: scans with known truth. `interactive`: clicks that a segmentation needs; knows image files only.
+   `vessels`: simulated vessel trees and the pruning of their graphs.
 7. `prior`: the diffusion model; knows no sampler. `posterior`: solvers and samplers; knows a denoiser as a function,
    no prior. Neither imports the other.
 8. `reconstruction`: the one place where a scan becomes an image; nobody else calibrates a scan or calls a sampler,
    but for the preparation of training images.
 9. `finetuning`, `benchmark` and `streaming`: they call `reconstruction`.
 10. `encode`: what a foundation model sees.
-11. `recon/__init__`: the Python face.
-12. `reader_study`: blinded reader studies.
-13. `cli`: parses, calls, prints. No science.
+11. `monitoring`: a watch on results, one after another.
+12. `recon/__init__`: the Python face.
+13. `reader_study`: blinded reader studies.
+14. `cli`: parses, calls, prints. No science.
 
 `recon` imports neither `cli` nor `reader_study`, never prints and never exits. Where a new thing goes: a method is
 one module and one row in `reconstruction/methods.py`; a scan format, an encoder, a probe likewise in

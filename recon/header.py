@@ -18,6 +18,8 @@ class Header:
     subject: str | None = None  # a pseudonym of the person: scans of one person share it and are never split apart
     vendor: str | None = None
     model: str | None = None
+    site: str | None = None  # a name for where the scanner stands: scans of one site share it
+    acquired_at: str | None = None  # ISO 8601, where a study may keep it: no reader takes it from raw data by itself
     field_strength_t: float | None = None
     protocol: str | None = None  # as the site named it, e.g. fastMRI's AXFLAIR
     sequence: str | None = None
@@ -39,6 +41,12 @@ class Header:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
+# What a result keeps of its scan's header: enough to tell scanners and protocols apart, nothing of the person.
+SCANNER_FACTS = (
+    "vendor", "model", "site", "acquired_at", "field_strength_t", "protocol", "sequence", "repetition_time_ms",
+    "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "b_value_s_per_mm2",
+)  # fmt: skip
+
 UNSTATED = Header()  # of a file that says nothing
 
 
@@ -56,6 +64,18 @@ def header_from(values: Mapping[str, Any]) -> Header:
             if kind is float and not math.isfinite(found[field.name]):
                 raise ValueError(f"{field.name} is {value}, not a finite number")
     return Header(**found)
+
+
+def scanner_facts(header: Header) -> dict[str, Any]:
+    """What a result keeps of its scan's header (``SCANNER_FACTS``), the person only as a hash, where known."""
+    known = header.known()
+    facts = {name: known[name] for name in SCANNER_FACTS if name in known}
+    return facts if header.subject is None else {**facts, "person": pseudonym(header.subject)}
+
+
+def pseudonym(name: str) -> str:
+    """A short hash that stands for a person or a case."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def identity_of(*words: object) -> str:

@@ -30,11 +30,13 @@ LAYERS = [
     {"recon.scans"},
     {"recon.images"},
     {"recon.quality"},
-    {"recon.simulate"},
+    {"recon.simulate", "recon.interactive"},
+    {"recon.vessels"},
     {"recon.prior", "recon.posterior"},
     {"recon.reconstruction"},
     {"recon.finetuning", "recon.benchmark", "recon.streaming"},
     {"recon.encode"},
+    {"recon.monitoring"},
     {"recon.face"},
     {"recon"},
     {"reader_study"},
@@ -48,9 +50,10 @@ ONE_PLACE = {"calibrate", "preprocess_coils", "refined_problem", "system_of", "n
 MAY_CALIBRATE = ("recon.acquisition", "recon.posterior", "recon.reconstruction")
 TORCH_FREE = (
     "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
-    "recon/benchmark/uncertainty_options.py",
+    "recon/benchmark/uncertainty_options.py", "recon/interactive/options.py", "recon/vessels/options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
     "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
+    "recon/monitoring/options.py",
 )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ def pair(names: Sequence[str], files: Sequence[Path], what: str) -> list[Path]:
     """The one of ``files`` that belongs to each result, whose scans are called ``names``.
 
     One file serves every result. Otherwise files go by name, when the name of every result is that of exactly one
-    file (less a suffix such as ``_lesion``), whatever their order; else by order, when there are as many files as
-    results. ``what`` names the files in errors. Raises ReconError when neither works, or when names contradict order.
+    file (less a suffix such as ``_lesion``), whatever their order, or begins with that of exactly one (``head_lesion``
+    serves ``head_FLAIR`` and ``head_DWI``); else by order, when there are as many files as results. ``what`` names the
+    files in errors. Raises ReconError when none of it works, or when names contradict order.
     """
     if not files:
         raise ReconError(f"no {what} given")
@@ -23,6 +24,11 @@ def pair(names: Sequence[str], files: Sequence[Path], what: str) -> list[Path]:
     matches = [[file for file, stem in zip(files, stems, strict=True) if stem == name] for name in names]
     if all(len(found) == 1 for found in matches):
         return [found[0] for found in matches]
+    heads = [
+        [file for file, stem in zip(files, stems, strict=True) if f"{name}_".startswith(f"{stem}_")] for name in names
+    ]
+    if all(len(found) == 1 for found in heads):
+        return [found[0] for found in heads]
     if len(files) != len(names):
         raise ReconError(
             f"{len(names)} results and {len(files)} files as {what}: give one for all, one a result in the same order, "

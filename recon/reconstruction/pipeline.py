@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.errors import ReconError, naming
+from recon.header import scanner_facts
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
 from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.sampler import DiffusionPrior
@@ -273,6 +274,8 @@ def _header(solver: Solver) -> ResultHeader:
         "device": str(solver.measurement.device),
     }
     attributes = {
+        **scanner_facts(scan.header),
+        "channels": scan.shape[1],
         "method": options.method,
         "title": solver.method.title,
         "seed": options.seed,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from recon.errors import ReconError
 from recon.simulate.anatomy import BRAIN_TISSUES, CSF, FAT, GREY, MARROW, SCALP, TISSUES, WHITE
 from recon.simulate.pulse_sequence import PulseSequence, draw_sequence, tissue_signals
+from recon.simulate.sites import site_sequence
 from recon.simulate.subject import Subject
 from recon.simulate.tissues import Tissue
 
@@ -40,7 +41,8 @@ def contrast_image(subject: Subject, contrast: str, generator: np.random.Generat
 
     For a semi-synthetic subject only its measured contrasts are possible. Raises ReconError otherwise.
     """
-    sequence = draw_sequence(contrast, generator)
+    drawn = draw_sequence(contrast, generator)  # drawn in any case: a site changes no other draw
+    sequence = drawn if subject.site is None else site_sequence(contrast, subject.site)
     if subject.fractions is None:
         if contrast not in subject.measured:
             have = ", ".join(sorted(subject.measured))

@@ -34,7 +34,7 @@ def read_manifest(out: Path, options: SimulationOptions) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReconError(f"{path}: not a readable manifest ({error}); choose another --out") from error
     if stored != own:
-        different = sorted(key for key in own if stored.get(key) != own[key])
+        different = sorted(key for key in {*own, *stored} if stored.get(key) != own.get(key))
         raise ReconError(
             f"{out}: holds a cohort simulated with other settings ({', '.join(different)} differ); choose another --out"
         )

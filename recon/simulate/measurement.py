@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recon.simulate.coils import coil_maps
 from recon.simulate.imaging import ContrastImage, contrast_image
 from recon.simulate.scanner import SimulatedKspace, background_phase, noise_correlation, simulate_kspace
+from recon.simulate.sites import with_detail
 from recon.simulate.subject import Subject
 
 
@@ -33,8 +34,11 @@ def draw_coils(subject: Subject, coils: int, generator: np.random.Generator) -> 
     """A coil array around the subject's head. Between a fifth and two thirds (as a power) of its shading is left in the
     image, as after a scanner's intensity normalisation."""
     maps, total = coil_maps(subject.positions, subject.brain.shape[1:], subject.voxel_size[:2], coils, generator)
-    shading = total ** np.float32(generator.uniform(0.2, 0.67))
-    return CoilArray(maps, shading, noise_correlation(coils, generator, strength=float(generator.uniform(0.05, 0.25))))
+    power, strength = generator.uniform(0.2, 0.67), None
+    if subject.site is not None:
+        power, strength = subject.site.shading, subject.site.correlation
+    strength = float(generator.uniform(0.05, 0.25)) if strength is None else strength
+    return CoilArray(maps, total ** np.float32(power), noise_correlation(coils, generator, strength=strength))
 
 
 def complex_image(
@@ -68,6 +72,8 @@ def measure(
     Raises ReconError for an unknown contrast or an SNR that is not positive.
     """
     image, made = complex_image(subject, contrast, array, generator)
+    if subject.site is not None:
+        image, snr = with_detail(image, subject.site.detail), snr / subject.site.noise
     acquired = simulate_kspace(
         image,
         array.maps,

@@ -14,6 +14,7 @@ from recon.options import option
 Stage = Literal["acute", "subacute", "chronic"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TERRITORIES = ("MCA", "ACA", "PCA", "lacunar", "cerebellar")
+SITE_NAMES = ("site-a", "site-b", "site-c", "site-d")
 BUILTIN_ANATOMY = "icbm152"
 
 
@@ -63,6 +64,12 @@ class SimulationOptions:
         None, "Atlas of arterial territories (NIfTI, MNI space). Without it: the built-in ones."
     )
 
+    site: str | None = option(
+        None,
+        "A made-up site with fixed field strength, timing, noise, shading and sharpness: site-a, site-b, site-c or "
+        "site-d. Without it: each subject has a protocol of its own.",
+    )
+
     def __post_init__(self) -> None:
         if min(self.size) < 16 or max(self.size) > 1024:
             raise ReconError(f"size {self.size[0]} x {self.size[1]} is out of range; choose 16 to 1024")
@@ -72,6 +79,8 @@ class SimulationOptions:
             raise ReconError(f"{self.slices} slices: choose 1 to 256")
         if not math.isfinite(self.snr) or self.snr <= 0:
             raise ReconError(f"SNR {self.snr} must be a positive number")
+        if self.site is not None and self.site not in SITE_NAMES:
+            raise ReconError(f"--site {self.site}: unknown; choose from {', '.join(SITE_NAMES)}")
         if self.oversampling not in (1, 2):
             raise ReconError(f"readout oversampling {self.oversampling}: choose 1 or 2")
         if self.field_of_view is not None and not 200 <= self.field_of_view <= 500:
@@ -97,4 +106,7 @@ class SimulationOptions:
         names = {
             key: Path(path).name for key in ("anatomy", "lesion_shapes", "territories") if (path := getattr(self, key))
         }
-        return {**asdict(self), "size": list(self.size), "anatomy": BUILTIN_ANATOMY, **names}
+        own = asdict(self)
+        if self.site is None:
+            del own["site"]  # as in manifests from before there were sites
+        return {**own, "size": list(self.size), "anatomy": BUILTIN_ANATOMY, **names}

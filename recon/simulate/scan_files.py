@@ -41,6 +41,7 @@ def write_scan(path: Path, subject: Subject, scan: SimulatedScan) -> None:
             subject=subject.group,
             vendor="simulation",
             model=origin,
+            site=None if subject.site is None else subject.site.name,
             field_strength_t=subject.field_strength,
             slice_thickness_mm=round(subject.thickness, 3),
             origin=origin,

@@ -16,6 +16,7 @@ from recon.simulate.lesions import Lesion, draw_lesion, lesion_tissues
 from recon.simulate.options import SimulationOptions
 from recon.simulate.pose import Pose, pull_back
 from recon.simulate.prescription import HEIGHTS, prescribe, scan_affine
+from recon.simulate.sites import SiteProfile, find_site
 from recon.simulate.tissues import Tissue, draw_tissues
 
 
@@ -50,6 +51,7 @@ class Subject:
     lesioned_tissues: Mapping[str, Tissue] | None
     lesion: Lesion | None
     field_strength: float  # T
+    site: SiteProfile | None = None  # where the person is measured; None: a protocol of its own
 
 
 def simulate_subject(
@@ -80,6 +82,9 @@ def simulate_subject(
     texture = 0.6 * smooth_field(prescription.shape, spacing, 4.0, generator)
     texture = texture + 0.8 * smooth_field(prescription.shape, spacing, 1.3, generator)
     field_strength = float(generator.choice([1.5, 3.0]))
+    site = None if options.site is None else find_site(options.site)
+    if site is not None:
+        field_strength = site.field_strength
     tissues = draw_tissues(field_strength, generator)
     files = lesion_files or LesionFiles()
     lesion, lesioned = None, None
@@ -107,6 +112,7 @@ def simulate_subject(
         lesioned_tissues=lesioned,
         lesion=lesion,
         field_strength=field_strength,
+        site=site,
     )
 
 

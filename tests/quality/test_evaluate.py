@@ -236,3 +236,14 @@ def test_an_undefined_figure_is_null_in_json(run_cli, tmp_path):
         *("--reference", nifti(tmp_path / "r.nii", image)),
     )
     assert json.loads(outcome.out)["scans"][3]["nrmse"] is None
+
+
+def test_one_mask_serves_every_contrast_of_a_head(tmp_path):
+    """Masks of `recon simulate` are named after the head, its scans after head and contrast."""
+    masks = [tmp_path / "head-1_lesion.h5", tmp_path / "head-2_lesion.h5"]
+    names = ["head-2_DWI", "head-1_FLAIR", "head-2_FLAIR"]
+    assert pair(names, masks, "lesions") == [masks[1], masks[0], masks[1]]
+    # By order, both of one head would get one mask each.
+    assert pair(["head-2_DWI", "head-2_FLAIR"], masks, "lesions") == [masks[1], masks[1]]
+    with pytest.raises(ReconError, match="3 results and 2 files"):
+        pair(["head-10_DWI", "head-1_FLAIR", "head-2_FLAIR"], masks, "lesions")

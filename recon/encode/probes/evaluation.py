@@ -98,7 +98,7 @@ def evaluate_probe(probe: Probe, embeddings: Embeddings, options: EvaluationOpti
 
     Raises ReconError as ``evaluation_rows`` does, and when the cases of the references show one class only.
     """
-    if options.by is None:
+    if options.by != "acceleration":
         embeddings = embeddings.select(np.flatnonzero(embeddings.accelerations == 1))
     chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=options.unseen))
     labels = np.searchsorted(np.array(probe.classes), chosen.label(probe.label))

@@ -3,14 +3,15 @@
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recon.errors import ReconError
 
 LARGEST = 50_000_000  # bytes of a table
 LARGEST_LABEL = 2**31 - 1
-RESERVED = ("file", "subject", "case", "acceleration", "reference", "split")
+FACTS = ("vendor", "field_strength", "site")  # optional columns of words: where a volume was measured
+RESERVED = ("file", "subject", "case", "acceleration", "reference", "split", *FACTS)
 SPLITS = ("fit", "eval", "")
 
 
@@ -24,6 +25,7 @@ class LabelledVolume:
     acceleration: float  # 1 for a reference
     split: str  # fit, eval, or empty
     labels: dict[str, int]  # by label name: 1, 0, or another whole number; absent when the cell is empty
+    facts: dict[str, str] = field(default_factory=dict)  # vendor, field_strength, site, where the table says it
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class LabelTable:
 
 
 def read_labels(path: str | Path) -> LabelTable:
-    """Read a CSV with columns ``file``, ``subject``, any of ``case``, ``acceleration``, ``split``, and labels.
+    """Read a CSV with columns ``file``, ``subject``, any of ``case``, ``acceleration``, ``split``, ``vendor``,
+    ``field_strength``, ``site``, and labels.
 
     Every other column is a label of whole numbers (0 and 1 for the probes). ``file`` is relative to the CSV; ``case``
     defaults to the file's stem, ``acceleration`` to 1.
@@ -96,7 +99,8 @@ def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -
     split = row.get("split", "").lower()
     if split not in SPLITS:
         raise ReconError(f"{where}: split '{split}'; give fit, eval, or leave it empty")
-    return LabelledVolume(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels)
+    facts = {name: row[name] for name in FACTS if row.get(name)}
+    return LabelledVolume(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels, facts)
 
 
 def _is_file(file: Path) -> bool:

@@ -39,8 +39,15 @@ class FitOptions:
 class EvaluationOptions:
     """What a probe is judged by. ``reject``: shares of the most uncertain cases that are left out in turn."""
 
-    by: Literal["acceleration"] | None = option(
-        None, "acceleration: also compare reconstructions with their references, paired by case."
+    by: Literal["acceleration", "vendor", "field_strength", "site"] | None = option(
+        None,
+        "acceleration: also compare reconstructions with their references, paired by case. vendor, field_strength, "
+        "site: the references of each.",
+    )
+    leave_one_site_out: bool = option(
+        False,
+        "Fit the probe's kind anew on all sites but one and judge it there, for every site.",
+        flag="--leave-one-site-out",
     )
     reject: tuple[float, ...] = option(
         (), "AUC when the most uncertain are rejected, e.g. 0:0.5:0.05.", metavar="START:STOP:STEP", read=read_rates

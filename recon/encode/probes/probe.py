@@ -11,7 +11,7 @@ from safetensors import safe_open
 from recon.encode.probes.options import FitOptions
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
-from recon.encode.probes.table import PROBES, find_probe
+from recon.encode.probes.table import PROBES, ProbeKind, find_probe
 from recon.errors import ReconError
 from recon.seeding import stream_seed
 from recon.tensor_file import write_tensors
@@ -63,17 +63,25 @@ def fit_probe(embeddings: Embeddings, options: FitOptions) -> Probe:
     else:
         away = held_out_persons(embeddings, options.hold_out, options.seed)
         usable &= np.array([person not in away for person in embeddings.subjects])
-    chosen = embeddings.select(np.flatnonzero(usable))
-    classes = tuple(sorted({int(value) for value in values[usable]}))
+    return fit_on(embeddings, np.flatnonzero(usable), row, label, options.seed)
+
+
+def fit_on(embeddings: Embeddings, rows: NDArray[np.int64], kind: ProbeKind, label: str, seed: int) -> Probe:
+    """Fit on the volumes ``rows``, all of which carry the label.
+
+    Raises ReconError when fewer than two classes or four persons are among them.
+    """
+    chosen, values = embeddings.select(rows), embeddings.label(label)[rows]
+    classes = tuple(sorted({int(value) for value in values}))
     persons = tuple(sorted(set(chosen.subjects)))
     if len(classes) < 2 or len(persons) < 4:
         raise ReconError(
             f"label '{label}': {len(classes)} class(es) and {len(persons)} person(s) to fit on; at least 2 and 4 are "
             "needed (references with split 'fit', or fewer persons held out)"
         )
-    indices = np.searchsorted(np.array(classes), values[usable])
-    tensors = row.load().fit(chosen, indices, len(classes), options.seed)
-    return Probe(row.name, label, classes, embeddings.encoder, embeddings.weights_hash, persons, options.seed, tensors)
+    indices = np.searchsorted(np.array(classes), values)
+    tensors = kind.load().fit(chosen, indices, len(classes), seed)
+    return Probe(kind.name, label, classes, embeddings.encoder, embeddings.weights_hash, persons, seed, tensors)
 
 
 def write_probe(path: str | Path, probe: Probe) -> None:

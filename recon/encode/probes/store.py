@@ -3,10 +3,9 @@
 A person is stored as a short hash of the name in the table, so that the file carries no identifier.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
 from recon.encode.geometry import check_volume
 from recon.encode.interface import Encoder, PreparedVolume
+from recon.encode.probes.facts import facts_of
 from recon.encode.probes.labels import SPLITS, LabelTable
 from recon.encode.volumes import onto_reference, read_series
 from recon.errors import ReconError
@@ -23,6 +23,7 @@ from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.foreign.json_file import json_object_in
 from recon.foreign.schema import NUMBER, TEXT, Part, check_schema
 from recon.hdf5 import hdf5_for_writing
+from recon.header import pseudonym
 from recon.progress import Report, silent
 
 FORMAT = "recon-embeddings-1"
@@ -51,6 +52,7 @@ class Embeddings:
     accelerations: NDArray[np.float64]  # [volume]
     splits: tuple[str, ...]
     labels: dict[str, NDArray[np.int64]]  # by name [volume]; MISSING where not given
+    facts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # vendor, field_strength, site; "" where unstated
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Embeddings":
         """The volumes at ``rows``, in that order."""
@@ -65,18 +67,22 @@ class Embeddings:
             self.accelerations[index],
             tuple(self.splits[row] for row in index),
             {name: values[index] for name, values in self.labels.items()},
+            {name: tuple(values[row] for row in index) for name, values in self.facts.items()},
         )
+
+    def without_splits(self) -> "Embeddings":
+        """The same without what the table says of fit and evaluation."""
+        return replace(self, splits=("",) * len(self.splits))
+
+    def fact(self, name: str) -> tuple[str, ...]:
+        """A fact of every volume; empty texts where it is not stated."""
+        return self.facts.get(name) or ("",) * len(self.subjects)
 
     def label(self, name: str) -> NDArray[np.int64]:
         """Labels ``[volume]``. Raises ReconError for an unknown name, naming those that exist."""
         if name not in self.labels:
             raise ReconError(f"no label '{name}' in the embeddings; there are {', '.join(self.labels) or 'none'}")
         return self.labels[name]
-
-
-def pseudonym(name: str) -> str:
-    """A short hash that stands for a person or a case."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def embed_table(encoder: Encoder, table: LabelTable, report: Report = silent) -> Embeddings:
@@ -118,6 +124,7 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
     accelerations = np.array([entry.acceleration for entry in table.entries])
     splits = tuple(entry.split for entry in table.entries)
     labels = {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names}
+    facts = _facts(table)
     return [
         Embeddings(
             encoder.name,
@@ -129,9 +136,17 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
             accelerations,
             splits,
             labels,
+            facts,
         )
         for number, encoder in enumerate(encoders)
     ]
+
+
+def _facts(table: LabelTable) -> dict[str, tuple[str, ...]]:
+    """What the table says of where each volume was measured, else what the volume's own file says."""
+    stated = [{**facts_of(entry.file), **entry.facts} for entry in table.entries]
+    names = sorted({name for facts in stated for name in facts})
+    return {name: tuple(facts.get(name, "") for facts in stated) for name in names}
 
 
 def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
@@ -145,6 +160,7 @@ def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
             "cases": embeddings.cases,
             "splits": embeddings.splits,
             "labels": {name: values.tolist() for name, values in embeddings.labels.items()},
+            "facts": embeddings.facts,
         }
         file.create_dataset("volumes", data=json.dumps(volumes))  # an attribute could not hold thousands
         file.create_dataset("pooled", data=embeddings.pooled)
@@ -180,6 +196,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
                 np.asarray(file["accelerations"], np.float64),
                 tuple(map(str, volumes["splits"])),
                 {str(name): np.asarray(values, np.int64) for name, values in volumes["labels"].items()},
+                {str(name): tuple(map(str, values)) for name, values in volumes.get("facts", {}).items()},
             )
     except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ReconError(f"{path}: truncated or not an embeddings file ({error})") from error
@@ -187,7 +204,8 @@ def read_embeddings(path: str | Path) -> Embeddings:
         len(part)
         for part in (found.pooled, found.tokens, found.subjects, found.cases, found.accelerations, found.splits)
     }
-    if len(sizes) > 1 or any(len(values) != len(found.pooled) for values in found.labels.values()):
+    described = [len(v) for v in found.labels.values()] + [len(v) for v in found.facts.values()]
+    if len(sizes) > 1 or any(count != len(found.pooled) for count in described):
         raise ReconError(f"{path}: its parts have different lengths; make it again with 'recon probe embed'")
     if not ((found.accelerations >= 1) & np.isfinite(found.accelerations)).all():
         raise ReconError(f"{path}: an acceleration is less than 1; make it again with 'recon probe embed'")

@@ -1,0 +1,1 @@
+"""What acceleration costs a task: clicks that an interactive segmentation of a lesion needs."""
