@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reader_study import unblinding
+from reader_study import audit_log, unblinding
 from reader_study.added_reader import add_reader
+from reader_study.conduct import conduct
 from reader_study.deviations import deviations, log_deviation
 from reader_study.integrity import verify_files
 from reader_study.redcap import data_dictionary
 from reader_study.sheet import Response, Sheet
-from reader_study.sheet_files import write_sheet
+from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.status import study_status
-from reader_study.study import KEY, LOG, open_study
+from reader_study.study import ADDED, KEY, LOG, open_study
+from reader_study.unsealing import unseal
 from recon.errors import ReconError
 from tests.reader_study.study_maker import PASSPHRASE, export_small
 
@@ -111,6 +113,17 @@ def test_an_added_reader_counts_and_stands_in_the_report(run_cli, exported, tmp_
     assert "R3: added after the export" in text
     with pytest.raises(ReconError, match="the key was opened"):
         add_reader(exported, "R4", "1 year", "R1", "late")
+
+
+def test_a_reader_written_into_the_log_with_the_key_open_is_said_to_be(exported):
+    for name in ("R1", "R2"):
+        hand_back(exported, name, 4)
+    before = open_study(exported)
+    unseal(before, PASSPHRASE, "done", [read_sheet(path) for path in sorted((exported / "sheets").iterdir())])
+    lines = {"reader": "R3", "experience": "x", "in_place_of": "R2", "text": WHY, "worklists": {}, "shows": {}}
+    audit_log.append(exported / LOG, ADDED, {**lines, "packages": []})
+    departures = conduct(open_study(exported), []).departures
+    assert any("Reader R3" in text and "after the export and after the key was opened" in text for text in departures)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from reader_study.allocation import allocate
 from reader_study.case_subsets import achieved
 from reader_study.incomplete_blocks import assign, balance, turns
 from reader_study.observations import from_sheets
-from reader_study.power import Design, planned_claims, planned_tests, simulate
+from reader_study.power import Design, design_of, planned_claims, planned_tests, simulate
+from reader_study.power_arms import simulate_family
 from reader_study.power_options import Assumptions
 from reader_study.power_subsets import leave_unplanned
 from reader_study.protocol import load_protocol
@@ -87,6 +89,26 @@ def test_allocation_of_subsets(tmp_path, changes):
     repeats = Counter(row.reader for row in rows if row.kind == "repeat")
     assert all(repeats[reader["id"]] == looks * protocol.repeats for reader in FOUR)
     assert {(row.reader, row.case) for row in rows if row.kind == "repeat"} <= set(read)
+
+
+def test_subsets_of_three_arms_keep_their_orders(tmp_path):
+    arms = [*protocol_mapping()["arms"], {"name": "third", "role": "new", "description": "another"}]
+    changes = subsets(arms=arms, comparisons={"procedure": "holm"}, sessions={"count": 3, "separation": 1}, repeats=2)
+    protocol = load_protocol(write_protocol(tmp_path / "p.yaml", **changes))
+    rows = [row for row in allocate(protocol, SEED) if row.kind == "main"]
+    orders = {}
+    for row in sorted(rows, key=lambda row: row.session):
+        orders.setdefault((row.reader, row.case), []).append(row.arms[0])
+    assert len(orders) == 24
+    assert all(sorted(order) == ["dm", "soc", "third"] for order in orders.values())
+    for reader in FOUR:  # six cases, six orders
+        assert len({tuple(order) for (name, _), order in orders.items() if name == reader["id"]}) == 6
+    for case in protocol.case_ids:
+        assert len({tuple(order) for (_, name), order in orders.items() if name == case}) == 2
+    found = simulate_family(protocol, design_of(protocol), Assumptions(), (0.0, 0.0), 200, np.random.default_rng(0))
+    whole = replace(design_of(protocol), readers_per_case=None)
+    usual = simulate_family(protocol, whole, Assumptions(), (0.0, 0.0), 200, np.random.default_rng(0))
+    assert 0 < found.all_claimed < usual.all_claimed
 
 
 def test_subsets_share_cohorts_and_truth_evenly(tmp_path):
