@@ -19,7 +19,11 @@ def simulate(
     given: Given,
     subjects: Annotated[int, typer.Option(help="How many subjects.", min=1)] = 1,
     contrast: Annotated[
-        list[str] | None, typer.Option(help="T1, T1POST, T2, PD, FLAIR or DWI; repeat for several. Default FLAIR.")
+        list[str] | None,
+        typer.Option(
+            help="T1, T1POST, T2, PD, FLAIR, DWI or DWI-B0 (the image at b = 0 of the same diffusion examination, from "
+            "which with DWI the ADC follows); repeat for several. Default FLAIR."
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="YAML file with the options of the simulation; flags override it.")

@@ -32,10 +32,11 @@ circle (`tests/test_house.py` checks it). From bottom to top:
    but for the preparation of training images.
 9. `finetuning`, `benchmark` and `streaming`: they call `reconstruction`.
 10. `encode`: what a foundation model sees.
-11. `monitoring`: a watch on results, one after another.
-12. `recon/__init__`: the Python face.
-13. `reader_study`: blinded reader studies.
-14. `cli`: parses, calls, prints. No science.
+11. `study`: several series of one examination, and what acceleration costs a model that looks at them.
+12. `monitoring`: a watch on results, one after another.
+13. `recon/__init__`: the Python face.
+14. `reader_study`: blinded reader studies.
+15. `cli`: parses, calls, prints. No science.
 
 `recon` imports neither `cli` nor `reader_study`, never prints and never exits. Where a new thing goes: a method is
 one module and one row in `reconstruction/methods.py`; a scan format, an encoder, a probe likewise in

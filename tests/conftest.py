@@ -2,6 +2,10 @@
 
 import json
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would only stand in their way
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -36,6 +36,7 @@ LAYERS = [
     {"recon.reconstruction"},
     {"recon.finetuning", "recon.benchmark", "recon.streaming"},
     {"recon.encode"},
+    {"recon.study"},
     {"recon.monitoring"},
     {"recon.face"},
     {"recon"},
@@ -53,6 +54,7 @@ TORCH_FREE = (
     "recon/benchmark/uncertainty_options.py", "recon/interactive/options.py", "recon/vessels/options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
     "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
+    "recon/study/options.py",
     "recon/monitoring/options.py",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Cohorts of simulated subjects: who is in them, what they are measured in; what exists on disk already is kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from recon.simulate.lesion_files import LesionFiles, find_lesion_files
 from recon.simulate.manifest import is_kept, read_manifest, scan_record, write_manifest
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
 from recon.simulate.options import SimulationOptions
-from recon.simulate.pulse_sequence import CONTRASTS
+from recon.simulate.pulse_sequence import CONTRASTS, UNWEIGHTED, draw_sequence
 from recon.simulate.scan_files import write_lesion, write_scan
 from recon.simulate.subject import Subject, simulate_subject
 
@@ -48,7 +48,20 @@ def acquire(positioned: PositionedSubject, contrast: str, options: SimulationOpt
     """Measure one contrast, in memory. Raises ReconError for a contrast that cannot be made from this anatomy."""
     subject = positioned.subject
     generator = numpy_generator(options.seed, "scan", subject.name, contrast)
-    return measure(subject, contrast, positioned.array, generator, snr=options.snr, oversampling=options.oversampling)
+    sequence = None
+    if contrast in UNWEIGHTED:  # the timing is that of the diffusion-weighted image
+        weighted = UNWEIGHTED[contrast]
+        drawn = draw_sequence(weighted, numpy_generator(options.seed, "scan", subject.name, weighted))
+        sequence = replace(drawn, contrast=contrast, b_value=0.0)
+    return measure(
+        subject,
+        contrast,
+        positioned.array,
+        generator,
+        snr=options.snr,
+        oversampling=options.oversampling,
+        sequence=sequence,
+    )
 
 
 def plan_cohort(

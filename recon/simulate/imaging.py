@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.simulate.anatomy import BRAIN_TISSUES, CSF, FAT, GREY, MARROW, SCALP, TISSUES, WHITE
-from recon.simulate.pulse_sequence import PulseSequence, draw_sequence, tissue_signals
+from recon.simulate.pulse_sequence import NOMINAL, UNWEIGHTED, PulseSequence, draw_sequence, tissue_signals
 from recon.simulate.sites import site_sequence
 from recon.simulate.subject import Subject
 from recon.simulate.tissues import Tissue
@@ -16,7 +16,10 @@ from recon.simulate.tissues import Tissue
 
 @dataclass(frozen=True)
 class ContrastImage:
-    """The magnitude ``[slice, readout, phase]`` (float32, mean over the brain 1) and how it was made."""
+    """The magnitude ``[slice, readout, phase]`` (float32) and how it was made.
+
+    Its mean over the brain is 1, but for the image at b = 0, which keeps its ratio to the diffusion-weighted image.
+    """
 
     magnitude: NDArray[np.float32]
     sequence: PulseSequence
@@ -31,17 +34,19 @@ class ContrastImage:
         }
         if self.sequence.inversion_time:
             found["ti_ms"] = round(self.sequence.inversion_time, 1)
-        if self.sequence.b_value:
+        if self.sequence.kind == "diffusion":
             found["b_value"] = self.sequence.b_value
         return found
 
 
-def contrast_image(subject: Subject, contrast: str, generator: np.random.Generator) -> ContrastImage:
-    """The subject's magnitude image in one contrast.
+def contrast_image(
+    subject: Subject, contrast: str, generator: np.random.Generator, sequence: PulseSequence | None = None
+) -> ContrastImage:
+    """The subject's magnitude image in one contrast, with the timing of ``sequence`` or a timing drawn.
 
     For a semi-synthetic subject only its measured contrasts are possible. Raises ReconError otherwise.
     """
-    drawn = draw_sequence(contrast, generator)  # drawn in any case: a site changes no other draw
+    drawn = sequence or draw_sequence(contrast, generator)  # drawn in any case: a site changes no other draw
     sequence = drawn if subject.site is None else site_sequence(contrast, subject.site)
     if subject.fractions is None:
         if contrast not in subject.measured:
@@ -53,6 +58,10 @@ def contrast_image(subject: Subject, contrast: str, generator: np.random.Generat
     else:
         image = np.abs(_mix(subject, sequence))
     mean = float(image[subject.brain].mean())
+    if contrast in UNWEIGHTED and subject.fractions is not None:
+        # One gain for the whole diffusion examination, or no diffusion coefficient could be had from its images.
+        weighted = replace(sequence, b_value=NOMINAL[UNWEIGHTED[contrast]].b_value)
+        mean = float(np.abs(_mix(subject, weighted))[subject.brain].mean())
     if not np.isfinite(mean) or mean <= 0:
         raise ReconError(f"{subject.origin.source}: the image has no signal in the brain")
     return ContrastImage((image / mean).astype(np.float32), sequence, measured=subject.fractions is None)

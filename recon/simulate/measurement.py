@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from recon.simulate.coils import coil_maps
 from recon.simulate.imaging import ContrastImage, contrast_image
+from recon.simulate.pulse_sequence import UNWEIGHTED, PulseSequence
 from recon.simulate.scanner import SimulatedKspace, background_phase, noise_correlation, simulate_kspace
 from recon.simulate.sites import with_detail
 from recon.simulate.subject import Subject
@@ -42,13 +43,17 @@ def draw_coils(subject: Subject, coils: int, generator: np.random.Generator) -> 
 
 
 def complex_image(
-    subject: Subject, contrast: str, array: CoilArray, generator: np.random.Generator
+    subject: Subject,
+    contrast: str,
+    array: CoilArray,
+    generator: np.random.Generator,
+    sequence: PulseSequence | None = None,
 ) -> tuple[NDArray[np.complex64], ContrastImage]:
     """The noise-free complex image ``[slice, readout, phase]`` of one contrast: magnitude, shading and phase.
 
     Gradient echoes and diffusion carry the full background phase (air above the sinuses included), spin echoes a part.
     """
-    made = contrast_image(subject, contrast, generator)
+    made = contrast_image(subject, contrast, generator, sequence)
     x, y, z = subject.coordinates
     # Above the frontal and sphenoid sinuses the field bends: strongest near (0, 45, -25) mm.
     sinus = np.exp(-((x / 22) ** 2 + ((y - 45) / 26) ** 2 + ((z + 25) / 16) ** 2))
@@ -66,12 +71,18 @@ def measure(
     *,
     snr: float,
     oversampling: int = 1,
+    sequence: PulseSequence | None = None,
 ) -> SimulatedScan:
     """Fully sampled multi-coil k-space of one contrast at a stated SNR (see ``scanner.noise_scale``).
 
+    ``sequence`` is the timing, where it is not to be drawn. The image at b = 0 has the noise of the diffusion-weighted
+    image of that SNR, and so a higher SNR of its own.
+
     Raises ReconError for an unknown contrast or an SNR that is not positive.
     """
-    image, made = complex_image(subject, contrast, array, generator)
+    image, made = complex_image(subject, contrast, array, generator, sequence)
+    if contrast in UNWEIGHTED:
+        snr *= float(made.magnitude[subject.brain].mean())  # 1 for all others, by their normalisation
     if subject.site is not None:
         image, snr = with_detail(image, subject.site.detail), snr / subject.site.noise
     acquired = simulate_kspace(

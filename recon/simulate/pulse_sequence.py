@@ -13,7 +13,8 @@ from recon.errors import ReconError
 from recon.simulate.anatomy import TISSUES
 from recon.simulate.tissues import TISSUE_TABLE, Tissue
 
-CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI")
+CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "DWI-B0")
+UNWEIGHTED = {"DWI-B0": "DWI"}  # the image at b = 0 of a diffusion examination: same times, gain, noise
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ NOMINAL: Mapping[str, PulseSequence] = {
     "PD": PulseSequence("PD", "spin-echo", 3000, 18, fat_signal=0.8),
     "FLAIR": PulseSequence("FLAIR", "inversion", 9000, 100, inversion_time=2500, fat_signal=0.3),
     "DWI": PulseSequence("DWI", "diffusion", 5000, 80, b_value=1000, fat_signal=0.08),
+    "DWI-B0": PulseSequence("DWI-B0", "diffusion", 5000, 80, b_value=0, fat_signal=0.08),
 }
 
 

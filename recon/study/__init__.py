@@ -1,0 +1,1 @@
+"""Studies: several series of one examination, networks that find lesions in them, and what acceleration costs those."""

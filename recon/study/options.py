@@ -1,0 +1,136 @@
+"""What study networks are made of, how they are fitted and judged: YAML keys and flags. Imports nothing heavy."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from recon.options import check_minimums, option
+from recon.study.contrasts import INPUTS
+
+Kind = Literal["variable", "fixed", "linear"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """The grid that studies are brought onto: pixels in plane; slices stay as measured."""
+
+    pixel: float = option(3.0, "Millimetres of a pixel.", minimum=0.2)
+    matrix: tuple[int, int] = option((72, 64), "Pixels along height and width, multiples of the patch.")
+    resample: bool = option(False, "Interpolate series that lie on another grid than the study's first.")
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if not all(8 <= count <= 1024 for count in self.matrix):
+            raise ValueError(f"matrix {self.matrix}: choose 8 to 1024 pixels")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Shape of a study network."""
+
+    kind: Kind = option(  # noqa: RUF009
+        "variable",
+        "variable (tokens of whatever contrasts a study has, weights of the tokenizer generated from the contrast), "
+        "fixed (one channel a contrast, zeros where it is missing) or linear (intensities of one pixel).",
+    )
+    width: int = option(96, "Features of a token.", minimum=4)
+    depth: int = option(4, "Transformer blocks.", minimum=1)
+    heads: int = option(4, "Attention heads.", minimum=1)
+    patch: int = option(8, "Pixels along each edge of a token: 4, 8 or 16.")
+    slab: int = option(3, "Slices that a token sees: odd, the middle one is segmented.", minimum=1)
+    code: int = option(8, "Numbers that code a contrast.", minimum=1)
+    stem: int = option(16, "Features of a pixel at full resolution.", minimum=2)
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if self.width % self.heads or self.width % 8 or max(self.width, self.depth, self.code, self.stem) > 4096:
+            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads {self.heads}, all at most 4096")
+        if self.patch not in (4, 8, 16):
+            raise ValueError(f"patch {self.patch}: choose 4, 8 or 16")
+        if self.slab % 2 == 0 or self.slab > 15:
+            raise ValueError(f"slab {self.slab}: choose an odd number up to 15")
+
+
+@dataclass(frozen=True)
+class StudyFitOptions:
+    """One training of a study network. Lengths are in samples; a sample is a slab of one study."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    grid: GridOptions = field(default_factory=GridOptions)
+    kind: Kind | None = option(None, "The kind of network, in place of the recipe's.")  # noqa: RUF009
+    contrasts: tuple[str, ...] = option(
+        ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
+    )
+    samples: int = option(20000, "Length of the training.", minimum=1)
+    batch: int = option(8, "Samples a step.", minimum=1)
+    learning_rate: float = option(1.5e-3, "Learning rate after warm-up.")
+    warmup_fraction: float = option(0.05, "First part, over which the learning rate rises.", minimum=0)
+    weight_decay: float = option(0.02, "Decoupled weight decay of matrices.", minimum=0)
+    gradient_norm: float = option(1.0, "Norm that gradients are clipped to.", minimum=0)
+    contrast_dropout: float = option(
+        0.7, "Chance that a step sees a random subset of the contrasts instead of all.", minimum=0
+    )
+    lesion_share: float = option(0.5, "Share of samples that are drawn from slices with a lesion.", minimum=0)
+    detection_weight: float = option(0.3, "Weight of the question whether the slab holds a lesion.", minimum=0)
+    gain: float = option(0.1, "Natural-log standard deviation of each series' intensity.", minimum=0)
+    noise: float = option(0.1, "Largest standard deviation of added noise, in standardised units.", minimum=0)
+    frozen: bool = option(
+        False, "Train the last layers only and leave the rest as drawn: the control of random features.",
+        flag="--frozen",
+    )  # fmt: skip
+    held_out_fraction: float = option(0.3, "Persons who are never trained on, by a hash of their name.", minimum=0)
+    checkpoint_samples: int = option(800, "Samples between stored states of the run.", minimum=1)
+    seed: int = option(0, "Seed of weights, samples and held-out persons.")
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if self.kind is not None and self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r}: choose from {', '.join(KINDS)}")
+        if self.samples < self.batch:
+            raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
+        if not self.contrasts or len(set(self.contrasts)) < len(self.contrasts) or set(self.contrasts) - set(INPUTS):
+            raise ValueError(f"contrasts {', '.join(self.contrasts)}: name each once, of {', '.join(INPUTS)}")
+        if any(not value <= 1 for value in (self.contrast_dropout, self.lesion_share)) or self.held_out_fraction >= 1:
+            raise ValueError("contrast_dropout and lesion_share lie in [0, 1], held_out_fraction below 1")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
+        if any(count % self.network.patch for count in self.grid.matrix):
+            raise ValueError(f"matrix {self.grid.matrix} must be a multiple of the patch {self.network.patch}")
+
+
+@dataclass(frozen=True)
+class StudyEvaluationOptions:
+    """How models are compared on persons that none of them saw."""
+
+    persons: int | None = option(None, "Only so many persons, in order of name. Without it: all.", minimum=2)
+    repeats: int = option(1000, "Bootstrap samples of persons.", minimum=20)
+    seed: int = option(0, "Seed of the bootstrap and of the random subsets.")
+    threshold: float = option(0.5, "Probability from which a voxel counts as lesion.", minimum=0)
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if not self.threshold < 1:
+            raise ValueError("threshold must lie below 1")
+
+
+@dataclass(frozen=True)
+class AccelerationOptions:
+    """What is accelerated, by how much, and how it is reconstructed."""
+
+    accelerations: tuple[float, ...] = option((2.0, 4.0, 8.0), "Nominal accelerations.", flag="--acceleration")
+    methods: tuple[str, ...] = option(("zero-filled", "l1-wavelet", "posterior"), "Methods of 'recon reconstruct'.")
+    mask: str = option("equispaced", "Kind of mask, as in 'recon undersample'.", metavar="KIND")
+    persons: int | None = option(None, "Only so many persons, in order of name. Without it: all.", minimum=2)
+    seen: bool = option(
+        False, "Take persons that the model was trained on, too: its errors on them are too small.", flag="--seen"
+    )
+    repeats: int = option(1000, "Bootstrap samples of persons.", minimum=20)
+    seed: int = option(0, "Seed of masks, samples and bootstrap.")
+    threshold: float = option(0.5, "Probability from which a voxel counts as lesion.", minimum=0)
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if not self.accelerations or not all(1 < rate < 1e6 for rate in self.accelerations):
+            raise ValueError("accelerations must be above 1")
+        if not self.methods or not self.threshold < 1:
+            raise ValueError("name at least one method, and a threshold below 1")

@@ -1,0 +1,96 @@
+"""Scores of predictions against the truth, and their intervals over persons."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.encode.probes.statistics import Interval, auc, bootstrap
+from recon.seeding import numpy_generator
+from recon.study.prediction import Prediction
+from recon.study.volume import StudyVolume
+
+
+@dataclass(frozen=True)
+class StudyScore:
+    """One study under one condition. ``dice`` is NaN without a lesion."""
+
+    person: str
+    lesion: bool
+    dice: float
+    volume_error_ml: float  # absolute
+    detection: float
+    mask_entropy_ml: float
+    detection_entropy: float
+
+
+def score(volume: StudyVolume, prediction: Prediction, threshold: float) -> StudyScore:
+    """The scores of one prediction; the study's lesion must be known."""
+    assert volume.lesion is not None
+    truth, found = volume.lesion, prediction.mask >= threshold
+    both = int(truth.sum()) + int(found.sum())
+    has = bool(truth.any())
+    return StudyScore(
+        person=volume.person,
+        lesion=has,
+        dice=2 * int((truth & found).sum()) / both if has else float("nan"),
+        volume_error_ml=abs(prediction.volume_ml(volume.voxel_ml, threshold) - float(truth.sum()) * volume.voxel_ml),
+        detection=prediction.detection,
+        mask_entropy_ml=prediction.mask_entropy_ml(volume.voxel_ml),
+        detection_entropy=prediction.detection_entropy,
+    )
+
+
+FIGURES = ("dice", "auc", "volume_error_ml", "mask_entropy_ml", "detection_entropy")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a condition, in the order of ``FIGURES``; and, beside another condition, their paired changes."""
+
+    values: dict[str, Interval]
+    changes: dict[str, Interval] | None
+    persons: int
+    studies: int
+    lesions: int
+
+
+def figures(scores: Sequence[StudyScore], against: Sequence[StudyScore] | None, repeats: int, seed: int) -> Figures:
+    """Means over studies (Dice: those with a lesion) and detection AUC, with 95 % intervals over persons.
+
+    ``against`` are the same studies under the condition that changes count from. Every call with one seed and the same
+    persons draws the same resamples.
+    """
+    persons = tuple(one.person for one in scores)
+    here = _statistic(scores)
+    there = None if against is None else _statistic(against)
+
+    def statistic(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        own = here(rows)
+        return own if there is None else np.concatenate([own, own - there(rows)])
+
+    found = bootstrap(statistic, persons, repeats, numpy_generator(seed, "study-bootstrap"))
+    count = len(FIGURES)
+    return Figures(
+        values=dict(zip(FIGURES, found[:count], strict=True)),
+        changes=None if there is None else dict(zip(FIGURES, found[count:], strict=True)),
+        persons=len(set(persons)),
+        studies=len(scores),
+        lesions=sum(one.lesion for one in scores),
+    )
+
+
+def _statistic(scores: Sequence[StudyScore]) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    dice = np.array([one.dice for one in scores])
+    others = np.array([[one.volume_error_ml, one.mask_entropy_ml, one.detection_entropy] for one in scores])
+    labels = np.array([int(one.lesion) for one in scores])
+    chances = np.array([[1 - one.detection, one.detection] for one in scores])
+
+    def statistic(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        known = dice[rows][np.isfinite(dice[rows])]
+        means = others[rows].mean(axis=0)
+        mean_dice = known.mean() if len(known) else np.nan
+        return np.array([mean_dice, auc(labels[rows], chances[rows]), means[0], means[1], means[2]])
+
+    return statistic

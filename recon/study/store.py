@@ -1,0 +1,116 @@
+"""A study model on disk: ``model.safetensors``, ``config.json`` with the facts, and a model card."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from recon.atomic import atomic_path
+from recon.configuration import from_mapping
+from recon.digest import file_sha256
+from recon.encode.weights import check_tensors, find_weight_file, read_tensors
+from recon.errors import ReconError
+from recon.foreign.json_file import read_json
+from recon.study.contrasts import INPUTS
+from recon.study.network import random_network
+from recon.study.options import StudyFitOptions
+from recon.tensor_file import write_tensors
+
+FORMAT = "recon-study-1"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyModel:
+    """A trained study network and what it knows."""
+
+    folder: Path
+    network: nn.Module
+    options: StudyFitOptions
+    contrasts: tuple[str, ...]  # that it was trained on
+    persons: frozenset[str]  # hashes of those it was trained on
+    weights_sha256: str
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+
+def person_hash(person: str) -> str:
+    """A person as files hold it."""
+    return hashlib.sha256(f"recon-study|{person}".encode()).hexdigest()[:16]
+
+
+def save_model(folder: Path, network: nn.Module, options: StudyFitOptions, facts: Mapping[str, Any], card: str) -> None:
+    """Write a model's folder. ``facts`` holds ``contrasts`` and ``persons``. Raises ReconError when it cannot be."""
+    config = {"format": FORMAT, "fit": dataclasses.asdict(options), **facts}
+    write_tensors(
+        folder / "model.safetensors", {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    )
+    with atomic_path(folder / "README.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    with atomic_path(folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def load_model(folder: str | Path, device: str = "cpu") -> StudyModel:
+    """Load what ``recon study fit`` wrote. Raises ReconError for a missing file, another format, misshapen tensors."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: not a folder; give the one that 'recon study fit' wrote")
+    path = folder / "config.json"
+    config = read_json(path)
+    if config.get("format") != FORMAT:
+        raise ReconError(f"{path}: no model of 'recon study fit' (format {FORMAT})")
+    options = from_mapping(StudyFitOptions, config.get("fit", {}), str(path))
+    try:
+        contrasts = tuple(str(name) for name in config["contrasts"])
+        numbers = [INPUTS.index(name) for name in contrasts]
+        persons = frozenset(str(person) for person in config["persons"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
+    weight_file = find_weight_file(folder)
+    tensors = read_tensors(weight_file)
+    network = random_network(options.network, options.grid, numbers, torch.Generator().manual_seed(0))
+    check_tensors(network, tensors, weight_file)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
+    network.requires_grad_(False).to(device).eval()
+    return StudyModel(folder, network, options, contrasts, persons, file_sha256(weight_file), device)
+
+
+def model_card(options: StudyFitOptions, facts: Mapping[str, Any]) -> str:
+    """The README of a model's folder."""
+    network = options.network
+    lines = [
+        f"# Study network ({network.kind}{', last layers only' if options.frozen else ''}): infarcts in brain studies",
+        "",
+        "Judge it with `recon study eval STUDIES --model THIS_FOLDER`, and what acceleration costs it with `recon "
+        "study accelerate STUDIES --model THIS_FOLDER`.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| contrasts | {', '.join(facts['contrasts'])} |",
+        f"| weights | {facts['parameters']:,}, of them trained {facts['trained_parameters']:,} |",
+        f"| training | {facts['samples']:,} slabs of {network.slab} slices, {options.grid.matrix[0]} x "
+        f"{options.grid.matrix[1]} pixels of {options.grid.pixel:g} mm; a random subset of the contrasts in "
+        f"{options.contrast_dropout:.0%} of the steps |",
+        f"| data | {facts['studies']} studies of {len(facts['persons'])} persons; {facts['held_out_persons']} persons "
+        "held out |",
+        f"| loss at the end | {facts['loss']:.3f} |",
+        "",
+        "| studies | origin | licence |",
+        "|---|---|---|",
+        *(f"| {row['studies']} | {row['origin']} | {row['licence']} |" for row in facts["data"]),
+        "",
+        "It is no medical device, and nothing it says is a diagnosis. On simulated studies it was trained and judged "
+        "by the lesions of one simulator; what it does on patients is not known.",
+        "",
+    ]
+    return "\n".join(lines)
