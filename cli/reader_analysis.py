@@ -51,7 +51,8 @@ def power(
     assumptions = Assumptions(**given)
     if planned.comparisons is not None:
         result, lines = power_of_arms(planned, assumptions, effect or [], cases or [], replicates, seed)
-        emit(result, lines, as_json)
+        unlike = _not_simulated(planned)
+        emit({**result, **({"not_simulated": unlike} if unlike else {})}, [*lines, *unlike], as_json)
         return
     runs = [
         (count, difference)
@@ -69,10 +70,13 @@ def power(
 
             rows.append(simulate(design_of(planned, count), assumptions, difference, replicates, generator, report))
     design = design_of(planned)
+    unlike = _not_simulated(planned)
     result = {
+        **({"not_simulated": unlike} if unlike else {}),
         "hypothesis": planned.primary.hypothesis,
         "readers": planned.primary.readers,
         "number_of_readers": design.readers,
+        **({} if design.readers_per_case is None else {"readers_per_case": design.readers_per_case}),
         "margin": design.margin,
         "alpha": design.alpha,
         "assumptions": vars(assumptions),
@@ -83,14 +87,22 @@ def power(
         ],
         "seconds": round(time.perf_counter() - started, 2),
     }
-    emit(result, _power_lines(planned, rows, replicates), as_json)
+    emit(result, [*_power_lines(planned, rows, replicates), *unlike], as_json)
+
+
+def _not_simulated(planned: Any) -> list[str]:
+    """What the simulated analysis leaves out."""
+    if planned.adjudication is None or planned.primary.item not in planned.adjudication.items:
+        return []
+    return ["adjudication is not simulated: these are the readers' own scores"]
 
 
 def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
-    primary = planned.primary
+    primary, size = planned.primary, planned.readers_per_case
+    subsets = "" if size is None else f", {size} for each case"
     lines = [
         f"{primary.hypothesis} on '{primary.item}', margin {primary.margin:g}, alpha {primary.alpha:g} one-sided, "
-        f"{len(planned.readers)} {primary.readers} readers, {replicates} simulated studies a line",
+        f"{len(planned.readers)} {primary.readers} readers{subsets}, {replicates} simulated studies a line",
         f"{'cases':>6} {'true difference':>16} {'claimed':>9} {'+-':>6} {'formula':>8} {'random readers':>15} "
         f"{'(pooled rows)':>14}",
     ]

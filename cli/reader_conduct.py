@@ -1,4 +1,4 @@
-"""``recon reader-study status``, ``deviation``, ``call-in`` and ``redcap-dictionary``: a coordinator's day."""
+"""``recon reader-study status``, ``deviation``, ``call-in`` ...: what a coordinator does between export and key."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,8 @@ def register(study: typer.Typer) -> None:
     study.command("status")(status)
     study.command("deviation")(deviation)
     study.command("call-in")(call_in)
+    study.command("add-reader")(add_reader)
+    study.command("adjudicate")(adjudicate)
     study.command("redcap-dictionary")(redcap_dictionary)
 
 
@@ -95,6 +97,56 @@ def call_in(
     emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)
 
 
+def add_reader(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    reader: Annotated[str, typer.Argument(help="A new pseudonym.")],
+    text: Annotated[str, typer.Argument(help="Why.")],
+    in_place_of: Annotated[str, typer.Option(help="The reader whose cases, sessions and orders are taken over.")],
+    experience: Annotated[str, typer.Option(help="For the report, as in the protocol.")],
+    as_json: AsJson = False,
+) -> None:
+    """Add a reader after the export, before the key is opened; a deviation, which stands in the report.
+
+    The packages are copied from those of the other reader, under new names and signing keys; no passphrase is needed,
+    for nothing tells an arm. Where the other reader does not read on, log that too ('deviation --kind missing').
+    """
+    from reader_study.added_reader import add_reader as log_reader
+    from reader_study.study import open_study
+
+    entry = log_reader(study, reader, experience, in_place_of, text)
+    folders = [str(study / package.folder) for package in open_study(study).packages if package.reader == reader]
+    result = {"output": str(study), "reader": reader, "in_place_of": in_place_of, "packages": folders}
+    lines = [f"reader {reader} reads what {in_place_of} was to read; hand out:", *(f"  {folder}" for folder in folders)]
+    emit({**result, "log_head": entry.hash}, [*lines, f"last line of the log {entry.hash}"], as_json)
+
+
+def adjudicate(
+    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    sheets: Annotated[
+        list[Path] | None, typer.Option(help="The readers' sheets or folders; repeatable. Default STUDY/sheets.")
+    ] = None,
+    expect_head: ExpectHead = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand the images on which the readers disagree, by the protocol's rule, blinded to a third reader.
+
+    The key stays sealed. The third reader's sheet comes back with the others; then the key can be opened, and the
+    analysis takes the adjudicated scores.
+    """
+    from reader_study.adjudication import adjudicate as hand_out
+    from reader_study.scores import collect
+    from reader_study.study import open_study
+
+    opened = open_study(study, expect_head)
+    entry = hand_out(opened, collect(opened, sheets or [study / "sheets"]).sheets)
+    count, compared = len(entry.details["shows"]), entry.details["compared"]
+    folders = [str(study / row["folder"]) for row in entry.details["packages"]]
+    result = {"output": str(study), "reader": entry.details["reader"], "disagreements": count, "compared": compared}
+    lines = [f"readers disagree on {count} of {compared} images", *(f"  hand out {folder}" for folder in folders)]
+    result |= {"packages": folders, "log_head": entry.hash}
+    emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)
+
+
 def redcap_dictionary(
     study: Annotated[Path, typer.Argument(help="Study folder, or a protocol (YAML).")],
     out: Annotated[Path, typer.Option(help="The data dictionary, a CSV file.")],
@@ -113,7 +165,12 @@ def redcap_dictionary(
 
     if out.exists():
         raise ReconError(f"{out}: exists already; choose another name")
-    text = data_dictionary(open_study(study).protocol if study.is_dir() else load_protocol(study))
+    if study.is_dir():
+        opened = open_study(study)
+        names = [*opened.readers, *(package.reader for package in opened.packages)]
+        text = data_dictionary(opened.protocol, names)
+    else:
+        text = data_dictionary(load_protocol(study))
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     fields = text.count("\n") - 1

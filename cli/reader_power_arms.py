@@ -46,6 +46,7 @@ def power_of_arms(
         "margin": primary.margin,
         "alpha": primary.alpha,
         "procedure": protocol.comparisons.procedure,
+        **({} if protocol.readers_per_case is None else {"readers_per_case": protocol.readers_per_case}),
         "arms": list(names),
         "assumptions": vars(assumptions),
         "seed": seed,
@@ -58,11 +59,12 @@ def power_of_arms(
 
 def _lines(protocol: Any, rows: Sequence[Any], replicates: int) -> list[str]:
     primary, names = protocol.primary, protocol.compared
+    subsets = "" if protocol.readers_per_case is None else f", {protocol.readers_per_case} for each case"
     width = max(10, *(len(name) for name in names))
     lines = [
         f"{primary.hypothesis} on '{primary.item}' of {len(names)} arms against {protocol.reference}, margin "
         f"{primary.margin:g}, alpha {primary.alpha:g} one-sided together ({protocol.comparisons.procedure}), "
-        f"{len(protocol.planned_readers)} {primary.readers} readers, {replicates} simulated studies a line",
+        f"{len(protocol.planned_readers)} {primary.readers} readers{subsets}, {replicates} simulated studies a line",
         " ".join([f"{'cases':>6}", *(f"{name:>{width}}" for name in names), *(f"{'claimed':>{width}}" for _ in names)])
         + f" {'any':>7} {'all':>7} {'false':>7} {'+-':>6}",
     ]

@@ -80,6 +80,7 @@ def plan(
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
         *_family_lines(checked),
+        *_subset_lines(checked, rows, result),
         f"  hash {checked.hash}",
     ]
     if checked.mode == "independent" and checked.sessions.count == 1:
@@ -103,6 +104,17 @@ def _family_lines(protocol: Any) -> list[str]:
         return []
     order = f", {' then '.join(family.order)}" if family.order else ""
     return [f"  {', '.join(protocol.compared)}, each against {protocol.reference} ({family.procedure}{order})"]
+
+
+def _subset_lines(protocol: Any, rows: Any, result: dict[str, Any]) -> list[str]:
+    """How evenly a draw on trial shared the cases among the readers; the export draws anew, and says so too."""
+    from reader_study.case_subsets import achieved
+
+    if protocol.readers_per_case is None:
+        return []
+    reached = achieved(protocol, ((row.reader, row.case) for row in rows))
+    result["subsets"] = {**vars(reached), "balanced_incomplete_blocks": reached.complete}
+    return [f"  case subsets: {reached}"]
 
 
 def export(
@@ -144,6 +156,9 @@ def export(
             raise typer.Exit(1)
         folders = [str(study / package.folder) for package in outcome.packages]
         result |= {"packages": folders, "images": outcome.images, "commitment": outcome.commitment}
+        if outcome.subsets is not None:
+            result["subsets"] = {**vars(outcome.subsets), "balanced_incomplete_blocks": outcome.subsets.complete}
+            lines.append(f"case subsets: {outcome.subsets}")
         lines += [f"{outcome.images} image series exported; hand out one folder a reader and session:"]
         lines += [f"  {folder}/start.html" for folder in folders]
         lines.append(f"the score sheets that come back go to {study / 'sheets'}; 'status' says what is missing")

@@ -6,7 +6,8 @@ it. A repeat is never in the session of the other arm, and always later than the
 the arms follow permuted blocks of 4 or 6, so neither arm is read earlier on average, and two presentations of one case
 are at least ``separation`` apart. Side-by-side and preference: one presentation a case,
 dealt over the sessions, sides A/B balanced. Readers come in couples with mirrored arm orders and sides. Three and
-more arms: every case is dealt to a row of a Williams design, its arms to as many sessions (``crossover``).
+more arms: every case is dealt to a row of a Williams design, its arms to as many sessions (``crossover``). Case subsets
+by reader: ``case_subsets``.
 
 Identifiers come from HMAC-SHA256 of the seed and a counter, never from an arm or a case: whoever sees them learns
 nothing about the seed, the generator or the allocation.
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reader_study.case_subsets import deal_subsets
 from reader_study.crossover import sittings, starts, williams
 from reader_study.protocol import Protocol
 from recon.errors import ReconError
@@ -78,8 +80,11 @@ def allocate(protocol: Protocol, seed: str) -> list[Presentation]:
     """
     rows: list[Presentation] = []
     repeated = _draw_repeats(protocol, seed)
+    subsets = None
+    if protocol.readers_per_case is not None:
+        subsets = deal_subsets(protocol, secret_generator(seed, "subsets"))
     for index, reader in enumerate(protocol.readers):
-        sessions = _deal(protocol, seed, index, repeated)
+        sessions = subsets[index] if subsets is not None else _deal(protocol, seed, index, repeated)
         for session, mains in enumerate(sessions, start=1):
             rng = secret_generator(seed, "order", index * 1000 + session)
             ordered = _order(mains, protocol.sessions.separation, rng, f"reader {reader.id}, session {session}")

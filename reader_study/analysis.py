@@ -108,7 +108,7 @@ def _item_result(
     protocol: Protocol, item: Item, found: Observations, seed: tuple[int, ...], replicates: int
 ) -> ItemResult:
     """The planned comparison of one item, and every statistic of the table."""
-    scores, comparison = found.scores[item.id], Comparison(protocol, item, found.cases)
+    scores, comparison = found.decided(item.id), Comparison(protocol, item, found.cases)
     try:
         fixed = comparison.fixed(scores)
     except ReconError as error:
@@ -155,6 +155,8 @@ def _statistics(
             generator = np.random.default_rng([*seed, zlib.crc32(statistic.name.encode())])
             readings = Readings(protocol, found, item, generator, replicates)
             here = statistic.applies(protocol) and statistic.items(item)
+            if statistic.optional and not statistic.applies(protocol):
+                continue
             results[statistic.name] = _computed(statistic, readings, notes) if here else None
     return results, tuple(notes)
 

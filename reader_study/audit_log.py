@@ -8,7 +8,8 @@ last hash (``head``) is printed by every command that writes a line, and stands 
 Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
 ``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
 reader, session, sha256 of the content}; ``deviation`` {kind, text, reader, session, presentation}; ``unseal`` {reason,
-deviations, sheets}; ``unseal-failed`` {reason}; and what the analysis adds.
+deviations, sheets}; ``unseal-failed`` {reason}; ``reader-called-in``, ``reader-added`` and ``adjudication`` (see
+``reserve``, ``added_reader`` and ``adjudication``); and what the analysis adds.
 """
 
 import json

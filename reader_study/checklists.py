@@ -20,16 +20,18 @@ AUTHORS = "Authors: to be written."
 def _design(analysis: Analysis, known: Conduct) -> str:
     protocol = analysis.protocol
     sessions = protocol.sessions
+    size = protocol.readers_per_case
+    subsets = "" if size is None else f"; each case by {size} of {len(protocol.readers)} readers"
     shown = {
         "independent": "one image at a time",
         "side-by-side": "both images side by side, sides A/B balanced",
         "preference": "both images side by side, sides A/B balanced, answered by preference",
     }[protocol.mode]
     if sessions.count == 1:
-        return f"{shown}; 1 session"
+        return f"{shown}; 1 session{subsets}"
     gap = known.shortest_washout
     happened = "the times of the sessions are not known" if gap is None else f"shortest by the sheets {gap:.1f} weeks"
-    return f"{shown}; {sessions.count} sessions, planned {sessions.washout_weeks:g} weeks apart, {happened}"
+    return f"{shown}; {sessions.count} sessions, planned {sessions.washout_weeks:g} weeks apart, {happened}{subsets}"
 
 
 def _blinding(provenance: Provenance) -> str:
@@ -42,7 +44,8 @@ def _blinding(provenance: Provenance) -> str:
 
 
 def _repeats(analysis: Analysis) -> str:
-    return f"{analysis.protocol.repeats} cases planned to be read twice by every reader"
+    whose = "by every reader" if analysis.protocol.readers_per_case is None else "by every reader, of his own"
+    return f"{analysis.protocol.repeats} cases planned to be read twice {whose}"
 
 
 def _statistics(analysis: Analysis) -> str:
@@ -53,9 +56,8 @@ def _statistics(analysis: Analysis) -> str:
 
 
 def _readers(analysis: Analysis) -> str:
-    return "; ".join(
-        f"{reader.id}: {reader.experience}" for reader in analysis.protocol.readers if reader.id in analysis.readers
-    )
+    known = {reader.id: reader.experience for reader in analysis.protocol.readers}
+    return "; ".join(f"{name}: {known.get(name, 'added after the export, see there')}" for name in analysis.readers)
 
 
 def _cases(analysis: Analysis) -> str:
@@ -109,8 +111,9 @@ def grras(analysis: Analysis, provenance: Provenance, parts: Sequence[Analysis] 
         ("8", "Rating process, intervals, blinding", f"{_design(analysis, provenance.conduct)}; "
          f"{_blinding(provenance)}"),
         ("9", "Were ratings independent", "Every reader had an own package with an own order." if sealed else AUTHORS),
-        ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, all "
-         "six intraclass correlations; see Methods."),
+        ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, "
+         + ("all six" if protocol.readers_per_case is None else "one-way")
+         + " intraclass correlations; see Methods."),
         ("11", "Raters, subjects and repeats that were included", f"{len(analysis.readers)} readers, "
          f"{_of_each(analysis, parts, _pairs)}; {_of_each(analysis, parts, _missing)}."),
         ("12", "Characteristics of raters and subjects", f"{_readers(analysis)}. Authors: patients' characteristics."),

@@ -88,6 +88,12 @@ def limits(analysis: Analysis) -> list[str]:
                 "Non-inferior does not mean better or equal:" if d["claimed"] else "Not shown does not mean inferior;"
             )
             lines.append(f"{lead} superiority, a different test, was not shown ({_p(analysis)}).")
+    rule = protocol.adjudication
+    if rule is not None and primary_item(analysis).id in rule.items:
+        lines.append(
+            f"Where readers differed by {rule.difference} points or more, the score of a third reader, "
+            f"{rule.reader}, decided: the claim is about that verdict, not about one reader's."
+        )
     truth = protocol.truth
     if truth is None or not primary_item(analysis).confidence:
         lines.append(

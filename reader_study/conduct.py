@@ -14,7 +14,7 @@ from reader_study.canonical import digest
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import CALLED_IN, Study, exported
+from reader_study.study import ADDED, ADJUDICATION, CALLED_IN, Study, exported
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less
 CLOCKS = timedelta(minutes=10)  # by which the computers' clocks may differ
@@ -108,6 +108,18 @@ def _log_facts(study: Study, noted_head: str | None) -> tuple[list[str], list[st
             facts.append(
                 f"The reserve reader {entry.details['reader']} was called in on {_day(entry.time)}, before the key was "
                 f"opened: {entry.details['text']}"
+            )
+        if entry.event == ADJUDICATION:
+            facts.append(
+                f"On {_day(entry.time)} {len(entry.details['shows'])} of {entry.details['compared']} images that two "
+                f"readers or more had scored were handed to {entry.details['reader']} for adjudication."
+            )
+        if entry.event == ADDED:
+            opened = any(other.event == "unseal" and other.index < entry.index for other in study.entries)
+            departures.append(
+                f"Reader {entry.details['reader']} ({entry.details['experience']}) was added on {_day(entry.time)}, "
+                f"after the export and {'after' if opened else 'before'} the key was opened, with the "
+                f"cases, sessions and orders of reader {entry.details['in_place_of']}: {entry.details['text']}"
             )
         if entry.event == "check" and entry.details.get("key_opened"):
             departures.append(f"The key was opened on {_day(entry.time)} for a check of the pairs.")
@@ -209,8 +221,8 @@ def _washout(protocol: Protocol, sittings: Sequence[_Sitting], facts: list[str],
     """Shortest time in weeks between two sessions of one reader; says whether it was kept."""
     gaps: list[float] = []
     planned, kept = protocol.sessions.washout_weeks, True
-    for reader in protocol.readers:
-        mine = sorted((one for one in sittings if one.package.reader == reader.id), key=lambda one: one.package.session)
+    for reader in dict.fromkeys(one.package.reader for one in sittings):
+        mine = sorted((one for one in sittings if one.package.reader == reader), key=lambda one: one.package.session)
         for first, second in pairwise(mine):
             if first.ended is None or second.begun is None:
                 continue
@@ -220,7 +232,7 @@ def _washout(protocol: Protocol, sittings: Sequence[_Sitting], facts: list[str],
                 kept = False
                 what = f"began {_length(weeks)} after" if weeks >= 0 else f"began {_length(-weeks)} before the end of"
                 departures.append(
-                    f"Session {second.package.session} of reader {reader.id} {what} session {first.package.session}; "
+                    f"Session {second.package.session} of reader {reader} {what} session {first.package.session}; "
                     f"{planned:g} weeks were planned."
                 )
     if gaps and kept:

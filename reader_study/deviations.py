@@ -4,7 +4,8 @@ A line of the log, event ``deviation``: ``{"kind", "text", "reader", "session", 
 key be opened without the readings in its scope, ``unsigned`` takes scores that no signature covers, ``exchanged`` takes
 a sheet other than the one that was received or stood when the key was opened; these three name a reader. ``other``
 only stands in the report. With ``population: per-protocol`` the readings in the scope of any but ``missing`` are left
-out, one presentation where it names one.
+out, one presentation where it names one. A reader added after the export (event ``reader-added``) is a deviation
+of kind ``added`` with this reader as its scope.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reader_study import audit_log
-from reader_study.study import LOG, Study, open_study
+from reader_study.study import ADDED, LOG, Study, open_study
 from recon.errors import ReconError
 
 DeviationKind = Literal["missing", "unsigned", "exchanged", "other"]
@@ -59,6 +60,10 @@ def deviations(entries: Iterable[audit_log.LogEntry]) -> tuple[Deviation, ...]:
             kind = details.get("kind") if details.get("kind") in KINDS and details.get("reader") else "other"
             scope = (details.get("reader"), details.get("session"), details.get("presentation"))
             found.append(Deviation(entry.index, entry.time, str(kind), str(details.get("text", "")), *scope))
+        if entry.event == ADDED:
+            details = entry.details
+            text = f"added after the export in place of {details['in_place_of']}: {details['text']}"
+            found.append(Deviation(entry.index, entry.time, "added", text, details["reader"], None, None))
     return tuple(found)
 
 
@@ -88,7 +93,7 @@ def log_deviation(
         raise ReconError("a deviation needs a text that says what happened")
     if presentation is not None:
         reader, session = _owner(study, presentation, reader, session)
-    if reader is not None and reader not in {entry.id for entry in study.protocol.readers}:
+    if reader is not None and reader not in _names(study):
         raise ReconError(f"deviation: reader '{reader}' is not in the protocol")
     if session is not None and not 1 <= session <= study.protocol.sessions.count:
         raise ReconError(f"deviation: the protocol has no session {session}, only {study.protocol.sessions.count}")
@@ -96,6 +101,12 @@ def log_deviation(
         raise ReconError(f"deviation: kind '{kind}' excuses something, so it must name whose with --reader")
     details: dict[str, Any] = {"kind": kind, "text": text.strip(), "reader": reader, "session": session}
     return audit_log.append(study.folder / LOG, "deviation", {**details, "presentation": presentation})
+
+
+def _names(study: Study) -> set[str]:
+    rule = study.protocol.adjudication
+    third = [rule.reader] if rule is not None else []
+    return {*study.readers, *third, *(entry.id for entry in study.protocol.readers)}
 
 
 def _owner(study: Study, presentation: str, reader: str | None, session: int | None) -> tuple[str, int]:

@@ -17,8 +17,10 @@ from typing import Any
 from reader_study import audit_log
 from reader_study.allocation import allocate, new_seed, secret_bytes
 from reader_study.blind_check import BlindCheck, Pair, check_pairs
+from reader_study.case_subsets import achieved
 from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
+from reader_study.incomplete_blocks import Balance
 from reader_study.naming import draw_names
 from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text, write_worklists
 from reader_study.protocol import Protocol
@@ -46,6 +48,7 @@ class Export:
     images: int
     commitment: str
     head: str  # the last hash of the log
+    subsets: Balance | None = None  # of case subsets by reader
 
     @property
     def passed(self) -> bool:
@@ -130,7 +133,10 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
         "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
     }
     head = _keep(draft, key, passphrase, work_factor, details)
-    return Export(check, viewer_check, tuple(packages), len(draft.names), key.commitment, head)
+    subsets = None
+    if protocol.readers_per_case is not None:
+        subsets = achieved(protocol, ((row.reader, row.case) for row in draft.rows))
+    return Export(check, viewer_check, tuple(packages), len(draft.names), key.commitment, head, subsets)
 
 
 def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: dict[str, Any]) -> str:

@@ -29,18 +29,22 @@ def verify_files(study: Study) -> list[str]:
         folder = study.folder / name
         if not folder.is_dir():
             continue  # handed out, or not kept; ``absent`` says so
-        if _sha256(folder / MANIFEST) != expected:
-            problems.append(f"{folder / MANIFEST}: missing or altered since the export")
-            continue
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        listed = {entry.removeprefix("dicom/"): mark for entry, mark in listed.items()}
-        problems += _compared(folder, {**listed, MANIFEST: expected})
+        problems += altered_package(folder, expected)
     if (study.folder / "worklists").is_dir() and "worklists" in export.details:
-        problems += _compared(study.folder / "worklists", export.details["worklists"])
+        problems += _compared(study.folder / "worklists", study.worklists)
     known = {study.folder / package.folder for package in (*study.packages, *study.reserved)}
     for stranger in sorted(set((study.folder / "packages").glob("*")) - known):
         problems.append(f"{stranger}: was added after the export")
     return problems
+
+
+def altered_package(folder: Path, manifest_sha256: str) -> list[str]:
+    """What in an exported folder differs from its manifest, and that from the log."""
+    if _sha256(folder / MANIFEST) != manifest_sha256:
+        return [f"{folder / MANIFEST}: missing or altered since the export"]
+    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    listed = {entry.removeprefix("dicom/"): mark for entry, mark in listed.items()}
+    return _compared(folder, {**listed, MANIFEST: manifest_sha256})
 
 
 def _compared(folder: Path, listed: Mapping[str, str]) -> list[str]:

@@ -60,6 +60,13 @@ class Observations:
     flags: tuple[FlagMark, ...]
     guesses: tuple[Guesses, ...]
     comments: int
+    planned: npt.NDArray[np.bool_] | None = None  # `[reader, case]` of case subsets; None: every reader, every case
+    adjudicated: Mapping[str, Floats] | None = None  # item -> ``scores`` with an adjudicator's in their place
+    verdicts: Any = None  # ``verdicts.Verdicts`` behind them
+
+    def decided(self, item: str) -> Floats:
+        """The scores on which the comparison of an item rests: ``scores``, adjudicated where they were."""
+        return (self.adjudicated or {}).get(item, self.scores[item])
 
 
 def check_opened_key(study: Study, key: Key) -> None:
@@ -109,6 +116,8 @@ def from_sheets(
     nothing.
     """
     empty = _Arrays(protocol, readers)
+    if protocol.readers_per_case is not None:
+        empty.plan(key)
     planned = {row.id: row for row in key}
     ranks = _ranks(key)
     guesses: dict[tuple[str, str], list[int]] = {}
@@ -155,6 +164,9 @@ def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
             raise ReconError(f"{row.where}: {row.key} of case {row.case}, {row.arm} stands twice (first in {first})")
         kind: Any = "main" if row.reading == 1 else "repeat"
         empty.put(Presentation("", row.reader, 1, 0, row.case, kind, (row.arm,)), row.key, row.score)
+    if protocol.readers_per_case is not None:  # who was to read what stands in no key: whoever scored something
+        scored = [np.isfinite(values).any(axis=0) for values in empty.raw.values()]
+        empty.planned = np.asarray(np.logical_or.reduce(scored))
     return empty.observations((), (), 0)
 
 
@@ -171,6 +183,7 @@ def versus(found: Observations, protocol: Protocol, new: str) -> Observations:
         raw=chosen(found.raw),
         scores=chosen(found.scores),
         repeats=chosen(found.repeats),
+        adjudicated=None if found.adjudicated is None else chosen(found.adjudicated),
         order=found.order[pair],
         seconds=found.seconds[pair],
         flags=tuple(replace(flag, arm=pair.index(flag.arm)) for flag in found.flags if flag.arm in pair),
@@ -191,6 +204,14 @@ class _Arrays:
         self.repeats = {item.id: np.full(shape, np.nan) for item in protocol.items}
         self.order = np.full(shape, np.nan)
         self.seconds = np.full(shape, np.nan)
+        self.planned: npt.NDArray[np.bool_] | None = None
+
+    def plan(self, key: Sequence[Presentation]) -> None:
+        """Note who was to read what."""
+        self.planned = np.zeros(self.order.shape[1:], dtype=bool)
+        for row in key:
+            if row.kind == "main" and row.reader in self.reader:
+                self.planned[self.reader[row.reader], self.case[row.case]] = True
 
     def put(self, row: Presentation, key: str, score: int | str) -> None:
         """Store one answer under its arm; a preference as the new arm's -1, 0 or +1."""
@@ -220,6 +241,7 @@ class _Arrays:
             flags,
             guesses,
             comments,
+            self.planned,
         )
 
 

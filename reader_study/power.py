@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import optimize, stats
 
 from reader_study.power_options import Assumptions
+from reader_study.power_subsets import leave_unplanned, subset_pieces
 from reader_study.protocol import Protocol
 from reader_study.statistics import obuchowski_rockette_power
 from recon.errors import ReconError
@@ -36,6 +37,7 @@ class Design:
     preference: bool = False
     ties: bool = True
     arms: int = 2
+    readers_per_case: int | None = None  # case subsets by reader
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def design_of(protocol: Protocol, cases: int | None = None) -> Design:
         preference=preference,
         ties=protocol.viewing.ties,
         arms=len(protocol.arms),
+        readers_per_case=protocol.readers_per_case,
     )
 
 
@@ -92,6 +95,7 @@ def simulate(
 
     Raises ReconError for a design of fewer than two readers or cases, or an effect that the scale cannot hold.
     """
+    check_subsets(design)
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
     means = latent_means(design, assumptions, effect)
@@ -120,6 +124,13 @@ def simulate(
         pooled / replicates,
         replicates,
     )
+
+
+def check_subsets(design: Design) -> None:
+    """Raises ReconError where so few cases leave a reader with fewer than two of them."""
+    size = design.readers_per_case
+    if size is not None and design.cases * size // design.readers < 2:
+        raise ReconError(f"{design.cases} cases by {size} of {design.readers} readers leave a reader fewer than two")
 
 
 def reader_constants(readers: int) -> Floats:
@@ -173,7 +184,18 @@ def _deviations(design: Design, assumptions: Assumptions) -> tuple[float, tuple[
 def draw_scores(
     design: Design, assumptions: Assumptions, means: Sequence[float], count: int, generator: np.random.Generator
 ) -> Floats:
-    """Scores `[study, arm, reader, case]`, rounded to the scale; ``means`` are latent, one for each arm."""
+    """Scores `[study, arm, reader, case]`, rounded to the scale; ``means`` are latent, one for each arm.
+
+    Readings outside the reader's subset of the cases are NaN.
+    """
+    scores = _crossed_scores(design, assumptions, means, count, generator)
+    size = design.readers_per_case
+    return scores if size is None else leave_unplanned(scores, size, generator)
+
+
+def _crossed_scores(
+    design: Design, assumptions: Assumptions, means: Sequence[float], count: int, generator: np.random.Generator
+) -> Floats:
     a, normal = assumptions, generator.standard_normal
     readers, cases = design.readers, design.cases
     latent = np.array(means)[None, :, None, None] + a.case_arm * normal((count, design.arms, 1, cases))
@@ -210,12 +232,16 @@ def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Float
     covariance of means is the sample covariance over the cases, divided by their number.
     """
     difference = scores[:, 1] - scores[:, 0]
-    by_case = difference.mean(axis=1)
-    estimate = by_case.mean(axis=1)
-    variance = by_case.var(axis=1, ddof=1) / design.cases
-    square, own, shared = _crossed_pieces(design, difference)
+    effective = np.full(len(difference), float(design.cases))
+    if design.readers_per_case is not None:
+        estimate, variance, effective, square, own, shared = subset_pieces(difference)
+    else:
+        by_case = difference.mean(axis=1)
+        estimate = by_case.mean(axis=1)
+        variance = by_case.var(axis=1, ddof=1) / design.cases
+        square, own, shared = _crossed_pieces(design, difference)
     if design.fixed_readers:
-        error, df = np.sqrt(variance), np.full(estimate.shape, float(design.cases - 1))
+        error, df = np.sqrt(variance), effective - 1
     else:
         denominator = square + design.readers * np.maximum(shared, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -246,6 +272,7 @@ def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats,
 def _pooled_test(design: Design, scores: Floats) -> npt.NDArray[np.bool_]:
     """What pooling reader x case rows would claim. For the warning in the plan only; no analysis offers it."""
     rows = (scores[:, 1] - scores[:, 0]).reshape(scores.shape[0], -1)
+    rows = rows[:, np.isfinite(rows[0])]  # one draw of the subsets for all of these studies
     error = rows.std(axis=1, ddof=1) / np.sqrt(rows.shape[1])
     return np.asarray(rows.mean(axis=1) - stats.t.ppf(1 - design.alpha, rows.shape[1] - 1) * error > -design.margin)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reader_study.power import STUDIES_AT_ONCE, Design, draw_scores, latent_means, planned_tests
+from reader_study.power import STUDIES_AT_ONCE, Design, check_subsets, draw_scores, latent_means, planned_tests
 from reader_study.power_options import Assumptions
 from reader_study.protocol import Protocol
 from reader_study.statistics.simultaneous import adjusted
@@ -61,6 +61,7 @@ def simulate_family(
     family, names = protocol.comparisons, protocol.compared
     if family is None or len(effects) != len(names):
         raise ReconError(f"name one true difference for each new arm ({', '.join(names)})")
+    check_subsets(design)
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
     order = [names.index(name) for name in family.order]

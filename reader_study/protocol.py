@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from reader_study.adjudication_rule import Adjudication
 from reader_study.canonical import digest
 from reader_study.case_truth import CaseTruth
 from reader_study.family import Family
+from reader_study.pseudonyms import NAME, check_names
 from recon.configuration import from_mapping, load_config
 from recon.errors import ReconError
 
 FORMAT = "recon-reader-protocol-1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 Mode = Literal["independent", "side-by-side", "preference"]
 Direction = Literal[
@@ -196,19 +197,21 @@ class Protocol:
     guess: Guess = field(default_factory=Guess)
     truth: CaseTruth | None = None  # for ratings of confidence: which cases have the disease
     comparisons: Family | None = None  # three or more arms: how their primary tests share alpha
+    readers_per_case: int | None = None  # case subsets by reader; None: every reader reads every case
+    adjudication: Adjudication | None = None  # when a third reader decides
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
     def __post_init__(self) -> None:
-        _check_names("arms", [arm.name for arm in self.arms])
-        _check_names("readers", [reader.id for reader in self.readers])
-        _check_names("items", [item.id for item in self.items])
+        check_names("arms", [arm.name for arm in self.arms])
+        check_names("readers", [reader.id for reader in self.readers])
+        check_names("items", [item.id for item in self.items])
         self._check_arms()
         if not self.planned_readers:
             raise ValueError("key 'readers' names reserves only")
         if not self.cases:
             raise ValueError("key 'cases' is empty")
-        _check_names("cohorts", list(self.cases))
-        _check_names("cases", [*self.case_ids, *self.training_cases])
+        check_names("cohorts", list(self.cases))
+        check_names("cases", [*self.case_ids, *self.training_cases])
         if len(self.case_ids) < 2:
             raise ValueError("key 'cases' needs at least two cases")
         if not 0 <= self.repeats <= len(self.case_ids):
@@ -230,6 +233,11 @@ class Protocol:
             whole = "all that lies between chance and perfection" if primary.confidence else "the whole scale"
             raise ValueError(f"margin {self.primary.margin:g} covers {whole} of item '{primary.id}'")
         self._check_truth()
+        self._check_subsets()
+        if self.adjudication is not None:
+            names = [reader.id for reader in self.readers]
+            scales = {item.id: item.scale for item in self.items if item.scale and not item.confidence}
+            self.adjudication.check(scales, names, self.mode, self.primary.readers)
         if self.primary.readers == "random" and len(self.planned_readers) < 3:
             raise ValueError("readers: random needs three or more readers; with two, choose 'fixed'")
 
@@ -269,6 +277,23 @@ class Protocol:
             )
         if self.truth is not None:
             self.truth.check_covers(self.case_ids)
+
+    def _check_subsets(self) -> None:
+        size, readers = self.readers_per_case, len(self.readers)
+        if size is None:
+            return
+        if not 1 <= size < readers:
+            raise ValueError(f"key 'readers_per_case' must be between 1 and {readers - 1}, fewer than the readers")
+        if len(self.planned_readers) < readers:
+            raise ValueError(
+                "key 'readers_per_case' leaves no cases for a reserve, who cannot know whose to take; who takes a lost "
+                "reader's place is added after the export ('recon reader-study add-reader')"
+            )
+        fewest = len(self.case_ids) * size // readers
+        if fewest < max(2, self.repeats):
+            raise ValueError(
+                f"key 'readers_per_case': a reader has {fewest} cases, too few; 2 and 'repeats' are needed"
+            )
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -348,8 +373,9 @@ class Protocol:
                 del reader["reserve"]
         if self.truth is None:  # as in protocols of before there was one
             del values["truth"]
-        if self.comparisons is None:
-            del values["comparisons"]
+        for name in ("comparisons", "readers_per_case", "adjudication"):
+            if values[name] is None:
+                del values[name]
         return values
 
     @property
@@ -368,13 +394,3 @@ def load_protocol(path: str | Path) -> Protocol:
 def from_mapping_checked(values: dict[str, Any], where: str) -> Protocol:
     """A protocol from the mapping that ``as_mapping`` gives. Raises ReconError."""
     return from_mapping(Protocol, values, where)
-
-
-def _check_names(what: str, names: list[str]) -> None:
-    for name in names:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"key '{what}': {name!r} must be letters, digits, '-' and '_' (at most 32)")
-    folded = [name.casefold() for name in names]  # file systems that ignore case
-    twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
-    if twice:
-        raise ValueError(f"key '{what}': {', '.join(twice)} stands twice")

@@ -7,7 +7,7 @@ no arm and no case. ``reader_study.tables`` reads the exports.
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reader_study.protocol import Protocol
 from recon.errors import ReconError
@@ -55,16 +55,20 @@ def is_export(header: list[str]) -> bool:
     return any(name in header for name in added) or (header[:1] == ["record_id"] and status)
 
 
-def data_dictionary(protocol: Protocol) -> str:
-    """The data dictionary as CSV text. Raises ReconError for items whose names REDCap cannot tell apart."""
+def data_dictionary(protocol: Protocol, added: Sequence[str] = ()) -> str:
+    """The data dictionary as CSV text; ``added`` readers are not in the protocol.
+
+    Raises ReconError for items whose names REDCap cannot tell apart.
+    """
     names = {key: redcap_name(key) for key in protocol.score_keys}
     taken = [*_OWN, *names.values()]
     for key, name in names.items():
         if taken.count(name) > 1:
             raise ReconError(f"item key '{key}': REDCap would call it {name}, which stands for something else already")
+    readers = dict.fromkeys((*(reader.id for reader in protocol.readers), *added))
     rows = [
         _field("record_id", "text", "Record"),
-        _field("reader", "dropdown", "Reader", _choices((reader.id, reader.id) for reader in protocol.readers)),
+        _field("reader", "dropdown", "Reader", _choices((name, name) for name in readers)),
         _field("presentation", "text", "Presentation (the identifier beside the image)"),
     ]
     for key, name in names.items():

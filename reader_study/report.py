@@ -13,6 +13,15 @@ from reader_study.provenance import Provenance
 from reader_study.report_tables import item_table, other_analyses
 from reader_study.wording import number
 
+SUBSET_METHODS = (
+    "Case subsets: a reading that was not planned is not missing. Primary test: the mean over the readers of each "
+    "one's mean difference over his cases, its variance from each case's share in it. Signed ranks and preference by "
+    "case: the mean over the readers who were to read the case. Interchangeability: the pairs of a case's own readers. "
+    "Fleiss' kappa and the intraclass correlations ICC(1,1) and ICC(1,k): the cases that all their own readers scored; "
+    "the other four correlations need readers crossed with cases and are not given. The test that all arms are equal, "
+    "of three and more arms, needs complete cases and is not made."
+)
+
 
 def document(analysis: Analysis, found: Observations, provenance: Provenance) -> Document:
     """The report of one analysis."""
@@ -146,4 +155,5 @@ def methods(analysis: Analysis) -> list[str]:
         "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees "
         "of freedom, SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",
         *(statistic.methods for statistic in table.STATISTICS if statistic.methods),
+        *((SUBSET_METHODS,) if protocol.readers_per_case is not None else ()),
     ]

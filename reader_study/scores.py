@@ -78,7 +78,9 @@ def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None
             _add(sheets, sheet)
             continue
         unsigned.append(path.name)
-        for sheet in _from_table(study, path, read_table(path, study.protocol, columns)):
+        for sheet in _from_table(
+            study, path, read_table(path, study.protocol, columns, [package.reader for package in study.packages])
+        ):
             _add(sheets, sheet)
     return Collected(tuple(sheets.values()), tuple(unsigned))
 

@@ -122,7 +122,7 @@ def _in_family(part: Analysis, one: Together, adjusted: tuple[Any, ...], count: 
 
 def _equality(protocol: Protocol, found: Observations) -> EqualityTest | None:
     item = protocol.item(protocol.primary.item)
-    scores = found.scores[item.id]
+    scores = found.decided(item.id)
     try:
         if item.confidence:
             truth = Comparison(protocol, item, found.cases).truth

@@ -91,6 +91,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _required(protocol: Protocol, reader: str) -> list[str]:
+    """What must be answered: of an adjudicator the items that are adjudicated."""
+    rule = protocol.adjudication
+    if rule is not None and reader == rule.reader:
+        return list(rule.items)
+    return [key for key in protocol.score_keys if protocol.item(key.split("@")[0]).required]
+
+
 def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Package]) -> list[dict[str, Any]]:
     """Every analysed presentation that lacks a required answer.
 
@@ -99,11 +107,10 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
     Sheets must have passed ``check_sheet``.
     """
     by_package = {sheet.package: sheet for sheet in sheets}
-    required = [key for key in protocol.score_keys if protocol.item(key.split("@")[0]).required]
     found: list[dict[str, Any]] = []
     for package in packages:
         line = {"reader": package.reader, "session": package.session, "presentation": None, "order": None}
-        sheet = by_package.get(package.id)
+        sheet, required = by_package.get(package.id), _required(protocol, package.reader)
         if sheet is None:
             found.append({**line, "what": "sheet"})
             continue

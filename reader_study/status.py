@@ -138,6 +138,8 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
     steps = [f"put this right first: {problem}"] if problem else []
     if any(sitting.returned and not sitting.logged for sitting in sittings):
         steps.append(f"log the sheets that came in: recon reader-study check {folder} --sheets {folder / SHEETS}")
+    if phase == "complete" and study.protocol.adjudication is not None and study.adjudicated is None:
+        return (*steps, f"hand the disagreements to the third reader: recon reader-study adjudicate {folder}")
     if phase == "complete":
         return (*steps, f"open the key ({folder / KEY}): recon reader-study unseal {folder} --reason WHY")
     for sitting in sittings:

@@ -24,6 +24,8 @@ from recon.atomic import atomic_path
 from recon.errors import ReconError
 
 CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
+ADDED = "reader-added"  # event of the log; see ``added_reader``
+ADJUDICATION = "adjudication"  # event of the log; see ``adjudication``
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
 
 
@@ -45,9 +47,24 @@ class Study:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """Who reads: the planned readers, and the reserves who were called in."""
+        """Who reads: the planned readers, the reserves who were called in, and who was added after the export."""
         called = {entry.details["reader"] for entry in self.entries if entry.event == CALLED_IN}
-        return tuple(reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
+        planned = (reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
+        return (*planned, *(entry.details["reader"] for entry in self.entries if entry.event == ADDED))
+
+    @property
+    def worklists(self) -> dict[str, str]:
+        """File name -> SHA-256 of every worklist; empty for exports that did not log them."""
+        found: dict[str, str] = {}
+        for entry in self.entries:
+            if entry.event in ("export", ADDED, ADJUDICATION):
+                found |= entry.details.get("worklists", {})
+        return found
+
+    @property
+    def adjudicated(self) -> audit_log.LogEntry | None:
+        """The line that handed the disagreements to a third reader."""
+        return audit_log.last(list(self.entries), ADJUDICATION)
 
     @property
     def unsealed(self) -> bool:
@@ -113,12 +130,14 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
             "new version with 'recon reader-study plan --reason'"
         )
     export = exported(entries)
-    packages = () if export is None else tuple(_package(row) for row in export.details["packages"])
+    made = [] if export is None else [export, *(entry for entry in entries if entry.event in (ADDED, ADJUDICATION))]
+    packages = tuple(_package(row) for entry in made for row in entry.details["packages"])
     study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
+    reading = {*study.readers, *([protocol.adjudication.reader] if protocol.adjudication is not None else [])}
     return replace(
         study,
-        packages=tuple(package for package in packages if package.reader in study.readers),
-        reserved=tuple(package for package in packages if package.reader not in study.readers),
+        packages=tuple(package for package in packages if package.reader in reading),
+        reserved=tuple(package for package in packages if package.reader not in reading),
     )
 
 

@@ -20,7 +20,7 @@ import io
 import itertools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,13 @@ def load_column_map(path: str | Path) -> ColumnMap:
     return load_config(ColumnMap, path)
 
 
-def read_table(path: str | Path, protocol: Protocol, columns: ColumnMap | None = None) -> list[TableScore]:
+def read_table(
+    path: str | Path, protocol: Protocol, columns: ColumnMap | None = None, added: Sequence[str] = ()
+) -> list[TableScore]:
     """Read and check a CSV or XLSX table, REDCap exports recognised by their columns.
 
-    Raises ReconError naming file, row, reader and presentation (or case) for a missing column, an unknown reader, arm
-    or case, a score out of scale, or a score given twice.
+    ``added``: readers outside the protocol. Raises ReconError naming file, row, reader and presentation (or case) for
+    a missing column, an unknown reader, arm or case, a score out of scale, or a score given twice.
     """
     path = Path(path)
     mapping = columns or ColumnMap()
@@ -84,7 +86,7 @@ def read_table(path: str | Path, protocol: Protocol, columns: ColumnMap | None =
         raise ReconError(f"{path}: the table has no rows")
     header = list(rows[0][1])
     redcap = is_export(header)
-    found = list(_scores(path, rows, header, protocol, mapping, redcap))
+    found = list(_scores(path, rows, header, protocol, mapping, redcap, added))
     if not found:
         raise ReconError(f"{path}: no scores found; name the columns with --columns MAP.yaml")
     seen: dict[tuple[str, ...], str] = {}
@@ -174,6 +176,7 @@ def _scores(
     protocol: Protocol,
     columns: ColumnMap,
     redcap: bool,
+    added: Sequence[str],
 ) -> Iterator[TableScore]:
     named = _item_columns(header, protocol, columns, redcap)
     open_label = bool(columns.case and columns.arm)
@@ -185,7 +188,7 @@ def _scores(
             f"{path}: no column {', '.join(map(repr, absent))}; there are {', '.join(header)}; "
             "say which column is which with --columns MAP.yaml"
         )
-    readers = {reader.id for reader in protocol.readers}
+    readers = {*added, *(reader.id for reader in protocol.readers)}
     for number, row in rows:
         where = f"{path} row {number}"
         if redcap and _unfinished(row):

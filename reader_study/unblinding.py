@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reader_study.added_reader import with_added
+from reader_study.case_subsets import achieved
 from reader_study.conduct import Conduct, conduct
 from reader_study.deviations import deviations
 from reader_study.observations import Observations, check_opened_key, check_same_sheets, from_sheets, from_table
@@ -15,6 +17,7 @@ from reader_study.seal import Key
 from reader_study.study import OPENED_KEY, open_study
 from reader_study.tables import ColumnMap, read_table
 from reader_study.unsealing import require_complete
+from reader_study.verdicts import adjudicated
 from recon.errors import ReconError
 
 
@@ -62,14 +65,21 @@ def sealed(
     # What a deviation of kind missing excuses is not there; the rest of the session is as good as ever.
     logged = [deviation for deviation in deviations(study.entries) if deviation.kind != "missing"]
     excluded = logged if per_protocol else ()
-    observations = from_sheets(study.protocol, key.presentations, collected.sheets, excluded, study.readers)
+    rows = with_added(study, key.presentations)
+    read = [sheet for sheet in collected.sheets if sheet.reader in study.readers]
+    own = from_sheets(study.protocol, rows, read, excluded, study.readers)
+    observations = adjudicated(study, rows, collected.sheets, own)
+    happened = conduct(study, collected.sheets, expect_head)
+    if study.protocol.readers_per_case is not None:
+        reached = achieved(study.protocol, ((row.reader, row.case) for row in key.presentations))
+        happened = replace(happened, facts=(*happened.facts, f"Case subsets, as exported: {reached}."))
     provenance = Provenance(
         study=study.folder.name,
         protocol_version=f"version {study.version}",
         log_head=study.head,
         deviations=tuple(str(deviation) for deviation in deviations(study.entries)),
         unsigned=collected.unsigned,
-        conduct=conduct(study, collected.sheets, expect_head),
+        conduct=happened,
         notice=notice,
         version=version,
     )
@@ -92,6 +102,9 @@ def open_label(
     for path in files:
         if is_sheet(path):
             raise ReconError(f"{path}: a score sheet needs its study folder; give the folder instead of the protocol")
+    unknown = ["When, in which order and how blinded the scores were given."]
+    if protocol.readers_per_case is not None:
+        unknown.append("Which reader was to read which case: a case without any score of a reader counts as not his.")
     rows = [row for path in files for row in read_table(path, protocol, columns or ColumnMap(case="case", arm="arm"))]
     provenance = Provenance(
         study=str(protocol_path),
@@ -99,7 +112,7 @@ def open_label(
         log_head="",
         unsigned=tuple(path.name for path in files),
         sealed=False,
-        conduct=Conduct(unknown=("When, in which order and how blinded the scores were given.",)),
+        conduct=Conduct(unknown=tuple(unknown)),
         notice=notice,
         version=version,
     )

@@ -99,6 +99,28 @@ def require_complete(study: Study, sheets: Sequence[Sheet], what_not: str = "") 
         )
 
 
+def require_adjudicated(study: Study, sheets: Sequence[Sheet]) -> None:
+    """Raises ReconError where the protocol wants disagreements adjudicated and none were, or of other sheets.
+
+    A deviation of kind exchanged that was logged after the adjudication excuses another sheet.
+    """
+    if study.protocol.adjudication is None:
+        return
+    done = study.adjudicated
+    if done is None:
+        raise ReconError(f"{study.folder}: not adjudicated yet; run 'recon reader-study adjudicate' first")
+    later = [deviation for deviation in deviations(study.entries) if deviation.index > done.index]
+    for sheet in sheets:
+        rested = done.details["sheets"].get(sheet.package)
+        if sheet.reader == study.protocol.adjudication.reader or rested == digest(sheet.payload()):
+            continue
+        if not excused(later, "exchanged", sheet.reader, sheet.session):
+            raise ReconError(
+                f"{sheet.path or sheet.reader}: is not the sheet of {sheet.reader}, session {sheet.session}, on which "
+                f"the adjudication rests (line {done.index} of the log)"
+            )
+
+
 def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) -> Key:
     """Open the key, once every reading is there or its absence is a logged deviation; the log keeps who asked why.
 
@@ -112,6 +134,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
         raise ReconError("unsealing needs a reason; give it with --reason")
     refuse_exchanged(study, sheets)
     require_complete(study, sheets, "not unsealed, ")
+    require_adjudicated(study, sheets)
     log = study.folder / LOG
     try:
         key = open_key(

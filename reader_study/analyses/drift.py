@@ -17,7 +17,7 @@ _LEGEND = (
 def _compute(readings: Readings) -> dict[str, OrderDrift]:
     drifts = {}
     for index, reader in enumerate(readings.found.readers):
-        scores, order = readings.scores[:, index], readings.found.order[:, index]
+        scores, order = readings.own[:, index], readings.found.order[:, index]
         if readings.protocol.paired:
             result = pair_drift(scores, order[1], readings.generator)
         else:

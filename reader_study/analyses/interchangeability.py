@@ -18,7 +18,9 @@ def _applies(protocol: Protocol) -> bool:
 
 def _compute(readings: Readings) -> dict[str, Interchangeability]:
     return {
-        name: interchangeability(readings.compared, readings.generator, tolerance, readings.replicates)
+        name: interchangeability(
+            readings.own_compared, readings.generator, tolerance, readings.replicates, planned=readings.expected
+        )
         for name, tolerance in TOLERANCES.items()
     }
 

@@ -12,7 +12,9 @@ from reader_study.wording import number, verdict
 def _compute(readings: Readings) -> missing.MissingData:
     primary, scale = readings.protocol.primary, readings.scale
     ends = (scale[0], scale[-1])
-    return missing.sensitivity(readings.scores, ends, primary.margin, primary.alpha, readings.generator)
+    return missing.sensitivity(
+        readings.scores, ends, primary.margin, primary.alpha, readings.generator, readings.planned
+    )
 
 
 def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:

@@ -12,7 +12,7 @@ LARGEST_LOG_ODDS = 15  # beyond, the arms' scores are separated and the likeliho
 
 
 def _compute(readings: Readings) -> dict[str, float]:
-    scores = readings.compared
+    scores = readings.own_compared
     known = np.isfinite(scores).ravel()
     arm, reader, case = (axis.ravel()[known] for axis in np.indices(scores.shape))
     readers = scores.shape[1]

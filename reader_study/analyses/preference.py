@@ -14,8 +14,12 @@ SECTION = "Preference and interchangeability"
 
 def _compute(readings: Readings) -> dict[str, Preference]:
     """Per reader and, under "all", per case by the sign of the mean difference over the readers."""
-    difference = readings.scores[1] - readings.scores[0]
-    together = (readings.compared[1] - readings.compared[0]).mean(axis=0)
+    difference = readings.own[1] - readings.own[0]
+    pairs, expected = readings.compared[1] - readings.compared[0], readings.expected
+    together = pairs.mean(axis=0)
+    if not expected.all():  # case subsets: the mean over those who were to read the case
+        counted = np.maximum(expected.sum(axis=0), 1)
+        together = np.where(expected.any(axis=0), np.where(expected, pairs, 0.0).sum(axis=0) / counted, np.nan)
     found = {}
     for name, values in [*zip(readings.found.readers, difference, strict=True), ("all", together)]:
         known = values[np.isfinite(values)]

@@ -14,11 +14,16 @@ _CAPTION = (
     "not. With more than two readers kappa is the mean over the pairs. All six ICCs stand in analysis.json."
 )
 
+_CAPTION_SUBSETS = (
+    "Between the readers of a case, who differ from case to case: Fleiss' kappa and the one-way ICC over the cases "
+    "that all their readers scored; kappa is the mean over the pairs of readers, each over the cases that they share."
+)
+
 
 def _compute(readings: Readings) -> dict[str, Reliability]:
     readers, raw = readings.found.readers, readings.raw
     by_arm = dict(zip(readings.arms, raw, strict=True)) if readings.item.scale else {"preference": raw[1]}
-    found = {name: reliability(ratings, readers, readings.scale) for name, ratings in by_arm.items()}
+    found = {name: reliability(ratings, readers, readings.scale, readings.planned) for name, ratings in by_arm.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -33,7 +38,7 @@ def _row(item: str, arm: str, found: Reliability) -> tuple[str, ...]:
     kappa = number(sum(kappa.kappa for kappa in kappas) / len(kappas) if kappas else float("nan"))
     if len(kappas) == 1:
         kappa += f" {brackets(kappas[0].low, kappas[0].high)}"
-    icc = found.intraclass["ICC(2,1)"]
+    icc = found.intraclass.get("ICC(2,1)") or found.intraclass["ICC(1,1)"]
     coefficients = (number(found.fleiss_kappa), gwet(found.ac1), gwet(found.ac2), number(found.krippendorff_alpha))
     return item, arm, kappa, *coefficients, f"{number(icc.coefficient)} {brackets(icc.low, icc.high)}"
 
@@ -44,7 +49,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     ]
     if not rows:
         return (Paragraph("One reader: agreement between readers does not apply."),)
-    return (Table(_HEADER, tuple(rows), _CAPTION, text_columns=2),)
+    if analysis.protocol.readers_per_case is None:
+        return (Table(_HEADER, tuple(rows), _CAPTION, text_columns=2),)
+    return (Table((*_HEADER[:-1], "ICC(1,1)"), tuple(rows), _CAPTION_SUBSETS, text_columns=2),)
 
 
 RELIABILITY = Statistic(

@@ -57,7 +57,7 @@ def _compute(readings: Readings) -> Roc:
         by_reader[reader] = ReaderAreas(float(reference), float(new), comparison.fixed(own), curves)
     known = readings.protocol.truth
     condition = known.condition if known is not None else ""
-    lost = int(np.isnan(scores).sum())
+    lost = int((np.isnan(scores) & readings.planned).sum())
     return Roc(condition, by_reader, int(truth.sum()), int((~truth).sum()), lost)
 
 

@@ -9,7 +9,7 @@ from reader_study.wording import interval, number, p_cell
 
 def _compute(readings: Readings) -> SignedRank:
     primary = readings.protocol.primary
-    return signed_rank(case_differences(readings.scores), primary.margin, primary.alpha)
+    return signed_rank(case_differences(readings.scores, readings.planned), primary.margin, primary.alpha)
 
 
 def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:

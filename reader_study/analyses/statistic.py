@@ -30,7 +30,12 @@ class Readings:
 
     @property
     def scores(self) -> Floats:
-        """`[arm, reader, case]`, higher is better, NaN where missing; arm 0 is the reference."""
+        """`[arm, reader, case]`, higher is better, NaN where missing; arm 0 is the reference. Adjudicated."""
+        return self.found.decided(self.item.id)
+
+    @property
+    def own(self) -> Floats:
+        """``scores`` as the readers gave them, before an adjudicator decided."""
         return self.found.scores[self.item.id]
 
     @property
@@ -44,14 +49,30 @@ class Readings:
         return np.asarray(self.scores[:, self.comparison.readers(self.scores)])
 
     @property
+    def own_compared(self) -> Floats:
+        """``own`` of these readers."""
+        return np.asarray(self.own[:, self.comparison.readers(self.own)])
+
+    @property
+    def planned(self) -> npt.NDArray[np.bool_]:
+        """`[reader, case]`: was this reader to read this case?"""
+        planned = self.found.planned
+        return np.ones(self.scores.shape[1:], dtype=bool) if planned is None else planned
+
+    @property
+    def expected(self) -> npt.NDArray[np.bool_]:
+        """``planned`` of the readers of ``compared``."""
+        return np.asarray(self.planned[self.comparison.readers(self.scores)])
+
+    @property
     def comparison(self) -> Comparison:
         """How the arms are compared on this item."""
         return Comparison(self.protocol, self.item, self.found.cases)
 
     @property
     def complete(self) -> npt.NDArray[np.bool_]:
-        """`[case]`: did each of these readers score the case in both arms?"""
-        return np.asarray(np.isfinite(self.compared).all(axis=(0, 1)))
+        """`[case]`: did each of these readers who was to read the case score it in both arms?"""
+        return np.asarray((np.isfinite(self.compared).all(axis=0) | ~self.expected).all(axis=0))
 
     @property
     def scale(self) -> tuple[int, ...]:
@@ -112,6 +133,7 @@ class Statistic(Generic[Result]):
     section: str = OTHER_ANALYSES
     folded: bool = False  # does the section start closed?
     blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
+    optional: bool = False  # leaves no key where it does not apply, as in studies of before it
     line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
 
     def of(self, found: ItemResult | Analysis) -> Result | None:

@@ -26,7 +26,7 @@ def _compute(readings: Readings) -> Subsets:
     comparison, scores = readings.comparison, readings.scores
     by_reader, by_cohort = {}, {}
     for index, reader in enumerate(readings.found.readers):
-        own = scores[:, index : index + 1]
+        own = readings.own[:, index : index + 1]
         if comparison.readers(own).any():
             by_reader[reader] = comparison.fixed(own)
     cohorts = readings.protocol.cases

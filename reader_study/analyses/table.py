@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from reader_study.analyses.adjudication import ADJUDICATION
 from reader_study.analyses.blinding import BLINDING
 from reader_study.analyses.descriptive import DESCRIPTIVE
 from reader_study.analyses.drift import DRIFT
@@ -21,6 +22,7 @@ from reader_study.analyses.subsets import SUBSETS
 STATISTICS: tuple[Statistic[Any], ...] = (
     ROC,
     DESCRIPTIVE,
+    ADJUDICATION,
     SUBSETS,
     SIGNED_RANK,
     ORDINAL,

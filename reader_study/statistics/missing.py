@@ -10,6 +10,7 @@ from reader_study.statistics.non_inferiority import compare_by_case_means, compa
 from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,19 @@ def sensitivity(
     margin: float,
     alpha: float,
     generator: np.random.Generator,
+    planned: Booleans | None = None,
     imputations: int = 50,
 ) -> MissingData:
     """Missing-data sensitivity of the per-case-mean comparison.
 
-    ``scores`` `[arm, reader, case]` with NaN where missing, higher is better, on ``scale`` (lowest, highest).
+    ``scores`` `[arm, reader, case]` with NaN where missing, higher is better, on ``scale`` (lowest, highest). With
+    ``planned`` `[reader, case]`, of subsets of the cases, a reading that nobody planned is not missing.
     """
     scores = np.asarray(scores, dtype=np.float64)
     lowest, highest = scale
     missing = np.isnan(scores)
+    if planned is not None:
+        missing &= planned
     by_arm = (int(missing[0].sum()), int(missing[1].sum()))
     incomplete = int(missing.any(axis=(0, 1)).sum())
     if not missing.any():
@@ -63,12 +68,16 @@ def sensitivity(
         np.where(missing, np.array(ends)[:, None, None], scores) for ends in ((highest, lowest), (lowest, highest))
     ]
     worst, best = (compare_by_case_means(values, margin, alpha) for values in filled)
-    difference = (scores[1] - scores[0])[compared_readers(scores)]  # of a lost reader nothing can be imputed
+    compared = compared_readers(scores)
+    difference = (scores[1] - scores[0])[compared]  # of a lost reader nothing can be imputed
+    unplanned = None if planned is None or planned.all() else ~planned[compared]
     try:
         draws = _completed(difference, generator, imputations)
     except ReconError:
         return MissingData(sum(by_arm), by_arm, incomplete, worst, best, None, None)
     absent = np.isnan(difference)
+    if unplanned is not None:  # drawn with the others, and not asked for
+        draws[:, unplanned] = np.nan
 
     def at(shift: float) -> Imputed:
         return _combine(draws - shift * absent, shift, margin, alpha)
@@ -137,12 +146,19 @@ def _combine(completed: Floats, shift: float, margin: float, alpha: float) -> Im
     """Rubin's rules over `[imputation, reader, case]` with Barnard and Rubin's degrees of freedom."""
     by_case = completed.mean(axis=1)
     imputations, cases = by_case.shape
-    estimates = by_case.mean(axis=1)
-    within = float((by_case.var(axis=1, ddof=1) / cases).mean())
+    complete_df: float = cases - 1
+    if np.isnan(by_case).any():  # subsets of the cases: the comparison itself, once for each completed data set
+        paired = [np.stack([np.zeros_like(one), one]) for one in completed]
+        tests = [compare_by_case_means(one, margin, alpha) for one in paired]
+        estimates = np.array([test.estimate for test in tests])
+        within = float(np.mean([test.standard_error**2 for test in tests]))
+        cases, complete_df = tests[0].cases, tests[0].df
+    else:
+        estimates = by_case.mean(axis=1)
+        within = float((by_case.var(axis=1, ddof=1) / cases).mean())
     between = float(estimates.var(ddof=1))
     total = within + (1 + 1 / imputations) * between
     estimate = float(estimates.mean())
-    complete_df = cases - 1
     share = (1 + 1 / imputations) * between / total if total > 0 else 0.0
     observed_df = (complete_df + 1) / (complete_df + 3) * complete_df * (1 - share)
     df = observed_df if share == 0 else 1 / (1 / ((imputations - 1) / share**2) + 1 / observed_df)

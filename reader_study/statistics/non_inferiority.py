@@ -32,13 +32,19 @@ def compared_readers(scores: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isfinite(_differences(scores)).sum(axis=1) >= 2)
 
 
-def case_differences(scores: Floats) -> Floats:
+def case_differences(scores: Floats, planned: npt.NDArray[np.bool_] | None = None) -> Floats:
     """Per-case difference new - reference, averaged over the readers: `[arm, reader, case]` to `[complete case]`.
 
-    A case counts where every reader with pairs scored it in both arms.
+    A case counts where every reader with pairs scored it in both arms; with ``planned`` `[reader, case]` every one of
+    them who was to read it.
     """
-    difference = _differences(scores)[compared_readers(scores)]
-    return np.asarray(difference.mean(axis=0)[np.isfinite(difference).all(axis=0)])
+    compared = compared_readers(scores)
+    difference = _differences(scores)[compared]
+    if planned is None or planned.all():
+        return np.asarray(difference.mean(axis=0)[np.isfinite(difference).all(axis=0)])
+    expected = planned[compared]
+    complete = (np.isfinite(difference) | ~expected).all(axis=0) & expected.any(axis=0)
+    return np.asarray(np.where(expected, difference, 0.0).sum(axis=0)[complete] / expected.sum(axis=0)[complete])
 
 
 def compare_by_case_means(scores: Floats, margin: float, alpha: float = 0.025) -> HypothesisTest:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from reader_study.adjudication import adjudicate
 from reader_study.scores import collect
 from reader_study.sheet import Sheet
 from reader_study.sheet_check import check_sheet, missing
@@ -21,6 +22,7 @@ from reader_study.study import Study, open_study
 from reader_study.unsealing import log_sheet
 from recon.errors import ReconError
 from tests.reader_study.study_maker import export_small, protocol_mapping
+from tests.reader_study.test_adjudication import hand_back
 
 pytest.importorskip("selenium", reason="selenium is not installed (pip install 'recon[test]')")
 
@@ -425,3 +427,25 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Says nothing."""
+
+
+def test_an_adjudicator_is_asked_the_adjudicated_items_only(browser, tmp_path):
+    rule = {"reader": "A1", "experience": "20 years", "items": ["overall"], "difference": 1}
+    folder = export_small(tmp_path, cases=2, adjudication=rule, training_cases=[])
+    for reader, score in (("R1", 3), ("R2", 5)):
+        hand_back(folder, reader, lambda _, score=score: {"overall": score})
+    adjudicate(open_study(folder), collect(open_study(folder), [folder / "sheets"]).sheets)
+    study = open_study(folder)
+    package = study.packages[-1]
+    browser.open(folder / package.folder)
+    browser.click("button.primary")
+    for number in range(1, 5):
+        browser.ready()
+        assert browser.text(".top strong") == f"Image {number} of 4"
+        assert "Overall quality" in browser.text(".form")
+        assert "Noise" not in browser.text(".form")
+        browser.press("4", "n")
+    browser.wait("document.querySelector('[data-save=json]') !== null")
+    sheet = verified(study, browser.save("json"))
+    assert missing([sheet], study.protocol, [package]) == []
+    assert [row.scores for row in sheet.responses] == [{"overall": 4}] * 4

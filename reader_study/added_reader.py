@@ -1,0 +1,103 @@
+"""A reader added after the export: in the place of another one, whose cases, sessions and orders are taken over.
+
+A line of the log, event ``reader-added``: ``{"reader", "experience", "in_place_of", "text", "packages", "worklists",
+"shows"}``; ``shows`` has for each new presentation the one of the other reader that shows the same. As that tells no
+arm, the key stays sealed, and what it commits to covers the new presentations too. The line counts as a deviation of
+kind ``added``.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from reader_study import audit_log
+from reader_study.allocation import Presentation
+from reader_study.copied_packages import Copied, as_copied, write_copy
+from reader_study.packages import write_text
+from reader_study.protocol import NAME
+from reader_study.study import ADDED, LOG, Study, exported, open_study, package_mapping
+from recon.digest import file_sha256
+from recon.errors import ReconError
+
+
+def add_reader(folder: str | Path, reader: str, experience: str, in_place_of: str, text: str) -> audit_log.LogEntry:
+    """Write the packages and worklists of a new reader and log it. ``text`` says why; ``experience`` is for the report.
+
+    Raises ReconError before the export and once the key was opened, for a name that is taken, a reader who does not
+    read, and packages of that reader that are not here or were altered. Nothing is left behind then.
+    """
+    study = open_study(folder)
+    _check(study, reader, experience, in_place_of, text)
+    building = Path(tempfile.mkdtemp(prefix=".add-", dir=study.folder))
+    moved: list[Path] = []
+    try:
+        copied = {package.session: as_copied(package) for package in study.packages if package.reader == in_place_of}
+        packages = [write_copy(building, study, shown, reader, session, {}) for session, shown in copied.items()]
+        worklists = {}
+        for session, shown in copied.items():
+            name = f"{reader}-session-{session}.csv"
+            worklists[name] = _worklist(study, building / "worklists" / name, shown)
+        details = {
+            "reader": reader,
+            "experience": experience.strip(),
+            "in_place_of": in_place_of,
+            "text": text.strip(),
+            "packages": [package_mapping(package) for package in packages],
+            "worklists": worklists,
+            "shows": {entry.expected.id: entry.source for shown in copied.values() for entry in shown},
+        }
+        for place in (*(package.folder for package in packages), *(f"worklists/{name}" for name in worklists)):
+            os.replace(building / place, study.folder / place)
+            moved.append(study.folder / place)
+        return audit_log.append(study.folder / LOG, ADDED, details)
+    except BaseException:
+        for path in moved:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _check(study: Study, reader: str, experience: str, in_place_of: str, text: str) -> None:
+    if exported(study.entries) is None:
+        raise ReconError(f"{study.folder}: not exported yet; put the reader into the protocol")
+    if study.unsealed:
+        raise ReconError(f"{study.folder}: the key was opened; no reader can be added any more")
+    third = study.protocol.adjudication
+    others = [third.reader] if third is not None else []
+    taken = {name.casefold() for name in (*others, *(entry.id for entry in study.protocol.readers), *study.readers)}
+    if not NAME.fullmatch(reader) or reader.casefold() in taken:
+        raise ReconError(f"reader '{reader}': choose a name that no reader has, of letters, digits, '-' and '_'")
+    if study.adjudicated is not None:
+        raise ReconError(f"{study.folder}: the disagreements were adjudicated; no reader can be added any more")
+    if in_place_of not in study.readers:
+        raise ReconError(f"reader '{in_place_of}' does not read here; readers are {', '.join(study.readers)}")
+    if not text.strip() or not experience.strip():
+        raise ReconError("adding a reader needs a text that says why, and the reader's --experience for the report")
+
+
+def _worklist(study: Study, target: Path, shown: Sequence[Copied]) -> str:
+    """The other reader's worklist under the new identifiers; gives its SHA-256. Raises ReconError."""
+    package = shown[0].package
+    source = study.folder / "worklists" / f"{package.reader}-session-{package.session}.csv"
+    if not source.is_file() or file_sha256(source) != study.worklists.get(source.name):
+        raise ReconError(f"{source}: missing or altered since the export; restore it from a copy")
+    text = source.read_bytes().decode()
+    for entry in shown:
+        text = text.replace(entry.source, entry.expected.id)
+    target.parent.mkdir(exist_ok=True)
+    write_text(target, text)
+    return file_sha256(target)
+
+
+def with_added(study: Study, key: Sequence[Presentation]) -> tuple[Presentation, ...]:
+    """The key's presentations and those of the readers who were added after the export."""
+    rows = {row.id: row for row in key}
+    for entry in study.entries:
+        if entry.event == ADDED:
+            for new, source in entry.details["shows"].items():
+                rows[new] = replace(rows[source], id=new, reader=entry.details["reader"])
+    return tuple(rows.values())

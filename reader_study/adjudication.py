@@ -1,0 +1,142 @@
+"""The images on whose scores the readers disagree, handed blinded to a third reader.
+
+Which presentations show one image is told by the hashes of what was shown, so that the key stays sealed. A line of the
+log, event ``adjudication``: ``{"reader", "compared", "packages", "worklists", "shows", "sheets"}``: ``compared`` counts
+the images that two readers scored, ``shows`` has for each new presentation one of the readers' with the same image and
+the items on which they differ, ``sheets`` the hashes of the sheets that this rests on.
+"""
+
+import csv
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reader_study import audit_log
+from reader_study.adjudication_rule import Adjudication
+from reader_study.canonical import digest
+from reader_study.copied_packages import Copied, new_identifier, write_copy
+from reader_study.sheet import Expected, Package, Sheet
+from reader_study.study import ADJUDICATION, LOG, Study, exported, package_mapping
+from reader_study.unsealing import refuse_exchanged, require_complete
+from recon.digest import file_sha256
+from recon.errors import ReconError
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One image: where a reader saw it first, and the items on which two differ by the rule."""
+
+    package: Package
+    presentation: Expected
+    items: tuple[str, ...]
+
+
+def disagreements(study: Study, sheets: Sequence[Sheet]) -> tuple[tuple[Disagreement, ...], int]:
+    """(images with a disagreement, number of images that two readers scored). First looks count, repeats do not."""
+    rule = _rule(study)
+    by_package = {sheet.package: sheet for sheet in sheets}
+    looks: dict[tuple[str, ...], dict[str, tuple[Package, Expected, Mapping[str, Any]]]] = {}
+    for package in sorted(study.packages, key=lambda one: (one.reader, one.session)):
+        if package.reader == rule.reader or package.id not in by_package:
+            continue
+        answers = {row.presentation: row.scores for row in by_package[package.id].responses}
+        for entry in sorted(package.presentations, key=lambda one: one.order):
+            if not entry.training and entry.id in answers:
+                seen = looks.setdefault(entry.images, {})
+                seen.setdefault(package.reader, (package, entry, answers[entry.id]))  # the first look
+    found, compared = [], 0
+    for seen in looks.values():
+        given = {name: [row[2][name] for row in seen.values() if name in row[2]] for name in rule.items}
+        compared += any(len(scores) > 1 for scores in given.values())
+        items = tuple(name for name, scores in given.items() if scores and max(scores) - min(scores) >= rule.difference)
+        if items:
+            package, entry, _ = next(iter(seen.values()))
+            found.append(Disagreement(package, entry, items))
+    return tuple(found), compared
+
+
+def adjudicate(study: Study, sheets: Sequence[Sheet]) -> audit_log.LogEntry:
+    """Write the adjudicator's package and worklist, in random order, and log them; of no disagreement the line alone.
+
+    Raises ReconError where the protocol has no rule, a reading is missing without a deviation, the key was opened, it
+    was done before, or a package that must be copied is not here. Nothing is left behind then.
+    """
+    rule = _rule(study)
+    if exported(study.entries) is None:
+        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    if study.unsealed or study.adjudicated is not None:
+        done = "the key was opened" if study.unsealed else "the disagreements were handed out before"
+        raise ReconError(f"{study.folder}: {done}; nothing can be adjudicated any more")
+    refuse_exchanged(study, sheets)
+    require_complete(study, sheets, "nothing is adjudicated, ")
+    found, compared = disagreements(study, sheets)
+    details: dict[str, Any] = {
+        "reader": rule.reader,
+        "compared": compared,
+        "packages": [],
+        "worklists": {},
+        "shows": {},
+    }
+    details["sheets"] = {sheet.package: digest(sheet.payload()) for sheet in sheets}
+    if not found:
+        return audit_log.append(study.folder / LOG, ADJUDICATION, details)
+    shuffled = list(found)
+    secrets.SystemRandom().shuffle(shuffled)
+    shown = [
+        Copied(Expected(new_identifier(), order, False, False, one.presentation.shape, one.presentation.images),
+               one.package, one.presentation.id)
+        for order, one in enumerate(shuffled, start=1)
+    ]  # fmt: skip
+    details["shows"] = {
+        copied.expected.id: {"presentation": copied.source, "items": list(one.items)}
+        for copied, one in zip(shown, shuffled, strict=True)
+    }
+    return _write(study, rule, shown, details)
+
+
+def _write(study: Study, rule: Adjudication, shown: Sequence[Copied], details: dict[str, Any]) -> audit_log.LogEntry:
+    building = Path(tempfile.mkdtemp(prefix=".adjudicate-", dir=study.folder))
+    moved: list[Path] = []
+    try:
+        package = write_copy(building, study, shown, rule.reader, 1, {"sessions": 1, "only_items": list(rule.items)})
+        worklist = building / "worklists" / f"{rule.reader}-session-1.csv"
+        _worklist(study, worklist, shown)
+        details |= {"packages": [package_mapping(package)], "worklists": {worklist.name: file_sha256(worklist)}}
+        for place in (package.folder, f"worklists/{worklist.name}"):
+            os.replace(building / place, study.folder / place)
+            moved.append(study.folder / place)
+        return audit_log.append(study.folder / LOG, ADJUDICATION, details)
+    except BaseException:
+        for path in moved:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _worklist(study: Study, target: Path, shown: Sequence[Copied]) -> None:
+    patients: dict[str, str] = {}
+    for name in dict.fromkeys(f"{one.package.reader}-session-{one.package.session}.csv" for one in shown):
+        source = study.folder / "worklists" / name
+        if not source.is_file() or file_sha256(source) != study.worklists.get(name):
+            raise ReconError(f"{source}: missing or altered since the export; restore it from a copy")
+        with source.open(encoding="utf-8", newline="") as file:
+            patients |= {row["presentation"]: row["patient_id_a"] for row in csv.DictReader(file)}
+    target.parent.mkdir()
+    with target.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["order", "presentation", "training", "patient_id_a", "patient_id_b"])
+        table.writerows([one.expected.order, one.expected.id, "false", patients[one.source], ""] for one in shown)
+
+
+def _rule(study: Study) -> Adjudication:
+    if study.protocol.adjudication is None:
+        raise ReconError(
+            f"{study.folder}: the protocol has no key 'adjudication'; the rule is frozen with the protocol"
+        )
+    return study.protocol.adjudication
