@@ -6,19 +6,17 @@ arm, the key stays sealed, and what it commits to covers the new presentations t
 kind ``added``.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from reader_study import audit_log
+from reader_study.additions import addition
 from reader_study.allocation import Presentation
 from reader_study.copied_packages import Copied, as_copied, write_copy
 from reader_study.packages import write_text
 from reader_study.protocol import NAME
-from reader_study.study import ADDED, LOG, Study, exported, open_study, package_mapping
+from reader_study.study import ADDED, Study, exported, open_study, package_mapping
 from recon.digest import file_sha256
 from recon.errors import ReconError
 
@@ -31,15 +29,13 @@ def add_reader(folder: str | Path, reader: str, experience: str, in_place_of: st
     """
     study = open_study(folder)
     _check(study, reader, experience, in_place_of, text)
-    building = Path(tempfile.mkdtemp(prefix=".add-", dir=study.folder))
-    moved: list[Path] = []
-    try:
+    with addition(study) as new:
         copied = {package.session: as_copied(package) for package in study.packages if package.reader == in_place_of}
-        packages = [write_copy(building, study, shown, reader, session, {}) for session, shown in copied.items()]
+        packages = [write_copy(new.folder, study, shown, reader, session, {}) for session, shown in copied.items()]
         worklists = {}
         for session, shown in copied.items():
             name = f"{reader}-session-{session}.csv"
-            worklists[name] = _worklist(study, building / "worklists" / name, shown)
+            worklists[name] = _worklist(study, new.folder / "worklists" / name, shown)
         details = {
             "reader": reader,
             "experience": experience.strip(),
@@ -49,16 +45,7 @@ def add_reader(folder: str | Path, reader: str, experience: str, in_place_of: st
             "worklists": worklists,
             "shows": {entry.expected.id: entry.source for shown in copied.values() for entry in shown},
         }
-        for place in (*(package.folder for package in packages), *(f"worklists/{name}" for name in worklists)):
-            os.replace(building / place, study.folder / place)
-            moved.append(study.folder / place)
-        return audit_log.append(study.folder / LOG, ADDED, details)
-    except BaseException:
-        for path in moved:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        return new.logged(ADDED, details, packages, list(worklists))
 
 
 def _check(study: Study, reader: str, experience: str, in_place_of: str, text: str) -> None:

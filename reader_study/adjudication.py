@@ -7,16 +7,14 @@ the items on which they differ, ``sheets`` the hashes of the sheets that this re
 """
 
 import csv
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reader_study import audit_log
+from reader_study.additions import addition
 from reader_study.adjudication_rule import Adjudication
 from reader_study.canonical import digest
 from reader_study.copied_packages import Copied, new_identifier, write_copy
@@ -100,23 +98,13 @@ def adjudicate(study: Study, sheets: Sequence[Sheet]) -> audit_log.LogEntry:
 
 
 def _write(study: Study, rule: Adjudication, shown: Sequence[Copied], details: dict[str, Any]) -> audit_log.LogEntry:
-    building = Path(tempfile.mkdtemp(prefix=".adjudicate-", dir=study.folder))
-    moved: list[Path] = []
-    try:
-        package = write_copy(building, study, shown, rule.reader, 1, {"sessions": 1, "only_items": list(rule.items)})
-        worklist = building / "worklists" / f"{rule.reader}-session-1.csv"
+    with addition(study) as new:
+        settings = {"sessions": 1, "only_items": list(rule.items)}
+        package = write_copy(new.folder, study, shown, rule.reader, 1, settings)
+        worklist = new.folder / "worklists" / f"{rule.reader}-session-1.csv"
         _worklist(study, worklist, shown)
         details |= {"packages": [package_mapping(package)], "worklists": {worklist.name: file_sha256(worklist)}}
-        for place in (package.folder, f"worklists/{worklist.name}"):
-            os.replace(building / place, study.folder / place)
-            moved.append(study.folder / place)
-        return audit_log.append(study.folder / LOG, ADJUDICATION, details)
-    except BaseException:
-        for path in moved:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        return new.logged(ADJUDICATION, details, [package], [worklist.name])
 
 
 def _worklist(study: Study, target: Path, shown: Sequence[Copied]) -> None:

@@ -151,6 +151,6 @@ def test_an_altered_or_absent_package_is_not_copied(exported):
     with pytest.raises(ReconError, match="not here; copy the package of R2"):
         add_reader(exported, "R3", "x", "R2", WHY)
     assert (exported / LOG).read_bytes() == before
-    assert not list(exported.glob(".add-*"))
+    assert not list(exported.glob(".adding-*"))
     assert not list((exported / "packages").glob("R3*"))
     assert (exported / KEY).is_file()
