@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit, note
+from cli.output import emit, note, write_json
 from cli.progress import Progress
 from recon.benchmark.options import BenchmarkOptions
 from recon.reconstruction import methods
@@ -21,9 +22,7 @@ def register(app: typer.Typer) -> None:
 def benchmark(
     scan: Annotated[str, typer.Argument(metavar="SCAN", help="A fully sampled scan; any scan with --hold-out.")],
     given: Given,
-    prior: Annotated[
-        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
-    ] = None,
+    prior: PriorFolder = None,
     slices: Annotated[str | None, typer.Option(help="Only these slices, from 0: one, or first-last.")] = None,
     hold_out: Annotated[
         float | None,
@@ -39,8 +38,8 @@ def benchmark(
         str | None, typer.Option(help="Contrast that the prior takes it for. Default: what the file says.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for results, table and figures. Default: none.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare methods on one scan and one prior.
 
@@ -78,7 +77,7 @@ def benchmark(
     if out is not None:
         result |= {"output": out, "figures": figures}
         table = Path(out) / "benchmark.json"
-        _write(table, result)
+        write_json(table, result)
         lines += [*(f"figure: {path}" for path in figures.values()), f"table: {table}"]
     emit(result, lines, as_json)
 
@@ -140,16 +139,6 @@ def _figures(made: Any, folder: Path) -> dict[str, str]:
         save(figure, path)
         figures[axis] = str(path)
     return figures
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    import json
-
-    from cli.output import finite
-    from recon.atomic import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

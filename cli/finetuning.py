@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.flags import AsJson, Device, PriorFolder
+from cli.flags import AsJson, ConfigFile, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit
 from cli.progress import Progress
@@ -35,9 +35,7 @@ def finetune(
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without scans that cannot be used.")] = False,
     given: Given,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML file with these options; flags override it.")
-    ] = None,
+    config: ConfigFile = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:

@@ -12,6 +12,10 @@ PriorFolder = Annotated[
         metavar="FOLDER", help="Folder of a prior. Default: the small one that comes with recon.", show_default=False
     ),
 ]
+ConfigFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="YAML file with these options; flags override it.")
+]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")]
 ExpectHead = Annotated[
     str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
 ]

@@ -9,7 +9,7 @@ from cli.cohort import Refused
 from cli.evaluation import ListOptions
 from cli.flags import AsJson
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, write_json
 from cli.progress import Progress
 from recon.interactive.options import InteractiveOptions
 
@@ -80,7 +80,7 @@ def interactive(
     if out is not None:
         figure = out / "interactive.png"
         result |= {"output": str(out), "figure": str(figure)}
-        _write(out, result)
+        write_json(out / "interactive.json", result)
         _draw(pairs, options, figure)
         lines += [f"figure: {figure}", f"table: {out / 'interactive.json'}"]
     emit(result, lines, as_json)
@@ -144,13 +144,3 @@ def _draw(pairs: list[tuple[Any, Any]], options: InteractiveOptions, path: Path)
     persons = len({case.person for case, _ in pairs})
     title = f"Segmentation by clicks, {persons} person{'s' * (persons > 1)}"
     save(curves_figure(pairs, options.target, title), path)
-
-
-def _write(out: Path, result: dict[str, Any]) -> None:
-    import json
-
-    from cli.output import finite
-    from recon.atomic import atomic_path
-
-    with atomic_path(out / "interactive.json") as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from recon.errors import ReconError
@@ -28,6 +29,14 @@ def emit(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
         raise ReconError(
             f"standard output cannot be written ({reason}); what the command makes is there, its words are lost"
         ) from error
+
+
+def write_json(path: str | Path, result: dict[str, Any]) -> None:
+    """Write ``result`` as one indented JSON object, complete or not at all. NaN and infinity become null."""
+    from recon.atomic import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def note(message: str) -> None:

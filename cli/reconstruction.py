@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.cohort import check_names, each, finish
+from cli.flags import AsJson, ConfigFile, Device, PriorFolder, Threads
 from cli.options import Given, with_options
 from cli.output import note
 from cli.progress import Progress
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from recon.images.dicom_push import Destination
     from recon.prior.store import Prior
 
-READ_BY = {name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)}
+REMARKS = {
+    **{name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)},
+    "method": f"{methods.described()}.",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,14 +32,12 @@ def register(app: typer.Typer) -> None:
     app.command()(reconstruct)
 
 
-@with_options(ReconstructionOptions, remarks={**READ_BY, "method": f"{methods.described()}."})
+@with_options(ReconstructionOptions, remarks=REMARKS)
 def reconstruct(
     scans: Annotated[list[str], typer.Argument(help="Scan files, or folders of them.")],
     out: Annotated[str, typer.Option(help="Folder for the results.")],
     given: Given,
-    prior: Annotated[
-        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
-    ] = None,
+    prior: PriorFolder = None,
     formats: Annotated[
         str,
         typer.Option(
@@ -56,10 +58,10 @@ def reconstruct(
             help="Send the DICOM series of each result to this server (C-STORE), too; they are also kept here.",
         ),
     ] = None,
-    config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigFile = None,
+    device: Device = None,
+    threads: Threads = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Reconstruct undersampled scans.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.flags import AsJson
 from cli.options import Given, with_options
 from recon.simulate.options import SimulationOptions
 
@@ -28,7 +29,7 @@ def simulate(
     config: Annotated[
         str | None, typer.Option(help="YAML file with the options of the simulation; flags override it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Simulate brain scans: anatomy, contrast, strokes, coils and noise, written as fully sampled fastMRI files.
 

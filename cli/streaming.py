@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from cli.flags import AsJson, ConfigFile, Device, PriorFolder, Threads
 from cli.options import Given, with_options
 from cli.output import emit, note
+from cli.reconstruction import REMARKS
 from recon.errors import ReconError
 from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
-
-READ_BY = {name: f"Read by {methods.readers(name)}." for name in sorted(methods.SPECIFIC)}
 
 
 def register(app: typer.Typer) -> None:
@@ -20,16 +20,14 @@ def register(app: typer.Typer) -> None:
     app.command()(send)
 
 
-@with_options(ReconstructionOptions, remarks={**READ_BY, "method": f"{methods.described()}."})
+@with_options(ReconstructionOptions, remarks=REMARKS)
 def serve(
     given: Given,
     host: Annotated[
         str, typer.Option(help="Address to listen on. 0.0.0.0: whoever reaches this machine may send.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 9002,
-    prior: Annotated[
-        str | None, typer.Option(help="Folder of a prior. Default: the small one that comes with recon.")
-    ] = None,
+    prior: PriorFolder = None,
     deadline: Annotated[
         float | None,
         typer.Option(
@@ -48,9 +46,9 @@ def serve(
     ] = False,
     memory: Annotated[int, typer.Option(min=1, help="MiB of acquisitions that may wait for their slices.")] = 2048,
     silence: Annotated[float, typer.Option(min=0.1, help="Seconds that a peer may be silent.")] = 60.0,
-    config: Annotated[str | None, typer.Option(help="YAML file with these options; flags override it.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where there is one.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")] = 0,
+    config: ConfigFile = None,
+    device: Device = None,
+    threads: Threads = 0,
 ) -> None:
     """Reconstruct scans that are streamed to a port (ISMRMRD/MRD protocol), and send the images back.
 
@@ -87,7 +85,7 @@ def send(
     scan: Annotated[Path, typer.Argument(help="Scan file of any format.")],
     to: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")],
     out: Annotated[Path, typer.Option(help="File for the images that come back (MRD images in HDF5).")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send a scan to an MRD server as a scanner would, and keep the images that come back."""
     from recon.streaming.sending import send_scan, write_images

@@ -8,7 +8,7 @@ import typer
 
 from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, write_json
 from cli.progress import Progress
 from recon.study.options import AccelerationOptions, StudyEvaluationOptions, StudyFitOptions
 
@@ -293,14 +293,9 @@ def _interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
 
 
 def _write(out: Path, result: dict[str, Any], report: "AccelerationReport", persons: str) -> None:
-    import json
-
-    from cli.output import finite
-    from recon.atomic import atomic_path
     from recon.quality.drawing import save
     from recon.study.figure import acceleration_figure
 
-    with atomic_path(out / "accelerate.json") as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")
+    write_json(out / "accelerate.json", result)
     note = f"Persons {persons}; bars: 95 % over persons, paired. {NO_DIAGNOSIS[0].upper()}{NO_DIAGNOSIS[1:]}."
     save(acceleration_figure(report, note), out / "accelerate.png")

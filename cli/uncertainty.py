@@ -7,7 +7,7 @@ import typer
 
 from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit, note
+from cli.output import emit, note, write_json
 from cli.progress import Progress
 from recon.benchmark.uncertainty_options import UncertaintyOptions
 
@@ -85,7 +85,7 @@ def uncertainty(
         table, figure = Path(out) / "uncertainty.json", Path(out) / "uncertainty.png"
         result |= {"output": out, "figure": str(figure)}
         _draw(curves, rows, options.level, figure)
-        _write(table, result)
+        write_json(table, result)
         lines += [f"figure: {figure}", f"table: {table}"]
     emit(result, lines, as_json)
 
@@ -135,13 +135,3 @@ def _draw(curves: list[dict[str, Any]], rows: list[dict[str, Any]], level: float
     persons = max(row["persons"] for row in overall)
     title = f"Calibration of the posterior standard deviation, {persons} person{'s' * (persons > 1)}"
     save(reliability_figure(curves, overall, level, title), path)
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    import json
-
-    from cli.output import finite
-    from recon.atomic import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")

@@ -8,7 +8,7 @@ from reader_study.claim import claim, digits, limits, primary_item
 from reader_study.document import Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.observations import Observations, versus
 from reader_study.provenance import Provenance
-from reader_study.report import checklist, comparison_sections, methods, provenance_section
+from reader_study.report import checklist, comparison_sections, methods, provenance_section, source_facts
 from reader_study.several_arms import FamilyAnalysis
 from reader_study.wording import interval, number, p_cell, p_text, verdict
 
@@ -35,9 +35,7 @@ def family_document(family: FamilyAnalysis, found: Observations, provenance: Pro
         ("Readers", f"{len(first.readers)}, analysed as {protocol.primary.readers}"),
         ("Cases", f"{len(protocol.case_ids)} planned"),
         ("Arms", f"{', '.join(protocol.compared)}, each against {protocol.reference}"),
-        ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
-        ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
-        ("Log ends with", provenance.log_head[:16] or "no sealed study"),
+        *source_facts(protocol, provenance),
     )
     return Document(
         title=protocol.title,

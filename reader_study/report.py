@@ -9,6 +9,7 @@ from reader_study.claim import claim, digits, limits, primary_item
 from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
+from reader_study.protocol import Protocol
 from reader_study.provenance import Provenance
 from reader_study.report_tables import item_table, other_analyses
 from reader_study.wording import number
@@ -35,9 +36,7 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
         ("Readers", f"{len(analysis.readers)}, analysed as {decision['readers']}"),
         ("Cases", f"{decision['cases']} complete of {len(protocol.case_ids)}"),
         ("Arms", f"{protocol.new} against {protocol.reference}"),
-        ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
-        ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
-        ("Log ends with", provenance.log_head[:16] or "no sealed study"),
+        *source_facts(protocol, provenance),
     )
     return Document(
         title=protocol.title,
@@ -48,6 +47,15 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
         limits=(*limits(analysis), *provenance.conduct.departures),
         sections=tuple(_sections(analysis, found, provenance)),
         notice=provenance.notice,
+    )
+
+
+def source_facts(protocol: Protocol, provenance: Provenance) -> tuple[tuple[str, str], ...]:
+    """How it was read, and by which protocol and log: the last facts of every report."""
+    return (
+        ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
+        ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
+        ("Log ends with", provenance.log_head[:16] or "no sealed study"),
     )
 
 

@@ -15,10 +15,10 @@ from scipy.stats import binomtest, wilcoxon
 
 from recon.interactive.figures import ClicksTo, interaction_area, order, reached_by
 from recon.interactive.session import Interaction
+from recon.quality.person_interval import LEAST_PERSONS, person_interval
 from recon.seeding import numpy_generator
 
 FIGURES = ("dice", "surface", "area", "clicks")
-FEWEST = 3  # persons: of fewer, no interval is given
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def compared(case_pairs: Sequence[tuple[Case, Case]], repeats: int, seed: int) -
     """Figures of one arm, and their differences from the references; ``case_pairs``: (reconstruction, reference).
 
     Scans of a person are averaged first; intervals are 95 % percentiles of a bootstrap of persons (None below
-    ``FEWEST``), ``p`` of Wilcoxon's signed-rank test of the persons' differences, of clicks an exact sign test.
+    ``LEAST_PERSONS``), ``p`` of Wilcoxon's signed-rank test of the persons' differences, of clicks an exact sign test.
     """
     persons = sorted({case.person for case, _ in case_pairs})
     rows = np.array([persons.index(case.person) for case, _ in case_pairs])
@@ -80,15 +80,12 @@ def _by_person(rows: NDArray[np.int64], values: Sequence[float]) -> NDArray[np.f
 
 
 def _mean(values: NDArray[np.float64], draws: NDArray[np.int64]) -> tuple[float, float | None, float | None]:
-    mean = float(values.mean())
-    if len(values) < FEWEST:
-        return mean, None, None
-    low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
-    return mean, float(low), float(high)
+    low, high = person_interval(values[draws].mean(axis=1), len(values)) or (None, None)
+    return float(values.mean()), low, high
 
 
 def _signed_rank(differences: NDArray[np.float64]) -> float | None:
-    if len(differences) < FEWEST:
+    if len(differences) < LEAST_PERSONS:
         return None
     if not np.any(differences):
         return 1.0
@@ -98,7 +95,7 @@ def _signed_rank(differences: NDArray[np.float64]) -> float | None:
 def _sign_test(rows: NDArray[np.int64], orders: Sequence[int]) -> float | None:
     """Two-sided, one vote a person: that of the majority of its pairs; ties do not vote."""
     votes = np.sign(np.bincount(rows, weights=np.array(orders, float)))
-    if len(votes) < FEWEST:
+    if len(votes) < LEAST_PERSONS:
         return None
     voting = int((votes != 0).sum())
     return float(binomtest(int((votes > 0).sum()), voting).pvalue) if voting else 1.0

@@ -9,11 +9,11 @@ import numpy as np
 from recon.errors import ReconError
 from recon.images.result import result_attributes
 from recon.images.volume import is_result
+from recon.quality.person_interval import person_interval
 from recon.seeding import numpy_generator
 
 FACTS = {"vendor": "vendor", "field_strength": "field_strength_t", "site": "site"}  # choice: attribute of a result
 UNSTATED = "unstated"
-LEAST_PERSONS = 3  # for an interval
 RESAMPLES = 2000
 
 
@@ -52,9 +52,8 @@ def _stratum(
                 sums[persons.index(person)] += row[figure]
                 counts[persons.index(person)] += 1
         found[figure] = float(sums.sum() / counts.sum()) if counts.sum() else None
-        found[f"{figure}_interval"] = None
-        if (counts > 0).sum() >= LEAST_PERSONS:
-            totals = counts[drawn].sum(1)
-            means = (sums[drawn].sum(1) / np.maximum(totals, 1))[totals > 0]
-            found[f"{figure}_interval"] = [float(value) for value in np.percentile(means, (2.5, 97.5))]
+        totals = counts[drawn].sum(1)
+        means = (sums[drawn].sum(1) / np.maximum(totals, 1))[totals > 0]
+        interval = person_interval(means, int((counts > 0).sum()))
+        found[f"{figure}_interval"] = None if interval is None else list(interval)
     return found

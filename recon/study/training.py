@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.errors import ReconError
+from recon.gradient_steps import decaying_optimiser, warm_cosine
 from recon.progress import Note, Report, silent, unsaid
 from recon.seeding import torch_generator
 from recon.study.contrasts import INPUTS
@@ -45,10 +46,9 @@ class StudyRun:
             for name, parameter in self.network.named_parameters()
             if not options.frozen or name.split(".")[0] in OUTPUTS
         }
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = decaying_optimiser(
+            self.parameters.values(), options.learning_rate, options.weight_decay, (0.9, 0.99)
+        )
         self.samples = 0
         self.loss = math.nan
 
@@ -89,11 +89,7 @@ class StudyRun:
 
 def learning_rate_at(options: StudyFitOptions, samples: int) -> float:
     """Linear warm-up, then half a cosine to a hundredth."""
-    warm = options.warmup_fraction * options.samples
-    if samples < warm:
-        return options.learning_rate * samples / warm
-    done = min(1.0, (samples - warm) / max(1.0, options.samples - warm))
-    return options.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    return warm_cosine(options.learning_rate, samples, options.samples, options.warmup_fraction)
 
 
 def train(

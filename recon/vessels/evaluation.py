@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recon.errors import ReconError, naming
 from recon.images.grid import on_grid
@@ -15,6 +14,7 @@ from recon.images.volume import is_result
 from recon.progress import Report, silent
 from recon.quality.lesions import lesion_mask
 from recon.quality.pairing import pair, scan_name
+from recon.quality.person_interval import person_interval
 from recon.seeding import numpy_generator
 from recon.vessels.graph import branch_truth, trace
 from recon.vessels.pruning import JUDGES, Pruning, TracedCase, f1
@@ -74,15 +74,11 @@ def pruning_table(cases: Sequence[TracedCase], pruning: Pruning, repeats: int, s
             key = f"f1_{judge.replace('-', '_')}"
             row[key] = f1(*counts[index].sum(axis=0))
             drawn[judge] = np.array([f1(*counts[index][draw].sum(axis=0)) for draw in draws])
-            row[f"{key}_low"], row[f"{key}_high"] = _interval(drawn[judge], len(persons))
+            row[f"{key}_low"], row[f"{key}_high"] = person_interval(drawn[judge], len(persons)) or (None, None)
         row["gain"] = row["f1_attention"] - row["f1_logistic"]
-        row["gain_low"], row["gain_high"] = _interval(drawn["attention"] - drawn["logistic"], len(persons))
+        row["gain_low"], row["gain_high"] = person_interval(drawn["attention"] - drawn["logistic"], len(persons)) or (
+            None,
+            None,
+        )
         rows.append(row)
     return rows
-
-
-def _interval(drawn: NDArray[np.float64], persons: int) -> tuple[float | None, float | None]:
-    if persons < 3:
-        return None, None
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return float(low), float(high)

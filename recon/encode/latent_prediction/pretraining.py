@@ -36,6 +36,7 @@ from recon.encode.latent_prediction.preparation import NAME
 from recon.encode.latent_prediction.sampling import Batch, Head, draw_batch
 from recon.encode.latent_prediction.volumes import CONTRASTS
 from recon.errors import ReconError
+from recon.gradient_steps import decaying_optimiser, warm_cosine
 from recon.progress import Note, Report, unsaid
 from recon.seeding import torch_generator
 from recon.training_state import TrainingState, fingerprint
@@ -108,10 +109,9 @@ class EncoderRun:
             **{f"predictor/{name}": parameter for name, parameter in self.predictor.named_parameters()},
             **{f"lesion_head/{name}": parameter for name, parameter in self.lesion_head.named_parameters()},
         }
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98))
+        self.optimiser = decaying_optimiser(
+            self.parameters.values(), options.learning_rate, options.weight_decay, (0.9, 0.98)
+        )
         self.samples = 0
         self.loss = math.nan
 
@@ -191,12 +191,8 @@ def within_cycle(options: PretrainingOptions, samples: int) -> int:
 
 def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
     """In every cycle: linear warm-up, then half a cosine to a hundredth."""
-    samples = within_cycle(options, samples)
-    warm = options.warmup_fraction * options.samples
-    if samples < warm:
-        return options.learning_rate * samples / warm
-    done = min(1.0, (samples - warm) / max(1.0, options.samples - warm))
-    return options.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    done = within_cycle(options, samples)
+    return warm_cosine(options.learning_rate, done, options.samples, options.warmup_fraction)
 
 
 def pretrain(
