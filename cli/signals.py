@@ -18,7 +18,8 @@ def unwinding() -> Iterator[list[int]]:
 
     Gives the list that the first will be put into. A signal that whoever started us ignores (nohup) stays ignored.
     KeyboardInterrupt is not raised where a C library would lose it or crash over it: while h5py is at work, it waits;
-    where Python could only ignore it (in a destructor, in a hook of a fork), it comes again.
+    where Python could only ignore it (in a destructor, in a hook of a fork), it comes again. It also waits while a
+    context is entered or left, such as that of a temporary file: between making it and being ready to remove it.
     """
     received: list[int] = []
     until = 0.0
@@ -36,7 +37,7 @@ def unwinding() -> Iterator[list[int]]:
             until = time.monotonic() + PATIENCE
         elif number != alarm:
             return
-        if alarm is not None and _in_h5py(frame) and time.monotonic() < until:
+        if alarm is not None and _unsuitable(frame) and time.monotonic() < until:
             again()
         else:
             raise KeyboardInterrupt
@@ -71,11 +72,15 @@ def _free_signals() -> dict[int, Any]:
     return {number: usual for number, usual in known.items() if signal.getsignal(number) == usual}
 
 
-def _in_h5py(frame: FrameType | None) -> bool:
-    """Whether h5py is at work, or HDF5 calls one of our files: an exception there leaves locks and files in pieces."""
+def _unsuitable(frame: FrameType | None) -> bool:
+    """Whether h5py is at work, or HDF5 calls one of our files: an exception there leaves locks and files in pieces. Or
+    whether a generator's context is being entered or left: what it has made would stay, what it tidies up as well."""
     ours: frozenset[CodeType] = getattr(sys.modules.get("recon.hdf5"), "CALLED_BY_HDF5", frozenset())
     while frame is not None:
-        if frame.f_code in ours or str(frame.f_globals.get("__name__")).partition(".")[0] == "h5py":
+        room = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code in ours or room == "h5py":
+            return True
+        if room == "contextlib" and frame.f_code.co_name in ("__enter__", "__exit__"):
             return True
         frame = frame.f_back
     return False

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from cli.signals import unwinding
 from recon import hdf5
+from recon.atomic import atomic_path, temporary_folder
 
 
 class Reluctant:
@@ -61,6 +63,44 @@ def test_a_signal_while_hdf5_writes_waits(tmp_path: Path) -> None:
     assert finished, "the file was closed before the interruption came"
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["x"][-1] == 99_999
+
+
+@pytest.mark.parametrize("place", [atomic_path, temporary_folder])
+def test_no_moment_of_a_write_leaves_a_temporary_file(tmp_path: Path, place: Callable[[Path], Any]) -> None:
+    """A signal at every line of ``recon.atomic`` and of ``contextlib`` that a write goes through, one after another."""
+    moment, last = 0, False
+    while not last:
+        passed, sent = 0, False
+
+        def trace(frame: FrameType, event: str, argument: Any, moment: int = moment) -> Any:
+            nonlocal passed, sent
+            if frame.f_globals.get("__name__") not in ("recon.atomic", "contextlib"):
+                return None
+            passed += 1
+            if passed > moment and not sent:
+                sent = True
+                os.kill(os.getpid(), signal.SIGTERM)
+            return trace
+
+        with unwinding() as received:
+            before = sys.gettrace()
+            try:
+                with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+                    sys.settrace(trace)
+                    with place(tmp_path / "result") as temporary:
+                        (temporary / "part" if temporary.is_dir() else temporary).write_bytes(b"complete")
+                    sys.settrace(before)
+                    last = not sent
+                    if last:
+                        raise KeyboardInterrupt
+                    time.sleep(5)
+            finally:
+                sys.settrace(before)
+            assert last or received == [signal.SIGTERM]
+        gc.collect()
+        assert {path.name for path in tmp_path.iterdir()} <= {"result"}, f"moment {moment}"
+        moment += 1
+    assert moment > 30
 
 
 def test_further_signals_do_not_disturb_the_tidying_up() -> None:
