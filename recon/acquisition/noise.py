@@ -35,7 +35,7 @@ class Noise:
         if int(fault) or not bool((factor.diagonal().real > DEPENDENT * level).all()):
             raise ReconError(
                 f"its noise cannot be decorrelated ({self.source}): a coil is a copy or a combination of others, or "
-                "has no noise; export the scan without it, or give a noise scan"
+                "has no noise; leave it out by 'recon convert --without-coils', or give a noise scan"
             )
         identity = torch.eye(factor.shape[0], dtype=factor.dtype, device=factor.device)
         return (2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)).to(torch.complex64)
@@ -53,10 +53,11 @@ def covariance_of(samples: Tensor, source: NoiseSource) -> Noise:
     power = covariance.diagonal().real
     if count < 2 or not bool(torch.isfinite(power).all()) or not bool((power > 0).all()):
         dead = [int(i) for i in (power <= 0).nonzero().flatten()]
-        detail = f"coil(s) {dead} hold no noise at all" if dead else "not finite or too few samples"
-        raise ReconError(
-            f"noise cannot be estimated from the {source}: {detail}; remove dead coils or give a noise scan"
-        )
+        detail, remedy = "not finite or too few samples", "give a noise scan"
+        if dead:
+            detail = f"coil(s) {dead} hold no noise at all"
+            remedy = f"leave them out by 'recon convert --without-coils {','.join(map(str, dead))}', or {remedy}"
+        raise ReconError(f"noise cannot be estimated from the {source}: {detail}; {remedy}")
     weight = min(1.0, coils / count)
     covariance = (1 - weight) * covariance + weight * torch.diag_embed(power).to(covariance.dtype)
     return Noise(covariance, source, count)

@@ -194,8 +194,7 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
         with foreign_hdf5(path) as file:
             if text_attribute(file, "format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
-            check_schema(path, file, PARTS, "reconstruct it again")
-            _check_shapes(path, file)
+            configuration, audit = _checked(path, file)
             voxel = file.attrs.get("voxel_size_mm")
             return Reconstruction(
                 path=path,
@@ -208,11 +207,40 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
                 voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
                 affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
                 attributes=_plain(file.attrs),
-                configuration=json_object_in(_text(file.attrs["configuration"])),
-                audit=json_object_in(_text(file.attrs["audit"])),
+                configuration=configuration,
+                audit=audit,
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
+
+
+@dataclass(frozen=True)
+class ResultFacts:
+    """What a complete result says of itself. ``shape``: slice, readout, phase."""
+
+    shape: tuple[int, int, int]
+    configuration: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
+def read_result_facts(path: str | Path) -> ResultFacts:
+    """All of a result but its images, after every check that ``read_result`` makes. Raises ReconError as it does."""
+    path = Path(path)
+    try:
+        with foreign_hdf5(path) as file:
+            if text_attribute(file, "format") != FORMAT:
+                raise ReconError(f"{path}: not a result of 'recon reconstruct'")
+            configuration, _ = _checked(path, file)
+            return ResultFacts(file["reconstruction"].shape, configuration, _plain(file.attrs))
+    except (OSError, KeyError, ValueError) as error:
+        raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
+
+
+def _checked(path: Path, file: h5py.File) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and audit, after everything in the file has been checked but the images' values."""
+    check_schema(path, file, PARTS, "reconstruct it again")
+    _check_shapes(path, file)
+    return json_object_in(_text(file.attrs["configuration"])), json_object_in(_text(file.attrs["audit"]))
 
 
 def result_attributes(path: Path) -> dict[str, Any]:

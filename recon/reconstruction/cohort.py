@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recon.errors import ReconError
-from recon.foreign.hdf5 import foreign_hdf5, text_attribute
-from recon.images.result import FORMAT
+from recon.images.result import read_result_facts
 from recon.scan import Scan
 
 Entry = TypeVar("Entry")
@@ -52,28 +51,24 @@ def own_device(device: str) -> str:
 
 def check_kept(path: Path, options: object, prior_hash: str | None, scan: Scan) -> None:
     """Make sure that the result ``path`` is complete and was made of ``scan`` with ``options`` (a dataclass) and the
-    prior whose weights have ``prior_hash`` (None: no prior is used). Reads attributes only.
+    prior whose weights have ``prior_hash`` (None: no prior is used). Reads everything but the images.
 
     Raises ReconError when the file is damaged, foreign, of another scan or of other settings: it would be kept silently
     otherwise, and one patient's image pass for another's.
     """
     try:
-        with foreign_hdf5(path) as file:
-            if text_attribute(file, "format") != FORMAT or "reconstruction" not in file:
-                raise ReconError(f"{path}: is no result of recon; remove it, or choose another --out")
-            stored = json.loads(file.attrs["configuration"])
-            if not isinstance(stored, dict):
-                raise ValueError("no configuration")
-            used, digest = str(file.attrs["prior_hash"]), str(file.attrs["scan_digest"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ReconError(f"{path}: truncated or damaged result; remove it and run again") from error
-    if digest != scan.digest:
+        facts = read_result_facts(path)
+    except ReconError as error:
+        said = str(error).removesuffix("; reconstruct it again")
+        raise ReconError(f"{said}; remove it, or choose another --out") from error
+    stored, digest = facts.configuration, facts.attributes.get("scan_digest")
+    if digest != scan.digest or facts.shape != (scan.shape[0], *scan.image_shape):
         raise ReconError(
             f"{path}: is the result of another scan than {scan.path} as it is now; remove it, or choose another --out"
         )
     asked = json.loads(json.dumps(dataclasses.asdict(options)))  # type: ignore[call-overload]
     different = sorted(key for key, value in asked.items() if key not in IGNORED_OPTIONS and stored.get(key) != value)
-    if used != (prior_hash or "none"):
+    if facts.attributes.get("prior_hash") != (prior_hash or "none"):
         different.append("prior")
     if stored.get("contrast") != (asked.get("contrast") or scan.contrast):
         different.append("contrast")

@@ -17,6 +17,7 @@ from recon.scan import Scan
 from recon.scans.arrays import ARRAYS, NamedArray, open_array
 from recon.scans.bart import open_volume, write_bart
 from recon.scans.centring import is_centred
+from recon.scans.derived import without_coils
 from recon.scans.fastmri import ScanDescription, describe, mask_of_slices, write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.options import ConversionOptions
@@ -36,6 +37,7 @@ def convert(
     """
     path, output, options = Path(path), Path(output), options or ConversionOptions()
     if path.suffix in ARRAYS:
+        _keep_coils(path, options)
         if options.axes is None:
             raise ReconError(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
         with open_array(path, options.axes, options.key) as array:
@@ -43,8 +45,18 @@ def convert(
     if options.axes is not None or options.key is not None or options.corner:
         raise ReconError(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
     if path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
+        _keep_coils(path, options)
         return convert_array(volume, output, options, report)
-    return convert_scan(open_scan(path), output, options, report)
+    scan = open_scan(path)
+    scan = without_coils(scan, options.without_coils) if options.without_coils else scan
+    return convert_scan(scan, output, options, report)
+
+
+def _keep_coils(path: Path, options: ConversionOptions) -> None:
+    if options.without_coils:
+        raise ReconError(
+            f"{path} is an array: coils are left out of scans; convert it, then the outcome --without-coils"
+        )
 
 
 def convert_scan(scan: Scan, output: Path, options: ConversionOptions, report: Report = silent) -> Path:

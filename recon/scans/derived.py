@@ -1,10 +1,11 @@
-"""Scans made from a scan, in memory and read as lazily: undersampled, noisier, turned, fewer slices.
+"""Scans made from a scan, in memory and read as lazily: undersampled, noisier, turned, fewer slices, fewer coils.
 
 Each has a digest and an identity of its own, derived from the original's, so that provenance and random streams stay
 apart. No other place changes a scan's mask or calibration.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,6 +126,27 @@ def with_noise(scan: Scan, snr: float, seed: int, whitening: NDArray[np.complex6
         noise=None if scan.noise is None else (scan.noise * total).astype(np.complex64),
         noise_covariance=None if scan.noise_covariance is None else scan.noise_covariance * total**2,
         calibration_kspace=None,
+        read_reference=None,
+    )
+
+
+def without_coils(scan: Scan, coils: Sequence[int]) -> Scan:
+    """The scan without some of its coils: dead ones, copies of others. A stored reference image, which was made of all
+    of them, is left out. Raises ReconError when the scan does not have them, or no others."""
+    kept = np.setdiff1d(np.arange(scan.shape[1]), coils)
+    strange = sorted(set(coils) - set(range(scan.shape[1])))
+    if strange or not kept.size:
+        wrong = f"no coil {strange[0]}" if strange else "no coil would be left"
+        raise ReconError(f"{scan.path}: {wrong}; the scan has coils 0 to {scan.shape[1] - 1}")
+    separate, covariance = scan.calibration_kspace, scan.noise_covariance
+    return replace(
+        scan,
+        **_names(scan, "without coils", *sorted(set(coils))),
+        shape=(scan.shape[0], kept.size, *scan.shape[2:]),
+        read_kspace=lambda index: scan.read_kspace(index)[kept],
+        noise=None if scan.noise is None else scan.noise[kept],
+        noise_covariance=None if covariance is None else covariance[np.ix_(kept, kept)],
+        calibration_kspace=None if separate is None else lambda index: separate(index)[kept],
         read_reference=None,
     )
 

@@ -77,7 +77,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     if dead and len(dead) < scan.shape[1] and scan.noise is None and scan.noise_covariance is None:
         problems.append(
             f"coils without any signal or noise ({', '.join(map(str, dead))}) and no noise scan: their noise "
-            "cannot be estimated; export the scan without them, or with its noise scan"
+            "cannot be estimated; leave them out by 'recon convert --without-coils', or export the noise scan, too"
         )
     if strongest and (misfit := noise_misfit(scan, strongest)):
         problems.append(misfit)
@@ -114,5 +114,6 @@ def _cautions(scan: Scan, dead: tuple[int, ...]) -> list[str]:
     if scan.shape[1] == 1:
         cautions.append("one coil only: acceleration relies on the prior alone")
     if dead:
-        cautions.append(f"dead coils (all zero): {', '.join(map(str, dead))}")
+        said = ",".join(map(str, dead))
+        cautions.append(f"dead coils (all zero): {said}; 'recon convert --without-coils {said}' leaves them out")
     return cautions

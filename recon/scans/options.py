@@ -22,6 +22,14 @@ def read_names(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(","))
 
 
+def read_coils(text: str) -> tuple[int, ...]:
+    """``3,7`` as numbers of coils. Raises ReconError."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and len(word) < 5 for word in words):
+        raise ReconError(f"--without-coils {text}: give numbers of coils, counted from 0, e.g. 3,7")
+    return tuple(int(word) for word in words)
+
+
 @dataclass(frozen=True)
 class UndersamplingOptions:
     """The mask of a faster scan. ``mask`` is one of ``recon.acquisition.masks.KINDS``."""
@@ -58,5 +66,9 @@ class ConversionOptions:
     voxel_size: tuple[float, float, float] | None = option(
         None, "Millimetres along the output's readout, phase and slice, e.g. 0.7,0.7,5.", metavar="R,P,S",
         read=read_voxel_size,
+    )  # fmt: skip
+    without_coils: tuple[int, ...] = option(
+        (), "Coils of a scan to leave out, e.g. 3,7: dead ones ('recon info' names them), or copies of others.",
+        metavar="N,...", read=read_coils,
     )  # fmt: skip
     force: bool = option(False, "Replace --out whatever it is.", flag="--force")

@@ -134,6 +134,38 @@ def test_a_result_of_another_scan_is_not_kept_silently(run_cli, fast, tmp_path):
     assert f"{out / 'case.h5'}: is the result of another scan than {scan}" in outcome.err
 
 
+def fewer_slices(file):
+    for name in ("reconstruction", "zero_filled", "std"):
+        if name in file:
+            images = file[name][:1]
+            del file[name]
+            file[name] = images
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda file: file.attrs.__setitem__("audit", "5"), "a JSON object is needed"),
+        (lambda file: file.attrs.__setitem__("configuration", "null"), "a JSON object is needed"),
+        (lambda file: file.attrs.__delitem__("audit"), "'audit'"),
+        (lambda file: file.attrs.__delitem__("scan_digest"), "is the result of another scan"),
+        (lambda file: file.move("reconstruction", "image"), "'reconstruction'"),
+        (fewer_slices, "is the result of another scan"),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_not_kept(run_cli, fast, tmp_path, damage, said):
+    """What 'recon evaluate' would refuse is not kept either."""
+    words = ("reconstruct", fast, "--out", tmp_path, "--method", "zero-filled")
+    assert run_cli(*words).code == 0
+    with h5py.File(tmp_path / "case.h5", "r+") as file:
+        damage(file)
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "case.h5" in outcome.err
+    assert outcome.err.rstrip().endswith("remove it, or choose another --out")
+
+
 def test_a_truncated_result_is_named(run_cli, fast, tmp_path):
     words = ("reconstruct", fast, "--out", tmp_path, "--method", "zero-filled")
     assert run_cli(*words).code == 0

@@ -226,6 +226,31 @@ def test_convert_replaces_only_what_was_made_of_the_same_file(run_cli, full_scan
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full.h5", "other.h5", "pair.cfl", "pair.hdr"]
 
 
+def test_a_dead_coil_is_left_out_as_the_refusal_says(run_cli, full_scan, tmp_path):
+    """Without a noise scan nothing tells a dead coil's noise: the message names the command, and the command helps."""
+    scan, out = tmp_path / "dead.h5", tmp_path / "alive.h5"
+    scan.write_bytes(full_scan.read_bytes())
+    with h5py.File(scan, "r+") as file:
+        file["kspace"][:, 1] = 0
+        for name in ("noise", "noise_covariance"):
+            file["recon"].pop(name, None)
+    told = run_cli("info", scan)
+    assert told.code == 1
+    assert "'recon convert --without-coils 1' leaves them out" in told.out
+    refused = run_cli("reconstruct", scan, "--method", "sense", "--out", tmp_path / "results")
+    assert refused.code == 2
+    assert "--without-coils 1" in refused.err
+    assert run_cli("convert", scan, "--without-coils", "1", "--out", out, "--json").json["coils"] == 3
+    assert run_cli("reconstruct", out, "--method", "sense", "--out", tmp_path / "results").code == 0
+    for words, said in (("1,x", "give numbers of coils"), ("7", "no coil 7"), ("0,1,2,3", "no coil would be left")):
+        outcome = run_cli("convert", scan, "--without-coils", words, "--out", tmp_path / "none.h5")
+        assert outcome.code == 2
+        assert said in outcome.err
+    np.save(tmp_path / "array.npy", np.ones((2, 8, 8), np.complex64))
+    words = ("--axes", "coil,readout,phase", "--without-coils", "1", "--out", tmp_path / "none.h5")
+    assert "coils are left out of scans" in run_cli("convert", tmp_path / "array.npy", *words).err
+
+
 def test_convert_that_fails_leaves_no_output(run_cli, full_scan, tmp_path):
     """k-space of nothing but zeros passes as a file whose mask is stored, and cannot be read back from a BART pair."""
     scan, out = tmp_path / "zeros.h5", tmp_path / "out" / "zeros.cfl"

@@ -15,6 +15,7 @@ from reader_study.protocol import Protocol, load_protocol
 from reader_study.sheet import BlindingGuess, Expected, Flag, Package, Response, Sheet
 from reader_study.sheet_files import write_sheet
 from reader_study.signing import new_signing_key
+from tests.fuzzing.twix_mutations import write_twix
 from tests.small_world import write_small_prior
 
 AXES = "slice,coil,readout,phase"
@@ -47,6 +48,7 @@ def make_seeds(folder: Path) -> Path:
         "--format", "h5,nifti,dicom", "--json",
     )  # fmt: skip
     _write_ismrmrd(folder / "ismrmrd.h5", full)
+    write_twix(folder, _kspace(full))
     _write_arrays(folder, full)
     write_small_prior(folder / "prior")
     _write_configurations(folder)
@@ -54,6 +56,7 @@ def make_seeds(folder: Path) -> Path:
     _write_embeddings(folder / "embeddings.h5")
     _write_encoder(folder / "encoder")
     torch.save({"a": torch.ones(4), "b": torch.zeros(2, 3)}, folder / "pickled.pt")
+    command("info", *(folder / name for name in ("full.h5", "fast.h5", "ismrmrd.h5", "vb.dat", "vd.dat", "bart.cfl")))
     return folder
 
 

@@ -19,6 +19,7 @@ from tests.fuzzing.hdf5_mutations import STRUCTURE, attributes
 from tests.fuzzing.mutation import BYTES, Mutation, bytes_anywhere, bytes_at_the_start, of_parts
 from tests.fuzzing.seeds import AXES, package_of, protocol_of
 from tests.fuzzing.text_mutations import json_file, table_file, xml_in, yaml_file
+from tests.fuzzing.twix_mutations import TWIX
 
 
 @dataclass(frozen=True)
@@ -373,6 +374,8 @@ TARGETS = (
     Target("fastMRI bytes and metadata", "fast.h5", BYTES, _scan("fast.h5")),
     Target("fastMRI XML", "fast.h5", (Mutation("XML", xml_in("ismrmrd_header")),), _scan("fast.h5")),
     Target("ISMRMRD", "ismrmrd.h5", _ISMRMRD, _scan("ismrmrd.h5")),
+    Target("Siemens", "vb.dat", TWIX, _scan("vb.dat")),
+    Target("Siemens", "vd.dat", TWIX, _scan("vd.dat")),
     Target("BART", "bart.cfl", BART, _scan("bart.cfl"), beside=("bart.hdr",)),
     Target("NIfTI, DICOM", "results/fast.nii.gz", NIFTI, _nifti),
     Target("NIfTI, DICOM", "results/fast_dicom", DICOM, _dicom),

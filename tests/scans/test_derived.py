@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from recon.acquisition.problem import calibration_kspace, read_slices
+from recon.errors import ReconError
 from recon.scan import Scan
-from recon.scans.derived import with_calibration, with_mask
+from recon.scans.derived import with_calibration, with_mask, without_coils
 from recon.scans.fastmri import describe, write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
@@ -80,3 +81,20 @@ def test_files_keep_a_separate_calibration_and_its_extent(separate: Scan, tmp_pa
     fast = open_scan(tmp_path / "fast.h5")
     assert fast.calibration == separate.calibration
     np.testing.assert_array_equal(seen(fast), seen(separate))
+
+
+def test_without_coils_leaves_them_out_everywhere(separate: Scan) -> None:
+    covariance = np.arange(16).reshape(4, 4).astype(np.complex128)
+    full = replace(separate, noise_covariance=covariance, read_reference=lambda _: np.ones((48, 40), np.float32))
+    fewer = without_coils(full, (1, 3, 1))
+    assert fewer.shape == (full.shape[0], 2, *full.shape[2:])
+    np.testing.assert_array_equal(fewer.read_kspace(0), full.read_kspace(0)[[0, 2]])
+    np.testing.assert_array_equal(seen(fewer), seen(full)[:, [0, 2]])
+    np.testing.assert_array_equal(fewer.noise_covariance, [[0, 2], [8, 10]])
+    assert fewer.read_reference is None, "the stored image was made of all coils"
+    assert fewer.digest != full.digest
+    assert fewer.digest == without_coils(full, (3, 1)).digest
+    with pytest.raises(ReconError, match="no coil 4; the scan has coils 0 to 3"):
+        without_coils(full, (4,))
+    with pytest.raises(ReconError, match="no coil would be left"):
+        without_coils(full, range(4))
