@@ -49,12 +49,14 @@ class OrdinalFit:
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
         half = float(reference.ppf(0.5 + confidence / 2)) * error
+        with np.errstate(over="ignore"):  # where nearly nothing is known, infinity is the right end
+            ratio, low, high = np.exp([value, value - half, value + half]).tolist()
         return {
             "log_odds_ratio": value,
             "standard_error": error,
-            "odds_ratio": float(np.exp(value)),
-            "low": float(np.exp(value - half)),
-            "high": float(np.exp(value + half)),
+            "odds_ratio": ratio,
+            "low": low,
+            "high": high,
             "p_value": float(2 * reference.sf(abs(value / error))) if error > 0 else float("nan"),
         }
 

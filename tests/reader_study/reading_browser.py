@@ -82,10 +82,18 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[Browser]:
+def browser(browser_if_any) -> Browser:
+    if browser_if_any is None:
+        pytest.skip("chromium or chromedriver is not installed (Debian packages chromium, chromium-driver)")
+    return browser_if_any
+
+
+@pytest.fixture(scope="module")
+def browser_if_any(tmp_path_factory) -> Iterator[Browser | None]:
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
-        pytest.skip("chromium or chromedriver is not installed (Debian packages chromium, chromium-driver)")
+        yield None
+        return
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
     for flag in FLAGS:

@@ -1,9 +1,12 @@
 """Cumulative link models against published fits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from reader_study.statistics.ordinal import cumulative_link, cumulative_link_mixed
+from reader_study.analyses.ordinal import ORDINAL
+from reader_study.statistics.ordinal import OrdinalFit, cumulative_link, cumulative_link_mixed
 from recon.errors import ReconError
 from tests.reader_study.published import RATINGS, printed
 
@@ -37,3 +40,20 @@ def test_ordinal_model_refuses_what_it_cannot_fit():
         cumulative_link(np.ones(6), np.arange(6.0)[:, None], ("arm",))
     with pytest.raises(ReconError, match="finite"):
         cumulative_link(np.array([1, np.nan, 2]), np.arange(3.0)[:, None], ("arm",))
+
+
+def test_an_odds_ratio_that_the_scores_hardly_determine_is_not_printed():
+    """Scores that all but follow case and arm: the example printed odds ratios of up to 10^6 (0.1 to 10^12)."""
+    generator = np.random.default_rng(11)
+    for _ in range(7):
+        latent = 2 + 0.6 * generator.normal(size=18) + np.array([0.0, 1.0])[:, None, None]
+        scores = np.clip(np.rint(latent + 0.15 * generator.normal(size=(2, 2, 18))), 1, 5)
+    with pytest.raises(ReconError, match="hardly determine the odds ratio"):
+        ORDINAL.compute(SimpleNamespace(own_compared=scores))
+
+
+def test_an_interval_beyond_all_numbers_ends_at_infinity():
+    nothing = np.zeros(1)
+    fit = OrdinalFit(("arm",), np.array([2.0]), np.array([1e4]), nothing, 1.0, 1.0, -10.0, 20, 10)
+    found = fit.effect("arm")
+    assert (found["low"], found["high"]) == (0.0, np.inf)
