@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -120,15 +121,18 @@ def test_series_of_three_arms_come_back_from_orthanc_pixel_by_pixel(three_arms, 
     files = [pydicom.dcmread(path) for path in (three_arms / "study" / "dicom").glob("*/*.dcm")]
     assert sent.json["instances_confirmed"] == len(files) == 3 * (18 + 3 + 2) * 6
     served = {}
-    for name in json.loads(fetch(web, "/instances")):
-        dataset = pydicom.dcmread(io.BytesIO(fetch(web, f"/instances/{name}/file")))
-        served[dataset.SOPInstanceUID] = dataset
+    patients = json.loads(fetch(web, "/patients"))
+    assert len(patients) == 3 * (18 + 3 + 2)
+    wanted = json.dumps({"Resources": patients, "Synchronous": True}).encode()
+    with zipfile.ZipFile(io.BytesIO(fetch(web, "/tools/create-archive", wanted))) as archive:
+        for name in archive.namelist():
+            dataset = pydicom.dcmread(io.BytesIO(archive.read(name)))
+            served[dataset.SOPInstanceUID] = dataset
     assert len(served) == len(files)
     for dataset in files:
         same = served[dataset.SOPInstanceUID]
         assert same.PatientID == dataset.PatientID
         assert np.array_equal(same.pixel_array, dataset.pixel_array)
-    assert len(json.loads(fetch(web, "/patients"))) == 3 * (18 + 3 + 2)
 
 
 def test_two_arms_from_plan_to_report_as_typed(tmp_path):
