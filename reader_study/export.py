@@ -26,7 +26,7 @@ from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_te
 from reader_study.protocol import Protocol
 from reader_study.seal import WORK_FACTOR, Key, check_passphrase, seal_key
 from reader_study.sheet import Package
-from reader_study.sources import find_sources, source_sha256
+from reader_study.sources import find_sources, source_sha256, without_common_folder
 from reader_study.study import KEY, LOG, open_study, package_mapping
 from reader_study.worklists import write_worklists
 from recon.digest import file_sha256
@@ -111,7 +111,15 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
     protocol, building = draft.protocol, draft.folder
     files = ImageFiles(building, draft.rows, draft.seed)
     hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
-    records = tuple(replace(entry.record, source_sha256=source_sha256(entry.record.source)) for entry in draft.names)
+    read_from = without_common_folder(entry.record.source for entry in draft.names)
+    records = tuple(
+        replace(
+            entry.record,
+            source=read_from[entry.record.source],
+            source_sha256=source_sha256(entry.record.source),
+        )
+        for entry in draft.names
+    )
     key = Key(protocol.hash, draft.seed, secrets.token_hex(32), tuple(draft.rows), records)
     packages = write_packages(draft.study, files, key.commitment, hashes)
     worklists = write_worklists(building, packages, key)
