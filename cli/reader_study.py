@@ -161,6 +161,8 @@ def export(
             lines.append(f"case subsets: {outcome.subsets}")
         lines += [f"{outcome.images} image series exported; hand out one folder a reader and session:"]
         lines += [f"  {folder}/start.html" for folder in folders]
+        pages = study / "worklists" / "*.html"
+        lines.append(f"who reads on a PACS gets the page of that session instead, which signs too: {pages}")
         lines.append(f"the score sheets that come back go to {study / 'sheets'}; 'status' says what is missing")
         lines += [f"commitment to the key {outcome.commitment}", f"last line of the log {outcome.head}"]
     elif destination is None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from reader_study import audit_log
 from reader_study.additions import addition
 from reader_study.allocation import Presentation
-from reader_study.copied_packages import Copied, as_copied, write_copy
-from reader_study.packages import write_text
+from reader_study.copied_packages import as_copied, copied_patients, write_copy
 from reader_study.protocol import NAME
+from reader_study.sheet import Package
 from reader_study.study import ADDED, Study, exported, open_study, package_mapping
-from recon.digest import file_sha256
+from reader_study.worklists import write_worklist
 from recon.errors import ReconError
 
 
@@ -31,11 +31,11 @@ def add_reader(folder: str | Path, reader: str, experience: str, in_place_of: st
     _check(study, reader, experience, in_place_of, text)
     with addition(study) as new:
         copied = {package.session: as_copied(package) for package in study.packages if package.reader == in_place_of}
-        packages = [write_copy(new.folder, study, shown, reader, session, {}) for session, shown in copied.items()]
-        worklists = {}
+        packages: list[Package] = []
+        worklists: dict[str, str] = {}
         for session, shown in copied.items():
-            name = f"{reader}-session-{session}.csv"
-            worklists[name] = _worklist(study, new.folder / "worklists" / name, shown)
+            packages.append(write_copy(new.folder, study, shown, reader, session, {}))
+            worklists |= write_worklist(new.folder, packages[-1], copied_patients(study, shown))
         details = {
             "reader": reader,
             "experience": experience.strip(),
@@ -64,20 +64,6 @@ def _check(study: Study, reader: str, experience: str, in_place_of: str, text: s
         raise ReconError(f"reader '{in_place_of}' does not read here; readers are {', '.join(study.readers)}")
     if not text.strip() or not experience.strip():
         raise ReconError("adding a reader needs a text that says why, and the reader's --experience for the report")
-
-
-def _worklist(study: Study, target: Path, shown: Sequence[Copied]) -> str:
-    """The other reader's worklist under the new identifiers; gives its SHA-256. Raises ReconError."""
-    package = shown[0].package
-    source = study.folder / "worklists" / f"{package.reader}-session-{package.session}.csv"
-    if not source.is_file() or file_sha256(source) != study.worklists.get(source.name):
-        raise ReconError(f"{source}: missing or altered since the export; restore it from a copy")
-    text = source.read_bytes().decode()
-    for entry in shown:
-        text = text.replace(entry.source, entry.expected.id)
-    target.parent.mkdir(exist_ok=True)
-    write_text(target, text)
-    return file_sha256(target)
 
 
 def with_added(study: Study, key: Sequence[Presentation]) -> tuple[Presentation, ...]:

@@ -6,22 +6,20 @@ the images that two readers scored, ``shows`` has for each new presentation one 
 the items on which they differ, ``sheets`` the hashes of the sheets that this rests on.
 """
 
-import csv
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reader_study import audit_log
 from reader_study.additions import addition
 from reader_study.adjudication_rule import Adjudication
 from reader_study.canonical import digest
-from reader_study.copied_packages import Copied, new_identifier, write_copy
+from reader_study.copied_packages import Copied, copied_patients, new_identifier, write_copy
 from reader_study.sheet import Expected, Package, Sheet
 from reader_study.study import ADJUDICATION, LOG, Study, exported, package_mapping
 from reader_study.unsealing import refuse_exchanged, require_complete
-from recon.digest import file_sha256
+from reader_study.worklists import write_worklist
 from recon.errors import ReconError
 
 
@@ -86,10 +84,13 @@ def adjudicate(study: Study, sheets: Sequence[Sheet]) -> audit_log.LogEntry:
     shuffled = list(found)
     secrets.SystemRandom().shuffle(shuffled)
     shown = [
-        Copied(Expected(new_identifier(), order, False, False, one.presentation.shape, one.presentation.images),
-               one.package, one.presentation.id)
+        Copied(
+            replace(one.presentation, id=new_identifier(), order=order, training=False, guess=False),
+            one.package,
+            one.presentation.id,
+        )
         for order, one in enumerate(shuffled, start=1)
-    ]  # fmt: skip
+    ]
     details["shows"] = {
         copied.expected.id: {"presentation": copied.source, "items": list(one.items)}
         for copied, one in zip(shown, shuffled, strict=True)
@@ -101,25 +102,9 @@ def _write(study: Study, rule: Adjudication, shown: Sequence[Copied], details: d
     with addition(study) as new:
         settings = {"sessions": 1, "only_items": list(rule.items)}
         package = write_copy(new.folder, study, shown, rule.reader, 1, settings)
-        worklist = new.folder / "worklists" / f"{rule.reader}-session-1.csv"
-        _worklist(study, worklist, shown)
-        details |= {"packages": [package_mapping(package)], "worklists": {worklist.name: file_sha256(worklist)}}
-        return new.logged(ADJUDICATION, details, [package], [worklist.name])
-
-
-def _worklist(study: Study, target: Path, shown: Sequence[Copied]) -> None:
-    patients: dict[str, str] = {}
-    for name in dict.fromkeys(f"{one.package.reader}-session-{one.package.session}.csv" for one in shown):
-        source = study.folder / "worklists" / name
-        if not source.is_file() or file_sha256(source) != study.worklists.get(name):
-            raise ReconError(f"{source}: missing or altered since the export; restore it from a copy")
-        with source.open(encoding="utf-8", newline="") as file:
-            patients |= {row["presentation"]: row["patient_id_a"] for row in csv.DictReader(file)}
-    target.parent.mkdir()
-    with target.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["order", "presentation", "training", "patient_id_a", "patient_id_b"])
-        table.writerows([one.expected.order, one.expected.id, "false", patients[one.source], ""] for one in shown)
+        worklists = write_worklist(new.folder, package, copied_patients(study, shown))
+        details |= {"packages": [package_mapping(package)], "worklists": worklists}
+        return new.logged(ADJUDICATION, details, [package], list(worklists))
 
 
 def _rule(study: Study) -> Adjudication:

@@ -72,6 +72,7 @@ def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None
     without = [sitting.name for sitting in sittings if sitting.begun is None]
     if without:
         unknown.append(f"When these were read is not known, for their scores carry no times: {'; '.join(without)}.")
+    _beside_pacs(sittings, unknown)
     washout = _washout(study.protocol, sittings, facts, departures)
     return Conduct(tuple(facts), tuple(departures), tuple(unknown), complete, washout)
 
@@ -175,6 +176,15 @@ def _receipts(study: Study, sittings: Sequence[_Sitting], facts: list[str], unkn
         )
     else:
         facts.append("Every sheet was logged when it came in, before the key was opened.")
+
+
+def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:
+    read = [f"{one.name} ({count})" for one in sittings if (count := one.package.on_pacs(one.sheet))]
+    if read:
+        unknown.append(
+            "Read on a PACS, where the signed page names the series to open by the hash of its exported files and "
+            f"cannot see what was opened, and where no spots can be marked (number of images): {'; '.join(read)}."
+        )
 
 
 def _times(sitting: _Sitting, export: LogEntry, opening: Sequence[LogEntry]) -> list[str]:

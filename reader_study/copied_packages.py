@@ -13,10 +13,11 @@ from typing import Any
 
 from reader_study.dicom_writer import stamp
 from reader_study.integrity import altered_package
-from reader_study.packages import MANIFEST, write_text
+from reader_study.packages import MANIFEST, read_setup, write_text
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
 from reader_study.study import Study
+from reader_study.worklists import read_patients
 from recon.digest import file_sha256
 from recon.errors import ReconError
 
@@ -46,9 +47,7 @@ def read_content(study: Study, package: Package) -> dict[str, Any]:
     altered = altered_package(folder, package.manifest_sha256)
     if altered:
         raise ReconError(altered[0])
-    text = (folder / "package.js").read_text(encoding="utf-8")
-    content: dict[str, Any] = json.loads(text[text.index("(") + 1 : text.rindex(")")])
-    return content
+    return read_setup(folder)
 
 
 def write_copy(
@@ -91,6 +90,13 @@ def write_copy(
     mark = file_sha256(folder / MANIFEST)
     expected = tuple(copied.expected for copied in shown)
     return Package(identifier, reader, session, place, public, mark, expected)
+
+
+def copied_patients(study: Study, shown: Sequence[Copied]) -> dict[str, tuple[str, ...]]:
+    """New presentation -> the patient IDs under which its images are on a PACS. Raises ReconError."""
+    sources = {copied.package.id: copied.package for copied in shown}
+    patients = {name: read_patients(study, package) for name, package in sources.items()}
+    return {copied.expected.id: patients[copied.package.id][copied.source] for copied in shown}
 
 
 def as_copied(package: Package) -> list[Copied]:

@@ -22,12 +22,13 @@ from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
 from reader_study.naming import draw_names
-from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text, write_worklists
+from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
 from reader_study.protocol import Protocol
 from reader_study.seal import WORK_FACTOR, Key, check_passphrase, seal_key
 from reader_study.sheet import Package
-from reader_study.sources import find_sources, source_sha256
+from reader_study.sources import find_sources, source_sha256, without_common_folder
 from reader_study.study import KEY, LOG, open_study, package_mapping
+from reader_study.worklists import write_worklists
 from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -110,10 +111,18 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
     protocol, building = draft.protocol, draft.folder
     files = ImageFiles(building, draft.rows, draft.seed)
     hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
-    records = tuple(replace(entry.record, source_sha256=source_sha256(entry.record.source)) for entry in draft.names)
+    read_from = without_common_folder(entry.record.source for entry in draft.names)
+    records = tuple(
+        replace(
+            entry.record,
+            source=read_from[entry.record.source],
+            source_sha256=source_sha256(entry.record.source),
+        )
+        for entry in draft.names
+    )
     key = Key(protocol.hash, draft.seed, secrets.token_hex(32), tuple(draft.rows), records)
     packages = write_packages(draft.study, files, key.commitment, hashes)
-    write_worklists(building / "worklists", key)
+    worklists = write_worklists(building, packages, key)
     manifest = {name: value for name, value in hashes.items() if name.startswith("dicom/")}
     write_text(building / "dicom" / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
     for path in sorted(building.rglob("*"), reverse=True):
@@ -128,7 +137,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
         "commitment": key.commitment,
         "dicom_manifest_sha256": file_sha256(building / "dicom" / MANIFEST),
         "packages": [package_mapping(package) for package in packages],
-        "worklists": {path.name: file_sha256(path) for path in sorted((building / "worklists").iterdir())},
+        "worklists": worklists,
         # Counts only: which case differs in what could tell something before the key is opened.
         "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reader_study.allocation import Presentation, secret_generator
+from reader_study.canonical import digest
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, series_datasets
 from reader_study.naming import ImageNames
 from reader_study.packages import ImageFiles, package_name, write_viewer_image
@@ -55,7 +56,9 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
         slices, rows, columns = next(iter(images.pixels.values())).shape
         files.shapes[case] = (slices, rows, columns)
         for entry in entries:
-            _write_series(draft, entry, images, hashes)
+            own = _write_series(draft, entry, images)
+            hashes |= {f"dicom/{entry.record.id}/{name}": mark for name, mark in own.items()}
+            files.series[case, entry.record.arm, entry.record.copy] = digest(own)
             if entry.record.copy == 1:
                 arm = entry.record.arm
                 shown = write_viewer_image(files.of(case, arm), arm, images, draft.folder, hashes)
@@ -85,7 +88,8 @@ def _case_images(draft: Draft, case: str, seen: dict[str, str], identity: Mappin
     return prepare(volumes, f"case {case}", protocol.viewing.intensity, rng, removed)
 
 
-def _write_series(draft: Draft, entry: ImageNames, images: CaseImages, hashes: dict[str, str]) -> None:
+def _write_series(draft: Draft, entry: ImageNames, images: CaseImages) -> dict[str, str]:
+    """Write one series; gives file name -> SHA-256."""
     folder = draft.folder / "dicom" / entry.record.id
     folder.mkdir(parents=True)
     pixels = images.pixels[entry.record.arm]
@@ -97,7 +101,9 @@ def _write_series(draft: Draft, entry: ImageNames, images: CaseImages, hashes: d
         frame_uid=entry.frame_uid,
         instance_uids=tuple(entry.instance_uid(draft.seed, index) for index in range(len(pixels))),
     )
+    hashes: dict[str, str] = {}
     for index, dataset in enumerate(series_datasets(pixels, geometry, identity), start=1):
         path = folder / f"{index:04d}.dcm"
         dataset.save_as(path, enforce_file_format=True)
-        hashes[f"dicom/{folder.name}/{path.name}"] = file_sha256(path)
+        hashes[path.name] = file_sha256(path)
+    return hashes

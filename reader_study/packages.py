@@ -1,10 +1,9 @@
-"""The folders that readers get: the viewer, its images, the questions and a signing key; and worklists for PACS.
+"""The folders that readers get: the viewer, its images, the questions and a signing key.
 
 A package knows its presentations only by random names. It holds no case, arm, hypothesis or seed.
 """
 
 import base64
-import csv
 import hashlib
 import json
 import os
@@ -23,7 +22,6 @@ from reader_study.blind_check import Pair
 from reader_study.canonical import canonical_json
 from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
-from reader_study.seal import Key
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
 from reader_study.study import Study
@@ -31,11 +29,11 @@ from recon.digest import file_sha256
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
-_SCRIPTS = (
-    *("form", "session", "store", "clock", "image", "pane", "desk"),
+SCRIPTS = (  # of the viewer, in the order in which they are loaded; package.js comes last
+    *("form", "session", "store", "clock", "image", "pane", "worklist", "desk"),
     *("instructions", "reading", "closing", "keyboard", "viewer"),
 )
-_VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in _SCRIPTS))
+_VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in SCRIPTS))
 
 
 class ImageFiles:
@@ -49,6 +47,7 @@ class ImageFiles:
         sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
         self.shapes: dict[str, tuple[int, int, int]] = {}  # case -> slices, rows, columns, as they are written
         self.digests: dict[tuple[str, str], str] = {}  # (case, arm) -> what the viewer must find the image to be
+        self.series: dict[tuple[str, str, int], str] = {}  # (case, arm, copy) -> hash of the DICOM series
         self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
 
     def of(self, case: str, arm: str) -> list[Path]:
@@ -160,6 +159,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                         guess=row.guess,
                         shape=files.shapes[row.case],
                         images=tuple(files.digests[row.case, arm] for arm in row.arms),
+                        series=tuple(files.series[row.case, arm, copy_of(row)] for arm in row.arms),
                     )
                     for row in mine
                 ),
@@ -185,20 +185,16 @@ def _public_protocol(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def write_worklists(folder: Path, key: Key) -> None:
-    """Reading orders for a DICOM viewer: which patient ID to open as A (and B), presentation by presentation."""
-    patients = {(image.case, image.arm, image.copy): image.patient_id for image in key.images}
-    folder.mkdir()
-    tables: dict[str, list[list[Any]]] = {}
-    for row in key.presentations:
-        shown = [patients[row.case, arm, 2 if row.kind == "repeat" else 1] for arm in row.arms]
-        line = [row.order, row.id, str(row.kind == "training").lower(), *shown, *[""] * (2 - len(shown))]
-        tables.setdefault(package_name(row), []).append(line)
-    for name, lines in tables.items():
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["order", "presentation", "training", "patient_id_a", "patient_id_b"])
-            table.writerows(lines)
+def read_setup(folder: Path) -> dict[str, Any]:
+    """What the script ``package.js`` in the folder of a package holds."""
+    text = (folder / "package.js").read_text(encoding="utf-8")
+    setup: dict[str, Any] = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    return setup
+
+
+def copy_of(row: Presentation) -> int:
+    """Which copy of the DICOM series of its case and arm a presentation shows: a repeat the second one."""
+    return 2 if row.kind == "repeat" else 1
 
 
 def package_name(row: Presentation) -> str:

@@ -45,7 +45,7 @@ class ImageRecord:
     case: str
     arm: str
     copy: int  # 1, or 2 for the second copy of a repeated case
-    source: str  # the file or folder it was read from
+    source: str  # the file or folder it was read from, below the folder that all lie in
     patient_id: str
     study_uid: str
     series_uid: str

@@ -3,12 +3,14 @@
 JSON: ``{"format": "recon-score-sheet-1", "study", "package", "reader", "session", "started", "finished", "responses":
 [...], "guesses": [...], "signature"}``. The signature (``reader_study.signing``) covers the canonical form of all the
 rest. A response: ``{"presentation", "order", "training", "scores", "flags", "comment", "seconds", "started",
-"finished", "images"}``; ``images`` are the SHA-256 of what was shown. Keys of ``scores`` are the protocol's
+"finished", "images"}``; ``images`` are the SHA-256 of what was shown, beside a PACS of the
+DICOM series to open (``Expected.series``). Keys of ``scores`` are the protocol's
 ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B", "tie" for a
 preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A" or "B"
 (always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0. A guess: ``{"presentation",
 "guess"}`` with "reference", "new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to
-be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible.
+be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible, beside
+a PACS from the opening to the answer.
 
 CSV: one row per score, columns ``sheet_files.SHEET_COLUMNS``; the first row has record ``sheet``. From it the JSON form
 is rebuilt exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts
@@ -107,6 +109,7 @@ class Expected:
     guess: bool
     shape: tuple[int, int, int] | None = None  # slices, rows, columns of its images; older exports do not say
     images: tuple[str, ...] = ()  # SHA-256 of each, see ``packages.write_viewer_image``
+    series: tuple[str, ...] = ()  # SHA-256 of each DICOM series: of the canonical form of its files' names and SHA-256
 
 
 @dataclass(frozen=True)
@@ -120,3 +123,8 @@ class Package:
     public_key: str
     manifest_sha256: str
     presentations: tuple[Expected, ...]
+
+    def on_pacs(self, sheet: Sheet) -> int:
+        """How many answers of this package's sheet were given beside a PACS, by the hashes of the series opened."""
+        series = {entry.id: entry.series for entry in self.presentations if entry.series}
+        return sum(row.images == series.get(row.presentation) for row in sheet.responses)

@@ -1,6 +1,8 @@
 """Which file holds which case and arm: from a table, or from a pattern with ``{case}`` and ``{arm}``."""
 
 import csv
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +68,13 @@ def source_sha256(path: str | Path) -> str:
     return digest(
         {entry.relative_to(path).as_posix(): file_sha256(entry) for entry in path.rglob("*") if entry.is_file()}
     )
+
+
+def without_common_folder(paths: Iterable[str]) -> dict[str, str]:
+    """Each path -> the same below the folder in which all of them lie: where that is concerns nobody."""
+    whole = {path: os.path.abspath(path) for path in paths}
+    common = os.path.commonpath([os.path.dirname(place) for place in whole.values()])
+    return {path: Path(os.path.relpath(place, common)).as_posix() for path, place in whole.items()}
 
 
 def _read_table(

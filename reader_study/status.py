@@ -150,5 +150,8 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
             earlier = [one for one in sittings if one.reader == sitting.reader and one.session < sitting.session]
             if all(one.returned or one.excused for one in earlier):
                 when = f", not before {sitting.not_before}" if sitting.not_before else ""
-                steps.append(f"{name}: hand out {folder / sitting.folder}{when}; its sheet goes to {folder / SHEETS}")
+                page = f"{Path(sitting.folder).name}.html"
+                beside = f"; to read on a PACS: {folder / 'worklists' / page}" if page in study.worklists else ""
+                place = f"{folder / sitting.folder}{when}; its sheet goes to {folder / SHEETS}{beside}"
+                steps.append(f"{name}: hand out {place}")
     return tuple(steps)

@@ -6,6 +6,7 @@
     STUDY/packages/R1-session-1/   one folder to hand to one reader; open start.html
     STUDY/dicom/<image>/0001.dcm   the same images for a DICOM viewer
     STUDY/worklists/R1-session-1.csv   reading order for a DICOM viewer
+    STUDY/worklists/R1-session-1.html  the same with the questions: one page to read beside a PACS, signs as the package
 
 The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitment", "dicom_manifest_sha256",
 "packages": [Package ...], "worklists": {file: SHA-256}}``; everything outside can be checked against it.
@@ -161,4 +162,4 @@ def _package(row: Any) -> Package:
 
 
 def _expected(entry: Any) -> Expected:
-    return Expected(**{**entry, "images": tuple(entry.get("images", ()))})
+    return Expected(**{**entry, "images": tuple(entry.get("images", ())), "series": tuple(entry.get("series", ()))})

@@ -37,6 +37,7 @@ def orthanc(tmp_path_factory) -> Iterator[tuple[int, int]]:
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
         "Plugins": [],
+        "SyncStorageArea": False,  # a test has nothing to lose when the power fails
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     log = (folder / "log").open("wb")

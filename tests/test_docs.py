@@ -52,5 +52,17 @@ def test_formats_are_those_of_the_code():
 def test_every_defect_of_the_audit_names_a_test_that_exists() -> None:
     rows = re.findall(r"^\| (\d+) \|.*$", (ROOT / "docs" / "hardening.md").read_text("utf-8"), re.MULTILINE)
     assert rows == [str(number) for number in range(1, 28)]
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "hardening.md").read_text("utf-8"))
-    assert [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")] == []
+    assert _missing_tests((ROOT / "docs" / "hardening.md").read_text("utf-8")) == []
+
+
+def test_every_promise_of_reader_studies_names_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "reader-study.md").read_text("utf-8")
+    found = re.findall(r"^\| (I?S?\d+) \|", text, re.MULTILINE)
+    wanted = [*(f"I{one}" for one in range(1, 12)), *(f"S{one}" for one in range(1, 9)), *map(str, range(1, 8))]
+    assert list(dict.fromkeys(found)) == wanted
+    assert _missing_tests(text) == []
+
+
+def _missing_tests(text: str) -> list[str]:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    return [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")]

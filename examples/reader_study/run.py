@@ -10,6 +10,7 @@ It runs the commands a coordinator would type and prints each of them. About a m
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from unittest.mock import patch
@@ -41,8 +42,11 @@ def recon(*words: object) -> None:
             raise
 
 
-def run(protocol_file: Path, folder: Path) -> None:
-    """Every step of the study of this protocol in ``folder``, which must not exist yet."""
+def run(protocol_file: Path, folder: Path, read: Callable[[Path, Path, int, datetime], int] = read_session) -> None:
+    """Every step of the study of this protocol in ``folder``, which must not exist yet.
+
+    ``read`` reads one package, puts its sheet into a folder and gives the number of images; see ``read_session``.
+    """
     if folder.exists():
         sys.exit(f"{folder} exists already; name another folder: python examples/reader_study/run.py FOLDER")
     folder.mkdir(parents=True)
@@ -69,7 +73,7 @@ def run(protocol_file: Path, folder: Path) -> None:
         print("\nsimulated readers read their packages ...", flush=True)
         for package in open_study(study).packages:
             begins = FIRST_SESSION + timedelta(weeks=WEEKS_BETWEEN * (package.session - 1))
-            count = read_session(study / package.folder, study / "sheets", SEED, begins)
+            count = read(study / package.folder, study / "sheets", SEED, begins)
             print(f"  {package.reader} (simulated), session {package.session}: {count} images", flush=True)
 
         clock = FIRST_SESSION + timedelta(weeks=WEEKS_BETWEEN * protocol.sessions.count)

@@ -9,6 +9,9 @@ from reader_study.wording import interval, number, p_cell
 from recon.errors import ReconError
 
 LARGEST_LOG_ODDS = 15  # beyond, the arms' scores are separated and the likelihood has no maximum
+LARGEST_ERROR = (
+    5  # standard error of the log odds: an interval from a ten-thousandth of the odds ratio to the same above
+)
 
 
 def _compute(readings: Readings) -> dict[str, float]:
@@ -26,6 +29,8 @@ def _compute(readings: Readings) -> dict[str, float]:
     effect = fit.effect("arm")
     if not abs(effect["log_odds_ratio"]) < LARGEST_LOG_ODDS:
         raise ReconError("ordinal model: the arms' scores are separated completely, an odds ratio cannot be estimated")
+    if not effect["standard_error"] < LARGEST_ERROR:
+        raise ReconError("ordinal model: the scores hardly determine the odds ratio, its interval says nothing")
     return {
         **effect,
         "case_deviation": fit.random_deviation,

@@ -1,17 +1,14 @@
-"""Cumulative-link (proportional odds) models of an ordinal score, with or without random effects.
+"""The cumulative-link (proportional odds) model of an ordinal score with random effects of each cluster.
 
-logit P(score <= j) = theta_j - x beta - u, u normal for each cluster (McCullagh 1980; Agresti 2010). The fixed-effects
-fit is statsmodels' OrderedModel; the mixed fit maximises the integrated likelihood of ``ordinal_likelihood``, because
-statsmodels has none.
+logit P(score <= j) = theta_j - x beta - u, u normal for each cluster (McCullagh 1980; Agresti 2010). The fit maximises
+the integrated likelihood of ``ordinal_likelihood``; statsmodels has none with random effects.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
-from statsmodels.miscmodels.ordinal_model import OrderedModel
+from scipy import optimize, special, stats
 
 from reader_study.statistics.ordinal_likelihood import ClusteredScores, clustered, negative_log_likelihood, unpack
 from recon.errors import ReconError
@@ -49,12 +46,14 @@ class OrdinalFit:
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
         half = float(reference.ppf(0.5 + confidence / 2)) * error
+        with np.errstate(over="ignore"):  # where nearly nothing is known, infinity is the right end
+            ratio, low, high = np.exp([value, value - half, value + half]).tolist()
         return {
             "log_odds_ratio": value,
             "standard_error": error,
-            "odds_ratio": float(np.exp(value)),
-            "low": float(np.exp(value - half)),
-            "high": float(np.exp(value + half)),
+            "odds_ratio": ratio,
+            "low": low,
+            "high": high,
             "p_value": float(2 * reference.sf(abs(value / error))) if error > 0 else float("nan"),
         }
 
@@ -74,32 +73,6 @@ def _prepare(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...
     return category.astype(np.int64).ravel(), predictors
 
 
-def cumulative_link(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...]) -> OrdinalFit:
-    """Proportional odds model without random effects: ``scores`` `[observation]`, ``design`` `[observation, effect]`.
-
-    Raises ReconError for scores without variation, shapes that differ or a fit that does not converge.
-    """
-    category, predictors = _prepare(scores, design, names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = OrderedModel(category, predictors, distr="logit").fit(method="bfgs", disp=0, maxiter=500, gtol=1e-8)
-        errors = np.asarray(found.bse, dtype=np.float64)[: len(names)]
-    thresholds = np.asarray(found.model.transform_threshold_params(found.params))[1:-1]
-    if not np.isfinite(found.llf):
-        raise ReconError("ordinal model: the fit did not converge (an arm may have only one category)")
-    return OrdinalFit(
-        names,
-        np.asarray(found.params)[: len(names)],
-        errors,
-        thresholds,
-        0.0,
-        0.0,
-        float(found.llf),
-        category.size,
-        0,
-    )
-
-
 def cumulative_link_mixed(
     scores: npt.ArrayLike,
     design: npt.ArrayLike,
@@ -109,18 +82,16 @@ def cumulative_link_mixed(
 ) -> OrdinalFit:
     """Proportional odds model with a random intercept per ``cluster`` `[observation]` (the case, or the judge).
 
-    ``slope`` `[observation]`, centred, adds an independent random slope of each cluster along it. Raises ReconError as
-    ``cumulative_link`` does, and where the maximum was not reached: there the gradient vanishes and the information is
-    positive definite.
+    ``design`` `[observation, effect]`, ``names`` of its effects; ``slope`` `[observation]`, centred, adds an
+    independent random slope of each cluster along it. Raises ReconError for scores without variation, shapes that
+    differ, and where the maximum was not reached: there the gradient vanishes and the information is positive definite.
     """
-    start = cumulative_link(scores, design, names)
     category, predictors = _prepare(scores, design, names)
     loadings = np.ones((category.size, 1)) if slope is None else np.column_stack([np.ones(category.size), slope])
     data = clustered(category, predictors, loadings.astype(np.float64), cluster)
-    steps = np.log(np.maximum(np.diff(start.thresholds), 1e-6))
-    fixed = np.r_[start.coefficients, start.thresholds[:1], steps]
-    if not np.isfinite(fixed).all():
-        raise ReconError("ordinal mixed model: the scores are separated, the likelihood has no maximum")
+    # From no effect at all: the thresholds of the scores' own shares.
+    thresholds = special.logit(np.bincount(category).cumsum()[:-1] / category.size)
+    fixed = np.r_[np.zeros(len(names)), thresholds[:1], np.log(np.diff(thresholds))]
     reached, information = _climb(np.r_[fixed, np.full(loadings.shape[1], 0.8)], data)
     errors = np.sqrt(np.diag(np.linalg.inv(information))[: len(names)])
     beta, thresholds, deviations = unpack(reached, data)

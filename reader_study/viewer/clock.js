@@ -1,13 +1,13 @@
 "use strict";
 
-// The time spent on the presentation on the desk; it stands while the page is hidden or help is open.
+// The time spent on the presentation on the desk; it stands while the page is hidden (not beside a PACS) or help is open.
 const ReconClock = (() => {
   let shownAt = 0; // performance.now() when it last started; 0 while it stands
 
   const draft = () => !ReconSession.finished() && ReconSession.state.drafts[ReconSession.current().id];
 
   function start() {
-    if (ReconSession.screen === "reading" && !shownAt && !document.hidden && !ReconKeyboard.helping()) {
+    if (ReconSession.screen === "reading" && !shownAt && !ReconSession.hidden() && !ReconKeyboard.helping()) {
       shownAt = performance.now();
     }
   }

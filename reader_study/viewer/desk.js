@@ -6,7 +6,7 @@ const ReconDesk = (() => {
   let parts = {}; // {stage, clock, saved}
   let turn = 0; // counts presentations opened, so that a late image is not shown in the wrong place
 
-  let shown = []; // SHA-256 of the images on the desk
+  let shown = []; // SHA-256 of the images on the desk, or of the series that are open on the PACS
 
   const load = (presentation) =>
     presentation.images.map((name, side) => ReconImages.load(name, presentation.sha256[side]));
@@ -46,6 +46,14 @@ const ReconDesk = (() => {
     const mine = ++turn;
     ReconPanes.clear();
     shown = [];
+    if (ReconSession.onPacs()) {
+      slider.hidden = true;
+      ReconWorklist.show(parts.stage, presentation, () => {
+        shown = presentation.series;
+        ReconClock.start();
+      });
+      return;
+    }
     try {
       const images = await Promise.all(load(presentation));
       if (mine !== turn) return;

@@ -2,15 +2,21 @@
 
 // The first page: what the study asks, how the viewer works, how the screen should look.
 const ReconInstructions = (() => {
-  const controls = () => [
+  const controls = () => {
+    const { mode, viewing } = ReconSession.setup;
+    const answers = ["Answer", "click", mode === "preference" ? "A, B, T (tie)" : "digits; ← → other question"];
+    const next = ["Next", "button at the lower right", "N"];
+    if (ReconSession.onPacs()) return [["It is open", "button in the middle", "O"], answers, next];
+    const spot = ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"];
+    return [...looking, answers, ...(viewing.flags.length ? [spot] : []), next];
+  };
+
+  const looking = [
     ["Slices", "mouse wheel", "↑ ↓"],
     ["Window", "drag with the left button", "[ ] width   , . level"],
     ["Zoom", "drag with the right button, or Ctrl + wheel", "+ −"],
     ["Move", "drag with the middle button, or Shift + left", "Shift + arrows"],
     ["Reset view", "double click", "R"],
-    ["Answer", "click", ReconSession.setup.mode === "preference" ? "A, B, T (tie)" : "digits; ← → other question"],
-    ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"],
-    ["Next", "button at the lower right", "N"],
   ];
 
   let starting = null; // what the button does
@@ -23,14 +29,9 @@ const ReconInstructions = (() => {
     const paragraphs = setup.instructions.split(/\n\s*\n/).map((text) => text.trim()).filter(Boolean);
     const trainings = ReconSession.trainings();
     const main = ReconSession.presentations().length - trainings;
-    const noun = ReconSession.paired() ? "pairs of images" : "images";
+    const counted = (count) => `${count} ${ReconSession.paired()
+      ? (count === 1 ? "pair of images" : "pairs of images") : (count === 1 ? "image" : "images")}`;
     const going = () => (ReconSession.finished() ? "" : ` with ${ReconSession.place(ReconSession.current()).toLowerCase()}`);
-    const ladder = [0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100].map((percent) => {
-      const patch = element("i", {});
-      const grey = Math.round(2.55 * percent);
-      patch.style.background = `rgb(${grey},${grey},${grey})`;
-      return patch;
-    });
     ReconSession.page.replaceChildren(element("div", { class: "sheet" },
       element("header", {},
         element("p", { class: "eyebrow" }, ReconSession.eyebrow()),
@@ -40,22 +41,19 @@ const ReconInstructions = (() => {
           ...paragraphs.map((text) => element("p", {}, text)),
           element("h2", {}, "What to expect"),
           element("p", {}, trainings
-            ? `${trainings} ${noun} for practice come first; they are not analysed. Then ${main} ${noun} follow in random order.`
-            : `${main} ${noun} follow in random order.`),
+            ? `First ${counted(trainings)} for practice, not analysed. Then ${counted(main)} in random order.`
+            : `${counted(main)} in random order.`),
           element("p", {}, setup.viewing.going_back
             ? "You may go back and change an answer until you save the final score sheet."
             : "An answer is final once you press Next: this study does not allow going back."),
           element("p", {}, "Every answer is kept in this browser at once; you may close the page and go on later, on this "
-            + "computer and in this browser; to go on elsewhere, use Save so far and take the file along. The time spent on each image is recorded, and pauses while the page is hidden. "
+            + "computer and in this browser; to go on elsewhere, use Save so far and take the file along. The time spent on each image is recorded, and "
+            + (ReconSession.onPacs() ? "runs from its opening to Next. " : "pauses while the page is hidden. ")
             + "Nothing leaves this computer: at the end you save a signed score sheet and hand it to the coordinator.")),
         element("div", {},
           element("h2", {}, "Controls"),
           controlTable(),
-          element("h2", {}, "Your screen"),
-          element("div", { class: "ladder", "aria-hidden": "true" },
-            element("span", { class: "black" }, element("i")), ...ladder, element("span", { class: "white" }, element("i"))),
-          element("p", { class: "quiet" }, "Dim the room. You should see the small square inside the black patch on the left "
-            + "and inside the white patch on the right, and every step between."))),
+          ...(ReconSession.onPacs() ? onPacs() : screen()))),
       element("h2", {}, setup.mode === "preference" ? "Questions" : "Questions and scales"),
       element("table", { class: "scales" }, ...setup.items.map(scaleRow)),
       element("footer", {},
@@ -63,6 +61,30 @@ const ReconInstructions = (() => {
         resume(),
         element("button", { type: "button", class: "primary", onclick: begin },
           state.instructed ? `Continue${going()}` : "Begin"))));
+  }
+
+  function screen() {
+    const ladder = [0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100].map((percent) => {
+      const patch = element("i", {});
+      const grey = Math.round(2.55 * percent);
+      patch.style.background = `rgb(${grey},${grey},${grey})`;
+      return patch;
+    });
+    return [
+      element("h2", {}, "Your screen"),
+      element("div", { class: "ladder", "aria-hidden": "true" },
+        element("span", { class: "black" }, element("i")), ...ladder, element("span", { class: "white" }, element("i"))),
+      element("p", { class: "quiet" }, "Dim the room. You should see the small square inside the black patch on the left "
+        + "and inside the white patch on the right, and every step between."),
+    ];
+  }
+
+  function onPacs() {
+    return [
+      element("h2", {}, "Reading on the PACS"),
+      element("p", {}, "This page shows no images. For each answer it names a patient ID: open that patient on the PACS, say here "
+        + "that it is open, and answer. Please open no other patient of this study meanwhile, and none again before this page asks."),
+    ];
   }
 
   // Another computer: the sheet saved so far brings the finished answers along.

@@ -32,7 +32,11 @@ const ReconKeyboard = (() => {
     }
     if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
     if (ReconSession.screen !== "reading" && ReconSession.screen !== "guessing") return;
-    if (!ReconPanes.view) return;
+    if (ReconSession.onPacs() && event.key.toLowerCase() === "o") {
+      ReconWorklist.confirm();
+      return;
+    }
+    if (!ReconDesk.shown().length) return;
     if (handle(event.key, event.shiftKey)) event.preventDefault();
   }
 
@@ -49,6 +53,23 @@ const ReconKeyboard = (() => {
       else return false;
       return true;
     }
+    if (ReconPanes.view && look(key, shift, arrows)) return true;
+    if (key === "?") help();
+    else if (ReconSession.screen === "guessing") {
+      const button = ReconSession.page.querySelectorAll("[data-guess]")[Number(key) - 1];
+      if (!button) return false;
+      button.click();
+    } else if (key === "ArrowLeft") ReconForm.step(-1);
+    else if (key === "ArrowRight") ReconForm.step(1);
+    else if (key === "n") ReconReading.advance();
+    else if ("fghj".includes(key) && ReconSession.setup.viewing.flags["fghj".indexOf(key)]) {
+      ReconForm.flag(ReconSession.setup.viewing.flags["fghj".indexOf(key)]);
+    } else return ReconForm.type(key.toLowerCase());
+    return true;
+  }
+
+  // Keys that change how the images are shown.
+  function look(key, shift, arrows) {
     if (arrows && shift) ReconPanes.pan(-40 * arrows[0], -40 * arrows[1]);
     else if (key === "ArrowUp" || key === "PageUp") ReconPanes.scroll(-1);
     else if (key === "ArrowDown" || key === "PageDown") ReconPanes.scroll(1);
@@ -61,17 +82,7 @@ const ReconKeyboard = (() => {
     else if (key === ",") ReconPanes.adjust(0, -12);
     else if (key === ".") ReconPanes.adjust(0, 12);
     else if (key === "r") ReconPanes.reset();
-    else if (key === "?") help();
-    else if (ReconSession.screen === "guessing") {
-      const button = ReconSession.page.querySelectorAll("[data-guess]")[Number(key) - 1];
-      if (!button) return false;
-      button.click();
-    } else if (key === "ArrowLeft") ReconForm.step(-1);
-    else if (key === "ArrowRight") ReconForm.step(1);
-    else if (key === "n") ReconReading.advance();
-    else if ("fghj".includes(key) && ReconSession.setup.viewing.flags["fghj".indexOf(key)]) {
-      ReconForm.flag(ReconSession.setup.viewing.flags["fghj".indexOf(key)]);
-    } else return ReconForm.type(key.toLowerCase());
+    else return false;
     return true;
   }
 

@@ -35,7 +35,11 @@ const ReconReading = (() => {
 
   function advance() {
     const { state } = ReconSession;
-    if (ReconSession.screen !== "reading" || !ReconDesk.shown().length) return;
+    if (ReconSession.screen !== "reading") return;
+    if (!ReconDesk.shown().length) {
+      ReconWorklist.remind();
+      return;
+    }
     if (ReconForm.missing().length) {
       ReconForm.showMissing();
       return;

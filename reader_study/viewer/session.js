@@ -17,6 +17,9 @@ const ReconSession = (() => {
     unanswered: () => session.guesses().find((presentation) => !(presentation.id in session.state.guesses)),
     trainings: () => session.presentations().filter((presentation) => presentation.training).length,
     paired: () => session.setup.mode !== "independent",
+    onPacs: () => session.setup.on_pacs === true, // the images are not in this page; see worklist.js
+    // Behind the window of a PACS the reading goes on.
+    hidden: () => document.hidden && !session.onPacs(),
     eyebrow: () => `Reader ${session.setup.reader} · session ${session.setup.session} of ${session.setup.sessions}`,
 
     // "Training 1 of 2", "Image 3 of 40"

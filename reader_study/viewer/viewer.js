@@ -17,7 +17,7 @@ const ReconViewer = (() => {
     document.addEventListener("keydown", ReconKeyboard.press);
     window.addEventListener("storage", (event) => ReconStore.concerns(event) && elsewhere());
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) ReconClock.stop();
+      if (ReconSession.hidden()) ReconClock.stop();
       else ReconClock.start();
       ReconStore.save();
     });

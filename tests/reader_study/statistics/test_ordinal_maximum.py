@@ -4,13 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import optimize, special
+from scipy import optimize
 
 from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
 from reader_study.statistics.ordinal import cumulative_link_mixed
 from recon.errors import ReconError
 
+torch = pytest.importorskip("torch")
 CASES, READERS = 20, 2
 DESIGN = Design(READERS, CASES, True, 0.0, 0.025, (1, 5))
 
@@ -35,20 +36,29 @@ def fitted(scores, with_slope):
 
 
 class Independent:
-    """The same likelihood written the plain way: no adaptation, no shared code."""
+    """The same likelihood written the plain way: no adaptation, no shared code, automatic differentiation."""
 
     def __init__(self, scores, with_slope, nodes=60):
-        values, self.design, case, slope = rows(scores)
-        _, self.category = np.unique(values, return_inverse=True)
-        self.cuts = self.category.max()
-        self.belongs = case[None] == np.arange(CASES)[:, None]
-        self.loadings = [np.ones(case.size), slope] if with_slope else [np.ones(case.size)]
+        values, design, case, slope = rows(scores)
+        _, category = np.unique(values, return_inverse=True)
+        self.cuts = category.max()
+        # What one case is asked and answers: the same for many cases, so its chance is computed once.
+        alike, which = np.unique(np.column_stack([category, design, slope]), axis=0, return_inverse=True)
+        counts = np.zeros((CASES, len(alike)))
+        np.add.at(counts, (case, which.ravel()), 1)
+        self.category, self.counts = torch.as_tensor(alike[:, 0].astype(int)), torch.as_tensor(counts)
+        self.design, slopes = torch.as_tensor(alike[:, 1:-1]), torch.as_tensor(alike[:, -1])
+        self.loadings = (
+            [torch.ones(len(alike), dtype=torch.float64), slopes] if with_slope else [torch.ones_like(slopes)]
+        )
         self.use(*np.polynomial.hermite_e.hermegauss(nodes))
 
     def use(self, points, weights):
         """Integrate over these points of each random effect."""
-        self.points = np.array(list(product(points, repeat=len(self.loadings))))
-        self.weights = np.array(list(product(weights / weights.sum(), repeat=len(self.loadings)))).prod(axis=1)
+        count = len(self.loadings)
+        self.points = torch.as_tensor(np.array(list(product(points, repeat=count))))
+        chances = np.array(list(product(weights / weights.sum(), repeat=count))).prod(axis=1)
+        self.log_weights = torch.as_tensor(np.log(np.maximum(chances, 1e-300)))
 
     def judged(self, parameters, step=0.1):
         """The value from a grid so fine that a finer one changes nothing."""
@@ -57,23 +67,33 @@ class Independent:
         return self(parameters)
 
     def __call__(self, parameters):
-        effects = self.design.shape[1]
-        beta, first = parameters[:effects], parameters[effects]
-        steps = np.exp(parameters[effects + 1 : effects + self.cuts])
-        edges = np.r_[-np.inf, first, first + np.cumsum(steps), np.inf]
-        sizes = parameters[effects + self.cuts :]
+        return self.with_gradient(parameters)[0]
+
+    def with_gradient(self, parameters):
+        given = torch.tensor(parameters, dtype=torch.float64, requires_grad=True)
+        effects, ends = self.design.shape[1], torch.tensor([np.inf], dtype=torch.float64)
+        beta, first = given[:effects], given[effects : effects + 1]
+        steps = torch.exp(given[effects + 1 : effects + self.cuts])
+        edges = torch.cat([-ends, first, first + torch.cumsum(steps, 0), ends])
         random = sum(
-            np.outer(self.points[:, k], s * w) for k, (s, w) in enumerate(zip(sizes, self.loadings, strict=True))
+            torch.outer(size * loading, self.points[:, k])
+            for k, (size, loading) in enumerate(zip(given[effects + self.cuts :], self.loadings, strict=True))
         )
-        linear = self.design @ beta + random
-        chance = special.expit(edges[self.category + 1] - linear) - special.expit(edges[self.category] - linear)
-        by_case = np.log(np.maximum(chance, 1e-300)) @ self.belongs.T
-        return -float(special.logsumexp(by_case, b=self.weights[:, None], axis=0).sum())
+        linear = (self.design @ beta)[:, None] + random
+        upper, lower = edges[self.category + 1][:, None], edges[self.category][:, None]
+        chance = torch.sigmoid(upper - linear) - torch.sigmoid(lower - linear)
+        by_case = self.counts @ torch.log(torch.clamp(chance, min=1e-300)) + self.log_weights
+        value = -torch.logsumexp(by_case, dim=1).sum()
+        value.backward()
+        return value.item(), given.grad.numpy()
 
     def maximum(self, starts):
         """The parameters that it takes for the best."""
         options = {"ftol": 1e-13, "gtol": 1e-6}
-        found = [optimize.minimize(self, start, method="L-BFGS-B", options=options) for start in starts]
+        found = [
+            optimize.minimize(self.with_gradient, start, jac=True, method="L-BFGS-B", options=options)
+            for start in starts
+        ]
         return min(found, key=lambda result: result.fun).x
 
 
