@@ -9,7 +9,7 @@ the items on which they differ, ``sheets`` the hashes of the sheets that this re
 import csv
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,13 @@ def adjudicate(study: Study, sheets: Sequence[Sheet]) -> audit_log.LogEntry:
     shuffled = list(found)
     secrets.SystemRandom().shuffle(shuffled)
     shown = [
-        Copied(Expected(new_identifier(), order, False, False, one.presentation.shape, one.presentation.images),
-               one.package, one.presentation.id)
+        Copied(
+            replace(one.presentation, id=new_identifier(), order=order, training=False, guess=False),
+            one.package,
+            one.presentation.id,
+        )
         for order, one in enumerate(shuffled, start=1)
-    ]  # fmt: skip
+    ]
     details["shows"] = {
         copied.expected.id: {"presentation": copied.source, "items": list(one.items)}
         for copied, one in zip(shown, shuffled, strict=True)

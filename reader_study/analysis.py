@@ -11,8 +11,9 @@ from reader_study.analyses import table
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis, ItemResult, RandomReaders
 from reader_study.comparison import Comparison
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item, Protocol
+from reader_study.protocol import Protocol
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.multiplicity import METHOD, holm
 from reader_study.statistics.non_inferiority import refuse_pooled_rows

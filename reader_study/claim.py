@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reader_study.analysis_result import Analysis
-from reader_study.protocol import Item
+from reader_study.item import Item
 from reader_study.wording import interval, number, p_text
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.analysis_result import RandomReaders
-from reader_study.protocol import Item, Protocol
+from reader_study.item import Item
+from reader_study.protocol import Protocol
 from reader_study.statistics import non_inferiority, obuchowski_rockette, roc
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.obuchowski_rockette import Components

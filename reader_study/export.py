@@ -80,7 +80,8 @@ def export_study(
     seed = seed or new_seed()
     for left_over in study.folder.glob(".export-*"):  # of an export that was killed
         shutil.rmtree(left_over, ignore_errors=True)
-    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2)))  # each two arms may look told by chance
+    # Each two arms may look told by chance, in each sequence.
+    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2))) * len(study.protocol.sequence_names)
     for attempt in range(draws):
         drawn = seed if attempt == 0 else secret_bytes(seed, "redraw", attempt, 32).hex()
         rows = allocate(study.protocol, drawn)
@@ -108,7 +109,7 @@ def export_study(
 def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> Export:
     """Write and check the draft, seal the key, and rename everything into place; nothing of it where a check fails."""
     protocol, building = draft.protocol, draft.folder
-    files = ImageFiles(building, draft.rows, draft.seed)
+    files = ImageFiles(building, draft.rows, draft.seed, protocol.sequence_names)
     hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
     records = tuple(replace(entry.record, source_sha256=source_sha256(entry.record.source)) for entry in draft.names)
     key = Key(protocol.hash, draft.seed, secrets.token_hex(32), tuple(draft.rows), records)
@@ -155,15 +156,21 @@ def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: di
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:
-    """The pairs of DICOM series of an export, those of each two arms; needs the opened key."""
-    by_image = {(image.case, image.arm, image.copy): image.id for image in key.images}
+    """The pairs of DICOM series of an export, those of each two arms in each sequence; needs the opened key."""
+    by_image = {(image.case, image.arm, image.copy, image.sequence): image.id for image in key.images}
 
-    def files(case: str, arm: str, copy: int) -> tuple[Path, ...]:
-        return tuple(sorted((folder / "dicom" / by_image[case, arm, copy]).glob("*.dcm")))
+    def files(case: str, arm: str, copy: int, sequence: str) -> tuple[Path, ...]:
+        return tuple(sorted((folder / "dicom" / by_image[case, arm, copy, sequence]).glob("*.dcm")))
 
     return [
-        Pair(f"case {case}", files(case, first, copy), files(case, second, copy), (first, second))
+        Pair(
+            f"case {case}" + (f", {sequence}" if sequence else ""),
+            files(case, first, copy, sequence),
+            files(case, second, copy, sequence),
+            (first, second),
+            sequence,
+        )
         for first, second in combinations(protocol.arm_names, 2)
-        for case, arm, copy in by_image
+        for case, arm, copy, sequence in by_image
         if arm == first
     ]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from reader_study.allocation import Presentation
 from reader_study.canonical import digest
 from reader_study.deviations import Deviation, deviations, excused
-from reader_study.protocol import Item, Protocol
+from reader_study.item import Item
+from reader_study.protocol import Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Sheet
 from reader_study.study import Study, exported

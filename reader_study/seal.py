@@ -50,12 +50,14 @@ class ImageRecord:
     study_uid: str
     series_uid: str
     source_sha256: str = ""  # of the file, or of the names and hashes of a folder's; older keys do not say
+    sequence: str = ""  # of a case of several series, which share patient and study
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
         values = asdict(self)
-        if not self.source_sha256:
-            del values["source_sha256"]
+        for name in ("source_sha256", "sequence"):
+            if not values[name]:
+                del values[name]
         return values
 
 

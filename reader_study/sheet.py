@@ -6,7 +6,8 @@ rest. A response: ``{"presentation", "order", "training", "scores", "flags", "co
 "finished", "images"}``; ``images`` are the SHA-256 of what was shown. Keys of ``scores`` are the protocol's
 ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B", "tie" for a
 preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A" or "B"
-(always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0. A guess: ``{"presentation",
+(always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0, and "sequence" where a case is
+several series; ``images`` has all of them then, side by side, in the protocol's order. A guess: ``{"presentation",
 "guess"}`` with "reference", "new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to
 be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible.
 
@@ -35,6 +36,14 @@ class Flag:
     slice: int
     x: int
     y: int
+    sequence: str = ""  # of several shown together
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain JSON types, as the viewer writes them."""
+        values = asdict(self)
+        if not self.sequence:
+            del values["sequence"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,8 @@ class Sheet:
         """Everything that is signed, as plain JSON types."""
         values = asdict(self)
         del values["signature"], values["path"]
-        for response in values["responses"]:
+        for response, own in zip(values["responses"], self.responses, strict=True):
+            response["flags"] = tuple(flag.as_mapping() for flag in own.flags)
             if not response["images"]:
                 del response["images"]
         return {"format": FORMAT, **values}
@@ -107,6 +117,7 @@ class Expected:
     guess: bool
     shape: tuple[int, int, int] | None = None  # slices, rows, columns of its images; older exports do not say
     images: tuple[str, ...] = ()  # SHA-256 of each, see ``packages.write_viewer_image``
+    shapes: tuple[tuple[int, int, int], ...] = ()  # of several sequences in place of ``shape``: as ``images``
 
 
 @dataclass(frozen=True)

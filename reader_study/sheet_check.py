@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reader_study.protocol import Protocol
-from reader_study.sheet import Package, Response, Sheet
+from reader_study.sheet import Expected, Flag, Package, Response, Sheet
 from recon.errors import ReconError
 
 
@@ -42,7 +42,7 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
         if response.presentation in seen:
             raise ReconError(f"{where} stands twice")
         seen.add(response.presentation)
-        _check_response(response, where, protocol, known.shape)
+        _check_response(response, where, protocol, known)
         if tuple(response.images) != tuple(known.images):
             raise ReconError(
                 f"{where}: the images shown are not those that were exported (SHA-256 differs); a package was changed"
@@ -58,7 +58,7 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     return package
 
 
-def _check_response(response: Response, where: str, protocol: Protocol, shape: Sequence[int] | None) -> None:
+def _check_response(response: Response, where: str, protocol: Protocol, known: Expected) -> None:
     """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
     if not isinstance(response.scores, dict):
         raise ReconError(f"{where}: scores are {response.scores!r}, not one for each item")
@@ -74,17 +74,20 @@ def _check_response(response: Response, where: str, protocol: Protocol, shape: S
     for name in ("comment", "started", "finished"):
         if not isinstance(getattr(response, name), str):
             raise ReconError(f"{where}: {name} is {getattr(response, name)!r}, not a text")
-    ends = (float("inf"),) * 3 if shape is None else tuple(shape)
     for flag in response.flags:
-        inside = (
-            all(map(_is_number, (flag.slice, flag.x, flag.y)))
-            and 1 <= flag.slice <= ends[0]
-            and 0 <= flag.y <= ends[1]
-            and 0 <= flag.x <= ends[2]
-        )
-        sides = ("A", "B") if protocol.paired else ("A",)
-        if flag.kind not in protocol.viewing.flags or flag.side not in sides or not inside:
+        if flag.kind not in protocol.viewing.flags or not _inside(flag, protocol, known):
             raise ReconError(f"{where}: flag {asdict(flag)} is not possible here")
+
+
+def _inside(flag: Flag, protocol: Protocol, known: Expected) -> bool:
+    """Does a spot lie in one of the images that were shown?"""
+    sides = ("A", "B") if protocol.paired else ("A",)
+    names = protocol.sequence_names
+    if flag.side not in sides or flag.sequence not in names or not all(map(_is_number, (flag.slice, flag.x, flag.y))):
+        return False
+    place = sides.index(flag.side) * len(names) + names.index(flag.sequence)
+    shape = known.shapes[place] if known.shapes else known.shape or (float("inf"),) * 3
+    return 1 <= flag.slice <= shape[0] and 0 <= flag.y <= shape[1] and 0 <= flag.x <= shape[2]
 
 
 def _is_number(value: Any) -> bool:

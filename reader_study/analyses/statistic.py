@@ -10,8 +10,9 @@ import numpy.typing as npt
 from reader_study.analysis_result import Analysis, ItemResult
 from reader_study.comparison import Comparison
 from reader_study.document import ReportBlock
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item, Protocol
+from reader_study.protocol import Protocol
 
 Floats = npt.NDArray[np.float64]
 Result = TypeVar("Result")
