@@ -79,6 +79,7 @@ def plan(
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
+        *_sequence_lines(checked, result),
         *_family_lines(checked),
         *_subset_lines(checked, rows, result),
         f"  hash {checked.hash}",
@@ -95,6 +96,16 @@ def plan(
     else:
         lines.append("  valid, not frozen; freeze it with --out STUDY")
     emit(result, lines, as_json)
+
+
+def _sequence_lines(protocol: Any, result: dict[str, Any]) -> list[str]:
+    """What one presentation shows, where that are several series."""
+    from reader_study.sequences import described
+
+    if not protocol.sequences:
+        return []
+    result["sequences"] = list(protocol.sequence_names)
+    return [f"  each presentation shows {described(protocol.sequences)}"]
 
 
 def _family_lines(protocol: Any) -> list[str]:
@@ -120,7 +131,11 @@ def _subset_lines(protocol: Any, rows: Any, result: dict[str, Any]) -> list[str]
 def export(
     study: Annotated[Path, typer.Argument(help="The study folder that 'plan' made.")],
     images: Annotated[
-        str | None, typer.Option(help="Pattern 'results/{arm}/{case}.h5', or a CSV table: case, arm, path, mask.")
+        str | None,
+        typer.Option(
+            help="Pattern 'results/{arm}/{case}.h5', with sequences '{arm}/{case}/{sequence}.h5', or a CSV table: "
+            "case, arm, (sequence,) path, mask."
+        ),
     ] = None,
     masks: Annotated[str | None, typer.Option(help="Pattern of defacing masks, 'masks/{case}.nii.gz'.")] = None,
     push: Annotated[str | None, typer.Option(help="Send the DICOM series to a server as well: AE@host:port.")] = None,

@@ -12,6 +12,7 @@ from reader_study.analysis_result import Analysis
 from reader_study.claim import claim, digits, points, primary_item
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
+from reader_study.sequences import described
 from reader_study.wording import number
 
 AUTHORS = "Authors: to be written."
@@ -27,6 +28,8 @@ def _design(analysis: Analysis, known: Conduct) -> str:
         "side-by-side": "both images side by side, sides A/B balanced",
         "preference": "both images side by side, sides A/B balanced, answered by preference",
     }[protocol.mode]
+    if protocol.sequences:
+        shown += f", of {described(protocol.sequences)}"
     if sessions.count == 1:
         return f"{shown}; 1 session{subsets}"
     gap = known.shortest_washout

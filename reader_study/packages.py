@@ -33,7 +33,7 @@ from recon.digest import file_sha256
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
 _SCRIPTS = (
-    *("form", "session", "store", "clock", "image", "pane", "desk"),
+    *("form", "session", "store", "clock", "image", "link", "gestures", "pane", "desk"),
     *("instructions", "reading", "closing", "keyboard", "viewer"),
 )
 _VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in _SCRIPTS))

@@ -12,6 +12,7 @@ from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from reader_study.provenance import Provenance
 from reader_study.report_tables import item_table, other_analyses
+from reader_study.sequences import described
 from reader_study.wording import number
 
 SUBSET_METHODS = (
@@ -54,6 +55,7 @@ def source_facts(protocol: Protocol, provenance: Provenance) -> tuple[tuple[str,
     """How it was read, and by which protocol and log: the last facts of every report."""
     return (
         ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
+        *((("Shown", described(protocol.sequences)),) if protocol.sequences else ()),
         ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
         ("Log ends with", provenance.log_head[:16] or "no sealed study"),
     )

@@ -25,3 +25,10 @@ def check_sequences(sequences: Sequence[ShownSequence]) -> None:
         raise ValueError(f"key 'sequences' must name 2 to {MOST} sequences; leave it out where a case is one series")
     if not any(sequence.by_arm for sequence in sequences):
         raise ValueError("key 'sequences': one sequence or more must differ by arm, or there is nothing to compare")
+
+
+def described(sequences: Sequence[ShownSequence]) -> str:
+    """For plans and reports: "FLAIR, DWI, ADC together (ADC the same in all arms)"; "" where a case is one series."""
+    same = ", ".join(sequence.name for sequence in sequences if not sequence.by_arm)
+    names = ", ".join(sequence.name for sequence in sequences)
+    return f"{names} together" + (f" ({same} the same in all arms)" if same else "") if names else ""

@@ -50,13 +50,13 @@ const ReconDesk = (() => {
       const images = await Promise.all(load(presentation));
       if (mine !== turn) return;
       shown = images.map((image) => image.sha256);
-      slider.max = images[0].slices - 1;
-      ReconPanes.show(parts.stage, images, ReconSession.paired() ? ["Image A", "Image B"] : [""], {
+      ReconPanes.show(parts.stage, images, ReconSession.sequences(), {
         flags,
         place: ReconForm.place,
         flagging: () => (ReconSession.screen === "reading" ? ReconForm.flagging : ""),
         kinds: ReconSession.setup.viewing.flags,
-        changed: (view) => {
+        changed: (view, slices) => {
+          slider.max = slices - 1;
           slider.value = view.slice;
         },
       });

@@ -128,7 +128,7 @@ const ReconForm = (() => {
   }
 
   function place(spot) {
-    draft.flags.push({ kind: spot.kind, side: spot.side, slice: spot.slice, x: spot.x, y: spot.y });
+    draft.flags.push(spot);
     flagging = "";
     ReconPanes.aim("");
     refresh();
@@ -149,9 +149,10 @@ const ReconForm = (() => {
       button.classList.toggle("chosen", button.dataset.kind === flagging);
     });
     flagList.replaceChildren(...draft.flags.map((spot, index) => {
-      const place = `slice ${spot.slice}${setup.mode === "independent" ? "" : `, image ${spot.side}`}`;
+      const image = [setup.mode === "independent" ? "" : `image ${spot.side}`, spot.sequence].filter(Boolean);
+      const place = [`slice ${spot.slice}`, ...image].join(", ");
       const entry = element("li", {},
-        element("button", { type: "button", class: "link", onclick: () => ReconPanes.goTo(spot.slice - 1) },
+        element("button", { type: "button", class: "link", onclick: () => ReconPanes.find(spot) },
           element("span", { class: "dot" }), `${spot.kind}, ${place}`),
         element("button", {
           type: "button", class: "remove", "aria-label": `Remove ${spot.kind} on ${place}`,

@@ -23,7 +23,8 @@ const ReconInstructions = (() => {
     const paragraphs = setup.instructions.split(/\n\s*\n/).map((text) => text.trim()).filter(Boolean);
     const trainings = ReconSession.trainings();
     const main = ReconSession.presentations().length - trainings;
-    const noun = ReconSession.paired() ? "pairs of images" : "images";
+    const several = ReconSession.sequences().length > 1;
+    const noun = ReconSession.paired() ? "pairs of images" : several ? "examinations" : "images";
     const going = () => (ReconSession.finished() ? "" : ` with ${ReconSession.place(ReconSession.current()).toLowerCase()}`);
     const ladder = [0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100].map((percent) => {
       const patch = element("i", {});
@@ -42,6 +43,8 @@ const ReconInstructions = (() => {
           element("p", {}, trainings
             ? `${trainings} ${noun} for practice come first; they are not analysed. Then ${main} ${noun} follow in random order.`
             : `${main} ${noun} follow in random order.`),
+          several ? element("p", {}, `Each shows ${ReconSession.sequences().join(", ")} together. Their slices are linked by `
+            + "position; the one under the pointer leads, and the keys act on it.") : null,
           element("p", {}, setup.viewing.going_back
             ? "You may go back and change an answer until you save the final score sheet."
             : "An answer is final once you press Next: this study does not allow going back."),
