@@ -138,6 +138,9 @@ def analyze(
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
+    lesions: Annotated[
+        str | None, typer.Option(help="Pattern of the lesion masks that the export froze, 'truth/{case}.nii.gz'.")
+    ] = None,
     expect_head: ExpectHead = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
@@ -156,7 +159,7 @@ def analyze(
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
-    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head)
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head, lesions)
     with Progress(quiet=INTERVAL) as progress:
         run = analyse if protocol.comparisons is None else analyse_arms
         analysis: Any = run(protocol, found, seed, readers, report=progress.show)
@@ -195,6 +198,7 @@ def _observations(
     columns: Path | None,
     notice: str,
     expect_head: str | None,
+    lesions: str | None,
 ) -> tuple[Any, Any, Any]:
     """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
     from importlib.metadata import PackageNotFoundError, version
@@ -209,7 +213,9 @@ def _observations(
         release = "(run from its source)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
-        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head)
+        found = unblinding.sealed(
+            study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head, lesions
+        )
     elif not sheets:
         raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:

@@ -138,6 +138,10 @@ def export(
         ),
     ] = None,
     masks: Annotated[str | None, typer.Option(help="Pattern of defacing masks, 'masks/{case}.nii.gz'.")] = None,
+    lesions: Annotated[
+        str | None,
+        typer.Option(help="Pattern of the masks of the lesions that readers will mark, 'truth/{case}.nii.gz'."),
+    ] = None,
     push: Annotated[str | None, typer.Option(help="Send the DICOM series to a server as well: AE@host:port.")] = None,
     calling_title: Annotated[str, typer.Option(help="Our own AE title for --push.")] = "RECON",
     passphrase_file: PassphraseFile = None,
@@ -161,11 +165,13 @@ def export(
     if images is not None:
         passphrase = _passphrase(passphrase_file, new=True)
         with Progress(quiet=INTERVAL) as progress:
-            outcome = export_study(study, images, passphrase, masks=masks, report=progress.show)
+            outcome = export_study(study, images, passphrase, masks=masks, lesions=lesions, report=progress.show)
         checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
         result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
         for verdict in (outcome.check, outcome.viewer_check):
             lines += _verdict_lines(verdict)
+        if lesions is not None and outcome.passed:
+            lines.append("the lesion masks are frozen by their hashes in the log; 'analyze' needs them again")
         if not outcome.passed:
             emit(result, [*lines, "nothing was exported"], as_json)
             raise typer.Exit(1)

@@ -33,6 +33,7 @@ class Draft:
     rows: list[Presentation]
     names: list[ImageNames]
     seed: str
+    lesions: str | None = None  # pattern of the masks of what readers will mark
 
     @property
     def protocol(self) -> Protocol:
@@ -54,7 +55,7 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
     identity = {(arm, name): PairIdentity() for arm in protocol.compared for name in differing}
     for index, (case, entries) in enumerate(by_case.items()):
         report("images", index / len(by_case))
-        by_sequence = _case_images(draft, case, seen, identity)
+        by_sequence = _case_images(draft, case, seen, identity, files)
         for name, images in by_sequence.items():
             slices, rows, columns = next(iter(images.pixels.values())).shape
             files.shapes[case, name] = (slices, rows, columns)
@@ -71,7 +72,7 @@ def write_images(draft: Draft, files: ImageFiles, report: Report) -> dict[str, s
 
 
 def _case_images(
-    draft: Draft, case: str, seen: dict[str, str], identity: Mapping[tuple[str, str], PairIdentity]
+    draft: Draft, case: str, seen: dict[str, str], identity: Mapping[tuple[str, str], PairIdentity], files: ImageFiles
 ) -> dict[str, CaseImages]:
     """All arms of a case by sequence; ``seen`` remembers the pixels of the cases before."""
     source, protocol = draft.sources[case], draft.protocol
@@ -91,8 +92,12 @@ def _case_images(
         removed = read_mask(source.masks[name], reference, where) if name in source.masks else None
         rng = secret_generator(draft.seed, "dither", number * len(cases) + cases.index(case))
         check_arms(volumes, where)
-        if name:
+        if name or protocol.localisation is not None:
             check_arms_in_place(volumes, where)
+        if protocol.localisation is not None:
+            if reference.affine is None:
+                raise ReconError(f"{where}: the images do not say where they lie, so that no mark has a place in space")
+            files.affines[case, name] = reference.affine
         for (arm, sequence), pair in identity.items():
             if sequence == name:
                 pair.add(_named(case, name), reference.pixels, volumes[arm].pixels)

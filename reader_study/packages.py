@@ -51,6 +51,8 @@ class ImageFiles:
         places = [(row.id, side, name) for row in rows for side in range(len(row.arms)) for name in sequences]
         # (case, sequence) -> slices, rows, columns, as they are written
         self.shapes: dict[tuple[str, str], tuple[int, int, int]] = {}
+        # (case, sequence) -> matrix from (slice, row, column) to RAS+ mm, where lesions are marked
+        self.affines: dict[tuple[str, str], NDArray[np.float64]] = {}
         # (case, arm, sequence) -> what the viewer must find the image to be
         self.digests: dict[tuple[str, str, str], str] = {}
         self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(places)}
@@ -199,12 +201,23 @@ def _public_protocol(protocol: Protocol) -> dict[str, Any]:
         "items": [
             {**asdict(item), "scores": list(protocol.allowed(item.id)) if not item.scale else list(item.scale)}
             for item in protocol.items
+            if not protocol.located(item)
         ],
         "viewing": asdict(protocol.viewing),
         "guess": asdict(protocol.guess),
         "instructions": protocol.instructions,
         **({"sequences": list(protocol.sequence_names)} if protocol.sequences else {}),
+        **_marking(protocol),
     }
+
+
+def _marking(protocol: Protocol) -> dict[str, Any]:
+    """What the viewer asks about marks: nothing of the truth or of the rule by which they are judged."""
+    if protocol.localisation is None:
+        return {}
+    item = protocol.item(protocol.localisation.item)
+    asked = {"kind": item.id, "question": item.question, "anchors": item.anchors, "scores": list(item.scale)}
+    return {"localisation": asked}
 
 
 def write_worklists(folder: Path, key: Key) -> None:

@@ -16,6 +16,7 @@ from reader_study.canonical import digest
 from reader_study.case_truth import CaseTruth
 from reader_study.family import Family
 from reader_study.item import Item
+from reader_study.localisation_rule import Localisation
 from reader_study.pseudonyms import NAME, check_names
 from reader_study.sequences import ShownSequence, check_sequences
 from recon.configuration import from_mapping, load_config
@@ -145,6 +146,7 @@ class Protocol:
     comparisons: Family | None = None  # three or more arms: how their primary tests share alpha
     readers_per_case: int | None = None  # case subsets by reader; None: every reader reads every case
     adjudication: Adjudication | None = None  # when a third reader decides
+    localisation: Localisation | None = None  # lesions that are marked in the images
     sequences: tuple[ShownSequence, ...] = ()  # series of a case that are shown together; (): a case is one series
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
@@ -178,8 +180,11 @@ class Protocol:
         widest = 0.5 if primary.confidence else 1 if preference else primary.scale[-1] - primary.scale[0]
         if self.primary.margin >= widest:
             whole = "all that lies between chance and perfection" if primary.confidence else "the whole scale"
+            whole = "half of the figure of merit" if self.located(primary) else whole
             raise ValueError(f"margin {self.primary.margin:g} covers {whole} of item '{primary.id}'")
         check_sequences(self.sequences)
+        if self.localisation is not None:
+            self.localisation.check(self.items, self.mode, self.viewing.flags)
         self._check_truth()
         self._check_subsets()
         if self.adjudication is not None:
@@ -214,7 +219,7 @@ class Protocol:
             )
 
     def _check_truth(self) -> None:
-        ratings = [item.id for item in self.items if item.confidence]
+        ratings = [item.id for item in self.items if item.confidence and not self.located(item)]
         if ratings and self.mode != "independent":
             raise ValueError(f"item '{ratings[0]}': confidence beside the other arm's image is not independent of it")
         if bool(ratings) != (self.truth is not None):
@@ -301,8 +306,13 @@ class Protocol:
         raise KeyError(name)
 
     def in_primary_unit(self, item: Item) -> bool:
-        """Are differences on this item in the unit of the primary one: area under the ROC curve, or points?"""
-        return item.confidence == self.item(self.primary.item).confidence
+        """Are differences on this item in the unit of the primary one: an area under one curve, or points?"""
+        primary = self.item(self.primary.item)
+        return (item.confidence, self.located(item)) == (primary.confidence, self.located(primary))
+
+    def located(self, item: Item) -> bool:
+        """Is the item answered by marks in the images?"""
+        return self.localisation is not None and item.id == self.localisation.item
 
     def cohort_of(self, case: str) -> str:
         """The cohort of an analysed case; 'training' for a training case; KeyError for a foreign one."""
@@ -312,10 +322,13 @@ class Protocol:
 
     @property
     def score_keys(self) -> tuple[str, ...]:
-        """The keys of one presentation's scores: ``item``, or ``item@A`` and ``item@B`` in side-by-side mode."""
+        """The keys of one presentation's scores: ``item``, or ``item@A`` and ``item@B`` in side-by-side mode.
+
+        An item that is answered by marks has none.
+        """
         if self.mode == "side-by-side":
             return tuple(f"{item.id}@{side}" for item in self.items for side in "AB")
-        return tuple(item.id for item in self.items)
+        return tuple(item.id for item in self.items if not self.located(item))
 
     def allowed(self, score_key: str) -> tuple[int | str, ...]:
         """The answers that a score key may hold."""
@@ -330,7 +343,7 @@ class Protocol:
                 del reader["reserve"]
         if self.truth is None:  # as in protocols of before there was one
             del values["truth"]
-        for name in ("comparisons", "readers_per_case", "adjudication", "sequences"):
+        for name in ("comparisons", "readers_per_case", "adjudication", "sequences", "localisation"):
             if not values[name]:
                 del values[name]
         return values

@@ -3,13 +3,14 @@
 JSON: ``{"format": "recon-score-sheet-1", "study", "package", "reader", "session", "started", "finished", "responses":
 [...], "guesses": [...], "signature"}``. The signature (``reader_study.signing``) covers the canonical form of all the
 rest. A response: ``{"presentation", "order", "training", "scores", "flags", "comment", "seconds", "started",
-"finished", "images"}``; ``images`` are the SHA-256 of what was shown. Keys of ``scores`` are the protocol's
-``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B", "tie" for a
-preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A" or "B"
-(always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0, and "sequence" where a case is
-several series; ``images`` has all of them then, side by side, in the protocol's order. A guess: ``{"presentation",
-"guess"}`` with "reference", "new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to
-be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible.
+"finished", "images"}``; ``images`` are the SHA-256 of what was shown: side by side, and in each the sequences in the
+protocol's order. Keys of ``scores`` are the protocol's ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by
+side); values are integers, or "A", "B", "tie" for a preference; an unanswered optional item is absent. A flag:
+``{"kind", "side", "slice", "x", "y"}``: side "A" or "B" (always "A" in independent mode), slice from 1, x (column) and
+y (row) in pixels from 0; with "sequence" where a case is several series. A suspected lesion is a flag whose kind is the
+item of the protocol's ``localisation``, with "confidence". A guess: ``{"presentation", "guess"}`` with "reference",
+"new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to be new. Times are UTC, ISO
+8601; ``seconds`` counts only while the page was visible.
 
 CSV: one row per score, columns ``sheet_files.SHEET_COLUMNS``; the first row has record ``sheet``. From it the JSON form
 is rebuilt exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts
@@ -37,12 +38,15 @@ class Flag:
     x: int
     y: int
     sequence: str = ""  # of several shown together
+    confidence: int | None = None  # of a lesion that is marked: ``kind`` is the item that asks for it
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain JSON types, as the viewer writes them."""
         values = asdict(self)
         if not self.sequence:
             del values["sequence"]
+        if self.confidence is None:
+            del values["confidence"]
         return values
 
 

@@ -1,7 +1,6 @@
 """Is a score sheet one that this study's viewer can have written, and what is missing in it?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from reader_study.protocol import Protocol
@@ -74,9 +73,19 @@ def _check_response(response: Response, where: str, protocol: Protocol, known: E
     for name in ("comment", "started", "finished"):
         if not isinstance(getattr(response, name), str):
             raise ReconError(f"{where}: {name} is {getattr(response, name)!r}, not a text")
+    lesions = protocol.localisation
     for flag in response.flags:
-        if flag.kind not in protocol.viewing.flags or not _inside(flag, protocol, known):
-            raise ReconError(f"{where}: flag {asdict(flag)} is not possible here")
+        marks = lesions is not None and flag.kind == lesions.item
+        if not (marks or flag.kind in protocol.viewing.flags) or not _inside(flag, protocol, known):
+            raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
+        if marks and flag.confidence is None:
+            raise ReconError(f"{where}: the mark {flag.as_mapping()} has no rating")
+        rating = flag.confidence
+        if marks and (isinstance(rating, bool) or rating not in protocol.item(flag.kind).scale):
+            scale = ", ".join(map(str, protocol.item(flag.kind).scale))
+            raise ReconError(f"{where}: the mark {flag.as_mapping()} is rated out of scale ({scale})")
+        if not marks and rating is not None:
+            raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
 
 
 def _inside(flag: Flag, protocol: Protocol, known: Expected) -> bool:
@@ -111,6 +120,8 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
     """
     by_package = {sheet.package: sheet for sheet in sheets}
     found: list[dict[str, Any]] = []
+    lesions = protocol.localisation
+    third = protocol.adjudication.reader if protocol.adjudication is not None else None
     for package in packages:
         line = {"reader": package.reader, "session": package.session, "presentation": None, "order": None}
         sheet, required = by_package.get(package.id), _required(protocol, package.reader)
@@ -123,7 +134,9 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
                 continue
             response = responses.get(entry.id)
             without = [key for key in required if response is None or key not in response.scores]
-            if without:
+            if lesions is not None and package.reader != third and response is not None and not response.images:
+                without.append(lesions.item)  # typed scores have no marks
+            if without or response is None:
                 what = "response" if response is None else ", ".join(without)
                 found.append({**line, "presentation": entry.id, "order": entry.order, "what": what})
     return found

@@ -54,7 +54,7 @@ const ReconDesk = (() => {
         flags,
         place: ReconForm.place,
         flagging: () => (ReconSession.screen === "reading" ? ReconForm.flagging : ""),
-        kinds: ReconSession.setup.viewing.flags,
+        kinds: kinds(),
         changed: (view, slices) => {
           slider.max = slices - 1;
           slider.value = view.slice;
@@ -76,6 +76,8 @@ const ReconDesk = (() => {
     if (next) setTimeout(() => load(next).forEach((image) => image.catch(() => {})), 200);
   }
 
+  const kinds = () => ReconSession.setup.viewing.flags;
+
   function time(text) {
     parts.clock.textContent = text;
   }
@@ -85,5 +87,5 @@ const ReconDesk = (() => {
     parts.saved.classList.toggle("warning", !kept);
   }
 
-  return { frame, display, time, saved, shown: () => shown, lastSlice: () => Number(slider.max) };
+  return { frame, display, kinds, time, saved, shown: () => shown, lastSlice: () => Number(slider.max) };
 })();

@@ -9,6 +9,8 @@ const ReconInstructions = (() => {
     ["Move", "drag with the middle button, or Shift + left", "Shift + arrows"],
     ["Reset view", "double click", "R"],
     ["Answer", "click", ReconSession.setup.mode === "preference" ? "A, B, T (tie)" : "digits; ← → other question"],
+    ...(ReconSession.setup.localisation
+      ? [["Mark a lesion", "Mark a place, click in the image, rate it", "M; arrows, Enter, Esc; digits"]] : []),
     ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"],
     ["Next", "button at the lower right", "N"],
   ];
@@ -60,7 +62,8 @@ const ReconInstructions = (() => {
           element("p", { class: "quiet" }, "Dim the room. You should see the small square inside the black patch on the left "
             + "and inside the white patch on the right, and every step between."))),
       element("h2", {}, setup.mode === "preference" ? "Questions" : "Questions and scales"),
-      element("table", { class: "scales" }, ...setup.items.map(scaleRow)),
+      element("table", { class: "scales" },
+        ...[setup.localisation, ...setup.items].filter(Boolean).map(scaleRow)),
       element("footer", {},
         storageWarning(),
         resume(),

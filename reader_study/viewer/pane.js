@@ -2,7 +2,7 @@
 
 // The panes of a presentation: slice, zoom and pan are linked, and a sequence has one window in all of its panes.
 const ReconPanes = (() => {
-  const colours = ["#e2ac5d", "#b79cf0", "#7fc8a9", "#e58a8a"];
+  const colours = ["#e2ac5d", "#b79cf0", "#7fc8a9", "#e58a8a", "#ff7a4d"]; // the last: suspected lesions
   // Top, bottom, left, right of the display planes, as reader_study/volumes.py turns them.
   const directions = { axial: "APRL", coronal: "HFRL", sagittal: "HFAP" };
   // {side, sequence, image, slice, away, window, offset, reach, canvas, context, buffer, bufferContext, pixels32, drawn}
@@ -172,7 +172,7 @@ const ReconPanes = (() => {
     for (const flag of hooks.flags()) {
       if (flag.side !== pane.side || (flag.sequence ?? "") !== pane.sequence || flag.slice !== pane.slice + 1) continue;
       const [x, y] = at(flag.x, flag.y);
-      context.strokeStyle = colours[hooks.kinds.indexOf(flag.kind) % colours.length];
+      context.strokeStyle = colour(flag.kind, hooks.kinds);
       context.beginPath();
       context.arc(x, y, 11 * place.ratio, 0, 2 * Math.PI);
       context.stroke();
@@ -194,6 +194,11 @@ const ReconPanes = (() => {
       context.lineTo(x, y + arm);
       context.stroke();
     }
+  }
+
+  function colour(kind, kinds) {
+    const place = kinds.indexOf(kind);
+    return place < 0 ? colours.at(-1) : colours[place % (colours.length - 1)];
   }
 
   function position(pane, event) {
@@ -300,7 +305,7 @@ const ReconPanes = (() => {
   const aimed = () => spot(target.kind, target);
 
   return {
-    show, draw, lead, scroll, goTo, find, zoom, pan, adjust, reset, aim, moveAim, swapAim, aimed, colours,
+    show, draw, lead, scroll, goTo, find, zoom, pan, adjust, reset, aim, moveAim, swapAim, aimed, colours, colour,
     clear: () => {
       watcher.disconnect();
       panes = [];
