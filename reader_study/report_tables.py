@@ -37,9 +37,7 @@ def item_table(analysis: Analysis) -> Table:
     if alike > 1 and analysis.decision["margin"] > 0:
         caption += " The margin was justified for the primary item; on the others it is applied for orientation."
     if mixed:
-        caption += (
-        caption += " Differences are of the area under a curve for ratings of confidence and for marks, else in points; "
-        caption += "the margin has one unit and is applied to no other."
+        caption += " Differences are of an area under a curve for ratings of confidence and marks, else in points; the "
         caption += "margin has one unit and is applied to no other."
     return Table(tuple(header), tuple(rows), caption)
 

@@ -1,8 +1,8 @@
 """Figures of merit of lesions that readers mark and rate: areas under the AFROC and the localisation ROC curve.
 
 Ratings are `[..., slot, case]`: slot 0 holds the highest rating of the marks that hit no lesion, slots 1, 2 ... those
-of the case's lesions, each the highest of its marks. Ratings count from 1, what was not marked has ``UNMARKED``; NaN is a
-reading that is missing (all slots), or a lesion that the case does not have.
+of the case's lesions, each the highest of its marks. Ratings count from 1, what was not marked has ``UNMARKED``; NaN is
+a reading that is missing (all slots), or a lesion that the case does not have.
 """
 
 from collections.abc import Callable
