@@ -110,7 +110,7 @@ const ReconForm = (() => {
   function lesionEntry(spot, number) {
     const ratings = setup.localisation.scores.map((score) => {
       const button = element("button", {
-        type: "button", role: "radio", "data-rating": score, "aria-checked": spot.confidence === score,
+        type: "button", role: "radio", "data-rating": score, "aria-checked": String(spot.confidence === score),
         "aria-label": `${score}, ${setup.localisation.anchors[score]}`, title: setup.localisation.anchors[score],
         onclick: () => rate(spot, score),
       }, String(score));
