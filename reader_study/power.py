@@ -61,13 +61,8 @@ class Simulated:
 
 
 def design_of(protocol: Protocol, cases: int | None = None) -> Design:
-    """The primary analysis of a protocol, optionally with another number of cases. Raises ReconError for an area."""
+    """The primary analysis of a protocol, optionally with another number of cases. Areas: ``power_areas``."""
     item = protocol.item(protocol.primary.item)
-    if item.confidence:
-        raise ReconError(
-            f"item '{item.id}' is compared by areas under the ROC curve, which 'power' does not simulate; plan "
-            "with the components of a pilot's analysis.json (reader_study.statistics.obuchowski_rockette_power)"
-        )
     preference = protocol.mode == "preference"
     return Design(
         readers=len(protocol.planned_readers),
@@ -243,11 +238,16 @@ def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Float
     if design.fixed_readers:
         error, df = np.sqrt(variance), effective - 1
     else:
-        denominator = square + design.readers * np.maximum(shared, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            df = np.where(square > 0, denominator**2 / (square**2 / (design.readers - 1)), 1e9)
-        error = np.sqrt(2 * denominator / design.readers)
+        error, df = random_error(square, shared, design.readers)
     return estimate, error, df, np.stack([square, own, shared, variance])
+
+
+def random_error(square: Floats, shared: Floats, readers: int) -> tuple[Floats, Floats]:
+    """(standard error, Hillis' degrees of freedom) from MS(TR) and Cov2 - Cov3, two arms, `[study]`."""
+    denominator = square + readers * np.maximum(shared, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(square > 0, denominator**2 / (square**2 / (readers - 1)), 1e9)
+    return np.sqrt(2 * denominator / readers), df
 
 
 def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats, Floats]:

@@ -60,8 +60,9 @@ def area(ratings: Floats, truth: Booleans, wins: Wins) -> Floats:
     return np.asarray(np.divide(total, comparisons, out=np.full(total.shape, np.nan), where=comparisons > 0))
 
 
-FIGURES: dict[str, FigureOfMerit] = {
-    "afroc": partial(area, wins=afroc_wins),
-    "weighted-afroc": partial(area, wins=weighted_afroc_wins),
-    "localisation-roc": partial(area, wins=localisation_roc_wins),
+WINS: dict[str, Wins] = {
+    "afroc": afroc_wins,
+    "weighted-afroc": weighted_afroc_wins,
+    "localisation-roc": localisation_roc_wins,
 }
+FIGURES: dict[str, FigureOfMerit] = {name: partial(area, wins=wins) for name, wins in WINS.items()}
