@@ -104,6 +104,26 @@ def test_power_of_areas_by_the_command_line(run_cli, tmp_path):
         assert found["figure"] in said.out
 
 
+def test_three_arms_by_their_areas(run_cli, tmp_path):
+    """The family's claims rest on each arm's own test."""
+    import yaml
+
+    arms = [
+        {"name": "soc", "role": "reference", "description": "standard"},
+        *({"name": name, "role": "new", "description": name} for name in ("dm", "cs")),
+    ]
+    changes = {"arms": arms, "comparisons": {"procedure": "holm"}}
+    for name, values in (("rated", rated(**changes)), ("marked", marked(**changes))):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+        words = ["reader-study", "power", tmp_path / f"{name}.yaml", "--replicates", 100, "--effect", 0, "--json"]
+        found = run_cli(*words)
+        assert found.code == 0, found.err
+        assert found.json["figure"].startswith("area under the")
+        margin = values["primary"]["margin"]
+        assert [row["effects"] for row in found.json["rows"]] == [[-margin] * 2, [-margin, 0], [0, -margin], [0, 0]]
+        assert found.json["rows"][0]["false_claim"] <= 0.15
+
+
 def test_power_of_areas_names_what_cannot_be(run_cli, tmp_path):
     import yaml
 
