@@ -75,9 +75,9 @@ def read_lesions(path: Path, case: str) -> Lesions:
     labels, count = ndimage.label(values.transpose(1, 2, 0) != 0, structure=np.ones((3, 3, 3), int))
     places = np.argwhere(labels > 0)
     own = labels[labels > 0]
-    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    spacing = np.asarray(np.linalg.norm(volume.affine[:3, :3], axis=0), np.float64)
     voxels = tuple(places[own == number] for number in range(1, count + 1))
-    return Lesions(np.linalg.inv(volume.affine), spacing, voxels)
+    return Lesions(np.asarray(np.linalg.inv(volume.affine), np.float64), spacing, voxels)
 
 
 def freeze_lesions(

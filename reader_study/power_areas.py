@@ -24,7 +24,7 @@ from recon.progress import Report, silent
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
-_COMPARISONS_AT_ONCE = 20_000_000
+_COMPARISONS_AT_ONCE = 2_000_000  # more would leave the processor's cache
 
 
 @dataclass(frozen=True)

@@ -143,9 +143,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
             (arm, str(one.readings), f"{one.found} of {one.lesions}", str(one.missed_marks), str(one.in_lesion_free))
             for arm, one in found.marks.items()
         ]
-        header = ("arm", "readings", "lesions marked", "marks beside every lesion", "of these in lesion-free cases")
+        columns = ("arm", "readings", "lesions marked", "marks beside every lesion", "of these in lesion-free cases")
         near = f"within {found.acceptance_mm:g} mm of its surface" if found.acceptance_mm else "inside it"
-        blocks.append(Table(header, tuple(counts), f"A mark {near} counts as finding a lesion."))
+        blocks.append(Table(columns, tuple(counts), f"A mark {near} counts as finding a lesion."))
         blocks.append(Paragraph("Every mark with its verdict is in marks.csv."))
     return tuple(blocks)
 

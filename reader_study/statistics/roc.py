@@ -83,7 +83,7 @@ def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:
 
 def _pairs(scores: Floats, truth: Booleans) -> Floats:
     """Scores of the readers who can be compared; one arm's rating without the other's is left out."""
-    both = _known(scores).all(axis=0)
+    both = np.asarray(_known(scores).all(axis=0))
     pairs = np.where(both if scores.ndim == 3 else both[:, None], scores, np.nan)
     return np.asarray(pairs[:, compared_readers(scores, truth)])
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -391,6 +392,14 @@ def clear(folder):
         image = nibabel.load(folder / "masks" / f"{case}.nii.gz")
         empty = nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
         nibabel.save(empty, folder / "masks" / f"{case}.nii.gz")
+
+
+def test_the_protocol_to_start_from_is_one():
+    """The example of marks in several sequences."""
+    example = Path(__file__).parents[2] / "examples" / "reader_study" / "lesions.yaml"
+    protocol = load_protocol(example)
+    assert protocol.sequence_names == ("FLAIR", "DWI", "ADC")
+    assert protocol.located(protocol.item(protocol.primary.item))
 
 
 def test_masks_without_marks_are_refused(run_cli, tmp_path):
