@@ -57,4 +57,4 @@ def _blocks(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     return (Table(header, tuple(rows), caption),)
 
 
-SUBSETS = Statistic("subsets", _compute, "", section="Each reader and cohort", blocks=_blocks)
+SUBSETS = Statistic("subsets", _compute, "", marks=True, section="Each reader and cohort", blocks=_blocks)

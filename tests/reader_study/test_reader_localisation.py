@@ -188,6 +188,9 @@ def test_a_study_with_marks_from_plan_to_report(run_cli, tmp_path):
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(mapping(), sort_keys=False))
     study = tmp_path / "study"
     assert run_cli("reader-study", "plan", tmp_path / "plan.yaml", "--out", study).code == 0
+    assert "--images PATTERN --lesions PATTERN" in run_cli("reader-study", "status", study).out
+    form = run_cli("reader-study", "redcap-dictionary", study, "--out", tmp_path / "form.csv")
+    assert "marks of lesions are made in the viewer" in form.out
     images, lesions = write_sequences(tmp_path / "images", [*CASES, "T1"]), write_masks(tmp_path / "masks")
     exporting = ["reader-study", "export", study, "--images", images, "--passphrase-file", secret]
     refused = run_cli(*exporting)
@@ -204,6 +207,7 @@ def test_a_study_with_marks_from_plan_to_report(run_cli, tmp_path):
     assert run_cli("reader-study", "check", study, "--sheets", study / "sheets").code == 0
     opening = ("reader-study", "unseal", study, "--reason", "all in", "--passphrase-file", secret)
     assert run_cli(*opening).code == 0
+    assert "--out REPORT --lesions PATTERN" in run_cli("reader-study", "status", study).out
     analysing = ["reader-study", "analyze", study, "--out", tmp_path / "report", "--json"]
     without = run_cli(*analysing)
     assert (without.code, "--lesions" in without.err) == (2, True)
@@ -215,7 +219,14 @@ def test_a_study_with_marks_from_plan_to_report(run_cli, tmp_path):
     assert found.json["lower_bound"] == pytest.approx(planned.low)
     assert "of the area under the AFROC curve" in found.json["claim"]
     assert any("5 lesions in 4 cases, and 4 cases without" in line for line in found.json["limits"])
-    values = json.loads((tmp_path / "report" / "analysis.json").read_text())["items"][0]["localisation"]
+    item = json.loads((tmp_path / "report" / "analysis.json").read_text())["items"][0]
+    assert {name: one["estimate"] for name, one in item["subsets"]["by_reader"].items()} == {
+        f"R{reader + 1}": pytest.approx(
+            by_pairs(ratings[1, reader], truth, "afroc") - by_pairs(ratings[0, reader], truth, "afroc")
+        )
+        for reader in range(3)
+    }
+    values = item["localisation"]
     assert (values["lesions"], values["diseased"], values["not_diseased"], values["missing"]) == (5, 4, 4, 0)
     for kind, one in values["figures"].items():
         for reader in range(3):

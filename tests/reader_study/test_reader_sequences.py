@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from study_maker import PASSPHRASE, make_study, protocol_mapping
 
 from reader_study.adjudication import adjudicate
 from reader_study.export import dicom_pairs, export_study
+from reader_study.geometry import check_arms_in_place, positions
 from reader_study.integrity import uniform_series, verify_files
 from reader_study.protocol import load_protocol
 from reader_study.seal import open_key
@@ -24,6 +26,7 @@ from reader_study.sheet import Flag, Response, Sheet
 from reader_study.sheet_check import check_sheet
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.study import KEY, exported, freeze, open_study
+from reader_study.volumes import DisplayVolume
 from recon.errors import ReconError
 
 RULE = {"reader": "A1", "experience": "20 years", "items": ["overall"], "difference": 2}
@@ -161,6 +164,29 @@ def test_the_dicom_series_of_a_presentation_are_one_study_in_one_space(folder):
     assert uniform_series(open_study(folder)) == []
     pairs = dicom_pairs(folder, open_study(folder).protocol, key)
     assert {pair.sequence for pair in pairs} == set(NAMES)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed (Debian package dicom3tools)")
+def test_the_series_are_valid_dicom(folder):
+    """The validator of the standard finds no error in a tilted series of several."""
+    key = key_of(folder)
+    for image in [image for image in key.images if (image.case, image.arm) == ("C001", "dm")]:
+        path = folder / "dicom" / image.id / "0002.dcm"
+        done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+        assert "Error" not in done.stdout + done.stderr, done.stderr
+
+
+def test_series_without_a_place_are_linked_by_their_slices_or_refused():
+    """No orientation in any of the files: as many slices in all, or one line."""
+    known = DisplayVolume(np.zeros((4, 5, 6), np.float32), (5.0, 1.0, 1.0), "axial", np.eye(4))
+    unknown = replace(known, affine=None)
+    assert positions({"FLAIR": known, "DWI": unknown}, "case C1") == {"FLAIR": None, "DWI": None}
+    fewer = replace(unknown, pixels=np.zeros((3, 5, 6), np.float32))
+    with pytest.raises(ReconError, match=r"case C1: DWI does not say where it lies.*FLAIR 4, DWI 3"):
+        positions({"FLAIR": known, "DWI": fewer}, "case C1")
+    with pytest.raises(ReconError, match="arm 'dm' does not say where it lies, as other arms do"):
+        check_arms_in_place({"soc": known, "dm": unknown}, "case C1, DWI")
+    check_arms_in_place({"soc": unknown, "dm": unknown}, "case C1, DWI")
 
 
 def test_all_of_a_presentation_is_hashed_and_flags_lie_in_one_of_its_images(folder, tmp_path):
