@@ -236,6 +236,8 @@ def _observations(
         found = unblinding.sealed(
             study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head, lesions
         )
+    elif lesions is not None:
+        raise ReconError(f"--lesions {lesions}: {study} is no study folder; marks come with its signed sheets")
     elif not sheets:
         raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:

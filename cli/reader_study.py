@@ -80,6 +80,7 @@ def plan(
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
         *_sequence_lines(checked, result),
+        *([f"  {checked.localisation}"] if checked.localisation is not None else []),
         *_family_lines(checked),
         *_subset_lines(checked, rows, result),
         f"  hash {checked.hash}",

@@ -72,6 +72,8 @@ def read_lesions(path: Path, case: str) -> Lesions:
         raise ReconError(f"case {case}: the lesion mask {path} is not one volume that says where it lies; give NIfTI")
     if not np.isfinite(values).all():
         raise ReconError(f"case {case}: the lesion mask {path} has NaN or infinite values")
+    if not np.array_equal(values, np.rint(values)):
+        raise ReconError(f"case {case}: the lesion mask {path} has values between integers; a mask is 0 and not 0")
     labels, count = ndimage.label(values.transpose(1, 2, 0) != 0, structure=np.ones((3, 3, 3), int))
     places = np.argwhere(labels > 0)
     own = labels[labels > 0]

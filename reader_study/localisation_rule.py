@@ -47,3 +47,8 @@ class Localisation:
             raise ValueError("key 'localisation': marks beside the other arm's image are not independent of it")
         if self.item in flags:
             raise ValueError(f"key 'localisation': '{self.item}' is a flag, too; name one of them otherwise")
+
+    def __str__(self) -> str:
+        """For plans and reports."""
+        near = f"within {self.acceptance_mm:g} mm of a lesion" if self.acceptance_mm else "inside a lesion"
+        return f"{self.condition} marked in the images; a mark {near} finds it; area under the {NAMES[self.figure]}"

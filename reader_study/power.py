@@ -118,7 +118,7 @@ def simulate(
         share,
         float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates)),
         analytic,
-        random_readers,
+        random_readers if design.adjudicated is None else None,  # a verdict of these readers, no sample of readers
         pooled / replicates,
         replicates,
     )

@@ -56,6 +56,7 @@ def source_facts(protocol: Protocol, provenance: Provenance) -> tuple[tuple[str,
     return (
         ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
         *((("Shown", described(protocol.sequences)),) if protocol.sequences else ()),
+        *((("Marks", str(protocol.localisation)),) if protocol.localisation is not None else ()),
         ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
         ("Log ends with", provenance.log_head[:16] or "no sealed study"),
     )

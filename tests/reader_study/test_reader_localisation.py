@@ -187,7 +187,8 @@ def test_a_study_with_marks_from_plan_to_report(run_cli, tmp_path):
     secret.chmod(0o600)
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(mapping(), sort_keys=False))
     study = tmp_path / "study"
-    assert run_cli("reader-study", "plan", tmp_path / "plan.yaml", "--out", study).code == 0
+    planning = run_cli("reader-study", "plan", tmp_path / "plan.yaml", "--out", study)
+    assert "a mark within 4 mm of a lesion finds it; area under the AFROC curve" in planning.out
     assert "--images PATTERN --lesions PATTERN" in run_cli("reader-study", "status", study).out
     form = run_cli("reader-study", "redcap-dictionary", study, "--out", tmp_path / "form.csv")
     assert "marks of lesions are made in the viewer" in form.out
@@ -379,6 +380,7 @@ def elsewhere(path):
             "lesions in 1 cases and none in 7",
         ),
         (None, lambda f: (f / "masks/C001.nii.gz").write_bytes(b"x"), "case C001, lesion mask"),
+        (None, lambda f: blurred(f / "masks/C001.nii.gz"), "case C001: the lesion mask .* between integers"),
     ],
 )
 def test_masks_that_cannot_be_frozen_are_refused_in_one_line(run_cli, original, tmp_path, pattern, spoil, message):
@@ -395,6 +397,11 @@ def test_masks_that_cannot_be_frozen_are_refused_in_one_line(run_cli, original, 
     assert (out.code, len(lines)) == (2, 1), out.err
     assert re.search(message, lines[0]), lines
     assert not (study.folder / "packages").exists()
+
+
+def blurred(path):
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(0.5 * np.asarray(image.dataobj, np.float32), image.affine), path)
 
 
 def clear(folder):
@@ -421,6 +428,17 @@ def test_masks_without_marks_are_refused(run_cli, tmp_path):
     given = ["--images", images, "--lesions", "m/{case}.nii", "--passphrase-file", tmp_path / "passphrase"]
     out = run_cli("reader-study", "export", study.folder, *given)
     assert (out.code, "nobody marks lesions" in out.err) == (2, True)
+
+
+def test_masks_belong_to_a_study_folder(run_cli, tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(protocol_mapping()))
+    words = ["reader-study", "analyze", tmp_path / "plan.yaml", "--out", tmp_path / "report"]
+    found = run_cli(*words, "--lesions", "m/{case}.nii", "--sheets", tmp_path / "plan.yaml")
+    assert (found.code, "is no study folder" in found.err) == (2, True)
+    (tmp_path / "marks.yaml").write_text(yaml.safe_dump(mapping()))
+    words[2] = tmp_path / "marks.yaml"
+    found = run_cli(*words, "--sheets", tmp_path / "plan.yaml")
+    assert (found.code, "come with signed sheets" in found.err) == (2, True)
 
 
 def test_typed_scores_have_no_marks(run_cli, made, tmp_path):
