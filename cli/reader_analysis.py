@@ -11,7 +11,7 @@ from cli.flags import AsJson, ExpectHead
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
-from reader_study.power_options import Assumptions
+from reader_study.power_options import AreaAssumptions, Assumptions
 
 
 def register(study: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(study: typer.Typer) -> None:
     study.command("analyze")(analyze)
 
 
-@with_options(Assumptions)
+@with_options(Assumptions, AreaAssumptions)
 def power(
     protocol: Annotated[Path, typer.Argument(help="Protocol (YAML) or study folder.")],
     given: Given,
@@ -43,23 +43,24 @@ def power(
     """
     import numpy as np
 
-    from cli.reader_power_arms import power_of_arms
+    from cli.reader_power_arms import assumed, figure_of, power_of_arms, remarks
     from reader_study.power import design_of, simulate
+    from reader_study.power_areas import simulate_areas
 
     started = time.perf_counter()
     planned = _protocol(protocol)
-    assumptions = Assumptions(**given)
+    assumptions = Assumptions(**given.of(Assumptions)), AreaAssumptions(**given.of(AreaAssumptions))
     if planned.comparisons is not None:
         result, lines = power_of_arms(planned, assumptions, effect or [], cases or [], replicates, seed)
-        unlike = _not_simulated(planned)
-        emit({**result, **({"not_simulated": unlike} if unlike else {})}, [*lines, *unlike], as_json)
+        emit(result, lines, as_json)
         return
+    default = 0.0 if planned.primary.margin else 0.05 if figure_of(planned) else 0.3
     runs = [
         (count, difference)
         for count in (cases or [len(planned.case_ids)])
-        for difference in (-planned.primary.margin, *(effect or [0.0 if planned.primary.margin else 0.3]))
+        for difference in (-planned.primary.margin, *(effect or [default]))
     ]
-    rows = []
+    rows: list[Any] = []
     with Progress(quiet=INTERVAL) as progress:
         for index, (count, difference) in enumerate(runs):
             # One stream for each line, whatever other lines were asked for.
@@ -68,18 +69,22 @@ def power(
             def report(stage: str, done: float, before: int = index) -> None:
                 progress.show(stage, (before + done) / len(runs))
 
-            rows.append(simulate(design_of(planned, count), assumptions, difference, replicates, generator, report))
+            one = design_of(planned, count)
+            if figure_of(planned):
+                rows.append(simulate_areas(planned, one, assumptions, difference, replicates, generator, report))
+            else:
+                rows.append(simulate(one, assumptions[0], difference, replicates, generator, report))
     design = design_of(planned)
-    unlike = _not_simulated(planned)
     result = {
-        **({"not_simulated": unlike} if unlike else {}),
+        **figure_of(planned),
         "hypothesis": planned.primary.hypothesis,
         "readers": planned.primary.readers,
         "number_of_readers": design.readers,
         **({} if design.readers_per_case is None else {"readers_per_case": design.readers_per_case}),
         "margin": design.margin,
         "alpha": design.alpha,
-        "assumptions": vars(assumptions),
+        "assumptions": assumed(planned, assumptions),
+        **({} if design.adjudicated is None else {"adjudicated_difference": design.adjudicated}),
         "seed": seed,
         "replicates": replicates,
         "rows": [
@@ -87,14 +92,29 @@ def power(
         ],
         "seconds": round(time.perf_counter() - started, 2),
     }
-    emit(result, [*_power_lines(planned, rows, replicates), *unlike], as_json)
+    show = _area_lines if figure_of(planned) else _power_lines
+    emit(result, [*show(planned, rows, replicates), *remarks(planned)], as_json)
 
 
-def _not_simulated(planned: Any) -> list[str]:
-    """What the simulated analysis leaves out."""
-    if planned.adjudication is None or planned.primary.item not in planned.adjudication.items:
-        return []
-    return ["adjudication is not simulated: these are the readers' own scores"]
+def _area_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
+    from cli.reader_power_arms import figure_of
+
+    primary, size = planned.primary, planned.readers_per_case
+    subsets = "" if size is None else f", {size} for each case"
+    lines = [
+        f"{primary.hypothesis} on '{primary.item}', {figure_of(planned)['figure']}, margin {primary.margin:g}, alpha "
+        f"{primary.alpha:g} one-sided, {len(planned.planned_readers)} {primary.readers} readers{subsets}, {replicates} "
+        "simulated studies a line",
+        f"{'cases':>6} {'with':>5} {'true difference':>16} {'claimed':>9} {'+-':>6} {'covered':>8}",
+    ]
+    for row in rows:
+        kind = "type I error" if row.effect == -primary.margin else "power"
+        lines.append(
+            f"{row.cases:>6} {row.diseased:>5} {row.effect:>+16.3f} {row.claimed:>9.3f} {row.monte_carlo_error:>6.3f} "
+            f"{row.covered:>8.3f}   {kind}"
+        )
+    lines.append("with: cases of the condition; covered: intervals that hold the true difference")
+    return lines
 
 
 def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
@@ -138,6 +158,9 @@ def analyze(
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
+    lesions: Annotated[
+        str | None, typer.Option(help="Pattern of the lesion masks that the export froze, 'truth/{case}.nii.gz'.")
+    ] = None,
     expect_head: ExpectHead = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
     notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
@@ -156,7 +179,7 @@ def analyze(
     started = time.perf_counter()
     if readers == "pooled":
         refuse_pooled_rows()
-    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head)
+    protocol, found, provenance = _observations(study, sheets, key, columns, notice, expect_head, lesions)
     with Progress(quiet=INTERVAL) as progress:
         run = analyse if protocol.comparisons is None else analyse_arms
         analysis: Any = run(protocol, found, seed, readers, report=progress.show)
@@ -195,6 +218,7 @@ def _observations(
     columns: Path | None,
     notice: str,
     expect_head: str | None,
+    lesions: str | None,
 ) -> tuple[Any, Any, Any]:
     """(protocol, unblinded observations, provenance) of a sealed study, or of tables that tell the arm."""
     from importlib.metadata import PackageNotFoundError, version
@@ -209,7 +233,11 @@ def _observations(
         release = "(run from its source)"
     mapping = load_column_map(columns) if columns is not None else None
     if study.is_dir():
-        found = unblinding.sealed(study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head)
+        found = unblinding.sealed(
+            study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head, lesions
+        )
+    elif lesions is not None:
+        raise ReconError(f"--lesions {lesions}: {study} is no study folder; marks come with its signed sheets")
     elif not sheets:
         raise ReconError(f"{study}: not a study folder; with a protocol alone, name the score tables with --sheets")
     else:

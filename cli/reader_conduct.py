@@ -168,10 +168,15 @@ def redcap_dictionary(
     if study.is_dir():
         opened = open_study(study)
         names = [*opened.readers, *(package.reader for package in opened.packages)]
-        text = data_dictionary(opened.protocol, names)
+        protocol = opened.protocol
+        text = data_dictionary(protocol, names)
     else:
-        text = data_dictionary(load_protocol(study))
+        protocol = load_protocol(study)
+        text = data_dictionary(protocol)
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     fields = text.count("\n") - 1
-    emit({"output": str(out), "fields": fields}, [f"{out}: REDCap data dictionary, {fields} fields"], as_json)
+    lines = [f"{out}: REDCap data dictionary, {fields} fields"]
+    if protocol.localisation is not None:
+        lines.append("marks of lesions are made in the viewer and come in signed sheets; this form has none")
+    emit({"output": str(out), "fields": fields}, lines, as_json)

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from cli.progress import INTERVAL, Progress
-from reader_study.power_options import Assumptions
+from reader_study.power_options import AreaAssumptions, Assumptions
 
 
 def power_of_arms(
-    protocol: Any, assumptions: Assumptions, effects: Sequence[float], cases: Sequence[int], replicates: int, seed: int
+    protocol: Any,
+    assumptions: tuple[Assumptions, AreaAssumptions],
+    effects: Sequence[float],
+    cases: Sequence[int],
+    replicates: int,
+    seed: int,
 ) -> tuple[dict[str, Any], list[str]]:
     """(result, lines) of the planned family of comparisons; ``effects``: none, one for all new arms, or one for each.
 
@@ -48,7 +53,8 @@ def power_of_arms(
         "procedure": protocol.comparisons.procedure,
         **({} if protocol.readers_per_case is None else {"readers_per_case": protocol.readers_per_case}),
         "arms": list(names),
-        "assumptions": vars(assumptions),
+        "assumptions": assumed(protocol, assumptions),
+        **figure_of(protocol),
         "seed": seed,
         "replicates": replicates,
         "rows": [vars(row) for row in rows],
@@ -59,6 +65,7 @@ def power_of_arms(
 
 def _lines(protocol: Any, rows: Sequence[Any], replicates: int) -> list[str]:
     primary, names = protocol.primary, protocol.compared
+    decimals = 3 if figure_of(protocol) else 2
     subsets = "" if protocol.readers_per_case is None else f", {protocol.readers_per_case} for each case"
     width = max(10, *(len(name) for name in names))
     lines = [
@@ -69,11 +76,42 @@ def _lines(protocol: Any, rows: Sequence[Any], replicates: int) -> list[str]:
         + f" {'any':>7} {'all':>7} {'false':>7} {'+-':>6}",
     ]
     for row in rows:
-        cells = [f"{row.cases:>6}", *(f"{effect:>+{width}.2f}" for effect in row.effects)]
+        cells = [f"{row.cases:>6}", *(f"{effect:>+{width}.{decimals}f}" for effect in row.effects)]
         cells += [f"{share:>{width}.3f}" for share in row.claimed]
         lines.append(
             " ".join(cells) + f" {row.any_claimed:>7.3f} {row.all_claimed:>7.3f} {row.false_claim:>7.3f} "
             f"{row.monte_carlo_error:>6.3f}"
         )
     lines.append("left: true differences; false: a claim for an arm that is worse by the margin (familywise error)")
+    return [*lines, *remarks(protocol)]
+
+
+def figure_of(protocol: Any) -> dict[str, str]:
+    """What is compared where that is an area."""
+    from reader_study.comparison import Comparison
+
+    curve = Comparison(protocol, protocol.item(protocol.primary.item), ()).curve
+    return {"figure": f"area under the {curve}"} if curve else {}
+
+
+def assumed(protocol: Any, assumptions: tuple[Assumptions, AreaAssumptions]) -> dict[str, Any]:
+    """The assumptions that count."""
+    scores, areas = assumptions
+    if not figure_of(protocol):
+        return vars(scores)
+    kept = {name: value for name, value in vars(scores).items() if name != "reference_mean"}
+    marks = protocol.located(protocol.item(protocol.primary.item))
+    return kept | {name: value for name, value in vars(areas).items() if marks or name == "reference_area"}
+
+
+def remarks(protocol: Any) -> list[str]:
+    """How sequences and adjudication are simulated."""
+    lines, rule = [], protocol.adjudication
+    if protocol.sequences:
+        lines.append("several sequences: a presentation has one answer to a question, so the analysis is the same")
+    if rule is not None and protocol.primary.item in rule.items:
+        lines.append(
+            f"adjudicated where readers are {rule.difference} points or more apart; true differences are those of the "
+            "scores that are analysed"
+        )
     return lines

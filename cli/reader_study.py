@@ -79,6 +79,8 @@ def plan(
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
+        *_sequence_lines(checked, result),
+        *([f"  {checked.localisation}"] if checked.localisation is not None else []),
         *_family_lines(checked),
         *_subset_lines(checked, rows, result),
         f"  hash {checked.hash}",
@@ -95,6 +97,16 @@ def plan(
     else:
         lines.append("  valid, not frozen; freeze it with --out STUDY")
     emit(result, lines, as_json)
+
+
+def _sequence_lines(protocol: Any, result: dict[str, Any]) -> list[str]:
+    """What one presentation shows, where that are several series."""
+    from reader_study.sequences import described
+
+    if not protocol.sequences:
+        return []
+    result["sequences"] = list(protocol.sequence_names)
+    return [f"  each presentation shows {described(protocol.sequences)}"]
 
 
 def _family_lines(protocol: Any) -> list[str]:
@@ -120,9 +132,17 @@ def _subset_lines(protocol: Any, rows: Any, result: dict[str, Any]) -> list[str]
 def export(
     study: Annotated[Path, typer.Argument(help="The study folder that 'plan' made.")],
     images: Annotated[
-        str | None, typer.Option(help="Pattern 'results/{arm}/{case}.h5', or a CSV table: case, arm, path, mask.")
+        str | None,
+        typer.Option(
+            help="Pattern 'results/{arm}/{case}.h5', with sequences '{arm}/{case}/{sequence}.h5', or a CSV table: "
+            "case, arm, (sequence,) path, mask."
+        ),
     ] = None,
     masks: Annotated[str | None, typer.Option(help="Pattern of defacing masks, 'masks/{case}.nii.gz'.")] = None,
+    lesions: Annotated[
+        str | None,
+        typer.Option(help="Pattern of the masks of the lesions that readers will mark, 'truth/{case}.nii.gz'."),
+    ] = None,
     push: Annotated[str | None, typer.Option(help="Send the DICOM series to a server as well: AE@host:port.")] = None,
     calling_title: Annotated[str, typer.Option(help="Our own AE title for --push.")] = "RECON",
     passphrase_file: PassphraseFile = None,
@@ -146,11 +166,13 @@ def export(
     if images is not None:
         passphrase = _passphrase(passphrase_file, new=True)
         with Progress(quiet=INTERVAL) as progress:
-            outcome = export_study(study, images, passphrase, masks=masks, report=progress.show)
+            outcome = export_study(study, images, passphrase, masks=masks, lesions=lesions, report=progress.show)
         checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
         result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
         for verdict in (outcome.check, outcome.viewer_check):
             lines += _verdict_lines(verdict)
+        if lesions is not None and outcome.passed:
+            lines.append("the lesion masks are frozen by their hashes in the log; 'analyze' needs them again")
         if not outcome.passed:
             emit(result, [*lines, "nothing was exported"], as_json)
             raise typer.Exit(1)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from reader_study.analyses import table
-from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analyses.statistic import Readings, Statistic, comparison_of
 from reader_study.analysis_result import Analysis, ItemResult, RandomReaders
-from reader_study.comparison import Comparison
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item, Protocol
+from reader_study.protocol import Protocol
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.multiplicity import METHOD, holm
 from reader_study.statistics.non_inferiority import refuse_pooled_rows
@@ -108,7 +108,7 @@ def _item_result(
     protocol: Protocol, item: Item, found: Observations, seed: tuple[int, ...], replicates: int
 ) -> ItemResult:
     """The planned comparison of one item, and every statistic of the table."""
-    scores, comparison = found.decided(item.id), Comparison(protocol, item, found.cases)
+    scores, comparison = found.measured(item.id), comparison_of(protocol, item, found)
     try:
         fixed = comparison.fixed(scores)
     except ReconError as error:
@@ -155,6 +155,7 @@ def _statistics(
             generator = np.random.default_rng([*seed, zlib.crc32(statistic.name.encode())])
             readings = Readings(protocol, found, item, generator, replicates)
             here = statistic.applies(protocol) and statistic.items(item)
+            here = here and (statistic.marks or not statistic.per_item or not protocol.located(item))
             if statistic.optional and not statistic.applies(protocol):
                 continue
             results[statistic.name] = _computed(statistic, readings, notes) if here else None

@@ -53,6 +53,7 @@ class Pair:
     first: tuple[Path, ...]
     second: tuple[Path, ...]
     arms: tuple[str, str] = ("", "")  # which; of three and more arms each two are judged by themselves
+    sequence: str = ""  # of several in one presentation each is judged by itself
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,18 @@ class BlindCheck:
 
 
 def check_pairs(pairs: Sequence[Pair], report: Report = silent) -> BlindCheck:
-    """Run the three steps for each two arms that ``pairs`` name; what any two show counts, the guesses are the worst's.
+    """Run the three steps for each two arms and each sequence that ``pairs`` name; what any of them shows counts, the
+    guesses are the worst's.
 
     Raises ReconError when there is no pair or a file cannot be read.
     """
     if not pairs:
         raise ReconError("the blind check found no pairs of series")
-    by_arms: dict[tuple[str, str], list[Pair]] = {}
+    alike: dict[tuple[tuple[str, str], str], list[Pair]] = {}
     for pair in pairs:
-        by_arms.setdefault(pair.arms, []).append(pair)
+        alike.setdefault((pair.arms, pair.sequence), []).append(pair)
     checks: list[BlindCheck] = []
-    for these in by_arms.values():
+    for these in alike.values():
         before = sum(check.pairs for check in checks)
 
         def show(stage: str, done: float, before: int = before, these: int = len(these)) -> None:

@@ -6,12 +6,14 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 
 from collections.abc import Callable, Sequence
 
+from reader_study.analyses.localisation import LOCALISATION
 from reader_study.analyses.missing import MISSING
 from reader_study.analyses.roc import ROC
 from reader_study.analysis_result import Analysis
 from reader_study.claim import claim, digits, points, primary_item
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
+from reader_study.sequences import described
 from reader_study.wording import number
 
 AUTHORS = "Authors: to be written."
@@ -27,6 +29,8 @@ def _design(analysis: Analysis, known: Conduct) -> str:
         "side-by-side": "both images side by side, sides A/B balanced",
         "preference": "both images side by side, sides A/B balanced, answered by preference",
     }[protocol.mode]
+    if protocol.sequences:
+        shown += f", of {described(protocol.sequences)}"
     if sessions.count == 1:
         return f"{shown}; 1 session{subsets}"
     gap = known.shortest_washout
@@ -69,6 +73,9 @@ def _missing(analysis: Analysis) -> str:
     accuracy = ROC.of(analysis.primary)
     if accuracy is not None:
         return f"{accuracy.missing or 'no'} ratings of the primary item are missing; every pair of readings analysed"
+    marked = LOCALISATION.of(analysis.primary)
+    if marked is not None:
+        return f"{marked.missing or 'no'} readings of the primary item are missing; every pair of readings analysed"
     found = MISSING.of(analysis.primary)
     if found is None or not found.missing_scores:
         return "no score of the primary item is missing"
@@ -129,7 +136,7 @@ def claim_2024(
     """(number, item, what this study says) for CLAIM 2024; ``parts``: the comparisons, where there are several."""
     protocol, sealed = analysis.protocol, provenance.sealed
     new = "; ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms if arm.role == "new")
-    rated = primary_item(analysis).confidence
+    rated, marks = primary_item(analysis).confidence, protocol.localisation
     reference = next(arm for arm in protocol.arms if arm.role == "reference")
     filled = {
         4: f"{protocol.question} Primary hypothesis: {protocol.primary.hypothesis} on '{protocol.primary.item}'.",
@@ -140,7 +147,8 @@ def claim_2024(
         11: "Images written anew with a whitelist of attributes and random identifiers." if sealed else AUTHORS,
         12: f"{_capital(_of_each(analysis, parts, _missing))}.",
         14: f"Reference arm: {reference.name} ({reference.description})."
-        + (f" Truth of {protocol.truth.condition}: {protocol.truth.standard}." if protocol.truth else ""),
+        + (f" Truth of {protocol.truth.condition}: {protocol.truth.standard}." if protocol.truth else "")
+        + (f" Lesions ({marks.condition}): {marks.standard}." if marks else ""),
         15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
         16: f"Scores by {len(analysis.readers)} readers. {_readers(analysis)}.",
         17: f"Anchored scales; {_design(analysis, provenance.conduct)}.",
@@ -149,7 +157,7 @@ def claim_2024(
         21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
         22: f"New arm: {new}. Authors: the model.",
         28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference"
-        + (" (of ratings of confidence: of the area under the ROC curve)." if protocol.truth else "."),
+        + (" (of ratings of confidence and of marks: of an area under a curve)." if protocol.truth or marks else "."),
         29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
         30: "Random readers, reading-order drift."
         if rated

@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from reader_study.analyses.localisation import LOCALISATION
 from reader_study.analysis_result import Analysis
-from reader_study.protocol import Item
+from reader_study.comparison import Comparison
+from reader_study.item import Item
 from reader_study.wording import interval, number, p_text
 
 
 def primary_item(analysis: Analysis) -> Item:
     """The item that the primary hypothesis is about."""
     return analysis.protocol.item(analysis.protocol.primary.item)
+
+
+def curve(analysis: Analysis) -> str:
+    """The curve whose area the primary comparison is of; "" where it is of scores."""
+    return Comparison(analysis.protocol, primary_item(analysis), ()).curve
 
 
 def digits(item: Item) -> int:
@@ -20,8 +27,8 @@ def digits(item: Item) -> int:
 
 def points(analysis: Analysis) -> str:
     """The unit of the primary item."""
-    if primary_item(analysis).confidence:
-        return "of the area under the ROC curve"
+    if curve(analysis):
+        return f"of the area under the {curve(analysis)}"
     return "net preference" if analysis.protocol.mode == "preference" else "points"
 
 
@@ -94,8 +101,15 @@ def limits(analysis: Analysis) -> list[str]:
             f"Where readers differed by {rule.difference} points or more, the score of a third reader, "
             f"{rule.reader}, decided: the claim is about that verdict, not about one reader's."
         )
-    truth = protocol.truth
-    if truth is None or not primary_item(analysis).confidence:
+    truth, marks = protocol.truth, LOCALISATION.of(analysis.primary)
+    if marks is not None and protocol.localisation is not None:
+        lines.append(
+            f"Localisation of {marks.condition} against the reference standard "
+            f"({protocol.localisation.standard.rstrip('.')}): {marks.lesions} lesions in {marks.diseased} cases, and "
+            f"{marks.not_diseased} cases without; another mix of patients, another standard or another rule of "
+            "acceptance may have another area; nothing here measures patient outcome."
+        )
+    elif truth is None or not primary_item(analysis).confidence:
         lines.append(
             "Scores are opinions about image quality; nothing here measures diagnostic accuracy or patient outcome."
         )

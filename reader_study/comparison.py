@@ -1,4 +1,5 @@
-"""The comparison of the arms on one item: by mean scores, or of ratings of confidence by areas under the ROC curve."""
+"""The comparison of the arms on one item: by mean scores, of ratings of confidence by areas under the ROC curve, and of
+marked lesions by areas under the curve that the protocol names."""
 
 from dataclasses import dataclass
 
@@ -6,9 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reader_study.analysis_result import RandomReaders
-from reader_study.protocol import Item, Protocol
+from reader_study.item import Item
+from reader_study.localisation_rule import NAMES
+from reader_study.protocol import Protocol
 from reader_study.statistics import non_inferiority, obuchowski_rockette, roc
+from reader_study.statistics.figure_of_merit import FigureOfMerit, area_under_curve
 from reader_study.statistics.hypothesis_test import HypothesisTest
+from reader_study.statistics.localisation import FIGURES
 from reader_study.statistics.obuchowski_rockette import Components
 
 Floats = npt.NDArray[np.float64]
@@ -17,17 +22,45 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the arms of ``item`` are compared in a study with these ``cases``, in this order."""
+    """How the arms of ``item`` are compared in a study with these ``cases``, in this order.
+
+    ``lesioned`` `[case]` of an item that is answered by marks: has the case a lesion? Its scores are the ratings
+    `[arm, reader, slot, case]` of ``statistics.localisation``.
+    """
 
     protocol: Protocol
     item: Item
     cases: tuple[str, ...]
+    lesioned: Booleans | None = None
+    by: str = ""  # figure of merit of marks; the protocol's if empty
 
     @property
     def truth(self) -> Booleans:
         """`[case]`: has the case the condition? Of ratings of confidence only."""
+        if self.lesioned is not None:
+            return self.lesioned
         assert self.protocol.truth is not None  # the protocol was checked
         return np.isin(self.cases, self.protocol.truth.diseased)
+
+    @property
+    def curve(self) -> str:
+        """The curve whose area is compared; "" where scores are."""
+        rule = self.protocol.localisation
+        if rule is not None and self.protocol.located(self.item):
+            return NAMES[self.by or rule.figure]
+        return "ROC curve" if self.item.confidence else ""
+
+    @property
+    def figure(self) -> FigureOfMerit:
+        """The figure of merit of ratings of confidence or of marks."""
+        rule = self.protocol.localisation
+        if rule is not None and self.protocol.located(self.item):
+            return FIGURES[self.by or rule.figure]
+        return area_under_curve
+
+    @property
+    def _method(self) -> str:
+        return f"areas under the {self.curve} of these readers, one-sided t test"
 
     @property
     def margin(self) -> float:
@@ -44,7 +77,9 @@ class Comparison:
         """For these readers, of scores `[arm, reader, case]`; only the cases ``inside`` if given. Raises ReconError."""
         alpha, chosen = self.protocol.primary.alpha, slice(None) if inside is None else inside
         if self.item.confidence:
-            return roc.compare_areas(scores[..., chosen], self.truth[chosen], self.margin, alpha)
+            return roc.compare_areas(
+                scores[..., chosen], self.truth[chosen], self.margin, alpha, figure=self.figure, method=self._method
+            )
         return non_inferiority.compare_by_case_means(scores[..., chosen], self.margin, alpha)
 
     def random(self, scores: Floats) -> RandomReaders | None:
@@ -61,5 +96,5 @@ class Comparison:
 
     def _components(self, scores: Floats) -> Components:
         if self.item.confidence:
-            return roc.components_of_areas(scores, self.truth)
+            return roc.components_of_areas(scores, self.truth, self.figure)
         return obuchowski_rockette.components_of_pairs(scores)

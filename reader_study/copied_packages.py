@@ -76,6 +76,7 @@ def write_copy(
     content = {**contents[shown[0].package.id], **changes, "package": identifier, "reader": reader, "session": session}
     wanted = content.pop("only_items", None)  # of an adjudicator: the questions that are asked
     if wanted is not None:
+        content.pop("localisation", None)
         content["items"] = [{**item, "required": True} for item in content["items"] if item["id"] in wanted]
     content |= {"signing_key": private, "log_head": study.head, "presentations": presentations}
     write_text(folder / "package.js", f"reconPackage({json.dumps(content, ensure_ascii=True)});\n")

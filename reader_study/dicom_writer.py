@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
+from reader_study.geometry import Position
 from recon.images.laterality import PAIRED_BODY_PARTS
 
 # Row and column directions of the display planes in DICOM's patient coordinates (LPS), and the slice step.
@@ -23,6 +24,7 @@ _GEOMETRY = {
     "coronal": ((1, 0, 0), (0, 0, -1), (0, -1, 0)),
     "sagittal": ((0, 1, 0), (0, 0, -1), (1, 0, 0)),
 }
+_TO_LPS = np.array([-1.0, -1.0, 1.0])  # of a direction or a place in RAS
 IMPLEMENTATION = "2.25.193437013465170929148193853310327283471"  # constant, names this writer
 TIMESTAMP = 946_684_800  # 2000-01-01, the modification time of everything that is exported
 
@@ -42,6 +44,8 @@ class SeriesIdentity:
     series_uid: str
     frame_uid: str
     instance_uids: tuple[str, ...]  # one a slice
+    number: int = 1  # Series Number: the sequence's place in the protocol
+    description: str = ""  # Series Description: the sequence's name, the same in all arms
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class SeriesGeometry:
     plane: str
     window: tuple[int, int]  # centre, width
     body_part: str = "HEAD"
+    position: Position | None = None  # of several sequences in one study, which lie in one frame of reference
 
 
 def series_datasets(
@@ -76,12 +81,13 @@ def series_datasets(
     dataset.BitsStored = 12
     dataset.HighBit = 11
     dataset.PixelRepresentation = 0
-    across = np.array(_GEOMETRY.get(geometry.plane, _GEOMETRY["axial"])[2])
+    _, _, across = _directions(geometry)
+    origin = np.zeros(3) if geometry.position is None else _TO_LPS * geometry.position.origin
     step = float(_decimal(geometry.spacing[0]))
     for index, image in enumerate(pixels):
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(identity.instance_uids[index])
         dataset.InstanceNumber = index + 1
-        dataset.ImagePositionPatient = [_decimal(value) for value in across * step * index]
+        dataset.ImagePositionPatient = [_decimal(value) for value in origin + across * step * index]
         dataset.PixelData = image.astype("<u2").tobytes()
         yield dataset
 
@@ -103,6 +109,9 @@ def _identify(dataset: Dataset, identity: SeriesIdentity) -> None:
     dataset.StudyInstanceUID = identity.study_uid
     dataset.SeriesInstanceUID = identity.series_uid
     dataset.FrameOfReferenceUID = identity.frame_uid
+    dataset.SeriesNumber = identity.number
+    if identity.description:
+        dataset.SeriesDescription = identity.description
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Written anew: pixels and geometry only"
     method = Dataset()
@@ -126,7 +135,6 @@ def _say_nothing(dataset: Dataset) -> None:
     dataset.RepetitionTime = dataset.EchoTime = dataset.EchoTrainLength = None
     dataset.PatientPosition = "HFS"
     dataset.StudyID = "1"
-    dataset.SeriesNumber = 1
     dataset.PositionReferenceIndicator = ""
 
 
@@ -137,9 +145,17 @@ def _place(dataset: Dataset, geometry: SeriesGeometry) -> None:
         dataset.Laterality = ""  # which side stays unknown
     dataset.SliceThickness = dataset.SpacingBetweenSlices = _decimal(geometry.spacing[0])
     dataset.PixelSpacing = [_decimal(value) for value in geometry.spacing[1:]]
-    right, down, _ = _GEOMETRY.get(geometry.plane, _GEOMETRY["axial"])
-    dataset.ImageOrientationPatient = [*right, *down]
+    right, down, _ = _directions(geometry)
+    dataset.ImageOrientationPatient = [_decimal(value) for value in (*right, *down)]
     dataset.WindowCenter, dataset.WindowWidth = map(str, geometry.window)
+
+
+def _directions(geometry: SeriesGeometry) -> tuple[NDArray[np.float64], ...]:
+    """Of rows, of columns, and from slice to slice, in LPS."""
+    if geometry.position is None:
+        return tuple(np.array(axis, np.float64) for axis in _GEOMETRY.get(geometry.plane, _GEOMETRY["axial"]))
+    across, down, right = (_TO_LPS * axis for axis in geometry.position.axes)
+    return right, down, across
 
 
 def stamp(path: Path) -> None:

@@ -14,6 +14,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reader_study import audit_log
 from reader_study.allocation import allocate, new_seed, secret_bytes
 from reader_study.blind_check import BlindCheck, Pair, check_pairs
@@ -21,10 +23,11 @@ from reader_study.case_subsets import achieved
 from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
+from reader_study.lesion_truth import freeze_lesions, mask_files
 from reader_study.naming import draw_names
 from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
 from reader_study.protocol import Protocol
-from reader_study.seal import WORK_FACTOR, Key, check_passphrase, seal_key
+from reader_study.seal import WORK_FACTOR, ImageRecord, Key, check_passphrase, seal_key
 from reader_study.sheet import Package
 from reader_study.sources import find_sources, source_sha256, without_common_folder
 from reader_study.study import KEY, LOG, open_study, package_mapping
@@ -63,12 +66,14 @@ def export_study(
     passphrase: str,
     *,
     masks: str | None = None,
+    lesions: str | None = None,
     seed: str | None = None,
     work_factor: int = WORK_FACTOR,
     report: Report = silent,
 ) -> Export:
     """Export a frozen study. ``images`` and ``masks``: see ``sources.find_sources``.
 
+    ``lesions``: the pattern of the lesion masks of a study in which lesions are marked; see ``lesion_truth``.
     ``seed`` is drawn fresh unless a test gives one. Raises ReconError naming the case for a bad input; nothing is
     left behind then.
     """
@@ -78,10 +83,12 @@ def export_study(
         if (study.folder / name).exists():
             raise ReconError(f"{study.folder / name}: already exported; a new export needs a new study folder")
     sources = find_sources(study.protocol, images, masks)
+    _check_lesions(study.protocol, lesions)
     seed = seed or new_seed()
     for left_over in study.folder.glob(".export-*"):  # of an export that was killed
         shutil.rmtree(left_over, ignore_errors=True)
-    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2)))  # each two arms may look told by chance
+    # Each two arms may look told by chance, in each sequence.
+    draws = _DRAWS * len(list(combinations(study.protocol.arms, 2))) * len(study.protocol.sequence_names)
     for attempt in range(draws):
         drawn = seed if attempt == 0 else secret_bytes(seed, "redraw", attempt, 32).hex()
         rows = allocate(study.protocol, drawn)
@@ -91,7 +98,8 @@ def export_study(
         except OSError as error:
             raise ReconError(f"{study.folder}: cannot write here ({error.strerror})") from error
         try:
-            outcome = _build(Draft(study, building, sources, rows, names, drawn), passphrase, work_factor, report)
+            draft = Draft(study, building, sources, rows, names, drawn, lesions)
+            outcome = _build(draft, passphrase, work_factor, report)
         except OSError as error:
             raise ReconError(
                 f"{study.folder}: the export failed ({error.strerror or error}); free some space"
@@ -106,19 +114,28 @@ def export_study(
     return outcome
 
 
+def _check_lesions(protocol: Protocol, lesions: str | None) -> None:
+    if lesions is not None:
+        mask_files(protocol, lesions)
+    elif protocol.localisation is not None:
+        raise ReconError(
+            "readers will mark lesions; name the masks of the lesions that are there with --lesions "
+            "'masks/{case}.nii.gz': they are frozen by their hashes before anybody reads"
+        )
+
+
 def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> Export:
     """Write and check the draft, seal the key, and rename everything into place; nothing of it where a check fails."""
     protocol, building = draft.protocol, draft.folder
-    files = ImageFiles(building, draft.rows, draft.seed)
+    files = ImageFiles(building, draft.rows, draft.seed, protocol.sequence_names)
     hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
+    truth = {}
+    if draft.lesions is not None:
+        grids = {place: (affine, files.shapes[place]) for place, affine in files.affines.items()}
+        truth = {"lesions": freeze_lesions(protocol, draft.lesions, grids)}
     read_from = without_common_folder(entry.record.source for entry in draft.names)
     records = tuple(
-        replace(
-            entry.record,
-            source=read_from[entry.record.source],
-            source_sha256=source_sha256(entry.record.source),
-        )
-        for entry in draft.names
+        replace(_record(entry.record, files), source=read_from[entry.record.source]) for entry in draft.names
     )
     key = Key(protocol.hash, draft.seed, secrets.token_hex(32), tuple(draft.rows), records)
     packages = write_packages(draft.study, files, key.commitment, hashes)
@@ -140,12 +157,20 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
         "worklists": worklists,
         # Counts only: which case differs in what could tell something before the key is opened.
         "check": {"passed": True, "pairs": check.pairs, "warnings": len(check.findings)},
+        **truth,
     }
     head = _keep(draft, key, passphrase, work_factor, details)
     subsets = None
     if protocol.readers_per_case is not None:
         subsets = achieved(protocol, ((row.reader, row.case) for row in draft.rows))
     return Export(check, viewer_check, tuple(packages), len(draft.names), key.commitment, head, subsets)
+
+
+def _record(record: ImageRecord, files: ImageFiles) -> ImageRecord:
+    """With the hash of its source and, where lesions are marked, its place in space."""
+    affine = files.affines.get((record.case, record.sequence))
+    rows = () if affine is None else tuple(float(value) for value in np.round(affine[:3], 9).ravel())
+    return replace(record, source_sha256=source_sha256(record.source), affine=rows)
 
 
 def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: dict[str, Any]) -> str:
@@ -164,15 +189,21 @@ def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: di
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:
-    """The pairs of DICOM series of an export, those of each two arms; needs the opened key."""
-    by_image = {(image.case, image.arm, image.copy): image.id for image in key.images}
+    """The pairs of DICOM series of an export, those of each two arms in each sequence; needs the opened key."""
+    by_image = {(image.case, image.arm, image.copy, image.sequence): image.id for image in key.images}
 
-    def files(case: str, arm: str, copy: int) -> tuple[Path, ...]:
-        return tuple(sorted((folder / "dicom" / by_image[case, arm, copy]).glob("*.dcm")))
+    def files(case: str, arm: str, copy: int, sequence: str) -> tuple[Path, ...]:
+        return tuple(sorted((folder / "dicom" / by_image[case, arm, copy, sequence]).glob("*.dcm")))
 
     return [
-        Pair(f"case {case}", files(case, first, copy), files(case, second, copy), (first, second))
+        Pair(
+            f"case {case}" + (f", {sequence}" if sequence else ""),
+            files(case, first, copy, sequence),
+            files(case, second, copy, sequence),
+            (first, second),
+            sequence,
+        )
         for first, second in combinations(protocol.arm_names, 2)
-        for case, arm, copy in by_image
+        for case, arm, copy, sequence in by_image
         if arm == first
     ]

@@ -1,12 +1,14 @@
 """Has anything in an exported study changed? Every file against its manifest, every manifest against the log."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pydicom import dcmread
 
 from reader_study.blind_check import Finding, uniform_attributes
 from reader_study.packages import MANIFEST
-from reader_study.series_facts import read_series
+from reader_study.series_facts import FileFacts, read_series
 from reader_study.study import KEY, Study, exported
 from recon.digest import file_sha256
 from recon.errors import ReconError
@@ -65,11 +67,28 @@ def absent(study: Study) -> list[str]:
 
 
 def uniform_series(study: Study) -> list[Finding]:
-    """Attributes in which the exported DICOM series differ beyond what belongs to a case; needs no key."""
+    """Attributes in which the exported DICOM series differ beyond what belongs to a case; needs no key.
+
+    Of several sequences each is compared with its like, found by the name that is its Series Description.
+    """
     folders = sorted(path for path in (study.folder / "dicom").glob("*") if path.is_dir())
-    return uniform_attributes(
-        (folder.name, read_series(sorted(folder.glob("*.dcm")), folder.name).files) for folder in folders
-    )
+    if not study.protocol.sequences:
+        return uniform_attributes(_facts(folder) for folder in folders)
+    by_name: dict[str, list[Path]] = {}
+    for folder in folders:
+        by_name.setdefault(_series_description(folder), []).append(folder)
+    return [finding for alike in by_name.values() for finding in uniform_attributes(map(_facts, alike))]
+
+
+def _facts(folder: Path) -> tuple[str, Sequence[FileFacts]]:
+    return folder.name, read_series(sorted(folder.glob("*.dcm")), folder.name).files
+
+
+def _series_description(folder: Path) -> str:
+    first = next(iter(sorted(folder.glob("*.dcm"))), None)
+    if first is None:
+        return ""
+    return str(dcmread(first, stop_before_pixels=True, force=True).get("SeriesDescription", ""))
 
 
 def _sha256(path: Path) -> str:

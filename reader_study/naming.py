@@ -5,6 +5,7 @@ let the blind check's classifier guess the arms by luck (one draw in twenty) is 
 condition treats both arms alike.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +16,8 @@ from reader_study.dicom_writer import random_uid
 from reader_study.protocol import Protocol
 from reader_study.seal import ImageRecord
 from recon.errors import ReconError
+
+_Sources = Mapping[str, Mapping[tuple[str, str], Path]]  # case -> (arm, sequence) -> file
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,9 @@ class ImageNames:
         return random_uid(secret_bytes(seed, self.stream, index))
 
 
-def draw_names(
-    protocol: Protocol, presentations: list[Presentation], sources: dict[str, dict[str, Path]], seed: str
-) -> list[ImageNames]:
-    """The images in the order in which they are to be written; the arms of a case follow each other.
-
-    ``sources``: case -> arm -> file. Cases of ``repeat`` presentations get a second copy under other names.
+def draw_names(protocol: Protocol, presentations: list[Presentation], sources: _Sources, seed: str) -> list[ImageNames]:
+    """The images in the order in which they are to be written; the arms of a case follow each other, each in its
+    sequences. Cases of ``repeat`` presentations get a second copy under other names.
     """
     repeated = {row.case for row in presentations if row.kind == "repeat"}
     for attempt in range(100):
@@ -49,7 +49,7 @@ def _draw(
     protocol: Protocol,
     cases: list[str],
     repeated: set[str],
-    sources: dict[str, dict[str, Path]],
+    sources: _Sources,
     seed: str,
     attempt: int,
 ) -> list[ImageNames]:
@@ -58,30 +58,41 @@ def _draw(
     for case in rng.permutation(cases).tolist():
         for copy in (1, 2) if case in repeated else (1,):
             for arm in rng.permutation(protocol.arm_names).tolist():
-                counter = attempt * 1_000_000 + len(names)
-                record = ImageRecord(
-                    id=secret_bytes(seed, "image", counter, 8).hex(),
-                    case=case,
-                    arm=arm,
-                    copy=copy,
-                    source=str(sources[case][arm]),
-                    patient_id=secret_bytes(seed, "patient", counter, 8).hex(),
-                    study_uid=random_uid(secret_bytes(seed, "study", counter)),
-                    series_uid=random_uid(secret_bytes(seed, "series", counter)),
-                )
-                frame = random_uid(secret_bytes(seed, "frame", counter))
-                names.append(ImageNames(record, frame, f"instance/{counter}"))
+                shared = attempt * 1_000_000 + len(names)  # the sequences of a presentation are one study
+                frame = random_uid(secret_bytes(seed, "frame", shared))
+                for sequence in protocol.sequence_names:
+                    counter = attempt * 1_000_000 + len(names)
+                    record = ImageRecord(
+                        id=secret_bytes(seed, "image", counter, 8).hex(),
+                        case=case,
+                        arm=arm,
+                        copy=copy,
+                        source=str(sources[case][arm, sequence]),
+                        patient_id=secret_bytes(seed, "patient", shared, 8).hex(),
+                        study_uid=random_uid(secret_bytes(seed, "study", shared)),
+                        series_uid=random_uid(secret_bytes(seed, "series", counter)),
+                        sequence=sequence,
+                    )
+                    names.append(ImageNames(record, frame, f"instance/{counter}"))
     return names
 
 
 def _lucky_guess(protocol: Protocol, names: list[ImageNames], seed: str) -> float:
-    """The p-value that the blind check would find for these names, the least over the pairs of arms."""
-    return min(predict(_signs(names, pair, seed))[2] for pair in combinations(protocol.arm_names, 2))
+    """The p-value that the blind check would find for these names, the least over the pairs of arms and sequences."""
+    return min(
+        predict(_signs(names, pair, sequence, seed))[2]
+        for pair in combinations(protocol.arm_names, 2)
+        for sequence in protocol.sequence_names
+    )
 
 
-def _signs(names: list[ImageNames], pair: tuple[str, str], seed: str) -> list[dict[str, int]]:
-    """How the names of two arms compare, case by case."""
-    by_image = {(entry.record.case, entry.record.arm, entry.record.copy): i for i, entry in enumerate(names)}
+def _signs(names: list[ImageNames], pair: tuple[str, str], sequence: str, seed: str) -> list[dict[str, int]]:
+    """How the names of two arms compare in one sequence, case by case."""
+    by_image = {
+        (entry.record.case, entry.record.arm, entry.record.copy): index
+        for index, entry in enumerate(names)
+        if entry.record.sequence == sequence
+    }
     signs = []
     for (case, arm, copy), first in by_image.items():
         if arm != pair[0]:

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from reader_study.allocation import Presentation
 from reader_study.canonical import digest
 from reader_study.deviations import Deviation, deviations, excused
-from reader_study.protocol import Item, Protocol
+from reader_study.item import Item
+from reader_study.localised import Located, MarkedReading
+from reader_study.protocol import Protocol
 from reader_study.seal import Key
 from reader_study.sheet import Sheet
 from reader_study.study import Study, exported
@@ -63,10 +65,18 @@ class Observations:
     planned: npt.NDArray[np.bool_] | None = None  # `[reader, case]` of case subsets; None: every reader, every case
     adjudicated: Mapping[str, Floats] | None = None  # item -> ``scores`` with an adjudicator's in their place
     verdicts: Any = None  # ``verdicts.Verdicts`` behind them
+    marked: tuple[MarkedReading, ...] = ()  # readings in which lesions could be marked
+    located: Located | None = None  # their marks against the lesions that are there
 
     def decided(self, item: str) -> Floats:
         """The scores on which the comparison of an item rests: ``scores``, adjudicated where they were."""
         return (self.adjudicated or {}).get(item, self.scores[item])
+
+    def measured(self, item: str) -> Floats:
+        """What the arms are compared by: ``decided``, or of an item that is answered by marks their ratings."""
+        if self.located is not None and self.located.item == item:
+            return self.located.ratings
+        return self.decided(item)
 
 
 def check_opened_key(study: Study, key: Key) -> None:
@@ -122,6 +132,7 @@ def from_sheets(
     ranks = _ranks(key)
     guesses: dict[tuple[str, str], list[int]] = {}
     flags: list[FlagMark] = []
+    marked: list[MarkedReading] = []
     comments = 0
     for sheet in sheets:
         for response in sheet.responses:
@@ -130,12 +141,17 @@ def from_sheets(
                 continue
             comments += bool(response.comment.strip())
             for flag in response.flags:
+                if protocol.localisation is not None and flag.kind == protocol.localisation.item:
+                    continue
                 arm = row.arms[0 if flag.side == "A" else 1]
                 flags.append(FlagMark(flag.kind, _arm(protocol, arm), row.reader, row.case))
             if any(_excludes(deviation, row) for deviation in excluded):
                 continue
             for name, score in response.scores.items():
                 empty.put(row, name, score)
+            if protocol.localisation is not None and response.images:  # typed scores have none
+                own = tuple(flag for flag in response.flags if flag.kind == protocol.localisation.item)
+                marked.append(MarkedReading(row.arms[0], row.reader, row.case, row.kind == "repeat", own))
             if row.kind == "main":
                 for arm in row.arms:
                     at = (_arm(protocol, arm), empty.reader[row.reader], empty.case[row.case])
@@ -146,7 +162,7 @@ def from_sheets(
             counts = guesses.setdefault((row.reader, "pair" if protocol.paired else row.arms[0]), [0, 0, 0])
             counts[_guessed(protocol, row, guess.guess)] += 1
     tallied = tuple(Guesses(reader, arm, *counts) for (reader, arm), counts in sorted(guesses.items()))
-    return empty.observations(tuple(flags), tallied, comments)
+    return replace(empty.observations(tuple(flags), tallied, comments), marked=tuple(marked))
 
 
 def from_table(protocol: Protocol, rows: Sequence[TableScore]) -> Observations:
@@ -184,6 +200,7 @@ def versus(found: Observations, protocol: Protocol, new: str) -> Observations:
         scores=chosen(found.scores),
         repeats=chosen(found.repeats),
         adjudicated=None if found.adjudicated is None else chosen(found.adjudicated),
+        located=None if found.located is None else replace(found.located, ratings=found.located.ratings[pair]),
         order=found.order[pair],
         seconds=found.seconds[pair],
         flags=tuple(replace(flag, arm=pair.index(flag.arm)) for flag in found.flags if flag.arm in pair),

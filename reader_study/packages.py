@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from itertools import combinations
@@ -30,41 +31,73 @@ from recon.digest import file_sha256
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
 SCRIPTS = (  # of the viewer, in the order in which they are loaded; package.js comes last
-    *("form", "session", "store", "clock", "image", "pane", "worklist", "desk"),
+    *("form", "session", "store", "clock", "image", "link", "gestures", "pane", "worklist", "desk"),
     *("instructions", "reading", "closing", "keyboard", "viewer"),
 )
 _VIEWER_FILES = ("start.html", "viewer.css", *(f"{name}.js" for name in SCRIPTS))
 
 
 class ImageFiles:
-    """Where the image script of each presentation and side lies inside the folder ``building``.
+    """Where the image scripts of each presentation lie inside the folder ``building``: side by side, and in each the
+    sequences in the protocol's order.
 
     File names are random, drawn from the seed by a counter.
     """
 
-    def __init__(self, building: Path, rows: list[Presentation], seed: str) -> None:
-        self.building, self.rows = building, rows
-        sides = [(row.id, side) for row in rows for side in range(len(row.arms))]
-        self.shapes: dict[str, tuple[int, int, int]] = {}  # case -> slices, rows, columns, as they are written
-        self.digests: dict[tuple[str, str], str] = {}  # (case, arm) -> what the viewer must find the image to be
-        self.series: dict[tuple[str, str, int], str] = {}  # (case, arm, copy) -> hash of the DICOM series
-        self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(sides)}
+    def __init__(self, building: Path, rows: list[Presentation], seed: str, sequences: Sequence[str] = ("",)) -> None:
+        self.building, self.rows, self.sequences = building, rows, tuple(sequences)
+        places = [(row.id, side, name) for row in rows for side in range(len(row.arms)) for name in sequences]
+        # (case, sequence) -> slices, rows, columns, as they are written
+        self.shapes: dict[tuple[str, str], tuple[int, int, int]] = {}
+        # (case, sequence) -> matrix from (slice, row, column) to RAS+ mm, where lesions are marked
+        self.affines: dict[tuple[str, str], NDArray[np.float64]] = {}
+        # (case, arm, sequence) -> what the viewer must find the image to be
+        self.digests: dict[tuple[str, str, str], str] = {}
+        # (case, arm, sequence, copy) -> hash of the DICOM series
+        self.series: dict[tuple[str, str, str, int], str] = {}
+        self.names = {place: secret_bytes(seed, "file", count, 8).hex() for count, place in enumerate(places)}
 
-    def of(self, case: str, arm: str) -> list[Path]:
-        """Every place where the image of one case and arm is shown."""
+    def of(self, case: str, arm: str, sequence: str = "") -> list[Path]:
+        """Every place where the image of one case, arm and sequence is shown."""
         return [
-            self.building / "packages" / package_name(row) / "images" / f"{self.names[row.id, side]}.js"
+            self.building / "packages" / package_name(row) / "images" / f"{self.names[row.id, side, sequence]}.js"
             for row in self.rows
             for side, shown in enumerate(row.arms)
             if (row.case, shown) == (case, arm)
         ]
 
+    def named(self, row: Presentation) -> list[str]:
+        """The names of the scripts of one presentation."""
+        return [self.names[row.id, side, name] for side in range(len(row.arms)) for name in self.sequences]
+
+    def expected(self, row: Presentation) -> Expected:
+        """What a package asks for at one presentation."""
+        shapes = tuple(self.shapes[row.case, name] for _ in row.arms for name in self.sequences)
+        several, copy = len(self.sequences) > 1, copy_of(row)
+        return Expected(
+            id=row.id,
+            order=row.order,
+            training=row.kind == "training",
+            guess=row.guess,
+            shape=None if several else shapes[0],
+            images=tuple(self.digests[row.case, arm, name] for arm in row.arms for name in self.sequences),
+            series=tuple(self.series[row.case, arm, name, copy] for arm in row.arms for name in self.sequences),
+            shapes=shapes if several else (),
+        )
+
     def pairs(self, protocol: Protocol) -> list[Pair]:
         """For the blind check: one image script of each of two arms, case by case, for each two arms."""
         cases = [*protocol.case_ids, *protocol.training_cases]
         return [
-            Pair(f"case {case}", (self.of(case, first)[0],), (self.of(case, second)[0],), (first, second))
+            Pair(
+                f"case {case}" + (f", {name}" if name else ""),
+                (self.of(case, first, name)[0],),
+                (self.of(case, second, name)[0],),
+                (first, second),
+                name,
+            )
             for first, second in combinations(protocol.arm_names, 2)
+            for name in self.sequences
             for case in cases
         ]
 
@@ -78,12 +111,14 @@ def write_viewer_image(
     shown: the canonical facts, a line break, and the pixels; the viewer computes the same of what it loaded.
     """
     pixels: NDArray[np.uint16] = prepared.pixels[arm]
-    facts = {
+    facts: dict[str, Any] = {
         "shape": list(pixels.shape),
         "spacing": list(prepared.spacing),
         "window": list(prepared.window),
         "plane": prepared.plane,
     }
+    if prepared.position is not None:
+        facts["position"] = prepared.position.as_mapping()
     head = f"reconImage({json.dumps(facts)},\n".encode()
     content = head + b'"' + base64.b64encode(pixels.astype("<u2").tobytes()) + b'");\n'
     mark = hashlib.sha256(content).hexdigest()
@@ -118,8 +153,8 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 "order": row.order,
                 "training": row.kind == "training",
                 "guess": row.guess,
-                "images": [files.names[row.id, side] for side in range(len(row.arms))],
-                "sha256": [files.digests[row.case, arm] for arm in row.arms],
+                "images": files.named(row),
+                "sha256": list(files.expected(row).images),
             }
             for row in mine
         ]
@@ -151,18 +186,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 folder=f"packages/{name}",
                 public_key=public,
                 manifest_sha256=file_sha256(folder / MANIFEST),
-                presentations=tuple(
-                    Expected(
-                        id=row.id,
-                        order=row.order,
-                        training=row.kind == "training",
-                        guess=row.guess,
-                        shape=files.shapes[row.case],
-                        images=tuple(files.digests[row.case, arm] for arm in row.arms),
-                        series=tuple(files.series[row.case, arm, copy_of(row)] for arm in row.arms),
-                    )
-                    for row in mine
-                ),
+                presentations=tuple(files.expected(row) for row in mine),
             )
         )
     return packages
@@ -178,10 +202,13 @@ def _public_protocol(protocol: Protocol) -> dict[str, Any]:
         "items": [
             {**asdict(item), "scores": list(protocol.allowed(item.id)) if not item.scale else list(item.scale)}
             for item in protocol.items
+            if not protocol.located(item)
         ],
         "viewing": asdict(protocol.viewing),
         "guess": asdict(protocol.guess),
         "instructions": protocol.instructions,
+        **({"sequences": list(protocol.sequence_names)} if protocol.sequences else {}),
+        **_marking(protocol),
     }
 
 
@@ -195,6 +222,15 @@ def read_setup(folder: Path) -> dict[str, Any]:
 def copy_of(row: Presentation) -> int:
     """Which copy of the DICOM series of its case and arm a presentation shows: a repeat the second one."""
     return 2 if row.kind == "repeat" else 1
+
+
+def _marking(protocol: Protocol) -> dict[str, Any]:
+    """What the viewer asks about marks: nothing of the truth or of the rule by which they are judged."""
+    if protocol.localisation is None:
+        return {}
+    item = protocol.item(protocol.localisation.item)
+    asked = {"kind": item.id, "question": item.question, "anchors": item.anchors, "scores": list(item.scale)}
+    return {"localisation": asked}
 
 
 def package_name(row: Presentation) -> str:

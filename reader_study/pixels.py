@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from reader_study.geometry import Position
 from reader_study.volumes import DisplayVolume, grey_step
 from recon.errors import ReconError, ReconWarning
 
@@ -32,6 +33,7 @@ class CaseImages:
     spacing: tuple[float, float, float]  # mm along slice, row, column
     plane: str
     window: tuple[int, int]  # centre, width
+    position: Position | None = None  # of one of several sequences; the reference arm's in all arms
 
 
 def prepare(

@@ -6,7 +6,7 @@ solved so that the expected scores differ by exactly the effect. At the effect -
 type I error, elsewhere the power.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class Design:
     ties: bool = True
     arms: int = 2
     readers_per_case: int | None = None  # case subsets by reader
+    adjudicated: int | None = None  # points apart at which a third reader's score is analysed
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,10 @@ class Simulated:
 
 
 def design_of(protocol: Protocol, cases: int | None = None) -> Design:
-    """The primary analysis of a protocol, optionally with another number of cases. Raises ReconError for an area."""
+    """The primary analysis of a protocol, optionally with another number of cases. Areas: ``power_areas``."""
     item = protocol.item(protocol.primary.item)
-    if item.confidence:
-        raise ReconError(
-            f"item '{item.id}' is compared by areas under the ROC curve, which 'power' does not simulate; plan "
-            "with the components of a pilot's analysis.json (reader_study.statistics.obuchowski_rockette_power)"
-        )
     preference = protocol.mode == "preference"
+    rule = protocol.adjudication
     return Design(
         readers=len(protocol.planned_readers),
         cases=len(protocol.case_ids) if cases is None else cases,
@@ -80,6 +77,7 @@ def design_of(protocol: Protocol, cases: int | None = None) -> Design:
         ties=protocol.viewing.ties,
         arms=len(protocol.arms),
         readers_per_case=protocol.readers_per_case,
+        adjudicated=rule.difference if rule is not None and item.id in rule.items else None,
     )
 
 
@@ -98,14 +96,14 @@ def simulate(
     check_subsets(design)
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
-    means = latent_means(design, assumptions, effect)
+    draw, means = analysed(design, assumptions, [effect])
     claimed = pooled = 0
     gathered: list[Floats] = []
     done = 0
     while done < replicates:
         report("simulated studies", done / replicates)
         count = min(STUDIES_AT_ONCE, replicates - done)
-        scores = draw_scores(design, assumptions, means, count, generator)
+        scores = draw(design, assumptions, means, count, generator)
         claims, pieces = planned_claims(design, scores)
         claimed += int(claims.sum())
         pooled += int(_pooled_test(design, scores).sum())
@@ -120,10 +118,22 @@ def simulate(
         share,
         float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates)),
         analytic,
-        random_readers,
+        random_readers if design.adjudicated is None else None,  # a verdict of these readers, no sample of readers
         pooled / replicates,
         replicates,
     )
+
+
+def analysed(
+    design: Design, assumptions: Assumptions, effects: Sequence[float]
+) -> tuple[Callable[..., Floats], tuple[float, ...]]:
+    """(what draws the scores that are analysed, latent means of the reference and of new arms with these effects)."""
+    if design.adjudicated is not None:
+        from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
+
+        return adjudicated_scores, adjudicated_means(design, assumptions, effects)
+    means = [latent_means(design, assumptions, effect) for effect in effects]
+    return draw_scores, (means[0][0], *(new for _, new in means))
 
 
 def check_subsets(design: Design) -> None:
@@ -182,28 +192,41 @@ def _deviations(design: Design, assumptions: Assumptions) -> tuple[float, tuple[
 
 
 def draw_scores(
-    design: Design, assumptions: Assumptions, means: Sequence[float], count: int, generator: np.random.Generator
+    design: Design,
+    assumptions: Assumptions,
+    means: Sequence[float],
+    count: int,
+    generator: np.random.Generator,
+    *,
+    third: bool = False,
 ) -> Floats:
     """Scores `[study, arm, reader, case]`, rounded to the scale; ``means`` are latent, one for each arm.
 
-    Readings outside the reader's subset of the cases are NaN.
+    Readings outside the reader's subset of the cases are NaN. With ``third`` all readers read all cases, and a third
+    reader without leniency or taste of his own comes last.
     """
-    scores = _crossed_scores(design, assumptions, means, count, generator)
+    constants = np.append(reader_constants(design.readers), 0.0) if third else reader_constants(design.readers)
+    scores = _crossed_scores(design, assumptions, means, constants, count, generator)
     size = design.readers_per_case
-    return scores if size is None else leave_unplanned(scores, size, generator)
+    return scores if size is None or third else leave_unplanned(scores, size, generator)
 
 
 def _crossed_scores(
-    design: Design, assumptions: Assumptions, means: Sequence[float], count: int, generator: np.random.Generator
+    design: Design,
+    assumptions: Assumptions,
+    means: Sequence[float],
+    fixed: Floats,
+    count: int,
+    generator: np.random.Generator,
 ) -> Floats:
+    """``fixed``: the constants of fixed readers."""
     a, normal = assumptions, generator.standard_normal
-    readers, cases = design.readers, design.cases
+    readers, cases = len(fixed), design.cases
     latent = np.array(means)[None, :, None, None] + a.case_arm * normal((count, design.arms, 1, cases))
     latent = latent + a.residual * normal((count, design.arms, readers, cases))
     if not design.preference:
         latent += a.case * normal((count, 1, 1, cases)) + a.reader_case * normal((count, 1, readers, cases))
     if design.fixed_readers:
-        fixed = reader_constants(readers)
         latent[:, 1:] += (np.sqrt(2) * a.reader_arm * fixed)[None, None, :, None]
         if not design.preference:
             latent += (a.reader * fixed)[None, None, :, None]
@@ -243,11 +266,16 @@ def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Float
     if design.fixed_readers:
         error, df = np.sqrt(variance), effective - 1
     else:
-        denominator = square + design.readers * np.maximum(shared, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            df = np.where(square > 0, denominator**2 / (square**2 / (design.readers - 1)), 1e9)
-        error = np.sqrt(2 * denominator / design.readers)
+        error, df = random_error(square, shared, design.readers)
     return estimate, error, df, np.stack([square, own, shared, variance])
+
+
+def random_error(square: Floats, shared: Floats, readers: int) -> tuple[Floats, Floats]:
+    """(standard error, Hillis' degrees of freedom) from MS(TR) and Cov2 - Cov3, two arms, `[study]`."""
+    denominator = square + readers * np.maximum(shared, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(square > 0, denominator**2 / (square**2 / (readers - 1)), 1e9)
+    return np.sqrt(2 * denominator / readers), df
 
 
 def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats, Floats]:

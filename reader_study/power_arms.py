@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reader_study.power import STUDIES_AT_ONCE, Design, check_subsets, draw_scores, latent_means, planned_tests
-from reader_study.power_options import Assumptions
+from reader_study.power import STUDIES_AT_ONCE, Design, analysed, check_subsets, planned_tests
+from reader_study.power_areas import AreaSimulation
+from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.protocol import Protocol
 from reader_study.statistics.simultaneous import adjusted
 from recon.errors import ReconError
@@ -51,7 +52,7 @@ def scenarios(protocol: Protocol, effects: Sequence[float]) -> list[tuple[float,
 def simulate_family(
     protocol: Protocol,
     design: Design,
-    assumptions: Assumptions,
+    assumptions: tuple[Assumptions, AreaAssumptions],
     effects: Sequence[float],
     replicates: int,
     generator: np.random.Generator,
@@ -65,14 +66,10 @@ def simulate_family(
     if design.cases < 2 or design.readers < (1 if design.fixed_readers else 2):
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
     order = [names.index(name) for name in family.order]
-    means = [latent_means(design, assumptions, effect) for effect in effects]
-    latent = (means[0][0], *(new for _, new in means))
-    gathered = []
-    for done in range(0, replicates, STUDIES_AT_ONCE):
-        report("simulated studies", done / replicates)
-        count = min(STUDIES_AT_ONCE, replicates - done)
-        gathered.append(family_claims(design, draw_scores(design, assumptions, latent, count, generator), order))
-    claims = np.concatenate(gathered)
+    if protocol.item(protocol.primary.item).confidence:
+        claims = _area_claims(AreaSimulation(protocol, design, *assumptions, effects), order, replicates, generator)
+    else:
+        claims = _score_claims(design, assumptions[0], effects, order, replicates, generator, report)
     worse = np.array([effect <= -design.margin for effect in effects])
     false = claims[:, worse].any(axis=1)
     shares = np.r_[claims.mean(axis=0), claims.any(axis=1).mean(), claims.all(axis=1).mean(), false.mean()]
@@ -92,11 +89,46 @@ def simulate_family(
     )
 
 
+def _score_claims(
+    design: Design,
+    assumptions: Assumptions,
+    effects: Sequence[float],
+    order: Sequence[int],
+    replicates: int,
+    generator: np.random.Generator,
+    report: Report,
+) -> npt.NDArray[np.bool_]:
+    draw, latent = analysed(design, assumptions, effects)
+    gathered = []
+    for done in range(0, replicates, STUDIES_AT_ONCE):
+        report("simulated studies", done / replicates)
+        count = min(STUDIES_AT_ONCE, replicates - done)
+        gathered.append(family_claims(design, draw(design, assumptions, latent, count, generator), order))
+    return np.concatenate(gathered)
+
+
+def _area_claims(
+    study: AreaSimulation, order: Sequence[int], replicates: int, generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    gathered, size = [], study.studies_at_once
+    for done in range(0, replicates, size):
+        tests = study.tests(study.ratings(min(size, replicates - done), generator))
+        gathered.append(_claims(study.design, tests, order))
+    return np.concatenate(gathered)
+
+
 def family_claims(design: Design, scores: Floats, order: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Claims `[study, new arm]` of the planned family from scores `[study, arm, reader, case]`."""
+    pair = replace(design, arms=2)
+    return _claims(design, [planned_tests(pair, scores[:, [0, arm]])[:3] for arm in range(1, scores.shape[1])], order)
+
+
+def _claims(
+    design: Design, tests: Sequence[tuple[Floats, Floats, Floats]], order: Sequence[int]
+) -> npt.NDArray[np.bool_]:
+    """From (estimate, standard error, degrees of freedom) `[study]` of each new arm."""
     p_values = []
-    for arm in range(1, scores.shape[1]):
-        estimate, error, df, _ = planned_tests(replace(design, arms=2), scores[:, [0, arm]])
+    for estimate, error, df in tests:
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (estimate + design.margin) / error
         p_values.append(stats.t.sf(np.nan_to_num(t, nan=0.0), df))

@@ -15,16 +15,16 @@ from reader_study.adjudication_rule import Adjudication
 from reader_study.canonical import digest
 from reader_study.case_truth import CaseTruth
 from reader_study.family import Family
+from reader_study.item import Item
+from reader_study.localisation_rule import Localisation
 from reader_study.pseudonyms import NAME, check_names
+from reader_study.sequences import ShownSequence, check_sequences
 from recon.configuration import from_mapping, load_config
 from recon.errors import ReconError
 
 FORMAT = "recon-reader-protocol-1"
 
 Mode = Literal["independent", "side-by-side", "preference"]
-Direction = Literal[
-    "higher-is-better", "lower-is-better", "preferred-is-better", "higher-is-present", "lower-is-present"
-]
 Role = Literal["reference", "new"]
 
 
@@ -62,59 +62,6 @@ class Sessions:
             raise ValueError("key 'washout_weeks' must be positive when there are several sessions")
         if self.separation < 0:
             raise ValueError("key 'separation' must be 0 or more")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question to the reader.
-
-    In the scored modes ``anchors`` gives every score its meaning, consecutive integers from lowest to highest
-    ("1": "non-diagnostic" ... "5": "excellent"), and ``direction`` says which end is good. In preference mode the
-    answers are A, B and (if ``ties``) tie; ``direction`` is ``preferred-is-better`` and there are no anchors. The item
-    is a rating of confidence where ``direction`` says which end means that the condition of the protocol's ``truth`` is
-    surely present (``higher-is-present``): its arms are compared by their areas under the ROC curve.
-    """
-
-    id: str
-    question: str
-    direction: Direction
-    anchors: dict[str, str] = field(default_factory=dict)
-    required: bool = True
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.id):
-            raise ValueError(f"item id {self.id!r}: use letters, digits, '-' and '_' (at most 32)")
-        if self.direction == "preferred-is-better":
-            if self.anchors:
-                raise ValueError(f"item '{self.id}': a preference has no anchors")
-            return
-        try:
-            scores = [int(score) for score in self.anchors]
-        except ValueError:
-            raise ValueError(f"item '{self.id}': anchors must be 'integer: meaning' lines") from None
-        if len(scores) < 2 or scores != list(range(scores[0], scores[0] + len(scores))):
-            raise ValueError(f"item '{self.id}': anchors must be two or more consecutive integers, lowest first")
-        if not all(meaning.strip() for meaning in self.anchors.values()):
-            raise ValueError(f"item '{self.id}': every score needs a written anchor")
-
-    @property
-    def scale(self) -> tuple[int, ...]:
-        """The allowed scores, lowest first; empty for a preference."""
-        return tuple(int(score) for score in self.anchors)
-
-    @property
-    def confidence(self) -> bool:
-        """Is it a rating of confidence that the condition is present?"""
-        return self.direction in ("higher-is-present", "lower-is-present")
-
-    @property
-    def mirrored(self) -> bool:
-        """Is the lowest score the good end, or the one that means surely present?"""
-        return self.direction in ("lower-is-better", "lower-is-present")
-
-    def oriented(self, score: float) -> float:
-        """``score`` turned so that higher is better, or surer of the condition (mirrored where 1 is)."""
-        return self.scale[0] + self.scale[-1] - score if self.mirrored else score
 
 
 @dataclass(frozen=True)
@@ -199,6 +146,8 @@ class Protocol:
     comparisons: Family | None = None  # three or more arms: how their primary tests share alpha
     readers_per_case: int | None = None  # case subsets by reader; None: every reader reads every case
     adjudication: Adjudication | None = None  # when a third reader decides
+    localisation: Localisation | None = None  # lesions that are marked in the images
+    sequences: tuple[ShownSequence, ...] = ()  # series of a case that are shown together; (): a case is one series
     instructions: str = ""  # shown to the readers before the first image, plain text; blank line = new paragraph
 
     def __post_init__(self) -> None:
@@ -231,7 +180,11 @@ class Protocol:
         widest = 0.5 if primary.confidence else 1 if preference else primary.scale[-1] - primary.scale[0]
         if self.primary.margin >= widest:
             whole = "all that lies between chance and perfection" if primary.confidence else "the whole scale"
+            whole = "half of the figure of merit" if self.located(primary) else whole
             raise ValueError(f"margin {self.primary.margin:g} covers {whole} of item '{primary.id}'")
+        check_sequences(self.sequences)
+        if self.localisation is not None:
+            self.localisation.check(self.items, self.mode, self.viewing.flags)
         self._check_truth()
         self._check_subsets()
         if self.adjudication is not None:
@@ -266,7 +219,7 @@ class Protocol:
             )
 
     def _check_truth(self) -> None:
-        ratings = [item.id for item in self.items if item.confidence]
+        ratings = [item.id for item in self.items if item.confidence and not self.located(item)]
         if ratings and self.mode != "independent":
             raise ValueError(f"item '{ratings[0]}': confidence beside the other arm's image is not independent of it")
         if bool(ratings) != (self.truth is not None):
@@ -332,6 +285,15 @@ class Protocol:
         return dataclasses.replace(self, arms=pair, comparisons=None)
 
     @property
+    def sequence_names(self) -> tuple[str, ...]:
+        """The sequences of a presentation, in the order in which they are shown; one without a name if there is one."""
+        return tuple(sequence.name for sequence in self.sequences) or ("",)
+
+    def same_in_all_arms(self, sequence: str) -> bool:
+        """Is this sequence shown the same way in all arms, taken from the reference arm?"""
+        return any(one.name == sequence and not one.by_arm for one in self.sequences)
+
+    @property
     def paired(self) -> bool:
         """Does one presentation show both arms (side-by-side and preference)?"""
         return self.mode != "independent"
@@ -344,8 +306,13 @@ class Protocol:
         raise KeyError(name)
 
     def in_primary_unit(self, item: Item) -> bool:
-        """Are differences on this item in the unit of the primary one: area under the ROC curve, or points?"""
-        return item.confidence == self.item(self.primary.item).confidence
+        """Are differences on this item in the unit of the primary one: an area under one curve, or points?"""
+        primary = self.item(self.primary.item)
+        return (item.confidence, self.located(item)) == (primary.confidence, self.located(primary))
+
+    def located(self, item: Item) -> bool:
+        """Is the item answered by marks in the images?"""
+        return self.localisation is not None and item.id == self.localisation.item
 
     def cohort_of(self, case: str) -> str:
         """The cohort of an analysed case; 'training' for a training case; KeyError for a foreign one."""
@@ -355,10 +322,13 @@ class Protocol:
 
     @property
     def score_keys(self) -> tuple[str, ...]:
-        """The keys of one presentation's scores: ``item``, or ``item@A`` and ``item@B`` in side-by-side mode."""
+        """The keys of one presentation's scores: ``item``, or ``item@A`` and ``item@B`` in side-by-side mode.
+
+        An item that is answered by marks has none.
+        """
         if self.mode == "side-by-side":
             return tuple(f"{item.id}@{side}" for item in self.items for side in "AB")
-        return tuple(item.id for item in self.items)
+        return tuple(item.id for item in self.items if not self.located(item))
 
     def allowed(self, score_key: str) -> tuple[int | str, ...]:
         """The answers that a score key may hold."""
@@ -373,8 +343,8 @@ class Protocol:
                 del reader["reserve"]
         if self.truth is None:  # as in protocols of before there was one
             del values["truth"]
-        for name in ("comparisons", "readers_per_case", "adjudication"):
-            if values[name] is None:
+        for name in ("comparisons", "readers_per_case", "adjudication", "sequences", "localisation"):
+            if not values[name]:
                 del values[name]
         return values
 

@@ -5,13 +5,14 @@ from reader_study.analyses.statistic import OTHER_ANALYSES
 from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis_result import Analysis
 from reader_study.checklists import claim_2024, grras
-from reader_study.claim import claim, digits, limits, primary_item
+from reader_study.claim import claim, curve, digits, limits, primary_item
 from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from reader_study.provenance import Provenance
 from reader_study.report_tables import item_table, other_analyses
+from reader_study.sequences import described
 from reader_study.wording import number
 
 SUBSET_METHODS = (
@@ -54,6 +55,8 @@ def source_facts(protocol: Protocol, provenance: Provenance) -> tuple[tuple[str,
     """How it was read, and by which protocol and log: the last facts of every report."""
     return (
         ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
+        *((("Shown", described(protocol.sequences)),) if protocol.sequences else ()),
+        *((("Marks", str(protocol.localisation)),) if protocol.localisation is not None else ()),
         ("Protocol", f"{provenance.protocol_version} {protocol.hash[:16]}"),
         ("Log ends with", provenance.log_head[:16] or "no sealed study"),
     )
@@ -93,13 +96,13 @@ def _statistics(analysis: Analysis, found: Observations) -> list[Section]:
 
 def _forest(analysis: Analysis) -> Picture:
     subsets = {item.item: SUBSETS.of(item) for item in analysis.items}
-    confidence = primary_item(analysis).confidence
+    unit = f"area under the {curve(analysis)}" if curve(analysis) else "points"
     readers = {name: [test.estimate for test in own.by_reader.values()] for name, own in subsets.items() if own}
     return Picture(
         "forest",
         forest(analysis, readers),
         f"Mean difference {analysis.protocol.new} minus {analysis.protocol.reference} of every item in the primary "
-        f"one's unit ({'area under the ROC curve' if confidence else 'points'}), turned so that right is better, "
+        f"one's unit ({unit}), turned so that right is better, "
         f"with two-sided {100 * analysis.primary.planned.level:g} % intervals over "
         f"{analysis.decision['cases']} cases; circles are single readers. Only the primary item carries a claim.",
     )
@@ -154,7 +157,7 @@ def methods(analysis: Analysis) -> list[str]:
     """How everything was computed, ready for a statistician to check."""
     d, protocol, test = analysis.decision, analysis.protocol, analysis.one_sided_test.capitalize()
     bound = number(-d["margin"], digits(primary_item(analysis)))
-    merit = "mean area under the ROC curve" if primary_item(analysis).confidence else "score"
+    merit = f"mean area under the {curve(analysis)}" if curve(analysis) else "score"
     return [
         f"Primary test ({d['method']}): d is the {merit} of {protocol.new} minus that of {protocol.reference}, turned "
         f"so that higher is better. {test} is t = (mean d + margin) / SE, claimed where the one-sided lower bound lies "

@@ -12,6 +12,7 @@ from reader_study.analysis_result import Analysis, as_mapping
 from reader_study.arms_report import family_claims, family_document, family_limits
 from reader_study.claim import claim, limits
 from reader_study.document import pictures, to_html, to_markdown
+from reader_study.localised import MarkedReading
 from reader_study.observations import Observations
 from reader_study.provenance import Provenance
 from reader_study.report import document
@@ -46,10 +47,33 @@ def scores_table(analysis: Analysis | FamilyAnalysis, found: Observations) -> st
     return text.getvalue()
 
 
+def marks_table(found: Observations) -> str:
+    """Every marked lesion with its verdict as CSV; a reading without marks has a row of its own without confidence."""
+    assert found.located is not None  # the caller has looked
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    place = ["sequence", "slice", "x", "y", "confidence", "lesion", "distance_mm"]
+    rows.writerow(["reader", "case", "lesions_in_case", "arm", "reading", *place])
+    known = dict(zip(found.cases, found.located.lesions.tolist(), strict=True))
+
+    def reading(one: MarkedReading) -> list[object]:
+        return [one.reader, one.case, known[one.case], one.arm, 2 if one.repeat else 1]
+
+    for own in found.located.readings:
+        if not own.marks:
+            rows.writerow([*reading(own), *[""] * len(place)])
+    for judged in found.located.marks:
+        mark, away = judged.mark, judged.distance
+        shown = [mark.sequence, mark.slice, mark.x, mark.y, mark.confidence, judged.lesion or ""]
+        rows.writerow([*reading(judged.reading), *shown, f"{away:.2f}" if np.isfinite(away) else ""])
+    return text.getvalue()
+
+
 def write_report(
     folder: str | Path, analysis: Analysis | FamilyAnalysis, found: Observations, provenance: Provenance
 ) -> dict[str, Path]:
-    """Write report.html, report.md with figures/, analysis.json and scores.csv; gives their paths.
+    """Write report.html, report.md with figures/, analysis.json, scores.csv and, where lesions were marked, marks.csv;
+    gives their paths.
 
     Each file appears whole or not at all. Raises ReconError when the folder cannot be written.
     """
@@ -60,6 +84,8 @@ def write_report(
         page, values = document(analysis, found, provenance), as_mapping(analysis)
     contents = {f"figures/{picture.name}.svg": picture.svg for picture in pictures(page)}
     contents["scores.csv"] = scores_table(analysis, found)
+    if found.located is not None:
+        contents["marks.csv"] = marks_table(found)
     details = {**values, "claim": page.claim, "limits": list(page.limits), "notice": page.notice}
     contents["analysis.json"] = json.dumps(details, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     contents["report.md"] = to_markdown(page, "figures")

@@ -2,7 +2,7 @@
 
 from reader_study.analyses import table
 from reader_study.analysis_result import Analysis
-from reader_study.claim import digits, primary_item
+from reader_study.claim import curve, digits, primary_item
 from reader_study.document import Table
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.wording import interval, number, p_cell
@@ -37,7 +37,7 @@ def item_table(analysis: Analysis) -> Table:
     if alike > 1 and analysis.decision["margin"] > 0:
         caption += " The margin was justified for the primary item; on the others it is applied for orientation."
     if mixed:
-        caption += " Differences are of the area under the ROC curve for ratings of confidence, else in points; the "
+        caption += " Differences are of an area under a curve for ratings of confidence and marks, else in points; the "
         caption += "margin has one unit and is applied to no other."
     return Table(tuple(header), tuple(rows), caption)
 
@@ -54,7 +54,7 @@ def other_analyses(analysis: Analysis) -> Table:
         return f"{name}{mark}", number(test.estimate, digits(asked)), limits, statistic, p_cell(test.p_value)
 
     primary = analysis.primary
-    what = "Areas under the ROC curve" if asked.confidence else "Per-case means"
+    what = f"Areas under the {curve(analysis)}" if asked.confidence else "Per-case means"
     rows = [line(f"{what}, these readers", primary.fixed, 1 if asked.confidence else 0)]
     if primary.random is not None:
         rows.append(line("Obuchowski-Rockette, readers in general", primary.random.test, 1))

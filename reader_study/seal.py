@@ -50,12 +50,16 @@ class ImageRecord:
     study_uid: str
     series_uid: str
     source_sha256: str = ""  # of the file, or of the names and hashes of a folder's; older keys do not say
+    sequence: str = ""  # of a case of several series, which share patient and study
+    # Where lesions are marked: three rows of the matrix from (slice, row, column, 1) as shown to RAS+ mm.
+    affine: tuple[float, ...] = ()
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
         values = asdict(self)
-        if not self.source_sha256:
-            del values["source_sha256"]
+        for name in ("source_sha256", "sequence", "affine"):
+            if not values[name]:
+                del values[name]
         return values
 
 
@@ -87,7 +91,7 @@ class Key:
             seed=values["seed"],
             salt=values["salt"],
             presentations=tuple(Presentation.from_mapping(row) for row in values["presentations"]),
-            images=tuple(ImageRecord(**row) for row in values["images"]),
+            images=tuple(ImageRecord(**{**row, "affine": tuple(row.get("affine", ()))}) for row in values["images"]),
         )
 
     @property

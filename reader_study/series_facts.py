@@ -25,7 +25,7 @@ IDENTIFIERS = {
     *("PatientID", "PatientName", "StudyID", "AccessionNumber"),
 }
 _HEXADECIMAL = set("0123456789abcdefABCDEF")
-_HEADER_BYTES = 256  # of a viewer image script: shape, spacing and window stand before the pixels
+_HEADER_BYTES = 1024  # of a viewer image script: shape, spacing and window stand before the pixels
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from reader_study import analysis_result
+from reader_study.analyses.statistic import comparison_of
 from reader_study.analysis import analyse
 from reader_study.analysis_result import Analysis
-from reader_study.comparison import Comparison
 from reader_study.observations import Observations, versus
 from reader_study.protocol import Protocol
 from reader_study.statistics import obuchowski_rockette, roc
@@ -122,11 +122,12 @@ def _in_family(part: Analysis, one: Together, adjusted: tuple[Any, ...], count: 
 
 def _equality(protocol: Protocol, found: Observations) -> EqualityTest | None:
     item = protocol.item(protocol.primary.item)
-    scores = found.decided(item.id)
+    scores = found.measured(item.id)
     try:
         if item.confidence:
-            truth = Comparison(protocol, item, found.cases).truth
-            return obuchowski_rockette.equality(roc.components_of_areas(scores, truth))
+            comparison = comparison_of(protocol, item, found)
+            components = roc.components_of_areas(scores, comparison.truth, comparison.figure)
+            return obuchowski_rockette.equality(components)
         complete = np.isfinite(scores).all(axis=(0, 1))
         return obuchowski_rockette.equality(obuchowski_rockette.components(scores[..., complete]))
     except ReconError:

@@ -3,14 +3,15 @@
 JSON: ``{"format": "recon-score-sheet-1", "study", "package", "reader", "session", "started", "finished", "responses":
 [...], "guesses": [...], "signature"}``. The signature (``reader_study.signing``) covers the canonical form of all the
 rest. A response: ``{"presentation", "order", "training", "scores", "flags", "comment", "seconds", "started",
-"finished", "images"}``; ``images`` are the SHA-256 of what was shown, beside a PACS of the
-DICOM series to open (``Expected.series``). Keys of ``scores`` are the protocol's
-``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B", "tie" for a
-preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A" or "B"
-(always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0. A guess: ``{"presentation",
-"guess"}`` with "reference", "new" or "unknown" in independent mode, else "A", "B" or "unknown" for the side thought to
-be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was visible, beside
-a PACS from the opening to the answer.
+"finished", "images"}``; ``images`` are the SHA-256 of what was shown: side by side, and in each the sequences in the
+protocol's order; beside a PACS of the DICOM series to open (``Expected.series``), in the same order. Keys of ``scores``
+are the protocol's ``score_keys`` (``item``; ``item@A`` and ``item@B`` side by side); values are integers, or "A", "B",
+"tie" for a preference; an unanswered optional item is absent. A flag: ``{"kind", "side", "slice", "x", "y"}``: side "A"
+or "B" (always "A" in independent mode), slice from 1, x (column) and y (row) in pixels from 0; with "sequence" where a
+case is several series. A suspected lesion is a flag whose kind is the item of the protocol's ``localisation``, with
+"confidence". A guess: ``{"presentation", "guess"}`` with "reference", "new" or "unknown" in independent mode, else "A",
+"B" or "unknown" for the side thought to be new. Times are UTC, ISO 8601; ``seconds`` counts only while the page was
+visible, beside a PACS from the opening to the answer.
 
 CSV: one row per score, columns ``sheet_files.SHEET_COLUMNS``; the first row has record ``sheet``. From it the JSON form
 is rebuilt exactly, so that the one signature covers both. A comment that a spreadsheet would run as a formula starts
@@ -37,6 +38,17 @@ class Flag:
     slice: int
     x: int
     y: int
+    sequence: str = ""  # of several shown together
+    confidence: int | None = None  # of a lesion that is marked: ``kind`` is the item that asks for it
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain JSON types, as the viewer writes them."""
+        values = asdict(self)
+        if not self.sequence:
+            del values["sequence"]
+        if self.confidence is None:
+            del values["confidence"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,8 @@ class Sheet:
         """Everything that is signed, as plain JSON types."""
         values = asdict(self)
         del values["signature"], values["path"]
-        for response in values["responses"]:
+        for response, own in zip(values["responses"], self.responses, strict=True):
+            response["flags"] = tuple(flag.as_mapping() for flag in own.flags)
             if not response["images"]:
                 del response["images"]
         return {"format": FORMAT, **values}
@@ -110,6 +123,7 @@ class Expected:
     shape: tuple[int, int, int] | None = None  # slices, rows, columns of its images; older exports do not say
     images: tuple[str, ...] = ()  # SHA-256 of each, see ``packages.write_viewer_image``
     series: tuple[str, ...] = ()  # SHA-256 of each DICOM series: of the canonical form of its files' names and SHA-256
+    shapes: tuple[tuple[int, int, int], ...] = ()  # of several sequences in place of ``shape``: as ``images``
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """Is a score sheet one that this study's viewer can have written, and what is missing in it?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from reader_study.protocol import Protocol
-from reader_study.sheet import Package, Response, Sheet
+from reader_study.sheet import Expected, Flag, Package, Response, Sheet
 from recon.errors import ReconError
 
 
@@ -42,8 +41,8 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
         if response.presentation in seen:
             raise ReconError(f"{where} stands twice")
         seen.add(response.presentation)
-        _check_response(response, where, protocol, known.shape)
-        if response.images not in (known.images, known.series or known.images):
+        _check_response(response, where, protocol, known)
+        if tuple(response.images) not in (tuple(known.images), tuple(known.series or known.images)):
             raise ReconError(
                 f"{where}: the images shown are not those that were exported (SHA-256 differs); a package was changed"
             )
@@ -58,7 +57,7 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     return package
 
 
-def _check_response(response: Response, where: str, protocol: Protocol, shape: Sequence[int] | None) -> None:
+def _check_response(response: Response, where: str, protocol: Protocol, known: Expected) -> None:
     """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
     if not isinstance(response.scores, dict):
         raise ReconError(f"{where}: scores are {response.scores!r}, not one for each item")
@@ -74,17 +73,30 @@ def _check_response(response: Response, where: str, protocol: Protocol, shape: S
     for name in ("comment", "started", "finished"):
         if not isinstance(getattr(response, name), str):
             raise ReconError(f"{where}: {name} is {getattr(response, name)!r}, not a text")
-    ends = (float("inf"),) * 3 if shape is None else tuple(shape)
+    lesions = protocol.localisation
     for flag in response.flags:
-        inside = (
-            all(map(_is_number, (flag.slice, flag.x, flag.y)))
-            and 1 <= flag.slice <= ends[0]
-            and 0 <= flag.y <= ends[1]
-            and 0 <= flag.x <= ends[2]
-        )
-        sides = ("A", "B") if protocol.paired else ("A",)
-        if flag.kind not in protocol.viewing.flags or flag.side not in sides or not inside:
-            raise ReconError(f"{where}: flag {asdict(flag)} is not possible here")
+        marks = lesions is not None and flag.kind == lesions.item
+        if not (marks or flag.kind in protocol.viewing.flags) or not _inside(flag, protocol, known):
+            raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
+        if marks and flag.confidence is None:
+            raise ReconError(f"{where}: the mark {flag.as_mapping()} has no rating")
+        rating = flag.confidence
+        if marks and (isinstance(rating, bool) or rating not in protocol.item(flag.kind).scale):
+            scale = ", ".join(map(str, protocol.item(flag.kind).scale))
+            raise ReconError(f"{where}: the mark {flag.as_mapping()} is rated out of scale ({scale})")
+        if not marks and rating is not None:
+            raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
+
+
+def _inside(flag: Flag, protocol: Protocol, known: Expected) -> bool:
+    """Does a spot lie in one of the images that were shown?"""
+    sides = ("A", "B") if protocol.paired else ("A",)
+    names = protocol.sequence_names
+    if flag.side not in sides or flag.sequence not in names or not all(map(_is_number, (flag.slice, flag.x, flag.y))):
+        return False
+    place = sides.index(flag.side) * len(names) + names.index(flag.sequence)
+    shape = known.shapes[place] if known.shapes else known.shape or (float("inf"),) * 3
+    return 1 <= flag.slice <= shape[0] and 0 <= flag.y <= shape[1] and 0 <= flag.x <= shape[2]
 
 
 def _is_number(value: Any) -> bool:
@@ -108,6 +120,8 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
     """
     by_package = {sheet.package: sheet for sheet in sheets}
     found: list[dict[str, Any]] = []
+    lesions = protocol.localisation
+    third = protocol.adjudication.reader if protocol.adjudication is not None else None
     for package in packages:
         line = {"reader": package.reader, "session": package.session, "presentation": None, "order": None}
         sheet, required = by_package.get(package.id), _required(protocol, package.reader)
@@ -120,7 +134,9 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
                 continue
             response = responses.get(entry.id)
             without = [key for key in required if response is None or key not in response.scores]
-            if without:
+            if lesions is not None and package.reader != third and response is not None and not response.images:
+                without.append(lesions.item)  # typed scores have no marks
+            if without or response is None:
                 what = "response" if response is None else ", ".join(without)
                 found.append({**line, "presentation": entry.id, "order": entry.order, "what": what})
     return found

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def _to_csv(sheet: Sheet) -> str:
             "seconds": canonical_json(response.seconds).decode(),
             "started": response.started,
             "finished": response.finished,
-            "flags": canonical_json([asdict(flag) for flag in response.flags]).decode() if response.flags else "",
+            "flags": canonical_json([flag.as_mapping() for flag in response.flags]).decode() if response.flags else "",
             "comment": _defused(response.comment),
             "images": " ".join(response.images),
         }

@@ -59,7 +59,8 @@ def study_status(study: Study, places: Sequence[str | Path] | None = None) -> St
     """The status by the log and by the sheets in ``places`` (default: the study's own folder ``sheets``)."""
     logged = tuple(str(deviation) for deviation in deviations(study.entries))
     if exported(study.entries) is None:
-        following = (f"export the images: recon reader-study export {study.folder} --images PATTERN",)
+        marks = " --lesions PATTERN" if study.protocol.localisation is not None else ""
+        following = (f"export the images: recon reader-study export {study.folder} --images PATTERN{marks}",)
         return StudyStatus("planned", (), logged, (), "", following)
     own = study.folder / SHEETS
     wanted = list(places) if places else ([own] if own.is_dir() and any(own.iterdir()) else [])
@@ -134,7 +135,8 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
     if phase == "analysed":
         return ("nothing is left to do",)
     if phase == "unsealed":
-        return (f"analyse: recon reader-study analyze {folder} --out REPORT",)
+        marks = " --lesions PATTERN" if study.protocol.localisation is not None else ""
+        return (f"analyse: recon reader-study analyze {folder} --out REPORT{marks}",)
     steps = [f"put this right first: {problem}"] if problem else []
     if any(sitting.returned and not sitting.logged for sitting in sittings):
         steps.append(f"log the sheets that came in: recon reader-study check {folder} --sheets {folder / SHEETS}")

@@ -154,7 +154,11 @@ def exported(entries: Sequence[audit_log.LogEntry]) -> audit_log.LogEntry | None
 
 def package_mapping(package: Package) -> dict[str, Any]:
     """A package as the log's export line has it."""
-    return {**asdict(package), "presentations": [asdict(row) for row in package.presentations]}
+    rows = [asdict(row) for row in package.presentations]
+    for row in rows:
+        if not row["shapes"]:
+            del row["shapes"]
+    return {**asdict(package), "presentations": rows}
 
 
 def _package(row: Any) -> Package:
@@ -162,4 +166,6 @@ def _package(row: Any) -> Package:
 
 
 def _expected(entry: Any) -> Expected:
-    return Expected(**{**entry, "images": tuple(entry.get("images", ())), "series": tuple(entry.get("series", ()))})
+    shapes = tuple(tuple(shape) for shape in entry.get("shapes", ()))
+    hashes = {name: tuple(entry.get(name, ())) for name in ("images", "series")}
+    return Expected(**{**entry, **hashes, "shapes": shapes})

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reader_study.protocol import Item, Protocol
+from reader_study.item import Item
+from reader_study.protocol import Protocol
 from reader_study.redcap import is_export, redcap_name
 from recon.configuration import load_config
 from recon.errors import ReconError

@@ -9,12 +9,14 @@ from reader_study.added_reader import with_added
 from reader_study.case_subsets import achieved
 from reader_study.conduct import Conduct, conduct
 from reader_study.deviations import deviations
+from reader_study.lesion_truth import frozen_lesions, mask_files
+from reader_study.localised import locate
 from reader_study.observations import Observations, check_opened_key, check_same_sheets, from_sheets, from_table
 from reader_study.protocol import Protocol, load_protocol
 from reader_study.provenance import Provenance
 from reader_study.scores import collect, find_sheets, is_sheet
 from reader_study.seal import Key
-from reader_study.study import OPENED_KEY, open_study
+from reader_study.study import OPENED_KEY, Study, exported, open_study
 from reader_study.tables import ColumnMap, read_table
 from reader_study.unsealing import require_complete
 from reader_study.verdicts import adjudicated
@@ -49,10 +51,12 @@ def sealed(
     notice: str = "",
     version: str = "",
     expect_head: str | None = None,
+    lesions: str | None = None,
 ) -> Unblinded:
     """Scores of a sealed study, unblinded with its opened key. ``expect_head``: a hash of the log noted earlier.
 
-    Raises ReconError for a bad sheet, a reading that is missing without a logged deviation, a key that is not the
+    ``lesions``: the pattern of the lesion masks, where lesions were marked. Raises ReconError for a mask other than
+    those that were frozen, a bad sheet, a reading that is missing without a logged deviation, a key that is not the
     committed one or was never unsealed, and sheets other than those that stood at the unsealing.
     """
     study = open_study(folder, expect_head)
@@ -68,6 +72,7 @@ def sealed(
     rows = with_added(study, key.presentations)
     read = [sheet for sheet in collected.sheets if sheet.reader in study.readers]
     own = from_sheets(study.protocol, rows, read, excluded, study.readers)
+    own = _located(study, key, own, lesions)
     observations = adjudicated(study, rows, collected.sheets, own)
     happened = conduct(study, collected.sheets, expect_head)
     if study.protocol.readers_per_case is not None:
@@ -86,6 +91,18 @@ def sealed(
     return Unblinded(study.protocol, observations, provenance)
 
 
+def _located(study: Study, key: Key, found: Observations, lesions: str | None) -> Observations:
+    """With the marks judged by the frozen lesions, where lesions were marked."""
+    if study.protocol.localisation is None:
+        if lesions is not None:
+            mask_files(study.protocol, lesions)  # says that nobody marks lesions
+        return found
+    export = exported(study.entries)
+    assert export is not None  # the opened key belongs to it
+    known = frozen_lesions(study.protocol, lesions, export.details.get("lesions", {}))
+    return replace(found, located=locate(study.protocol, found.marked, found.readers, known, key.images))
+
+
 def open_label(
     protocol_path: str | Path,
     paths: Sequence[str | Path],
@@ -102,6 +119,8 @@ def open_label(
     for path in files:
         if is_sheet(path):
             raise ReconError(f"{path}: a score sheet needs its study folder; give the folder instead of the protocol")
+    if protocol.localisation is not None:
+        raise ReconError(f"{protocol_path}: marks of lesions come with signed sheets; a table has none")
     unknown = ["When, in which order and how blinded the scores were given."]
     if protocol.readers_per_case is not None:
         unknown.append("Which reader was to read which case: a case without any score of a reader counts as not his.")

@@ -25,6 +25,7 @@ class DisplayVolume:
     pixels: NDArray[np.float32]  # [slice, row, column]
     spacing: tuple[float, float, float] | None  # mm along slice, row, column
     plane: str  # axial, coronal, sagittal, or unknown
+    affine: NDArray[np.float64] | None = None  # index (slice, row, column) to RAS+ mm, where it is known
 
 
 def read_volume(path: str | Path, where: str) -> DisplayVolume:
@@ -82,7 +83,7 @@ def _for_display(
     if affine is None:
         known = None if spacing is None else (spacing[2], spacing[0], spacing[1])
         return DisplayVolume(np.ascontiguousarray(pixels), known, "unknown")
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
     ours = io_orientation(affine)[[2, 0, 1]]  # of slice, readout, phase
     plane = _PLANES[int(ours[0, 0])]
@@ -92,7 +93,8 @@ def _for_display(
     for axis, (target, _) in enumerate(turn):
         ordered[int(target)] = float(sizes[axis])
     turned = np.ascontiguousarray(apply_orientation(pixels, turn))
-    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane)
+    placed = affine[:, [2, 0, 1, 3]] @ inv_ornt_aff(turn, pixels.shape)
+    return DisplayVolume(turned, (ordered[0], ordered[1], ordered[2]), plane, placed)
 
 
 def grey_step(pixels: NDArray[np.float32]) -> float:

@@ -4,7 +4,8 @@
 in one file without images: it names one presentation's patient IDs after the other, asks the same questions, and signs
 the answers offline with the key of the package ``packages/R1-session-1``. In the place of the hashes of the images that
 the viewer finds, its sheet has those of the DICOM series that were exported under these patient IDs
-(``Expected.series``). What the PACS showed no page can see: the reader confirms, image by image, that it is open.
+(``Expected.series``). What the PACS showed no page can see: the reader confirms, image by image, that it is open. Where
+readers mark lesions there is no page: marks need the images of the package.
 """
 
 import base64
@@ -57,7 +58,10 @@ def write_worklist(building: Path, package: Package, patients: Mapping[str, Sequ
             shown = patients[entry.id]
             pads = [""] * (2 - len(shown))
             rows.writerow([entry.order, entry.id, str(entry.training).lower(), *shown, *pads])
-    write_text(page, _page(read_setup(building / package.folder), package, patients))
+    setup = read_setup(building / package.folder)
+    if "localisation" in setup:  # lesions are marked in an image, and the page has none
+        return {table.name: file_sha256(table)}
+    write_text(page, _page(setup, package, patients))
     return {path.name: file_sha256(path) for path in (table, page)}
 
 

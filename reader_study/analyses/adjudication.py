@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
 from reader_study.document import Paragraph, ReportBlock, Table
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item, Protocol
+from reader_study.protocol import Protocol
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.wording import interval, number, p_cell
 

@@ -33,6 +33,8 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     figure = reading_order(analysis, observations)
     if figure is not None:
         blocks.append(Picture("order", figure, _LEGEND.format(item=item)))
+    if analysis.protocol.located(analysis.protocol.item(item)):
+        return (*blocks, Paragraph(f"Item {item} is answered by marks, whose reading order is not analysed."))
     if not drifts:
         return (*blocks, Paragraph("The reading order is not known."))
     rows = []

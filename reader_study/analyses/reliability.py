@@ -47,6 +47,8 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     rows = [
         _row(item.item, arm, found) for item in analysis.items for arm, found in (RELIABILITY.of(item) or {}).items()
     ]
+    if not rows and len(analysis.readers) > 1:
+        return (Paragraph("Agreement between readers is not computed of marks."),)
     if not rows:
         return (Paragraph("One reader: agreement between readers does not apply."),)
     if analysis.protocol.readers_per_case is None:

@@ -9,8 +9,8 @@ from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
 from reader_study.document import Picture, ReportBlock, Table
 from reader_study.figures.roc import roc_curves
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item
 from reader_study.statistics.figure_of_merit import area_under_curve
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.roc import curve

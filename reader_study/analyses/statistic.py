@@ -10,8 +10,10 @@ import numpy.typing as npt
 from reader_study.analysis_result import Analysis, ItemResult
 from reader_study.comparison import Comparison
 from reader_study.document import ReportBlock
+from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.protocol import Item, Protocol
+from reader_study.protocol import Protocol
+from recon.errors import ReconError
 
 Floats = npt.NDArray[np.float64]
 Result = TypeVar("Result")
@@ -37,6 +39,11 @@ class Readings:
     def own(self) -> Floats:
         """``scores`` as the readers gave them, before an adjudicator decided."""
         return self.found.scores[self.item.id]
+
+    @property
+    def measured(self) -> Floats:
+        """What the comparison takes: ``own``, or of an item that is answered by marks `[arm, reader, slot, case]`."""
+        return self.found.measured(self.item.id) if self.protocol.located(self.item) else self.own
 
     @property
     def raw(self) -> Floats:
@@ -67,7 +74,7 @@ class Readings:
     @property
     def comparison(self) -> Comparison:
         """How the arms are compared on this item."""
-        return Comparison(self.protocol, self.item, self.found.cases)
+        return comparison_of(self.protocol, self.item, self.found)
 
     @property
     def complete(self) -> npt.NDArray[np.bool_]:
@@ -83,6 +90,18 @@ class Readings:
     def arms(self) -> tuple[str, str]:
         """Names of the reference and the new arm."""
         return self.protocol.reference, self.protocol.new
+
+
+def comparison_of(protocol: Protocol, item: Item, found: Observations, by: str = "") -> Comparison:
+    """How the arms are compared on an item of a study; ``by`` another figure of merit of marks than the protocol's.
+
+    Raises ReconError where an item is answered by marks and none came with the scores.
+    """
+    if not protocol.located(item):
+        return Comparison(protocol, item, found.cases)
+    if found.located is None:
+        raise ReconError("marks of lesions come with signed sheets; a table has none")
+    return Comparison(protocol, item, found.cases, found.located.truth, by)
 
 
 def always(protocol: Protocol) -> bool:
@@ -133,6 +152,7 @@ class Statistic(Generic[Result]):
     section: str = OTHER_ANALYSES
     folded: bool = False  # does the section start closed?
     blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
+    marks: bool = False  # does it apply to an item that is answered by marks?
     optional: bool = False  # leaves no key where it does not apply, as in studies of before it
     line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
 

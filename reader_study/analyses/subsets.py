@@ -23,10 +23,11 @@ class Subsets:
 
 
 def _compute(readings: Readings) -> Subsets:
-    comparison, scores = readings.comparison, readings.scores
+    comparison = readings.comparison
+    scores = readings.measured if readings.protocol.located(readings.item) else readings.scores
     by_reader, by_cohort = {}, {}
     for index, reader in enumerate(readings.found.readers):
-        own = readings.own[:, index : index + 1]
+        own = readings.measured[:, index : index + 1]
         if comparison.readers(own).any():
             by_reader[reader] = comparison.fixed(own)
     cohorts = readings.protocol.cases
@@ -56,4 +57,4 @@ def _blocks(analysis: Analysis, found: Observations) -> tuple[ReportBlock, ...]:
     return (Table(header, tuple(rows), caption),)
 
 
-SUBSETS = Statistic("subsets", _compute, "", section="Each reader and cohort", blocks=_blocks)
+SUBSETS = Statistic("subsets", _compute, "", marks=True, section="Each reader and cohort", blocks=_blocks)

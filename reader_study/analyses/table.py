@@ -8,6 +8,7 @@ from reader_study.analyses.descriptive import DESCRIPTIVE
 from reader_study.analyses.drift import DRIFT
 from reader_study.analyses.flags import FLAGS
 from reader_study.analyses.interchangeability import INTERCHANGEABILITY
+from reader_study.analyses.localisation import LOCALISATION
 from reader_study.analyses.missing import MISSING
 from reader_study.analyses.ordinal import ORDINAL
 from reader_study.analyses.preference import PREFERENCE
@@ -21,6 +22,7 @@ from reader_study.analyses.subsets import SUBSETS
 
 STATISTICS: tuple[Statistic[Any], ...] = (
     ROC,
+    LOCALISATION,
     DESCRIPTIVE,
     ADJUDICATION,
     SUBSETS,

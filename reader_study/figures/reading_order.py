@@ -11,8 +11,8 @@ from reader_study.observations import Observations
 
 
 def reading_order(analysis: Analysis, found: Observations) -> str | None:
-    """Primary item over the reading order, by reader and arm, with running means; None without a known order."""
-    if not np.isfinite(found.order).any():
+    """Primary item over the reading order, by reader and arm, with running means; None where either is not known."""
+    if not (np.isfinite(found.order) & np.isfinite(found.scores[analysis.primary.item])).any():
         return None
     from matplotlib.ticker import MaxNLocator
 

@@ -66,12 +66,12 @@ def components(
 ) -> Components:
     """Figures of merit, mean squares and jackknife covariances.
 
-    ``scores`` `[arm, reader, case]`; ``truth`` `[case]` where the figure needs it. A missing score (NaN) costs itself
-    where the figure can do without it, as an area under the ROC curve can. Raises ReconError where it cannot, and for
-    fewer than two arms, readers or cases.
+    ``scores`` `[arm, reader, case]`, or `[arm, reader, slot, case]` of a figure that takes slots; ``truth`` `[case]`
+    where the figure needs it. A missing score (NaN) costs itself where the figure can do without it, as an area under
+    a curve can. Raises ReconError where it cannot, and for fewer than two arms, readers or cases.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 3 or min(scores.shape) < 2:
+    if scores.ndim < 3 or min(*scores.shape[:2], scores.shape[-1]) < 2:
         raise ReconError(f"Obuchowski-Rockette analysis needs two or more arms, readers and cases, got {scores.shape}")
     truth = np.zeros(scores.shape[-1], dtype=bool) if truth is None else np.asarray(truth, dtype=bool)
     figures = figure(scores, truth)

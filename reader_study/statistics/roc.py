@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from reader_study.case_truth import FEWEST
 from reader_study.statistics import obuchowski_rockette
-from reader_study.statistics.figure_of_merit import area_under_curve, leave_one_case_out
+from reader_study.statistics.figure_of_merit import FigureOfMerit, area_under_curve, leave_one_case_out
 from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from recon.errors import ReconError
 
@@ -16,14 +16,23 @@ METHOD = "areas under the ROC curve of these readers, one-sided t test"
 
 def compared_readers(scores: Floats, truth: Booleans) -> Booleans:
     """`[reader]`: did the reader rate two cases with and two without the condition in both arms?"""
-    read: Booleans = np.asarray(np.isfinite(scores).all(axis=0))
+    read: Booleans = np.asarray(_known(scores).all(axis=0))
     return np.asarray(np.minimum(read[:, truth].sum(axis=1), read[:, ~truth].sum(axis=1)) >= FEWEST)
 
 
-def compare_areas(scores: Floats, truth: Booleans, margin: float, alpha: float = 0.025) -> HypothesisTest:
+def compare_areas(
+    scores: Floats,
+    truth: Booleans,
+    margin: float,
+    alpha: float = 0.025,
+    *,
+    figure: FigureOfMerit = area_under_curve,
+    method: str = METHOD,
+) -> HypothesisTest:
     """Difference of the arms' mean areas for these readers, tested against ``-margin`` (in area).
 
-    ``scores`` `[arm, reader, case]`, NaN where missing; ``truth`` `[case]`. The cases are the sample: the variance is
+    ``scores`` `[arm, reader, case]`, NaN where missing; ``truth`` `[case]`. Marked lesions are `[arm, reader, slot,
+    case]` with their own ``figure`` (``localisation``). The cases are the sample: the variance is
     that of the jackknife, as in Obuchowski and Rockette for fixed readers, but t has the degrees of freedom that the
     cases with and without the condition allow (Satterthwaite, as Brunner and Munzel 2000), where the normal would claim
     too often. Raises ReconError where no reader rated two cases of each kind in both arms, and for a bad margin.
@@ -31,9 +40,9 @@ def compare_areas(scores: Floats, truth: Booleans, margin: float, alpha: float =
     pairs = _pairs(scores, truth)
     if pairs.shape[1] == 0:
         raise ReconError("no reader rated two cases with and two without the condition in both arms")
-    by_arm = area_under_curve(pairs, truth).mean(axis=1)
-    without = leave_one_case_out(area_under_curve, pairs, truth).mean(axis=1)
-    read = np.isfinite(pairs[0]).any(axis=0)
+    by_arm = figure(pairs, truth).mean(axis=1)
+    without = leave_one_case_out(figure, pairs, truth).mean(axis=1)
+    read = _known(pairs)[0].any(axis=0)
     difference, kind = (without[1] - without[0])[read], truth[read]
     squares = (difference - difference.mean()) ** 2 * (1 - 1 / kind.size)
     parts = np.array([squares[kind].sum(), squares[~kind].sum()])
@@ -47,18 +56,20 @@ def compare_areas(scores: Floats, truth: Booleans, margin: float, alpha: float =
         cases=int(kind.size),
         margin=margin,
         alpha=alpha,
-        method=METHOD,
+        method=method,
     )
 
 
-def components_of_areas(scores: Floats, truth: Booleans) -> obuchowski_rockette.Components:
+def components_of_areas(
+    scores: Floats, truth: Booleans, figure: FigureOfMerit = area_under_curve
+) -> obuchowski_rockette.Components:
     """Obuchowski-Rockette components of the areas of the readers who can be compared.
 
-    ``scores`` `[arm, reader, case]`, NaN where missing. Raises ReconError for fewer than two such readers.
+    Arguments are those of ``compare_areas``. Raises ReconError for fewer than two such readers.
     """
     pairs = _pairs(scores, truth)
-    read = np.isfinite(pairs[0]).any(axis=0)
-    return obuchowski_rockette.components(pairs[..., read], truth[read], area_under_curve)
+    read = _known(pairs)[0].any(axis=0)
+    return obuchowski_rockette.components(pairs[..., read], truth[read], figure)
 
 
 def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:
@@ -72,5 +83,11 @@ def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:
 
 def _pairs(scores: Floats, truth: Booleans) -> Floats:
     """Scores of the readers who can be compared; one arm's rating without the other's is left out."""
-    pairs = np.where(np.isfinite(scores).all(axis=0), scores, np.nan)
+    both = np.asarray(_known(scores).all(axis=0))
+    pairs = np.where(both if scores.ndim == 3 else both[:, None], scores, np.nan)
     return np.asarray(pairs[:, compared_readers(scores, truth)])
+
+
+def _known(scores: Floats) -> Booleans:
+    """`[arm, reader, case]`: is there a reading? Of marked lesions the first slot is known in every one."""
+    return np.asarray(np.isfinite(scores if scores.ndim == 3 else scores[..., 0, :]))

@@ -58,13 +58,13 @@ const ReconDesk = (() => {
       const images = await Promise.all(load(presentation));
       if (mine !== turn) return;
       shown = images.map((image) => image.sha256);
-      slider.max = images[0].slices - 1;
-      ReconPanes.show(parts.stage, images, ReconSession.paired() ? ["Image A", "Image B"] : [""], {
+      ReconPanes.show(parts.stage, images, ReconSession.sequences(), {
         flags,
         place: ReconForm.place,
         flagging: () => (ReconSession.screen === "reading" ? ReconForm.flagging : ""),
-        kinds: ReconSession.setup.viewing.flags,
-        changed: (view) => {
+        kinds: kinds(),
+        changed: (view, slices) => {
+          slider.max = slices - 1;
           slider.value = view.slice;
         },
       });
@@ -84,6 +84,8 @@ const ReconDesk = (() => {
     if (next) setTimeout(() => load(next).forEach((image) => image.catch(() => {})), 200);
   }
 
+  const kinds = () => ReconSession.setup.viewing.flags;
+
   function time(text) {
     parts.clock.textContent = text;
   }
@@ -93,5 +95,5 @@ const ReconDesk = (() => {
     parts.saved.classList.toggle("warning", !kept);
   }
 
-  return { frame, display, time, saved, shown: () => shown, lastSlice: () => Number(slider.max) };
+  return { frame, display, kinds, time, saved, shown: () => shown, lastSlice: () => Number(slider.max) };
 })();

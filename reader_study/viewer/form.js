@@ -22,6 +22,7 @@ const ReconForm = (() => {
   let changed = () => {};
   let root = null;
   let flagList = null;
+  let lesionList = null; // suspected lesions, each with its rating
 
   const keysOf = (item) => (setup.mode === "side-by-side" ? [`${item.id}@A`, `${item.id}@B`] : [item.id]);
   const named = { A: "A is better", tie: "No difference", B: "B is better" };
@@ -33,7 +34,9 @@ const ReconForm = (() => {
     rows = [];
     flagging = "";
     flagList = element("ul", { class: "flags" });
+    lesionList = element("ul", { class: "flags lesions" });
     root = element("div", { class: "form" });
+    if (setup.localisation) root.append(lesionSection());
     setup.items.forEach((item, index) => root.append(question(item, index)));
     if (setup.viewing.flags.length) root.append(flagSection());
     if (setup.viewing.comments) root.append(commentSection());
@@ -83,6 +86,62 @@ const ReconForm = (() => {
       element("div", { class: "marking" }, ...buttons), flagList);
   }
 
+  // Mark, rate and remove suspected lesions: none, one or several.
+  function lesionSection() {
+    const { kind, question: asked, anchors, scores } = setup.localisation;
+    const button = element("button", { type: "button", class: "flag", "data-kind": kind, onclick: () => flag(kind) },
+      element("span", { class: "dot" }), "Mark a place");
+    button.style.setProperty("--flag", ReconPanes.colours.at(-1));
+    return element("section", { class: "item" },
+      element("h3", {}, asked, element("small", {}, "none, one or several")),
+      element("div", { class: "marking" }, button), lesionList,
+      element("p", { class: "anchors" }, scores.map((score) => `${score} ${anchors[score]}`).join(" · ")));
+  }
+
+  const isLesion = (spot) => spot.kind === setup.localisation?.kind;
+  const unrated = () => draft.flags.find((spot) => isLesion(spot) && spot.confidence === undefined);
+
+  function rate(spot, score) {
+    spot.confidence = score;
+    refresh();
+    changed();
+  }
+
+  function lesionEntry(spot, number) {
+    const ratings = setup.localisation.scores.map((score) => {
+      const button = element("button", {
+        type: "button", role: "radio", "data-rating": score, "aria-checked": String(spot.confidence === score),
+        "aria-label": `${score}, ${setup.localisation.anchors[score]}`, title: setup.localisation.anchors[score],
+        onclick: () => rate(spot, score),
+      }, String(score));
+      button.classList.toggle("chosen", spot.confidence === score);
+      return button;
+    });
+    return element("li", {}, ...entry(spot, `${number}: ${where(spot)}`),
+      element("div", { class: "ratings", role: "radiogroup", "aria-label": `Rating of mark ${number}` }, ...ratings));
+  }
+
+  function where(spot) {
+    const image = [setup.mode === "independent" ? "" : `image ${spot.side}`, spot.sequence].filter(Boolean);
+    return [`slice ${spot.slice}`, ...image].join(", ");
+  }
+
+  // What leads to a spot, and what removes it.
+  function entry(spot, label) {
+    const kinds = ReconDesk.kinds();
+    const link = element("button", { type: "button", class: "link", onclick: () => ReconPanes.find(spot) },
+      element("span", { class: "dot" }), label);
+    link.style.setProperty("--flag", ReconPanes.colour(spot.kind, kinds));
+    return [link, element("button", {
+      type: "button", class: "remove", "aria-label": `Remove ${label}`,
+      onclick: () => {
+        draft.flags.splice(draft.flags.indexOf(spot), 1);
+        refresh();
+        changed();
+      },
+    }, "×")];
+  }
+
   function commentSection() {
     const box = element("textarea", {
       rows: 2, maxlength: 2000, placeholder: "Comment (optional; no names)", "aria-label": "Comment",
@@ -107,11 +166,16 @@ const ReconForm = (() => {
   function activate(index) {
     active = Math.max(0, Math.min(rows.length - 1, index));
     refresh();
-    rows[active].node.parentElement.scrollIntoView({ block: "nearest" });
+    rows[active]?.node.parentElement.scrollIntoView({ block: "nearest" });
   }
 
   // A digit counts the scale's own scores; in preference mode A, B and T (tie) answer as well.
   function type(character) {
+    const waiting = unrated();
+    if (waiting && setup.localisation.scores.map(String).includes(character)) {
+      rate(waiting, Number(character));
+      return true;
+    }
     const row = rows[active];
     if (!row) return false;
     const word = { a: "A", b: "B", t: "tie" }[character];
@@ -128,7 +192,7 @@ const ReconForm = (() => {
   }
 
   function place(spot) {
-    draft.flags.push({ kind: spot.kind, side: spot.side, slice: spot.slice, x: spot.x, y: spot.y });
+    draft.flags.push(spot);
     flagging = "";
     ReconPanes.aim("");
     refresh();
@@ -145,33 +209,19 @@ const ReconForm = (() => {
         button.tabIndex = index === active ? 0 : -1;
       });
     });
+    lesionList.replaceChildren(...draft.flags.filter(isLesion).map((spot, index) => lesionEntry(spot, index + 1)));
     root.querySelectorAll("button.flag").forEach((button) => {
       button.classList.toggle("chosen", button.dataset.kind === flagging);
     });
-    flagList.replaceChildren(...draft.flags.map((spot, index) => {
-      const place = `slice ${spot.slice}${setup.mode === "independent" ? "" : `, image ${spot.side}`}`;
-      const entry = element("li", {},
-        element("button", { type: "button", class: "link", onclick: () => ReconPanes.goTo(spot.slice - 1) },
-          element("span", { class: "dot" }), `${spot.kind}, ${place}`),
-        element("button", {
-          type: "button", class: "remove", "aria-label": `Remove ${spot.kind} on ${place}`,
-          onclick: () => {
-            draft.flags.splice(index, 1);
-            refresh();
-            ReconPanes.draw();
-            changed();
-          },
-        }, "×"));
-      const colour = ReconPanes.colours[setup.viewing.flags.indexOf(spot.kind) % ReconPanes.colours.length];
-      entry.style.setProperty("--flag", colour);
-      return entry;
-    }));
+    const others = draft.flags.filter((spot) => !isLesion(spot));
+    flagList.replaceChildren(...others.map((spot) => element("li", {}, ...entry(spot, `${spot.kind}, ${where(spot)}`))));
   }
 
-  const missing = () => rows.filter((row) => row.item.required && !(row.key in draft.scores));
+  // Questions without an answer, and a mark without a rating.
+  const missing = () => [...(unrated() ? [{}] : []), ...rows.filter((row) => row.item.required && !(row.key in draft.scores))];
 
   function showMissing() {
-    const first = rows.indexOf(missing()[0]);
+    const first = rows.indexOf(missing().find((row) => row.key));
     if (first >= 0) activate(first);
     root.classList.remove("incomplete");
     requestAnimationFrame(() => root.classList.add("incomplete"));

@@ -2,7 +2,8 @@
 
 // Loads image scripts one at a time and keeps the last few decoded: 16-bit pixels, [slice, row, column].
 const ReconImages = (() => {
-  const limit = 6;
+  // Those on the desk, those that come next, and those before.
+  const limit = () => Math.max(6, 3 * (ReconSession.presentations()[0]?.images.length ?? 0));
   const cache = new Map(); // name -> promise of an image, oldest first
   let arrived = null;
 
@@ -57,7 +58,7 @@ const ReconImages = (() => {
     });
     promise.catch(() => cache.delete(name));
     cache.set(name, promise);
-    while (cache.size > limit) cache.delete(cache.keys().next().value);
+    while (cache.size > limit()) cache.delete(cache.keys().next().value);
     return promise;
   }
 

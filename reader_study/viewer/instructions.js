@@ -8,7 +8,9 @@ const ReconInstructions = (() => {
     const next = ["Next", "button at the lower right", "N"];
     if (ReconSession.onPacs()) return [["It is open", "button in the middle", "O"], answers, next];
     const spot = ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"];
-    return [...looking, answers, ...(viewing.flags.length ? [spot] : []), next];
+    const lesion = ["Mark a lesion", "Mark a place, click in the image, rate it", "M; arrows, Enter, Esc; digits"];
+    const marks = [...(ReconSession.setup.localisation ? [lesion] : []), ...(viewing.flags.length ? [spot] : [])];
+    return [...looking, answers, ...marks, next];
   };
 
   const looking = [
@@ -29,8 +31,10 @@ const ReconInstructions = (() => {
     const paragraphs = setup.instructions.split(/\n\s*\n/).map((text) => text.trim()).filter(Boolean);
     const trainings = ReconSession.trainings();
     const main = ReconSession.presentations().length - trainings;
-    const counted = (count) => `${count} ${ReconSession.paired()
-      ? (count === 1 ? "pair of images" : "pairs of images") : (count === 1 ? "image" : "images")}`;
+    const several = ReconSession.sequences().length > 1;
+    const noun = ReconSession.paired() ? "pair of images" : several ? "examination" : "image";
+    const nouns = ReconSession.paired() ? "pairs of images" : `${noun}s`;
+    const counted = (count) => `${count} ${count === 1 ? noun : nouns}`;
     const going = () => (ReconSession.finished() ? "" : ` with ${ReconSession.place(ReconSession.current()).toLowerCase()}`);
     ReconSession.page.replaceChildren(element("div", { class: "sheet" },
       element("header", {},
@@ -43,6 +47,9 @@ const ReconInstructions = (() => {
           element("p", {}, trainings
             ? `First ${counted(trainings)} for practice, not analysed. Then ${counted(main)} in random order.`
             : `${counted(main)} in random order.`),
+          several && !ReconSession.onPacs()
+            ? element("p", {}, `Each shows ${ReconSession.sequences().join(", ")} together. Their slices are linked by `
+              + "position; the one under the pointer leads, and the keys act on it.") : null,
           element("p", {}, setup.viewing.going_back
             ? "You may go back and change an answer until you save the final score sheet."
             : "An answer is final once you press Next: this study does not allow going back."),
@@ -55,7 +62,8 @@ const ReconInstructions = (() => {
           controlTable(),
           ...(ReconSession.onPacs() ? onPacs() : screen()))),
       element("h2", {}, setup.mode === "preference" ? "Questions" : "Questions and scales"),
-      element("table", { class: "scales" }, ...setup.items.map(scaleRow)),
+      element("table", { class: "scales" },
+        ...[setup.localisation, ...setup.items].filter(Boolean).map(scaleRow)),
       element("footer", {},
         storageWarning(),
         resume(),

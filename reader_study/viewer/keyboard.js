@@ -62,6 +62,7 @@ const ReconKeyboard = (() => {
     } else if (key === "ArrowLeft") ReconForm.step(-1);
     else if (key === "ArrowRight") ReconForm.step(1);
     else if (key === "n") ReconReading.advance();
+    else if (key === "m" && ReconSession.setup.localisation) ReconForm.flag(ReconSession.setup.localisation.kind);
     else if ("fghj".includes(key) && ReconSession.setup.viewing.flags["fghj".indexOf(key)]) {
       ReconForm.flag(ReconSession.setup.viewing.flags["fghj".indexOf(key)]);
     } else return ReconForm.type(key.toLowerCase());

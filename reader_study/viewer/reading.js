@@ -9,7 +9,7 @@ const ReconReading = (() => {
     const presentation = ReconSession.current();
     const kept = state.responses[presentation.id];
     const draft = (state.drafts[presentation.id] ??= kept
-      ? { scores: { ...kept.scores }, flags: [...kept.flags], comment: kept.comment, milliseconds: 1000 * kept.seconds, started: kept.started }
+      ? { scores: { ...kept.scores }, flags: kept.flags.map((spot) => ({ ...spot })), comment: kept.comment, milliseconds: 1000 * kept.seconds, started: kept.started }
       : { scores: {}, flags: [], comment: "", milliseconds: 0, started: ReconSession.now() });
     const hint = element("p", { class: "hint", "aria-live": "polite" });
     const next = element("button", { type: "button", class: "primary", onclick: advance },

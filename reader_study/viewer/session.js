@@ -16,6 +16,7 @@ const ReconSession = (() => {
     guesses: () => session.presentations().filter((presentation) => presentation.guess),
     unanswered: () => session.guesses().find((presentation) => !(presentation.id in session.state.guesses)),
     trainings: () => session.presentations().filter((presentation) => presentation.training).length,
+    sequences: () => session.setup.sequences ?? [""], // the series of an image, shown together
     paired: () => session.setup.mode !== "independent",
     onPacs: () => session.setup.on_pacs === true, // the images are not in this page; see worklist.js
     // Behind the window of a PACS the reading goes on.

@@ -12,10 +12,15 @@ from reader_study.analysis import analyse
 from reader_study.analysis_result import as_mapping
 from reader_study.deviations import log_deviation
 from reader_study.integrity import verify_files
+from reader_study.power import design_of, planned_claims
+from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
+from reader_study.power_adjudication import decided as decided_scores
+from reader_study.power_options import Assumptions
 from reader_study.protocol import load_protocol
 from reader_study.scores import collect
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import write_sheet
+from reader_study.statistics.non_inferiority import compare_by_case_means
 from reader_study.status import study_status
 from reader_study.study import LOG, open_study
 from reader_study.unsealing import unseal
@@ -136,10 +141,28 @@ def test_the_adjudicated_score_is_analysed_and_the_report_says_so(run_cli, read,
     assert f"{apart.sum()} of 16 images that two readers or more had scored were handed to A1" in text
 
 
-def test_power_says_that_it_leaves_adjudication_out(run_cli, tmp_path):
-    protocol = write_protocol(tmp_path / "p.yaml", adjudication=RULE)
-    said = run_cli("reader-study", "power", protocol, "--replicates", 100, "--json").json
-    assert said["not_simulated"] == ["adjudication is not simulated: these are the readers' own scores"]
+def test_power_simulates_adjudication(run_cli, tmp_path):
+    """The difference that is analysed is the one asked for, its test that of the analysis, its size the nominal one."""
+    protocol = load_protocol(write_protocol(tmp_path / "p.yaml", adjudication=RULE, cases=30))
+    design = design_of(protocol)
+    means = adjudicated_means(design, Assumptions(), [-0.5])
+    drawn = adjudicated_scores(design, Assumptions(), means, 4000, np.random.default_rng(1))
+    by_study = (drawn[:, 1] - drawn[:, 0]).mean(axis=(1, 2))
+    assert by_study.mean() == pytest.approx(-0.5, abs=4 * by_study.std() / np.sqrt(4000) + 0.005)
+    claims, _ = planned_claims(design, drawn[:20])
+    assert claims.tolist() == [compare_by_case_means(one, 0.5).claimed for one in drawn[:20]]
+    claims, _ = planned_claims(design, drawn)
+    assert 0.015 < claims.mean() < 0.035
+    said = run_cli("reader-study", "power", tmp_path / "p.yaml", "--replicates", 200, "--json").json
+    assert (said["adjudicated_difference"], "not_simulated" in said) == (2, False)
+    assert "adjudicated where readers are 2 points" in run_cli("reader-study", "power", tmp_path / "p.yaml").out
+
+
+def test_simulated_verdicts_stand_where_readers_disagree():
+    own = np.array([[1.0, 4.0, np.nan, 3.0], [3.0, 3.0, 5.0, np.nan], [2.0, 4.0, 2.0, np.nan]])
+    third = np.array([[5.0, 5.0, 5.0, 5.0]])
+    expected = [[5, 4, np.nan, 3], [5, 3, 5, np.nan], [5, 4, 5, np.nan]]
+    np.testing.assert_array_equal(decided_scores(own, third, 2), expected)
 
 
 def test_a_missing_verdict_is_a_deviation_and_the_own_scores_stand(read):

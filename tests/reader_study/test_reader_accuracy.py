@@ -151,9 +151,3 @@ def test_a_study_of_accuracy_from_plan_to_report(run_cli, tmp_path):
     assert "Diagnostic accuracy" in page
     assert "Reader study of diagnostic accuracy" in page
     assert "nothing here measures diagnostic accuracy" not in page
-
-
-def test_power_says_that_it_does_not_simulate_areas(run_cli, tmp_path):
-    found = run_cli("reader-study", "power", written(tmp_path / "protocol.yaml", mapping()))
-    assert (found.code, len(found.err.strip().splitlines())) == (2, 1)
-    assert "areas under the ROC curve" in found.err

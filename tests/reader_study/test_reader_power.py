@@ -6,7 +6,7 @@ from study_maker import protocol_mapping, write_protocol
 
 from reader_study.power import Design, design_of, draw_scores, latent_means, planned_claims, simulate
 from reader_study.power_arms import family_claims, scenarios, simulate_family
-from reader_study.power_options import Assumptions
+from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.protocol import from_mapping_checked
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.non_inferiority import compare_by_case_means
@@ -109,11 +109,14 @@ def test_the_familywise_error_is_held_where_unadjusted_tests_lose_it(tmp_path):
     values = protocol_mapping(cases=30, arms=ARMS, comparisons={"procedure": "holm"})
     protocol = from_mapping_checked(values, "here")
     design, assumptions = design_of(protocol), Assumptions(case_arm=0.5)
+    both = (assumptions, AreaAssumptions())
     first, *alone, last = scenarios(protocol, (0.0, 0.1))
     assert (first, alone, last) == ((-0.5, -0.5), [(-0.5, 0.1), (0.0, -0.5)], (0.0, 0.1))
-    null = simulate_family(protocol, design, assumptions, first, 6000, np.random.default_rng(13))
+    null = simulate_family(protocol, design, both, first, 6000, np.random.default_rng(13))
     assert null.any_claimed == null.false_claim < 0.031
-    half = simulate_family(protocol, design, assumptions, alone[0], 6000, np.random.default_rng(14))
+    half = simulate_family(
+        protocol, design, (assumptions, AreaAssumptions()), alone[0], 6000, np.random.default_rng(14)
+    )
     assert half.claimed[0] == half.false_claim < 0.031
     assert half.claimed[1] > 0.8
     latent = (latent_means(design, assumptions, -0.5)[0], *[latent_means(design, assumptions, -0.5)[1]] * 2)

@@ -217,7 +217,7 @@ def test_an_attacker_with_the_package_alone_guesses_at_chance():
     cases = 1000
     mapping = protocol_mapping(cases=cases, training_cases=[])
     checked = from_mapping(Protocol, json.loads(json.dumps(mapping)), "test")
-    sources = {case: {"soc": Path("a"), "dm": Path("b")} for case in checked.case_ids}
+    sources = {case: {("soc", ""): Path("a"), ("dm", ""): Path("b")} for case in checked.case_ids}
     rows = allocate(checked, SEED)
     names = draw_names(checked, rows, sources, SEED)
     position = {(entry.record.case, entry.record.arm): index for index, entry in enumerate(names)}

@@ -13,7 +13,7 @@ from reader_study.incomplete_blocks import assign, balance, turns
 from reader_study.observations import from_sheets
 from reader_study.power import Design, design_of, planned_claims, planned_tests, simulate
 from reader_study.power_arms import simulate_family
-from reader_study.power_options import Assumptions
+from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_subsets import leave_unplanned
 from reader_study.protocol import load_protocol
 from reader_study.sheet import Response, Sheet
@@ -30,6 +30,7 @@ from tests.reader_study.study_maker import PASSPHRASE, export_small, protocol_ma
 
 SEED = "5e" * 32
 FOUR = [{"id": f"R{index}", "experience": "none"} for index in range(1, 5)]
+ASSUMED = (Assumptions(), AreaAssumptions())
 
 
 def subsets(**changes):
@@ -105,9 +106,9 @@ def test_subsets_of_three_arms_keep_their_orders(tmp_path):
         assert len({tuple(order) for (name, _), order in orders.items() if name == reader["id"]}) == 6
     for case in protocol.case_ids:
         assert len({tuple(order) for (_, name), order in orders.items() if name == case}) == 2
-    found = simulate_family(protocol, design_of(protocol), Assumptions(), (0.0, 0.0), 200, np.random.default_rng(0))
+    found = simulate_family(protocol, design_of(protocol), ASSUMED, (0.0, 0.0), 200, np.random.default_rng(0))
     whole = replace(design_of(protocol), readers_per_case=None)
-    usual = simulate_family(protocol, whole, Assumptions(), (0.0, 0.0), 200, np.random.default_rng(0))
+    usual = simulate_family(protocol, whole, ASSUMED, (0.0, 0.0), 200, np.random.default_rng(0))
     assert 0 < found.all_claimed < usual.all_claimed
 
 
