@@ -18,8 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from reader_study.lesion_truth import read_lesions
 from reader_study.localised import locate
 from reader_study.observations import from_sheets
+from tests.reader_study.reading_browser import browser as browser
+from tests.reader_study.reading_browser import browser_if_any as browser_if_any
+from tests.reader_study.reading_browser import errors, verified
 from tests.reader_study.test_reader_localisation import key_of
-from tests.reader_study.test_reader_study_viewer import browser, errors, verified  # noqa: F401
 
 
 def exported(folder):
@@ -31,7 +33,7 @@ def exported(folder):
     return study.folder
 
 
-def test_lesions_are_marked_rated_and_removed(browser, tmp_path):  # noqa: F811
+def test_lesions_are_marked_rated_and_removed(browser, tmp_path):
     """No way on without a rating; a mark taken away; the places in the sheet are those that were clicked."""
     folder = exported(tmp_path)
     study = open_study(folder)

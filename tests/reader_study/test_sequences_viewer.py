@@ -14,7 +14,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.reader_study.test_reader_study_viewer import browser, errors, verified  # noqa: F401
+from tests.reader_study.reading_browser import browser as browser
+from tests.reader_study.reading_browser import browser_if_any as browser_if_any
+from tests.reader_study.reading_browser import errors, verified
 
 SLICES = "return ReconPanes.panes.map((pane) => pane.slice)"
 
@@ -27,7 +29,7 @@ def exported(folder, **changes):
     return study.folder
 
 
-def test_sequences_scroll_together_by_position_and_all_are_in_the_sheet(browser, tmp_path):  # noqa: F811
+def test_sequences_scroll_together_by_position_and_all_are_in_the_sheet(browser, tmp_path):
     """FLAIR has four slices of 10 mm from -20 mm, DWI and ADC seven of 5 mm from -15 mm."""
     folder = exported(tmp_path)
     study = open_study(folder)
@@ -103,7 +105,7 @@ def test_sequences_scroll_together_by_position_and_all_are_in_the_sheet(browser,
     assert errors(browser) == []
 
 
-def test_pairs_of_sequences_stand_one_above_the_other(browser, tmp_path):  # noqa: F811
+def test_pairs_of_sequences_stand_one_above_the_other(browser, tmp_path):
     folder = exported(tmp_path, mode="side-by-side", guess={"presentations": 0}, training_cases=[])
     study = open_study(folder)
     package = study.packages[0]
