@@ -23,6 +23,8 @@ from recon.header import UNSTATED, Header
 from recon.images.laterality import PAIRED_BODY_PARTS
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PRIVATE = (0x0077, "RECON", 0x01)  # group, creator, element: the factor from the scan's own units to the values
+OWN_UNITS = "factor from the scan's own units"
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
@@ -76,6 +78,7 @@ def write_dicom_series(folder: str | Path, images: NDArray, series: DicomSeries)
     )
     common |= {
         **levels,
+        OWN_UNITS: factor,
         "SliceThickness": _decimal(series.header.slice_thickness_mm or spacing),
         "SpacingBetweenSlices": _decimal(spacing),
     }
@@ -228,6 +231,8 @@ def _common(series: DicomSeries) -> dict[str, Any]:
     ):
         if value is not None:
             values[keyword] = _decimal(value)
+    if header.b_value_s_per_mm2 is not None:
+        values["DiffusionBValue"] = header.b_value_s_per_mm2
     return values
 
 
@@ -256,8 +261,7 @@ def _write_slice(
     directions = matrix[:3, :2] / spacing
     position = matrix[:3, 3] + index * matrix[:3, 2]
     dataset = Dataset()
-    for keyword, value in common.items():
-        setattr(dataset, keyword, value)
+    _set(dataset, common)
     dataset.SOPClassUID = MRImageStorage
     dataset.SOPInstanceUID = generate_uid(prefix=None)
     dataset.InstanceNumber = index + 1
@@ -277,6 +281,14 @@ def _write_slice(
     written = io.BytesIO()  # pydicom would put its traceback into the error of a full disk
     dataset.save_as(written, enforce_file_format=True)
     path.write_bytes(written.getvalue())
+
+
+def _set(dataset: Any, values: Mapping[str, Any]) -> None:
+    for keyword, value in values.items():
+        if keyword == OWN_UNITS:
+            dataset.private_block(*PRIVATE[:2], create=True).add_new(PRIVATE[2], "FD", value)
+        else:
+            setattr(dataset, keyword, value)
 
 
 def _known(value: float | None) -> float | str:

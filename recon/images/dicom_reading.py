@@ -1,4 +1,4 @@
-"""Reading a DICOM series: pixels and geometry, no text. Names, dates and every other header text stay behind."""
+"""Reading a DICOM series: pixels, geometry and b-value. Names, dates and every other header text stay behind."""
 
 import zlib
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from recon.errors import ReconError
 from recon.folders import entries
 from recon.foreign.sizes import check_declared
+from recon.images.b_values import dicom_b_value
+from recon.images.dicom import PRIVATE
 from recon.scans.validity import LARGEST_VOXEL, affine_fault
 
 _UNEVEN = 0.1  # of the slices' distance: positions are rounded, and a slice that is missing is a whole distance
@@ -27,6 +29,8 @@ class _Slice:
     axes: NDArray[np.float64]  # [2, 3]: directions along a row, along a column
     position: NDArray[np.float64]
     spacing: tuple[float, float, float]  # between rows, between columns, between slices
+    b_value: float | None  # s/mm^2, where stated
+    factor: float  # from a scan's own units to the values, where recon wrote them; else 1
 
 
 def is_dicom(path: Path) -> bool:
@@ -38,6 +42,29 @@ def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """One series from a folder of files or a file: values ``[slice, row, column]`` and the affine of (row, column,
     slice) to RAS+ mm. Raises ReconError for what is not one series of single grey-scale slices, evenly spaced and
     parallel, or has geometry or values that cannot be."""
+    slices = _slices(path)
+    values = sorted({entry.b_value for entry in slices if entry.b_value is not None})
+    if len(values) > 1:
+        said = ", ".join(f"{value:g}" for value in values)
+        raise ReconError(f"{path}: holds images of several b-values ({said} s/mm^2); give one folder a b-value")
+    return _stacked(path, slices)
+
+
+def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """As ``read_dicom``, for a series that may hold one image a b-value (s/mm^2; None: not stated) at each place.
+
+    What recon wrote comes back in the scan's own units: the factor of its series is another for each scan."""
+    slices = _slices(path)
+    values = sorted({entry.b_value for entry in slices}, key=lambda value: (value is not None, value or 0.0))
+    found = {}
+    for value in values:
+        images, affine = _stacked(path, [entry for entry in slices if entry.b_value == value])
+        found[value] = images / np.float32(slices[0].factor), affine
+    return found
+
+
+def _slices(path: Path) -> list[_Slice]:
+    """The slices of one series."""
     files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
     slices = [found for found in map(_read, files) if found is not None]
     if not slices:
@@ -46,9 +73,14 @@ def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         raise ReconError(f"{path}: holds more than one series; give one folder a series")
     if len({entry.image.shape for entry in slices}) > 1:
         raise ReconError(f"{path}: holds slices of different matrix sizes")
+    return slices
+
+
+def _stacked(path: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Values ``[slice, row, column]`` and affine of slices in any order."""
     first = slices[0]
     normal = np.cross(first.axes[0], first.axes[1])
-    slices.sort(key=lambda entry: float(entry.position @ normal))
+    slices = sorted(slices, key=lambda entry: float(entry.position @ normal))
     first = slices[0]
     for entry in slices:
         if not np.allclose(entry.axes, first.axes, atol=1e-3) or not np.allclose(entry.spacing, first.spacing, 1e-3):
@@ -95,7 +127,7 @@ def _read(file: Path) -> _Slice | None:
         pixels = dataset.pixel_array
         grey = dataset.PhotometricInterpretation == "MONOCHROME2"
         numbers = {name: _numbers(dataset, name) for name in _NUMBERS}
-        series = str(dataset.SeriesInstanceUID)
+        series, b_value, factor = str(dataset.SeriesInstanceUID), dicom_b_value(dataset), _factor(dataset)
     except ReconError:
         raise
     except InvalidDicomError as error:
@@ -107,7 +139,7 @@ def _read(file: Path) -> _Slice | None:
         raise ReconError(f"{file}: not readable as DICOM ({said})") from error
     if pixels.ndim != 2 or not grey:
         raise ReconError(f"{file}: not a single grey-scale slice (enhanced DICOM is not read)")
-    return _placed(file, series, pixels, numbers)
+    return _placed(file, (series, b_value, factor), pixels, numbers)
 
 
 # Elements that are read as numbers, with how many they are; those with a default may be absent.
@@ -131,7 +163,9 @@ def _numbers(dataset: Any, name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _placed(file: Path, series: str, pixels: NDArray[Any], numbers: dict[str, NDArray[np.float64]]) -> _Slice:
+def _placed(
+    file: Path, said: tuple[str, float | None, float], pixels: NDArray[Any], numbers: dict[str, NDArray[np.float64]]
+) -> _Slice:
     axes = numbers["ImageOrientationPatient"].reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-2):
         raise ReconError(
@@ -147,7 +181,18 @@ def _placed(file: Path, series: str, pixels: NDArray[Any], numbers: dict[str, ND
         image = pixels.astype(np.float32) * np.float32(slope) + np.float32(numbers["RescaleIntercept"][0])
     if not np.isfinite(image).all():
         raise ReconError(f"{file}: has values that are NaN, infinite or too large; export the series again")
-    return _Slice(file, series, image, axes, numbers["ImagePositionPatient"], (row, column, thickness))
+    series, b_value, factor = said
+    return _Slice(file, series, image, axes, numbers["ImagePositionPatient"], (row, column, thickness), b_value, factor)
+
+
+def _factor(dataset: Any) -> float:
+    """By what recon multiplied a scan's own units, in a series that it wrote."""
+    group, creator, element = PRIVATE
+    try:
+        factor = float(dataset.private_block(group, creator)[element].value)
+    except (KeyError, TypeError, ValueError):
+        return 1.0
+    return factor if 0 < factor < np.inf else 1.0
 
 
 def _check_deflated(file: Path) -> None:

@@ -187,6 +187,19 @@ def test_asymmetric_echo_and_cut_samples(tmp_path: Path) -> None:
     assert scan.mask[8:].all()
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({"sDiffusion__lDiffWeightings": 1, "sDiffusion__alBValue[0]": 800}, 800.0),
+        ({"sDiffusion__lDiffWeightings": 1}, 0.0),  # zeros are not written
+        ({"sDiffusion__lDiffWeightings": 2, "sDiffusion__alBValue[1]": 800}, None),
+        ({}, None),
+    ],
+)
+def test_b_value_of_a_protocol_with_one_weighting(said: dict[str, Any], found: float | None, tmp_path: Path) -> None:
+    assert written(tmp_path, slice_lines(KSPACE), **said).header.b_value_s_per_mm2 == found
+
+
 PARTITIONS = 12
 
 
