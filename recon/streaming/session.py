@@ -8,6 +8,7 @@ from pathlib import Path
 from recon.acquisition.problem import representative_slices
 from recon.errors import ReconError
 from recon.scans.ismrmrd_header import parse_encodings
+from recon.streaming.acquisitions import place_head
 from recon.streaming.arrivals import Arrivals
 from recon.streaming.errors import ProtocolError
 from recon.streaming.framing import (
@@ -59,7 +60,7 @@ def serve_session(wire: Wire, service: Service, limits: Limits, path: Path) -> S
     receiver = threading.Thread(target=_receive, args=(wire, arrivals, limits, path), daemon=True)
     receiver.start()
     try:
-        _reconstruct(wire, arrivals, service, path, summary)
+        _reconstruct(wire, arrivals, service, (path, limits), summary)
         wire.close(close_message())
     except (ReconError, MemoryError) as error:
         summary.fault = _public(error, summary)
@@ -101,11 +102,13 @@ def _receive(wire: Wire, arrivals: Arrivals, limits: Limits, path: Path) -> None
         arrivals.fail(error)
 
 
-def _reconstruct(wire: Wire, arrivals: Arrivals, service: Service, path: Path, summary: Summary) -> None:
+def _reconstruct(
+    wire: Wire, arrivals: Arrivals, service: Service, session: tuple[Path, Limits], summary: Summary
+) -> None:
     """Send the images of every slice as it becomes complete. Raises ReconError for the first that cannot be made,
     after the others."""
     begun = arrivals.wait_for(lambda: arrivals.startable(_needed))
-    streamed = streamed_scan(path, arrivals, begun)
+    streamed = streamed_scan(session[0], arrivals, begun, session[1])
     work = begin(service, streamed.scan)
     summary.shape, summary.acceleration = streamed.scan.shape, streamed.scan.acceleration
     failed: ReconError | None = None
@@ -113,12 +116,14 @@ def _reconstruct(wire: Wire, arrivals: Arrivals, service: Service, path: Path, s
         (counter,) = arrivals.wait_for(arrivals.next_complete)
         if counter is None:
             break
-        try:
-            _one_slice(wire, arrivals, service, (streamed, work, counter), summary)
-        except ReconError as error:
-            failed = failed or error
-            if isinstance(error, ProtocolError) and not arrivals.closed:
-                raise
+        whole_volume = streamed.volume and counter in streamed.order
+        for index in range(streamed.scan.shape[0]) if whole_volume else [streamed.order.get(counter, 0)]:
+            try:
+                _one_slice(wire, arrivals, service, (streamed, work, counter, index), summary)
+            except ReconError as error:
+                failed = failed or error
+                if isinstance(error, ProtocolError) and not arrivals.closed:
+                    raise
         arrivals.drop(counter)
     if failed is not None:
         raise failed
@@ -130,17 +135,23 @@ def _needed(count: int) -> list[int]:
 
 
 def _one_slice(
-    wire: Wire, arrivals: Arrivals, service: Service, what: tuple[StreamedScan, Work, int], summary: Summary
+    wire: Wire, arrivals: Arrivals, service: Service, what: tuple[StreamedScan, Work, int, int], summary: Summary
 ) -> None:
-    streamed, work, counter = what
+    streamed, work, counter, index = what
     if counter not in streamed.order:
-        raise ProtocolError(f"slice {counter} came after all slices of the header had been seen")
-    result = work.slice(streamed.order[counter], lambda: arrivals.finished, service.deadline)
+        after = "its only slab was complete" if streamed.volume else "all slices of the header had been seen"
+        raise ProtocolError(f"slice {counter} came after {after}")
+    result = work.slice(index, lambda: arrivals.finished, service.deadline)
     summary.fallback = work.fallback is not None
     for reason in work.said:
         wire.write(text_message(TEXT, f"WARNING {reason}"))
     work.said.clear()
     head = arrivals.head(arrivals.rows(counter)[0])
+    if streamed.volume:  # its slices lie across the readout
+        head = head.copy()
+        head["idx"]["slice"] = index
+        if streamed.scan.affine is not None:
+            place_head(streamed.scan, head, index)
     for image in mrd_images(work, result, head, summary.slices):
         wire.write(image_message(image))
         summary.images += 1
