@@ -28,11 +28,8 @@ def dicom_b_value(dataset: Any) -> float | None:
     ValueError for a ``DiffusionBValue`` that cannot be; private elements may hold anything."""
     if (said := dataset.get("DiffusionBValue")) is not None:
         return _checked(said, "DiffusionBValue")
-    for item in dataset.get("MRDiffusionSequence") or ():
-        if item.get("DiffusionDirectionality") == "NONE":
-            return 0.0
-        if (said := item.get("DiffusionBValue")) is not None:
-            return _checked(said, "DiffusionBValue")
+    if dataset.get("DiffusionDirectionality") == "NONE":
+        return 0.0
     for group, block, element in _PRIVATE:
         try:
             found = _private(dataset.private_block(group, block)[element].value)

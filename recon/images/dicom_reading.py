@@ -66,7 +66,7 @@ def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float
 def _slices(path: Path) -> list[_Slice]:
     """The slices of one series."""
     files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
-    slices = [found for found in map(_read, files) if found is not None]
+    slices = [found for file in files for found in _read(file)]
     if not slices:
         raise ReconError(f"{path}: holds no DICOM images")
     if len({entry.series for entry in slices}) > 1:
@@ -113,8 +113,9 @@ def _step(path: Path, slices: Sequence[_Slice], normal: NDArray[np.float64]) -> 
     return along
 
 
-def _read(file: Path) -> _Slice | None:
-    """One slice; None for files that are no DICOM (but named so) and those without pixels. Raises ReconError."""
+def _read(file: Path) -> list[_Slice]:
+    """The slice of a classic image, or those of an enhanced one; none for files that are no DICOM (but named so) and
+    those without pixels. Raises ReconError."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -123,23 +124,45 @@ def _read(file: Path) -> _Slice | None:
         _check_deflated(file)
         dataset: Any = pydicom.dcmread(file)
         if "PixelData" not in dataset:
-            return None
+            return []
         pixels = dataset.pixel_array
         grey = dataset.PhotometricInterpretation == "MONOCHROME2"
-        numbers = {name: _numbers(dataset, name) for name in _NUMBERS}
-        series, b_value, factor = str(dataset.SeriesInstanceUID), dicom_b_value(dataset), _factor(dataset)
+        series, factor = str(dataset.SeriesInstanceUID), _factor(dataset)
+        if "PerFrameFunctionalGroupsSequence" in dataset:
+            frames = _frames(dataset)
+            pixels = pixels[None] if pixels.ndim == 2 else pixels
+        else:
+            frames, pixels = [dataset], pixels[None]
+        numbers = [{name: _numbers(frame, name) for name in _NUMBERS} for frame in frames]
+        stated = [(series, dicom_b_value(frame), factor) for frame in frames]
     except ReconError:
         raise
     except InvalidDicomError as error:
         if named:
             raise ReconError(f"{file}: not a DICOM file") from error
-        return None
+        return []
     except Exception as error:  # pydicom and its decoders raise many kinds for a damaged file
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ReconError(f"{file}: not readable as DICOM ({said})") from error
-    if pixels.ndim != 2 or not grey:
-        raise ReconError(f"{file}: not a single grey-scale slice (enhanced DICOM is not read)")
-    return _placed(file, (series, b_value, factor), pixels, numbers)
+    if pixels.ndim != 3 or len(pixels) != len(frames) or not grey:
+        raise ReconError(f"{file}: neither a single grey-scale slice nor an enhanced image of such slices")
+    return [_placed(file, *one) for one in zip(stated, pixels, numbers, strict=True)]
+
+
+def _frames(dataset: Any) -> list[Any]:
+    """Of an enhanced image, each frame's functional groups as one data set: its own, then those that all share."""
+    from pydicom.dataset import Dataset
+
+    found = []
+    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), Dataset())
+    for own in dataset.PerFrameFunctionalGroupsSequence:
+        frame = Dataset()
+        for groups in (shared, own):
+            for name in _GROUPS:
+                for item in groups.get(name) or ():
+                    frame.update({element.tag: element for element in item})
+        found.append(frame)
+    return found
 
 
 # Elements that are read as numbers, with how many they are; those with a default may be absent.
@@ -148,6 +171,13 @@ _NUMBERS: dict[str, tuple[int, float | None]] = {
     "ImagePositionPatient": (3, None), "PixelSpacing": (2, None), "SpacingBetweenSlices": (1, 0.0),
     "SliceThickness": (1, 0.0),
 }  # fmt: skip
+
+
+# Functional groups of enhanced images that say where a frame lies, what its numbers are, and its b-value.
+_GROUPS = (
+    "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "PixelValueTransformationSequence",
+    "MRDiffusionSequence",
+)  # fmt: skip
 
 
 def _numbers(dataset: Any, name: str) -> NDArray[np.float64]:
