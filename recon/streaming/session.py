@@ -22,6 +22,7 @@ from recon.streaming.framing import (
     text_message,
 )
 from recon.streaming.images import mrd_images
+from recon.streaming.keeping import Keeper
 from recon.streaming.limits import Limits
 from recon.streaming.scan import StreamedScan, streamed_scan
 from recon.streaming.wire import Wire
@@ -40,6 +41,7 @@ class Summary:
     fault: str | None = None
     first_image: float | None = None  # seconds after the last line; negative: before it
     last_image: float | None = None
+    kept: str = ""  # which file its result is in, or why it is in none, and what the watch says of it
 
     def line(self) -> str:
         """One line for people."""
@@ -51,6 +53,8 @@ class Summary:
             text += f", the last {self.last_image:.1f} s after the last line"
         if self.fallback:
             text += "; without the prior"
+        if self.kept:
+            text += f"; {self.kept}"
         return text if self.fault is None else f"{text}; ended by an error: {self.fault}"
 
 
@@ -111,6 +115,24 @@ def _reconstruct(
     streamed = streamed_scan(session[0], arrivals, begun, session[1])
     work = begin(service, streamed.scan)
     summary.shape, summary.acceleration = streamed.scan.shape, streamed.scan.acceleration
+    keeper = None if service.save is None else Keeper(service.save)
+    try:
+        _every_slice(wire, arrivals, service, (streamed, work, keeper), summary)
+        if keeper is not None:
+            summary.kept = _kept(keeper, work, service)
+    finally:
+        if keeper is not None:
+            keeper.drop("the session ended before its last slice")
+
+
+def _every_slice(
+    wire: Wire,
+    arrivals: Arrivals,
+    service: Service,
+    what: tuple[StreamedScan, Work, Keeper | None],
+    summary: Summary,
+) -> None:
+    streamed, _, _ = what
     failed: ReconError | None = None
     while True:
         (counter,) = arrivals.wait_for(arrivals.next_complete)
@@ -119,7 +141,7 @@ def _reconstruct(
         whole_volume = streamed.volume and counter in streamed.order
         for index in range(streamed.scan.shape[0]) if whole_volume else [streamed.order.get(counter, 0)]:
             try:
-                _one_slice(wire, arrivals, service, (streamed, work, counter, index), summary)
+                _one_slice(wire, arrivals, service, what, (counter, index), summary)
             except ReconError as error:
                 failed = failed or error
                 if isinstance(error, ProtocolError) and not arrivals.closed:
@@ -129,15 +151,33 @@ def _reconstruct(
         raise failed
 
 
+def _kept(keeper: Keeper, work: Work, service: Service) -> str:
+    """Where the result is and what the watch says of it."""
+    path = keeper.finish(work)
+    if path is None:
+        return f"not kept: {keeper.reason}"
+    if service.watch is None:
+        return f"kept as {path.name}"
+    try:
+        return f"kept as {path.name}: {service.watch(path)}"
+    except ReconError:
+        return f"kept as {path.name}: not judged, its audit lacks what the baseline charts"
+
+
 def _needed(count: int) -> list[int]:
     """Slices that must be complete before the first can be reconstructed."""
     return [*representative_slices(count), count // 2]
 
 
 def _one_slice(
-    wire: Wire, arrivals: Arrivals, service: Service, what: tuple[StreamedScan, Work, int, int], summary: Summary
+    wire: Wire,
+    arrivals: Arrivals,
+    service: Service,
+    what: tuple[StreamedScan, Work, Keeper | None],
+    place: tuple[int, int],
+    summary: Summary,
 ) -> None:
-    streamed, work, counter, index = what
+    (streamed, work, keeper), (counter, index) = what, place
     if counter not in streamed.order:
         after = "its only slab was complete" if streamed.volume else "all slices of the header had been seen"
         raise ProtocolError(f"slice {counter} came after {after}")
@@ -155,6 +195,8 @@ def _one_slice(
     for image in mrd_images(work, result, head, summary.slices):
         wire.write(image_message(image))
         summary.images += 1
+    if keeper is not None:
+        keeper.put(work, result)
     summary.slices += 1
     now = time.monotonic()
     summary.last_image = None if arrivals.finished is None else now - arrivals.finished
