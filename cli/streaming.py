@@ -69,8 +69,9 @@ def serve(
 ) -> None:
     """Reconstruct scans that are streamed to a port (ISMRMRD/MRD protocol), and send the images back.
 
-    One session at a time, others wait. Each slice is reconstructed when its lines are there; the images go back as two
-    series, the image and its standard deviation, with geometry and audit. Ends with Ctrl-C or SIGTERM.
+    One session at a time, others wait. Each slice is reconstructed when its lines are there, a 3-D scan when all of it
+    is; the images go back as two series, the image and its standard deviation, with geometry and audit. Ends with
+    Ctrl-C or SIGTERM.
     """
     from recon.configuration import load_config
 

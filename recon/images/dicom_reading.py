@@ -58,7 +58,13 @@ def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float
     values = sorted({entry.b_value for entry in slices}, key=lambda value: (value is not None, value or 0.0))
     found = {}
     for value in values:
-        images, affine = _stacked(path, [entry for entry in slices if entry.b_value == value])
+        chosen = [entry for entry in slices if entry.b_value == value]
+        if value is not None and len({tuple(entry.position.round(3)) for entry in chosen}) < len(chosen):
+            raise ReconError(
+                f"{path}: holds several images of b = {value:g} s/mm^2 at one place, as series of diffusion directions "
+                "do; give the trace-weighted images, or one folder a direction"
+            )
+        images, affine = _stacked(path, chosen)
         found[value] = images / np.float32(slices[0].factor), affine
     return found
 

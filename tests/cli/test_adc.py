@@ -136,6 +136,18 @@ def test_a_series_of_several_b_values_is_no_single_image(tmp_path: Path, run_cli
     assert refused.err.count("\n") == 1
 
 
+def test_directions_in_one_series_are_refused_with_what_to_do(tmp_path: Path, run_cli: Any) -> None:
+    series = dicom_series(tmp_path, "standard")
+    for path in list(series.glob("2_*.dcm")):  # b = 1000 along a second direction
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+        dataset.save_as(path.with_name(f"second_{path.name}"))
+    refused = run_cli("adc", series, "--out", tmp_path / "adc.nii")
+    assert refused.code == 2
+    assert "several images of b = 1000 s/mm^2 at one place" in refused.err
+    assert refused.err.count("\n") == 1
+
+
 def test_dicom_without_or_with_wrong_b_values(tmp_path: Path, run_cli: Any) -> None:
     folder = tmp_path / "none"
     series = DicomSeries("d", "d", affine=AFFINE)
