@@ -19,14 +19,20 @@ def adc(
         list[Path],
         typer.Argument(
             metavar="IMAGE...",
-            help="Images of one geometry, one file a b-value: results of 'recon reconstruct', NIfTI or DICOM folders.",
+            help="Images of one geometry and two or more b-values: results of 'recon reconstruct', DICOM series (a "
+            "folder each; one may hold several b-values), NIfTI (3-D, or 4-D with its .bval file).",
         ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The map as NIfTI (.nii, .nii.gz); its standard deviation as FILE_std.")
     ],
     b_values: Annotated[
-        str, typer.Option(metavar="B,B,...", help="In s/mm^2, one a file. Without it: of the .bval beside each NIfTI.")
+        str,
+        typer.Option(
+            metavar="B,B,...",
+            help="In s/mm^2, one a file. Without it: what DICOM headers (DiffusionBValue, or the private elements of "
+            "Siemens, GE and Philips), the .bval beside each NIfTI, or the scans of results state.",
+        ),
     ] = "",
     noise: Annotated[
         float | None,
@@ -53,12 +59,16 @@ def adc(
     result = {
         "output": str(found.output),
         "std_output": str(found.std_output),
+        "b_values_s_per_mm2": list(found.b_values),
+        "b_value_sources": list(found.b_sources),
         "noise": found.noise,
         "voxels": found.voxels,
         "median_adc_mm2_per_s": found.median_adc,
         "median_std_mm2_per_s": found.median_std,
     }
+    b_said = ", ".join(f"{value:g}" for value in found.b_values)
     lines = [
+        f"b-values {b_said} s/mm^2, of {', '.join(dict.fromkeys(found.b_sources))}",
         f"{found.output}: {found.voxels} voxels, median ADC {found.median_adc * 1e6:.0f} +- "
         f"{found.median_std * 1e6:.0f} 1e-6 mm^2/s, noise {found.noise:.3g}",
         f"{found.std_output}: its standard deviation",

@@ -1,6 +1,5 @@
 """Commands that reconstruct: reconstruct."""
 
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +54,8 @@ def reconstruct(
         str | None,
         typer.Option(
             metavar="AE@HOST:PORT",
-            help="Send the DICOM series of each result to this server (C-STORE), too; they are also kept here.",
+            help="Send the DICOM of each result to this server (C-STORE), too: the forms that --format names, by "
+            "default classic series; they are also kept here.",
         ),
     ] = None,
     config: ConfigFile = None,
@@ -80,7 +80,7 @@ def reconstruct(
         image_formats.check_reference(wanted)
     destination = _destination(push)
     if destination is not None:
-        wanted = tuple(dict.fromkeys((*wanted, "dicom")))
+        wanted = image_formats.with_pushed(wanted)
     paths = find_scans(scans)
     check_names(paths)
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
@@ -154,7 +154,7 @@ class _Job:
         if self.destination is not None:
             from recon.images.dicom_push import send_files
 
-            files = sorted(output.parent.glob(f"{glob.escape(output.stem)}_dicom/*/*.dcm"))
+            files = image_formats.pushed_files(output, self.formats)
             entry["instances_confirmed"] = send_files(files, self.destination, report=show)
         return entry
 

@@ -1,5 +1,6 @@
 """Commands ``recon serve`` and ``recon send``: the MRD streaming server, and a client to try it without a scanner."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,22 @@ def serve(
         ),
     ] = False,
     memory: Annotated[int, typer.Option(min=1, help="MiB of acquisitions that may wait for their slices.")] = 2048,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the result of every scan, as 'recon reconstruct' writes it, under names of its own "
+            "(scan-00001-3f9a1c.h5); nothing is written over.",
+        ),
+    ] = None,
+    monitor: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Baseline of 'recon monitor fit': every result that --save keeps is charted, with those that are "
+            "there already, and a change is said in the log.",
+        ),
+    ] = None,
     silence: Annotated[float, typer.Option(min=0.1, help="Seconds that a peer may be silent.")] = 60.0,
     config: ConfigFile = None,
     device: Device = None,
@@ -52,12 +69,14 @@ def serve(
 ) -> None:
     """Reconstruct scans that are streamed to a port (ISMRMRD/MRD protocol), and send the images back.
 
-    One session at a time, others wait. Each slice is reconstructed when its lines are there; the images go back as two
-    series, the image and its standard deviation, with geometry and audit. Ends with Ctrl-C or SIGTERM.
+    One session at a time, others wait. Each slice is reconstructed when its lines are there, a 3-D scan when all of it
+    is; the images go back as two series, the image and its standard deviation, with geometry and audit. Ends with
+    Ctrl-C or SIGTERM.
     """
     from recon.configuration import load_config
 
     options = load_config(ReconstructionOptions, config, given)
+    watch = _watch(save, monitor)
     method = methods.method_of(options)
 
     import torch
@@ -72,13 +91,30 @@ def serve(
     torch.set_num_threads(threads or physical_threads())
     place = chosen_device(device)
     loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-    service = Service(options, loaded, place, deadline, at_end)
+    service = Service(options, loaded, place, deadline, at_end, save, watch)
     try:
         with listening(host, port) as listener:
             note(f"listening on {host}:{listener.getsockname()[1]}, method {method.name}")
             serve_peers(listener, service, Limits(memory=memory << 20, silence=silence), note)
     except KeyboardInterrupt:
         note("stopped")
+
+
+def _watch(save: Path | None, monitor: Path | None) -> Callable[[Path], str] | None:
+    """What looks at each result that is kept; makes the folder for them. Raises ReconError before anybody connects."""
+    if save is None:
+        if monitor is not None:
+            raise ReconError("--monitor watches the results that --save DIR keeps; give both")
+        return None
+    from recon.streaming.keeping import kept_results, prepare_folder
+
+    prepare_folder(save)
+    if monitor is None:
+        return None
+    from recon.monitoring.baseline import read_baseline
+    from recon.monitoring.live import begun
+
+    return begun(read_baseline(monitor), kept_results(save)).add
 
 
 def send(

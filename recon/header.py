@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LARGEST_B_VALUE = 1e5  # s/mm^2: beyond what any scanner does
+
 
 @dataclass(frozen=True)
 class Header:

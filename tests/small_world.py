@@ -10,6 +10,7 @@ from recon.header import Header
 from recon.scans.fastmri import ScanDescription, write_fastmri
 
 SIZE = (48, 40)  # readout, phase
+ADC = 0.8e-3  # mm^2/s
 VOXEL = (4.0, 5.0, 6.0)
 AFFINE = np.array([[0, 5.0, 0, -100], [4.0, 0, 0, -90], [0, 0, 6.0, 10], [0, 0, 0, 1]])
 
@@ -27,8 +28,11 @@ def object_image(slices: int = 2) -> NDArray[np.complex64]:
     return np.stack(images).astype(np.complex64)
 
 
-def write_small_scan(path: Path, *, slices: int = 2, coils: int = 4, noise: float = 0.02, seed: int = 0) -> Path:
-    """A fully sampled scan with its noise scan, contrast FLAIR, true geometry; ``noise`` per real component."""
+def write_small_scan(
+    path: Path, *, slices: int = 2, coils: int = 4, noise: float = 0.02, seed: int = 0, b_value: float | None = None
+) -> Path:
+    """A fully sampled scan with its noise scan, contrast FLAIR, true geometry; ``noise`` per real component. With
+    ``b_value`` (s/mm^2) it is diffusion-weighted, the object's ADC being ``ADC``."""
     generator = np.random.default_rng(seed)
     y, x = np.meshgrid(*(np.linspace(-1, 1, size) for size in SIZE), indexing="ij")
     angles = 2 * np.pi * np.arange(coils) / coils
@@ -47,11 +51,17 @@ def write_small_scan(path: Path, *, slices: int = 2, coils: int = 4, noise: floa
             voxel_size=VOXEL,
             affine=AFFINE,
             noise=draw(coils, 4000),
-            header=Header(echo_time_ms=90.0, repetition_time_ms=9000.0, inversion_time_ms=2500.0, field_strength_t=3.0),
+            header=Header(
+                echo_time_ms=90.0,
+                repetition_time_ms=9000.0,
+                inversion_time_ms=2500.0,
+                field_strength_t=3.0,
+                b_value_s_per_mm2=b_value,
+            ),
         ),
     ) as writer:
         for index, image in enumerate(object_image(slices)):
-            writer.put(index, to_kspace(maps * image) + draw(coils, *SIZE))
+            writer.put(index, to_kspace(maps * image * np.exp(-ADC * (b_value or 0))) + draw(coils, *SIZE))
     return path
 
 

@@ -30,14 +30,15 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--seed", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--contrast", choices=CONTRASTS, action="append", help="One of them only; may be repeated.")
     given = parser.parse_args()
-    full = given.out / "full"
-    contrasts = [word for contrast in CONTRASTS for word in ("--contrast", contrast)]
+    full, chosen = given.out / "full", given.contrast or CONTRASTS
+    contrasts = [word for contrast in chosen for word in ("--contrast", contrast)]
     recon(
         "simulate", "--out", full, "--subjects", given.subjects, "--size", given.size, "--slices", given.slices,
         "--stroke", "--stage", "subacute", *contrasts, "--seed", given.seed,
     )  # fmt: skip
-    for contrast in CONTRASTS:
+    for contrast in chosen:
         scans, results = sorted(full.glob(f"*_{contrast}.h5")), []
         for rate in ACCELERATIONS:
             fast = given.out / f"R{rate}"

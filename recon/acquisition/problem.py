@@ -86,6 +86,7 @@ class Problem:
     crop: tuple[slice, slice]  # readout, phase: what of the image is shown
     guard: Guard = (0, 0)
     unit: float = 1.0
+    apart: Tensor | None = None  # [slice, coil, readout, phase]: lines of a calibration scan of its own, without guard
 
     @property
     def guard_scale(self) -> float:
@@ -320,6 +321,7 @@ def calibrate(
         crop=(readout_crop, centre_slice(shape[1], min(scan.image_shape[1], shape[1]))),
         guard=guard,
         unit=unit,
+        apart=None if scan.calibration_kspace is None else calibration,
     )
 
 

@@ -23,6 +23,8 @@ from recon.header import UNSTATED, Header
 from recon.images.laterality import PAIRED_BODY_PARTS
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PRIVATE = (0x0077, "RECON", 0x01)  # group, creator, element: the factor from the scan's own units to the values
+OWN_UNITS = "factor from the scan's own units"
 _TOP = 32767  # highest stored value: fits viewers that read 16 bits as signed
 
 
@@ -60,6 +62,30 @@ def write_dicom_series(folder: str | Path, images: NDArray, series: DicomSeries)
     voxel size is unknown, values are complex or not finite, or writing fails.
     """
     folder = Path(folder)
+    laid = laid_out(folder, images, series)
+    spacing = float(np.linalg.norm(laid.matrix[:3, 2]))
+    common = laid.common | {
+        **laid.levels,
+        "SliceThickness": decimal(series.header.slice_thickness_mm or spacing),
+        "SpacingBetweenSlices": decimal(spacing),
+    }
+    return _place(folder, laid.stored, laid.matrix, common)
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """Images as they are stored: ``stored [slice, row, column]``, ``matrix`` (row, column, slice) index -> LPS mm, how
+    the values are rescaled and shown, and the attributes of the whole series."""
+
+    stored: NDArray[np.uint16]
+    matrix: NDArray[np.float64]
+    levels: dict[str, Any]
+    common: dict[str, Any]
+
+
+def laid_out(folder: Path, images: NDArray, series: DicomSeries) -> LaidOut:
+    """Real images ``[slice, readout, phase]`` turned for display, as sixteen-bit values. Raises ReconError as
+    ``write_dicom_series`` does."""
     if images.ndim != 3 or np.iscomplexobj(images) or 0 in images.shape:
         raise ReconError(
             f"{folder}: DICOM takes real images [slice, readout, phase], not {images.dtype} {images.shape}"
@@ -70,30 +96,24 @@ def write_dicom_series(folder: str | Path, images: NDArray, series: DicomSeries)
     factor = display_scale(images) if series.scale is None else series.scale
     pixels, matrix = _as_displayed(images * np.float64(factor), matrix)
     stored, levels = _stored(pixels)
-    spacing = float(np.linalg.norm(matrix[:3, 2]))
     common = _common(
         replace(series, derivation=f"{series.derivation}; values are {factor:g} times the scan's own units")
     )
-    common |= {
-        **levels,
-        "SliceThickness": _decimal(series.header.slice_thickness_mm or spacing),
-        "SpacingBetweenSlices": _decimal(spacing),
-    }
-    return _place(folder, stored, matrix, common)
+    return LaidOut(stored, matrix, levels, common | {OWN_UNITS: factor})
 
 
 def _stored(pixels: NDArray) -> tuple[NDArray[np.uint16], dict[str, Any]]:
     """Sixteen-bit values, and how they are rescaled and shown."""
     intercept = min(float(pixels.min()), 0.0)
-    slope = _decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
-    intercept = _decimal(intercept)
+    slope = decimal((float(pixels.max()) - intercept) / _TOP or 1.0)
+    intercept = decimal(intercept)
     low, high = np.percentile(pixels, (1, 99.5))
     return np.clip(np.rint((pixels - intercept) / slope), 0, 65535).astype("<u2"), {
         "RescaleSlope": slope,
         "RescaleIntercept": intercept,
         "RescaleType": "US",
-        "WindowCenter": _decimal((low + high) / 2),
-        "WindowWidth": _decimal(max(high - low, 1.0)),
+        "WindowCenter": decimal((low + high) / 2),
+        "WindowWidth": decimal(max(high - low, 1.0)),
     }
 
 
@@ -181,7 +201,7 @@ def _common(series: DicomSeries) -> dict[str, Any]:
         "AccessionNumber": "",
         "Modality": "MR",
         "Manufacturer": "",
-        "SoftwareVersions": f"recon {_version()}",
+        "SoftwareVersions": f"recon {recon_version()}",
         "ReferringPhysicianName": "",
         "SeriesDescription": series.description[:64],
         "ProtocolName": series.contrast[:64],
@@ -227,7 +247,9 @@ def _common(series: DicomSeries) -> dict[str, Any]:
         ("MagneticFieldStrength", header.field_strength_t),
     ):
         if value is not None:
-            values[keyword] = _decimal(value)
+            values[keyword] = decimal(value)
+    if header.b_value_s_per_mm2 is not None:
+        values["DiffusionBValue"] = header.b_value_s_per_mm2
     return values
 
 
@@ -241,7 +263,7 @@ def _equipment() -> Any:
     equipment.PurposeOfReferenceCodeSequence = [purpose]
     equipment.Manufacturer = "recon (open source)"
     equipment.ManufacturerModelName = "recon"
-    equipment.SoftwareVersions = _version()
+    equipment.SoftwareVersions = recon_version()
     equipment.ContributionDescription = "image reconstruction from raw data"
     return equipment
 
@@ -249,29 +271,36 @@ def _equipment() -> Any:
 def _write_slice(
     path: Path, pixels: NDArray[np.uint16], index: int, matrix: NDArray[np.float64], common: Mapping[str, Any]
 ) -> None:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+    from pydicom.dataset import Dataset
+    from pydicom.uid import MRImageStorage, generate_uid
 
     spacing = np.linalg.norm(matrix[:3, :2], axis=0)
     directions = matrix[:3, :2] / spacing
     position = matrix[:3, 3] + index * matrix[:3, 2]
     dataset = Dataset()
-    for keyword, value in common.items():
-        setattr(dataset, keyword, value)
-    dataset.SOPClassUID = MRImageStorage
+    put(dataset, common)
     dataset.SOPInstanceUID = generate_uid(prefix=None)
     dataset.InstanceNumber = index + 1
     dataset.Rows, dataset.Columns = pixels.shape
-    dataset.PixelSpacing = [_decimal(float(value)) for value in spacing]
+    dataset.PixelSpacing = [decimal(float(value)) for value in spacing]
     # DICOM names first the direction in which the column index grows, then that of the row index.
-    dataset.ImageOrientationPatient = [_decimal(float(value)) for value in (*directions[:, 1], *directions[:, 0])]
-    dataset.ImagePositionPatient = [_decimal(float(value)) for value in position]
+    dataset.ImageOrientationPatient = [decimal(float(value)) for value in (*directions[:, 1], *directions[:, 0])]
+    dataset.ImagePositionPatient = [decimal(float(value)) for value in position]
     normal = np.cross(directions[:, 1], directions[:, 0])
-    dataset.SliceLocation = _decimal(float(position @ normal))
+    dataset.SliceLocation = decimal(float(position @ normal))
+    save(path, dataset, MRImageStorage, pixels)
+
+
+def save(path: Path, dataset: Any, sop_class: str, pixels: NDArray[np.uint16]) -> None:
+    """Write a data set with its pixels as an instance of ``sop_class``. Raises OSError when that fails."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset.SOPClassUID = sop_class
     dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
     dataset["PixelData"].VR = "OW"
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = sop_class
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = io.BytesIO()  # pydicom would put its traceback into the error of a full disk
@@ -279,16 +308,25 @@ def _write_slice(
     path.write_bytes(written.getvalue())
 
 
+def put(dataset: Any, values: Mapping[str, Any]) -> None:
+    """Set attributes by their keywords, and recon's own private one."""
+    for keyword, value in values.items():
+        if keyword == OWN_UNITS:
+            dataset.private_block(*PRIVATE[:2], create=True).add_new(PRIVATE[2], "FD", value)
+        else:
+            setattr(dataset, keyword, value)
+
+
 def _known(value: float | None) -> float | str:
-    return "" if value is None else _decimal(value)
+    return "" if value is None else decimal(value)
 
 
-def _decimal(value: float) -> float:
+def decimal(value: float) -> float:
     """The nearest number that fits DICOM's 16-character decimal string."""
     return float(f"{value:.8g}") + 0.0  # no negative zero
 
 
-def _version() -> str:
+def recon_version() -> str:
     try:
         return version("recon")
     except PackageNotFoundError:

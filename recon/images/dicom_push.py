@@ -81,11 +81,13 @@ def _associate(destination: Destination, calling_title: str = CALLING_TITLE) -> 
         from pynetdicom.presentation import build_context
     except ImportError as error:
         raise ReconError("--push needs the optional package pynetdicom: pip install 'recon[push]'") from error
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
     entity = AE(ae_title=calling_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 30
-    entity.requested_contexts = [build_context(MRImageStorage, ExplicitVRLittleEndian)]
+    entity.requested_contexts = [
+        build_context(uid, ExplicitVRLittleEndian) for uid in (MRImageStorage, EnhancedMRImageStorage)
+    ]
     try:  # a plain connection first: its error says more than a refused association, and is closed properly
         socket.create_connection((destination.host, destination.port), timeout=10).close()
     except OSError as error:

@@ -88,6 +88,12 @@ def is_nifti(path: Path) -> bool:
 def read_nifti(path: str | Path) -> NiftiImage:
     """Read one image. Raises ReconError when the file is missing, truncated, foreign or not three-dimensional."""
     path = Path(path)
+    images = read_nifti_series(path, 3)
+    return images[0]
+
+
+def read_nifti_series(path: Path, most: int = 4) -> list[NiftiImage]:
+    """The images of a file of three or, with ``most`` 4, four dimensions. Raises ReconError as ``read_nifti`` does."""
     image = open_nifti(path)
     affine = np.asarray(image.affine, np.float64)
     try:
@@ -101,10 +107,11 @@ def read_nifti(path: str | Path) -> NiftiImage:
         values = values[..., 0]
     if values.ndim == 2:
         values = values[..., None]
-    if values.ndim != 3 or values.dtype.kind not in "biufc":  # not colours, which are structures of three numbers
+    if not 3 <= values.ndim <= most or values.dtype.kind not in "biufc":  # not colours: structures of three numbers
         raise ReconError(f"{path}: expected one 3-D image of numbers, found {values.dtype} {values.shape}")
     first, second, third = [*edges, 1.0][:3]
-    return NiftiImage(values, affine, placed, across, (first, second, third))
+    volumes = [values] if values.ndim == 3 else np.moveaxis(values, -1, 0)
+    return [NiftiImage(volume, affine, placed, across, (first, second, third)) for volume in volumes]
 
 
 def _orthogonal(matrix: NDArray) -> bool:

@@ -148,9 +148,21 @@ def _checked(
 ) -> StratumCheck:
     by_time = all(scan.acquired_at is not None for scan in members)
     ordered = sorted(members, key=lambda scan: scan.acquired_at or "") if by_time else list(members)
-    values = np.array([[_figure(scan, name) for name in stratum.figures] for scan in ordered])
-    standardised = (values - stratum.location) / stratum.scale
-    course = chart(standardised, stratum.limit.value)
+    standardised = _standardised(stratum, ordered)
+    sums, alarms = charted(stratum, ordered)
+    windows = tuple(
+        _window(
+            stratum, ordered, standardised, part, permutations, numpy_generator(options.seed, stratum.name, part.start)
+        )
+        for part in windows_of(len(ordered), options.window)
+    )
+    return StratumCheck(stratum, tuple(ordered), by_time, sums, alarms, windows)
+
+
+def charted(stratum: Stratum, ordered: Sequence[WatchedScan]) -> tuple[NDArray[np.float64], tuple[Alarm, ...]]:
+    """The charts of scans in their order, ``[scan, figure, side]``, and their alarms. Raises ReconError when a scan
+    lacks a charted figure."""
+    course = chart(_standardised(stratum, ordered), stratum.limit.value)
     alarms = tuple(
         Alarm(
             ordered[scan].name, scan + 1, stratum.figures[figure], ("up", "down")[side], ordered[since].name, since + 1,
@@ -158,13 +170,13 @@ def _checked(
         )
         for scan, figure, side, since in course.alarms
     )  # fmt: skip
-    windows = tuple(
-        _window(
-            stratum, ordered, standardised, part, permutations, numpy_generator(options.seed, stratum.name, part.start)
-        )
-        for part in windows_of(len(ordered), options.window)
-    )
-    return StratumCheck(stratum, tuple(ordered), by_time, course.sums, alarms, windows)
+    return course.sums, alarms
+
+
+def _standardised(stratum: Stratum, scans: Sequence[WatchedScan]) -> NDArray[np.float64]:
+    """Figures ``[scan, figure]`` in standard deviations of the baseline."""
+    values = np.array([[_figure(scan, name) for name in stratum.figures] for scan in scans])
+    return np.asarray((values - stratum.location) / stratum.scale)
 
 
 def _figure(scan: WatchedScan, name: str) -> float:

@@ -91,10 +91,16 @@ def calibrated_limit(
     What chance could have given is drawn by a bootstrap over persons, each with all scans. It is not smoothed: normal
     noise would thin the tails, and of baselines of 40 scans of four skewed or heavy-tailed figures the limit then held
     for fewer than stated.
+
+    Chance gives the watched persons as it gave those of the baseline: they are other ones, and no more of them. So
+    behind each bootstrapped baseline stands a bootstrapped group of as many persons whose scans are watched; a baseline
+    that is held against all persons it was drawn from leaves that part of the difference out.
     """
     population = Population.of(values, persons)
     centres, scales = population.baselines(BASELINES, generator)
-    tops = population.highest_sums(centres, scales, int(2 * stated), generator)
+    tops = population.highest_sums(
+        centres, scales, int(2 * stated), generator, watched=population.groups(BASELINES, generator)
+    )
     low, high = 0.0, HIGHEST
     for _ in range(40):
         middle = (low + high) / 2
@@ -141,10 +147,16 @@ class Population:
         length: int,
         generator: np.random.Generator,
         streams: int = STREAMS,
+        watched: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """The largest sum of all charts up to each scan, ``[baseline, stream, scan]``, of streams without change."""
+        """The largest sum of all charts up to each scan, ``[baseline, stream, scan]``, of streams without change.
+        ``watched [baseline, person]``: whose scans the streams behind each baseline are drawn from; all, if not given.
+        """
         count, figures = centres.shape
-        rows = self._streams((count, streams, length), generator)
+        if watched is None:
+            rows = self._streams((count, streams, length), generator, np.arange(len(self.rows)))
+        else:
+            rows = np.stack([self._streams((streams, length), generator, group) for group in watched])
         upper, lower = np.zeros((2, count, streams, figures))
         highest = np.zeros((count, streams))
         tops = np.empty((count, streams, length), np.float32)
@@ -158,13 +170,18 @@ class Population:
             tops[..., step] = highest
         return tops
 
-    def _streams(self, shape: tuple[int, int, int], generator: np.random.Generator) -> NDArray[np.int64]:
-        """Rows of streams of persons, all scans of a person in a row."""
-        sizes = np.array([len(rows) for rows in self.rows])
-        if sizes.max() == 1:
-            alone = np.concatenate(self.rows)
+    def groups(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Persons ``[group, person]`` drawn with replacement, as many in each as there are."""
+        return generator.integers(len(self.rows), size=(count, len(self.rows)))
+
+    def _streams(
+        self, shape: tuple[int, ...], generator: np.random.Generator, persons: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Rows of streams of some of the persons, all scans of a person in a row."""
+        if max(len(rows) for rows in self.rows) == 1:
+            alone = np.concatenate(self.rows)[persons]
             return alone[generator.integers(len(alone), size=shape)]
         total = int(np.prod(shape))
         # More persons than scans asked for: each has at least one.
-        flat = [self.rows[person] for person in generator.integers(len(sizes), size=total)]
+        flat = [self.rows[person] for person in persons[generator.integers(len(persons), size=total)]]
         return np.concatenate(flat)[:total].reshape(shape)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import ReconError, naming
+from recon.images.diffusion_volumes import read_diffusion, with_b_values
 from recon.images.grid import on_grid
 from recon.images.nifti import write_nifti
-from recon.images.volume import read_volume
 from recon.quality.diffusion import fit_adc
 
 UNIT = 1e-6  # mm^2/s, what the stored numbers count
@@ -25,27 +25,27 @@ class AdcFiles:
     voxels: int
     median_adc: float
     median_std: float
+    b_values: tuple[float, ...]  # s/mm^2, of the images in their order
+    b_sources: tuple[str, ...]  # where each is from
 
 
 def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, noise: float | None = None) -> AdcFiles:
-    """Fit images of one geometry, one file a b-value (s/mm^2), and write ADC and standard deviation (``_std``) as
-    NIfTI in 1e-6 mm^2/s, 0 where nothing could be fitted. ``b_values``: one a file; none: from a ``.bval`` file beside
-    each NIfTI.
+    """Fit images of one geometry and write ADC and standard deviation (``_std``) as NIfTI in 1e-6 mm^2/s, 0 where
+    nothing could be fitted. ``b_values`` (s/mm^2): one a file; none: those that the files state, see
+    ``recon.images.diffusion_volumes``.
 
     Raises ReconError as ``fit_adc`` does, for images on different grids, and for b-values that are missing.
     """
     if not output.name.endswith((".nii", ".nii.gz")):
         raise ReconError(f"{output}: a NIfTI file is named .nii or .nii.gz")
-    known = list(b_values) or [_stated(path) for path in paths]
-    if len(known) != len(paths):
-        raise ReconError(
-            f"{paths[0]}: {len(paths)} images but {len(known)} b-values; name one for each with --b-values"
-        )
-    volumes = [read_volume(path) for path in paths]
-    first = volumes[0]
-    values = [on_grid(volume, first.values.shape, first.affine, "image") for volume in volumes]
+    if b_values:
+        images = with_b_values(list(paths), list(b_values))
+    else:
+        images = [image for path in paths for image in read_diffusion(path)]
+    first = images[0].volume
+    values = [on_grid(image.volume, first.values.shape, first.affine, "image") for image in images]
     with naming(first.path):
-        found = fit_adc(np.stack(values), known, noise)
+        found = fit_adc(np.stack(values), [image.b_value for image in images], noise)
     inside = found.mask
     if not inside.any():
         raise ReconError(f"{first.path}: no voxel could be fitted: check the b-values, their order, and --noise")
@@ -59,16 +59,13 @@ def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, no
             affine=first.affine,
             description=f"{what} in 1e-6 mm^2/s; 0: not fitted",
         )
-    medians = [float(np.median(maps[inside])) for maps in (found.adc, found.std)]
-    return AdcFiles(output, std_output, found.noise, int(inside.sum()), *medians)
-
-
-def _stated(path: Path) -> float:
-    """The b-value in the ``.bval`` file beside a NIfTI file."""
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".bval")
-    try:
-        words = beside.read_text("ascii")[:1000].split()
-        (value,) = map(float, words)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ReconError(f"{path}: no b-value known (no {beside.name} with one number); give --b-values") from error
-    return value
+    return AdcFiles(
+        output,
+        std_output,
+        found.noise,
+        int(inside.sum()),
+        median_adc=float(np.median(found.adc[inside])),
+        median_std=float(np.median(found.std[inside])),
+        b_values=tuple(image.b_value for image in images),
+        b_sources=tuple(image.source for image in images),
+    )

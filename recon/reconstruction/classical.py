@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from recon.acquisition.fourier import centre_slice
 from recon.acquisition.sense import adjoint
 from recon.errors import ReconError
 from recon.reconstruction.grappa import grappa as fill
@@ -49,16 +50,33 @@ def l1_wavelet(prepared: Prepared, task: Task) -> Solution:
 
 
 def grappa(prepared: Prepared, task: Task) -> Solution:
-    """GRAPPA for 1-D masks, its filled kspace combined with the coil maps; lines that were never encoded stay zero.
+    """GRAPPA for masks with gaps along one axis, its filled kspace combined with the coil maps; lines that were never
+    encoded stay zero.
 
-    Raises ReconError for 2-D masks and for scans whose calibration was measured apart.
+    The kernels are learnt on the scan's own calibration lines, or on those of a reference scan where there is one: its
+    contrast, gain and phase may be others, since what relates neighbours in k-space are the coils. Raises ReconError
+    for masks with gaps along both axes.
     """
     problem, scan = prepared.problem, task.scan
-    if scan.calibration_kspace is not None:
-        raise ReconError(f"{scan.path}: GRAPPA needs its calibration lines within the scan; choose --method sense")
-    extent = (min(scan.calibration[0], problem.kspace.shape[-2]), scan.calibration[1])
+    shape = problem.kspace.shape[-2:]
+    apart = problem.apart
+    extent = (min(scan.calibration[0], shape[0]), scan.calibration[1])
+    if apart is not None:
+        extent = (apart.shape[-2], apart.shape[-1])
+        centre = apart.new_zeros(problem.kspace.shape)
+        centre[..., centre_slice(shape[0], extent[0]), centre_slice(shape[1], extent[1])] = apart
+        apart = centre
     mask = problem.mask.cpu().numpy()
-    filled = [fill(kspace.cpu().numpy(), mask, extent, phase_limits=scan.phase_limits) for kspace in problem.kspace]
+    filled = [
+        fill(
+            kspace.cpu().numpy(),
+            mask,
+            extent,
+            calibration_kspace=None if apart is None else apart[index].cpu().numpy(),
+            phase_limits=scan.phase_limits,
+        )
+        for index, kspace in enumerate(problem.kspace)
+    ]
     kspace = torch.from_numpy(np.stack(filled)).to(problem.kspace.device)
     image = adjoint(kspace, problem.maps, torch.ones_like(problem.mask))
     return Solution(completed(image, problem.mask))

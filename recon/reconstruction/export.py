@@ -1,6 +1,7 @@
 """A result in the formats of others: NIfTI, DICOM and a PNG panel; the rows of ``recon.reconstruction.formats``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from recon.errors import ReconError
 from recon.images.result import Reconstruction
 from recon.scan import Scan
+
+if TYPE_CHECKING:
+    from recon.images.dicom import DicomSeries
 
 _STD_COMMENT = (
     "Not an image of the patient: the standard deviation of the posterior at each pixel, in the units of the mean's "
@@ -42,10 +46,34 @@ def nifti_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
 
 
 def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
-    """One study, one frame of reference and one scale, so that a viewer shows both side by side in the same units."""
+    """A series a folder, one file a slice."""
+    from recon.images.dicom import write_dicom_series
+
+    series = _series(result, scan)
+    return [
+        file
+        for (folder, images), said in zip(dicom_volumes(result).items(), series, strict=True)
+        for file in write_dicom_series(folder, images, said)
+    ]
+
+
+def write_enhanced_files(result: Reconstruction, scan: Scan, reference: Path | None) -> list[Path]:
+    """A series a file, one frame a slice."""
+    from recon.images.dicom_enhanced import write_dicom_enhanced
+
+    written = []
+    for (path, images), said in zip(enhanced_volumes(result).items(), _series(result, scan), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written.append(write_dicom_enhanced(path, images, said, deviation=path.stem == "std"))
+    return written
+
+
+def _series(result: Reconstruction, scan: Scan) -> "list[DicomSeries]":
+    """What the series of a result say: one study, one frame of reference and one scale, so that a viewer shows both
+    side by side in the same units."""
     from pydicom.uid import generate_uid
 
-    from recon.images.dicom import DicomSeries, display_scale, write_dicom_series
+    from recon.images.dicom import DicomSeries, display_scale
 
     method = str(result.attributes.get("method", "unknown method"))
     what = f"recon {result.configuration.get('version', '')}: {method}"
@@ -53,8 +81,8 @@ def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None
         what += f", prior {str(result.attributes.get('prior_hash'))[:12]}"
     what += f", acceleration {float(result.attributes.get('acceleration', 1.0)):.2f}"
     study, frame, scale = generate_uid(prefix=None), generate_uid(prefix=None), display_scale(result.reconstruction)
-    written: list[Path] = []
-    for number, (folder, images) in enumerate(dicom_volumes(result).items(), start=1):
+    found = []
+    for number, folder in enumerate(dicom_volumes(result), start=1):
         name = folder.name
         meaning = {"mean": "posterior mean", "std": "posterior standard deviation"}.get(name, name)
         series = DicomSeries(
@@ -70,8 +98,8 @@ def write_dicom_files(result: Reconstruction, scan: Scan, reference: Path | None
             frame_of_reference_uid=frame,
             scale=scale,
         )
-        written += write_dicom_series(folder, images, series)
-    return written
+        found.append(series)
+    return found
 
 
 def dicom_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
@@ -80,6 +108,12 @@ def dicom_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
     method = str(result.attributes.get("method", "unknown method"))
     volumes = {"mean" if _sampled(result) else method: result.reconstruction, "std": result.std}
     return {top / name: images for name, images in volumes.items() if images is not None}
+
+
+def enhanced_volumes(result: Reconstruction) -> dict[Path, NDArray[np.float32]]:
+    """The file of every Enhanced MR instance of a result and the images ``[slice, readout, phase]`` in it."""
+    top = Path(f"{result.path.with_suffix('')}_enhanced")
+    return {top / f"{folder.name}.dcm": images for folder, images in dicom_volumes(result).items()}
 
 
 def _sampled(result: Reconstruction) -> bool:

@@ -2,11 +2,13 @@
 
 scan.h5 -> scan.nii.gz, scan_std.nii.gz          image and standard deviation
            scan_dicom/mean/, scan_dicom/std/      two series of one study, with one scale
+           scan_enhanced/mean.dcm, std.dcm        the same, one multi-frame instance a series
            scan.png                               the panel of one slice
 
 A new format is one module with a ``write`` function and one row here.
 """
 
+import glob
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,8 @@ class ImageFormat:
     """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
     is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs;
     ``complete(result)``: whether all that ``write`` would write is there and whole (None: ``place`` exists);
-    ``draws_reference``: a reference is of use to it."""
+    ``draws_reference``: a reference is of use to it; ``pushed``: which of its files go to a DICOM server, behind the
+    result's name and an underscore."""
 
     name: str
     help: str
@@ -38,6 +41,7 @@ class ImageFormat:
     check: Callable[["Scan"], None] = _nothing_missing
     complete: Callable[["Reconstruction"], bool] | None = None
     draws_reference: bool = False
+    pushed: str = ""
 
 
 def _always(result: "Reconstruction", scan: "Scan", reference: Path | None) -> list[Path]:
@@ -60,7 +64,12 @@ FORMATS: dict[str, ImageFormat] = {
         ImageFormat(
             "dicom", "a derived MR series of each, without patient identity",
             later(_EXPORT, "write_dicom_files"), lambda stem: Path(f"{stem}_dicom"), later(_EXPORT, "check_dicom"),
-            later(_COMPLETE, "dicom_complete"),
+            later(_COMPLETE, "dicom_complete"), pushed="dicom/*/*.dcm",
+        ),
+        ImageFormat(
+            "dicom-enhanced", "the same as one Enhanced MR (multi-frame) instance each",
+            later(_EXPORT, "write_enhanced_files"), lambda stem: Path(f"{stem}_enhanced"),
+            later(_EXPORT, "check_dicom"), later(_COMPLETE, "enhanced_complete"), pushed="enhanced/*.dcm",
         ),
         ImageFormat(
             "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
@@ -74,6 +83,18 @@ FORMATS: dict[str, ImageFormat] = {
 def described() -> str:
     """Every format in a few words, for help texts."""
     return "; ".join(f"{row.name}: {row.help}" for row in FORMATS.values())
+
+
+def with_pushed(formats: tuple[str, ...]) -> tuple[str, ...]:
+    """``formats`` and, where none of them is DICOM, the classic series: what ``pushed_files`` can find."""
+    return formats if any(FORMATS[name].pushed for name in formats) else (*formats, "dicom")
+
+
+def pushed_files(result: Path, formats: Collection[str]) -> list[Path]:
+    """The DICOM files of a result that were exported in ``formats``, in order."""
+    stem = glob.escape(result.stem)
+    kinds = [FORMATS[name].pushed for name in formats if FORMATS[name].pushed]
+    return [file for kind in kinds for file in sorted(result.parent.glob(f"{stem}_{kind}"))]
 
 
 def check_reference(formats: Collection[str]) -> None:

@@ -31,7 +31,11 @@ def grappa(
     calibration_kspace: NDArray[np.complex64] | None = None,
     phase_limits: tuple[int, int] | None = None,
 ) -> NDArray[np.complex64]:
-    """Fill the missing lines of ``kspace`` ``[coil, readout, phase]``, zero where ``mask`` ``[phase]`` is False.
+    """Fill the missing lines of ``kspace`` ``[coil, readout, phase]``, zero where ``mask`` is False.
+
+    mask: ``[phase]``, or ``[readout, phase]`` when it is every crossing of some rows and some columns with gaps along
+    one axis only, as of asymmetric echoes and of 3-D scans that are accelerated along one axis. What lies beyond the
+    acquired band of the other axis stays zero.
 
     calibration: centred fully sampled extent (readout, phase), in ``kspace`` or in the separate ``calibration_kspace``
     (same layout). phase_limits: half-open range of lines that were encoded at all; the others stay zero, and so do
@@ -40,11 +44,32 @@ def grappa(
     Acquired lines come back unchanged. Each kernel is a ridge regression whose penalty generalised cross-validation
     chooses (Golub, Heath and Wahba, Technometrics 21:215, 1979), so nothing is tuned and the unit does not matter.
 
-    Raises ReconError for 2-D masks, sizes that differ, NaN, and calibration too small for the gaps of the mask.
+    Raises ReconError for other 2-D masks, sizes that differ, NaN, and calibration too small for the gaps of the mask.
     """
     mask = np.asarray(mask)
     _check(kspace, mask, calibration, calibration_kspace)
     lines = _calibration_lines(kspace if calibration_kspace is None else calibration_kspace, calibration)
+    if mask.ndim == 1:
+        return _filled(kspace, mask, lines, phase_limits)
+    rows, columns = np.asarray(mask.any(axis=1)), np.asarray(mask.any(axis=0))
+    filled = np.array(kspace, np.complex64)
+    if _band(rows) is None:
+        first, last = _one_way(mask, columns)
+        band = kspace[:, :, first:last].swapaxes(1, 2)
+        filled[:, :, first:last] = _filled(band, rows, lines.swapaxes(1, 2), None).swapaxes(1, 2)
+    else:
+        first, last = _one_way(mask, rows)
+        filled[:, first:last] = _filled(kspace[:, first:last], columns, lines, phase_limits)
+    return filled
+
+
+def _filled(
+    kspace: NDArray[np.complex64],
+    mask: NDArray[np.bool_],
+    lines: NDArray[np.complex64],
+    phase_limits: tuple[int, int] | None,
+) -> NDArray[np.complex64]:
+    """``kspace [coil, readout, phase]`` with its missing lines, from kernels learnt on ``lines``."""
     jobs = defaultdict(list)
     for line, pattern in neighbour_patterns(mask, phase_limits).items():
         jobs[_affordable(pattern, lines.shape)].append(line)
@@ -132,15 +157,31 @@ def _calibration_lines(kspace: NDArray[np.complex64], calibration: tuple[int, in
     return kspace[:, starts[0] : starts[0] + calibration[0], starts[1] : starts[1] + calibration[1]]
 
 
+def _band(sampled: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """The half-open range of what is sampled of an axis; None when there are gaps in it."""
+    places = np.flatnonzero(sampled)
+    first, last = int(places[0]), int(places[-1]) + 1
+    return (first, last) if last - first == places.size else None
+
+
+def _one_way(mask: NDArray[np.bool_], along: NDArray[np.bool_]) -> tuple[int, int]:
+    """The band of the axis without gaps. Raises ReconError when the mask has gaps along both axes, or not the same
+    lines everywhere."""
+    band = _band(along)
+    if band is None or (mask != np.outer(mask.any(axis=1), mask.any(axis=0))).any():
+        raise ReconError(
+            "GRAPPA fills whole lines along one axis, and this 2-D mask has gaps along both; choose --method sense"
+        )
+    return band
+
+
 def _check(
     kspace: NDArray[np.complex64],
     mask: NDArray[np.bool_],
     calibration: tuple[int, int],
     calibration_kspace: NDArray[np.complex64] | None,
 ) -> None:
-    if mask.ndim != 1:
-        raise ReconError("GRAPPA fills whole phase lines and needs a 1-D mask; choose --method sense for a 2-D mask")
-    if kspace.ndim != 3 or kspace.shape[2] != len(mask):
+    if kspace.ndim != 3 or mask.ndim not in (1, 2) or kspace.shape[3 - mask.ndim :] != mask.shape:
         raise ReconError(f"GRAPPA: kspace {kspace.shape} [coil, readout, phase] and mask {mask.shape} differ in size")
     if not mask.any():
         raise ReconError("GRAPPA: the mask is empty; nothing was acquired")

@@ -176,7 +176,7 @@ def reconstruct(
     Raises ReconError for scans that cannot be reconstructed, or when a value is not finite.
     """
     solver = solver_for(scan, options, prior, device=device)
-    collector = ResultCollector(_header(solver), scan.path)
+    collector = ResultCollector(header_of(solver), scan.path)
     _fill(collector, solver, report)
     return collector.result()
 
@@ -199,7 +199,7 @@ def reconstruct_to_file(
     began = time.perf_counter()
     watch = watch or Stopwatch()
     solver = solver_for(scan, options, prior, device=device, watch=watch)
-    header = _header(solver)
+    header = header_of(solver)
     with write_result(output, header) as writer:
         audit, calls = _fill(writer, solver, report)
     watch.seconds["total"] = time.perf_counter() - began
@@ -230,10 +230,21 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
                 with naming(solver.scan.path):
                     writer.put(index, **images)
                 freedoms += std_degrees_of_freedom(images, solution.pairs)
+    audit = finished_audit(solver, scan_warnings(solver), audits, levels, freedoms)
+    writer.close_with(audit)
+    return audit, calls
+
+
+def finished_audit(
+    solver: Solver, warnings: list[str], audits: list[SliceAudit], levels: list[float], freedoms: list[float]
+) -> dict[str, Any]:
+    """The audit of a scan as its result keeps it, from ``scan_warnings``, the audits of its slices, the noise of each
+    slice's image and the degrees of freedom of its standard deviation."""
+    watch = solver.measurement.watch
     inside = watch.seconds.get("network", 0.0)
     if solver.plan is not None:
         watch.seconds["data consistency"] = watch.seconds.pop("solving") - inside
-    audit = overall_audit(audits, scan_warnings(solver))
+    audit = overall_audit(audits, warnings)
     if freedoms and "figures" in audit:
         audit["figures"]["std_relative_error"] = (2 * sorted(freedoms)[len(freedoms) // 2]) ** -0.5
         audit["std_degrees_of_freedom"] = freedoms
@@ -242,8 +253,7 @@ def _fill(writer: ResultWriter | ResultCollector, solver: Solver, report: Report
     if solver.plan is not None:
         audit["plan"] = dataclasses.asdict(solver.plan)
     audit["seconds"] = {name: round(value, 3) for name, value in watch.seconds.items()}
-    writer.close_with(audit)
-    return audit, calls
+    return audit
 
 
 def scan_warnings(solver: Solver) -> list[str]:
@@ -263,7 +273,7 @@ def _contrast_warnings(solver: Solver) -> list[str]:
     return [f"contrast '{contrast}' is unknown to the prior: its general contrast label is used"]
 
 
-def _header(solver: Solver) -> ResultHeader:
+def header_of(solver: Solver) -> ResultHeader:
     """What a result says of itself."""
     scan, options = solver.scan, solver.options
     contrast = options.contrast or scan.contrast

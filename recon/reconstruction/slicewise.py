@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ReconError, naming
-from recon.reconstruction.audit import audit_slices, overall_audit
+from recon.reconstruction.audit import SliceAudit, audit_slices, overall_audit
 from recon.reconstruction.methods import METHODS, method_of, options_of
 from recon.reconstruction.pipeline import Solver
-from recon.reconstruction.shown import shown_images
+from recon.reconstruction.shown import shown_images, shown_noise, std_degrees_of_freedom
 
 FALLBACK = "sense"  # the method that needs no prior and little time
 
@@ -19,11 +19,15 @@ FALLBACK = "sense"  # the method that needs no prior and little time
 @dataclass(frozen=True)
 class SliceResult:
     """``images``: those of ``recon.reconstruction.shown``, ``[readout, phase]`` float32. ``audit``: ``figures`` (of
-    methods with a prior) and ``warnings`` of this slice alone."""
+    methods with a prior) and ``warnings`` of this slice alone. ``slice_audits``, ``noise`` of the image and
+    ``freedoms`` of its standard deviation: what the audit of the whole scan is made of."""
 
     index: int
     images: dict[str, NDArray[Any]]
     audit: dict[str, Any]
+    slice_audits: tuple[SliceAudit, ...]
+    noise: float
+    freedoms: tuple[float, ...]
 
 
 def reconstruct_slice(solver: Solver, index: int, step: Callable[[], None] = lambda: None) -> SliceResult:
@@ -34,12 +38,14 @@ def reconstruct_slice(solver: Solver, index: int, step: Callable[[], None] = lam
         prepared = solver.prepare(range(index, index + 1))
         step()
         solution = solver.solve(prepared, step)
-        audit = overall_audit(audit_slices(prepared, solution), [])
+        slice_audits = audit_slices(prepared, solution)
         ((_, images),) = shown_images(prepared, solution)
         for name, image in images.items():
             if not np.isfinite(image).all():
                 raise ReconError(f"slice {index}: {name} has NaN or infinite values; the reconstruction diverged")
-    return SliceResult(index, images, audit)
+        freedoms = std_degrees_of_freedom(images, solution.pairs)
+        noise = shown_noise(prepared.problem)
+    return SliceResult(index, images, overall_audit(slice_audits, []), tuple(slice_audits), noise, tuple(freedoms))
 
 
 def without_prior(solver: Solver) -> Solver:

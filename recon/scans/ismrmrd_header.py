@@ -12,7 +12,7 @@ from os import PathLike
 from xml.etree import ElementTree
 
 from recon.errors import ReconError
-from recon.header import UNSTATED, Header, header_from
+from recon.header import LARGEST_B_VALUE, UNSTATED, Header, header_from
 
 LARGEST_MATRIX = 65535  # the scanners' counters have sixteen bits
 LARGEST_FIELD_OF_VIEW = 10_000.0  # mm
@@ -120,6 +120,11 @@ def _text(parent: ElementTree.Element, name: str, value: object) -> None:
 def _scan_header(root: ElementTree.Element) -> Header:
     texts = {name: (root.findtext(place) or "").strip() for place, name in PLACES.items()}
     header = header_from({name: text for name, text in texts.items() if text})
+    if b_values := {float(found.text or "") for found in root.findall("sequenceParameters/diffusion/bvalue")}:
+        if not all(0 <= value <= LARGEST_B_VALUE for value in b_values):
+            raise ValueError(f"bvalue is not from 0 to {LARGEST_B_VALUE:g} s/mm^2")
+        # Several are those of a series; which of them one image has is not in the header.
+        header = replace(header, b_value_s_per_mm2=b_values.pop() if len(b_values) == 1 else None)
     if header.relative_noise_bandwidth is not None and not 0 < header.relative_noise_bandwidth <= 1:
         raise ValueError(f"relativeReceiverNoiseBandwidth is {header.relative_noise_bandwidth:g}, not from 0 to 1")
     return header

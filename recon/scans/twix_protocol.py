@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import ReconError
-from recon.header import Header
+from recon.header import LARGEST_B_VALUE, Header
 from recon.scans.ismrmrd_header import (
     LARGEST_FIELD_OF_VIEW,
     LARGEST_MATRIX,
@@ -154,9 +154,20 @@ def _header(protocol: Protocol, name: str) -> Header:
         echo_time_ms=milliseconds("alTE[0]"),
         inversion_time_ms=milliseconds("alTI[0]") if inverted else None,
         flip_angle_deg=stated(protocol.number("adFlipAngleDegree[0]")),
+        b_value_s_per_mm2=_b_value(protocol),
         relative_noise_bandwidth=RELATIVE_NOISE_BANDWIDTH,
         patient_position=_patient_position(protocol),
     )
+
+
+def _b_value(protocol: Protocol) -> float | None:
+    """In s/mm^2, of a protocol with one diffusion weighting; a weighting of zero may not be written. None otherwise."""
+    if protocol.number("sDiffusion.lDiffWeightings", 0) != 1:
+        return None
+    value = protocol.number("sDiffusion.alBValue[0]", 0.0)
+    if not 0 <= value <= LARGEST_B_VALUE:
+        raise ReconError(f"{protocol.path}: sDiffusion.alBValue[0] is {value:g}, not a b-value in s/mm^2; {REMEDY}")
+    return value
 
 
 def _patient_position(protocol: Protocol) -> str | None:

@@ -82,14 +82,14 @@ def _acquisitions(scan: Scan) -> Iterator[tuple[NDArray, NDArray[np.complex64]]]
     for line in lines:
         for index in range(slices):
             own = head.copy()
-            _place(scan, own, index)
+            place_head(scan, own, index)
             own["idx"]["slice"], own["idx"]["kspace_encode_step_1"] = index, line
             own["center_sample"] = readout // 2
             own["flags"] = 1 << (_ACQ_LAST_IN_SLICE - 1) if line == lines[-1] else 0
             yield own, np.ascontiguousarray(kspace[index][:, :, line])
 
 
-def _place(scan: Scan, head: NDArray, index: int) -> None:
+def place_head(scan: Scan, head: NDArray, index: int) -> None:
     """Position and directions of a slice in LPS; slices along z where the scan does not say."""
     assert scan.voxel_size is not None
     if scan.affine is None:

@@ -1,5 +1,6 @@
 """What has come of a scan: acquisitions, held until the images of their slice are sent. One thread adds, one waits."""
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -17,7 +18,7 @@ from recon.streaming.framing import Readout
 from recon.streaming.limits import Limits, check_header, expected_slices
 
 Found = TypeVar("Found")
-_ACQ_LAST_IN_SLICE = 8
+_ACQ_LAST_IN_SLICE, _ACQ_LAST_IN_MEASUREMENT = 8, 25
 _MOMENT = 0.2  # seconds between two looks for Ctrl-C
 
 
@@ -25,7 +26,9 @@ class Arrivals:
     """The acquisitions of one session. ``at_end``: slices are taken for complete only when the peer has closed.
 
     A slice is complete with the acquisition that is flagged as its last (of the last average that the header names),
-    or when all lines of the header's limits have come in all of its averages.
+    or when all lines of the header's limits have come in all of its averages. A 3-D scan is one slice here, its slab:
+    it is complete with the flagged acquisition when all partitions have been seen, too (some scanners flag the last
+    line of each), with the last of the measurement, or when all lines of all partitions have come.
     """
 
     def __init__(self, limits: Limits, at_end: bool = False) -> None:
@@ -35,7 +38,8 @@ class Arrivals:
         self._samples: dict[int, NDArray[np.complex64]] = {}
         self._rows: dict[int, list[int]] = defaultdict(list)  # slice counter -> acquisitions for images or calibration
         self._imaged: set[int] = set()  # counters with a line of an image
-        self._lines: dict[int, set[tuple[int, int]]] = defaultdict(set)
+        self._lines: dict[int, set[tuple[int, int, int]]] = defaultdict(set)  # line, partition, average
+        self._partitions: dict[int, set[int]] = defaultdict(set)
         self._complete: list[int] = []  # counters, in the order in which they became so
         self._left: list[int] = []  # counters that were not complete when the peer closed
         self._taken: set[int] = set()
@@ -90,18 +94,37 @@ class Arrivals:
         if imaging:
             self._imaged.add(counter)
         encoding = self.encodings[min(int(head["encoding_space_ref"]), len(self.encodings) - 1)]
-        average, steps = encoding.limits.get("average"), encoding.limits.get("kspace_encoding_step_1")
+        average = encoding.limits.get("average")
         last = bool(flagged(head.reshape(1), _ACQ_LAST_IN_SLICE)[0])
+        if encoding.encoded_matrix[2] > 1:
+            last = self._last_of_volume(counter, head, encoding, imaging, last)
         whole = last and (average is None or head["idx"]["average"] >= average.maximum)
-        if average is not None and steps is not None and imaging:
-            lines = self._lines[counter]
-            lines.add((int(head["idx"]["kspace_encode_step_1"]), int(head["idx"]["average"])))
-            wanted = (steps.maximum - steps.minimum + 1) * (average.maximum - average.minimum + 1)
-            whole |= len(lines) >= wanted
+        if imaging:
+            whole |= self._every_line(counter, head, encoding)
         if whole and imaging and not self._at_end and counter not in self._complete:
             self._complete.append(counter)
             if len(self._complete) == expected_slices(encoding):
                 self.finished = time.monotonic()
+
+    def _last_of_volume(self, counter: int, head: NDArray, encoding: Encoding, imaging: bool, last: bool) -> bool:
+        if imaging:
+            self._partitions[counter].add(int(head["idx"]["kspace_encode_step_2"]))
+        limit = encoding.limits.get("kspace_encoding_step_2")
+        every = limit is not None and len(self._partitions[counter]) >= limit.maximum - limit.minimum + 1
+        return (last and every) or bool(flagged(head.reshape(1), _ACQ_LAST_IN_MEASUREMENT)[0])
+
+    def _every_line(self, counter: int, head: NDArray, encoding: Encoding) -> bool:
+        """Whether with this one all lines of the header's limits, which must name the averages, have come."""
+        names = ["kspace_encoding_step_1", "average"]
+        if encoding.encoded_matrix[2] > 1:
+            names.append("kspace_encoding_step_2")
+        limits = [limit for limit in map(encoding.limits.get, names) if limit is not None]
+        if len(limits) < len(names):
+            return False
+        lines, counted = self._lines[counter], ("kspace_encode_step_1", "kspace_encode_step_2", "average")
+        line, partition, average = (int(head["idx"][name]) for name in counted)
+        lines.add((line, partition, average))
+        return len(lines) >= math.prod(limit.maximum - limit.minimum + 1 for limit in limits)
 
     def close(self) -> None:
         """All has come: every slice is as complete as it will be."""

@@ -17,7 +17,8 @@ class Limits:
     header: int = 4 << 20
     message: int = 64 << 20  # an acquisition, a waveform, an image
     matrix: int = 2048  # encoded positions along readout or phase
-    slices: int = 2048
+    slices: int = 2048  # of 2-D scans; of 3-D scans partitions
+    block: int = 1 << 28  # bytes of one slice of a 3-D scan, all coils
     channels: int = 256
 
 
@@ -29,9 +30,20 @@ def check_header(encodings: list[Encoding], limits: Limits) -> None:
             raise ProtocolError(f"the header's matrix of {readout} x {phase} is not between 1 and {limits.matrix}")
         if (slices := expected_slices(encoding)) is not None and not 0 < slices <= limits.slices:
             raise ProtocolError(f"the header's {slices} slices are not between 1 and {limits.slices}")
+        if encoding.encoded_matrix[2] > limits.slices:
+            raise ProtocolError(f"the header's {encoding.encoded_matrix[2]} partitions are more than {limits.slices}")
+
+
+def check_volume(encoding: Encoding, channels: int, limits: Limits) -> None:
+    """Raise ProtocolError when one slice ``[channel, phase, partition]`` of a 3-D scan takes more than its limit."""
+    _, phase, partitions = encoding.encoded_matrix
+    if (size := 8 * channels * phase * partitions) > limits.block:
+        raise ProtocolError(f"a slice of the 3-D scan takes {size >> 20} MiB, more than {limits.block >> 20} MiB")
 
 
 def expected_slices(encoding: Encoding) -> int | None:
-    """How many slices the header announces; None when it is silent."""
+    """How many slices, of 3-D scans slabs, the header announces; None when it is silent, but for one slab."""
     limit = encoding.limits.get("slice")
+    if limit is None and encoding.encoded_matrix[2] > 1:
+        return 1
     return None if limit is None else limit.maximum - limit.minimum + 1

@@ -17,17 +17,20 @@ from recon.scans.readouts import Acquisitions, filled
 from recon.scans.validity import checked_scan
 from recon.streaming.arrivals import Arrivals
 from recon.streaming.errors import ProtocolError
+from recon.streaming.limits import Limits, check_volume
 
 
 @dataclass(frozen=True)
 class StreamedScan:
-    """A scan whose slices can be read once they are complete, and ``order``: slice counter -> index."""
+    """A scan whose slices can be read once they are complete, and ``order``: slice counter -> index. Of a 3-D scan
+    (``volume``) the slices are positions along the readout, and all can be read when its slab is complete."""
 
     scan: Scan
     order: dict[int, int]
+    volume: bool = False
 
 
-def streamed_scan(path: Path, arrivals: Arrivals, counters: Collection[int]) -> StreamedScan:
+def streamed_scan(path: Path, arrivals: Arrivals, counters: Collection[int], limits: Limits = Limits()) -> StreamedScan:
     """The scan of what has come. Mask and averages are those of the slices ``counters``; the others must agree.
 
     Raises ReconError as for a file.
@@ -36,12 +39,13 @@ def streamed_scan(path: Path, arrivals: Arrivals, counters: Collection[int]) -> 
     assert encodings is not None
     heads, whole = arrivals.snapshot(counters)
     rows = sort_rows(path, heads, len(encodings))
-    if encodings[rows.space].encoded_matrix[2] > 1:
-        raise ProtocolError("a 3-D scan; the server takes 2-D multi-slice scans, reconstruct the file instead")
     measured = Acquired(
         path, heads, rows, encodings, lambda wanted, coils: arrivals.samples(wanted.tolist()),
         digest=hashlib.sha256(heads[0].tobytes()).hexdigest(),
     )  # fmt: skip
+    if encodings[rows.space].encoded_matrix[2] > 1:
+        check_volume(encodings[rows.space], int(heads["active_channels"].max()), limits)
+        return StreamedScan(checked_scan(assembled(measured)), dict.fromkeys(counters, 0), volume=True)
     scan = assembled(measured, whole)
     first = heads[kinds(heads)[1]][:1]
     order = slice_order(heads[_of_space(heads, first)])

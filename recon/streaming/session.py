@@ -8,6 +8,7 @@ from pathlib import Path
 from recon.acquisition.problem import representative_slices
 from recon.errors import ReconError
 from recon.scans.ismrmrd_header import parse_encodings
+from recon.streaming.acquisitions import place_head
 from recon.streaming.arrivals import Arrivals
 from recon.streaming.errors import ProtocolError
 from recon.streaming.framing import (
@@ -21,6 +22,7 @@ from recon.streaming.framing import (
     text_message,
 )
 from recon.streaming.images import mrd_images
+from recon.streaming.keeping import Keeper
 from recon.streaming.limits import Limits
 from recon.streaming.scan import StreamedScan, streamed_scan
 from recon.streaming.wire import Wire
@@ -39,6 +41,7 @@ class Summary:
     fault: str | None = None
     first_image: float | None = None  # seconds after the last line; negative: before it
     last_image: float | None = None
+    kept: str = ""  # which file its result is in, or why it is in none, and what the watch says of it
 
     def line(self) -> str:
         """One line for people."""
@@ -50,6 +53,8 @@ class Summary:
             text += f", the last {self.last_image:.1f} s after the last line"
         if self.fallback:
             text += "; without the prior"
+        if self.kept:
+            text += f"; {self.kept}"
         return text if self.fault is None else f"{text}; ended by an error: {self.fault}"
 
 
@@ -59,7 +64,7 @@ def serve_session(wire: Wire, service: Service, limits: Limits, path: Path) -> S
     receiver = threading.Thread(target=_receive, args=(wire, arrivals, limits, path), daemon=True)
     receiver.start()
     try:
-        _reconstruct(wire, arrivals, service, path, summary)
+        _reconstruct(wire, arrivals, service, (path, limits), summary)
         wire.close(close_message())
     except (ReconError, MemoryError) as error:
         summary.fault = _public(error, summary)
@@ -101,27 +106,62 @@ def _receive(wire: Wire, arrivals: Arrivals, limits: Limits, path: Path) -> None
         arrivals.fail(error)
 
 
-def _reconstruct(wire: Wire, arrivals: Arrivals, service: Service, path: Path, summary: Summary) -> None:
+def _reconstruct(
+    wire: Wire, arrivals: Arrivals, service: Service, session: tuple[Path, Limits], summary: Summary
+) -> None:
     """Send the images of every slice as it becomes complete. Raises ReconError for the first that cannot be made,
     after the others."""
     begun = arrivals.wait_for(lambda: arrivals.startable(_needed))
-    streamed = streamed_scan(path, arrivals, begun)
+    streamed = streamed_scan(session[0], arrivals, begun, session[1])
     work = begin(service, streamed.scan)
     summary.shape, summary.acceleration = streamed.scan.shape, streamed.scan.acceleration
+    keeper = None if service.save is None else Keeper(service.save)
+    try:
+        _every_slice(wire, arrivals, service, (streamed, work, keeper), summary)
+        if keeper is not None:
+            summary.kept = _kept(keeper, work, service)
+    finally:
+        if keeper is not None:
+            keeper.drop("the session ended before its last slice")
+
+
+def _every_slice(
+    wire: Wire,
+    arrivals: Arrivals,
+    service: Service,
+    what: tuple[StreamedScan, Work, Keeper | None],
+    summary: Summary,
+) -> None:
+    streamed, _, _ = what
     failed: ReconError | None = None
     while True:
         (counter,) = arrivals.wait_for(arrivals.next_complete)
         if counter is None:
             break
-        try:
-            _one_slice(wire, arrivals, service, (streamed, work, counter), summary)
-        except ReconError as error:
-            failed = failed or error
-            if isinstance(error, ProtocolError) and not arrivals.closed:
-                raise
+        whole_volume = streamed.volume and counter in streamed.order
+        for index in range(streamed.scan.shape[0]) if whole_volume else [streamed.order.get(counter, 0)]:
+            try:
+                _one_slice(wire, arrivals, service, what, (counter, index), summary)
+            except ReconError as error:
+                failed = failed or error
+                if isinstance(error, ProtocolError) and not arrivals.closed:
+                    raise
         arrivals.drop(counter)
     if failed is not None:
         raise failed
+
+
+def _kept(keeper: Keeper, work: Work, service: Service) -> str:
+    """Where the result is and what the watch says of it."""
+    path = keeper.finish(work)
+    if path is None:
+        return f"not kept: {keeper.reason}"
+    if service.watch is None:
+        return f"kept as {path.name}"
+    try:
+        return f"kept as {path.name}: {service.watch(path)}"
+    except ReconError:
+        return f"kept as {path.name}: not judged, its audit lacks what the baseline charts"
 
 
 def _needed(count: int) -> list[int]:
@@ -130,20 +170,33 @@ def _needed(count: int) -> list[int]:
 
 
 def _one_slice(
-    wire: Wire, arrivals: Arrivals, service: Service, what: tuple[StreamedScan, Work, int], summary: Summary
+    wire: Wire,
+    arrivals: Arrivals,
+    service: Service,
+    what: tuple[StreamedScan, Work, Keeper | None],
+    place: tuple[int, int],
+    summary: Summary,
 ) -> None:
-    streamed, work, counter = what
+    (streamed, work, keeper), (counter, index) = what, place
     if counter not in streamed.order:
-        raise ProtocolError(f"slice {counter} came after all slices of the header had been seen")
-    result = work.slice(streamed.order[counter], lambda: arrivals.finished, service.deadline)
+        after = "its only slab was complete" if streamed.volume else "all slices of the header had been seen"
+        raise ProtocolError(f"slice {counter} came after {after}")
+    result = work.slice(index, lambda: arrivals.finished, service.deadline)
     summary.fallback = work.fallback is not None
     for reason in work.said:
         wire.write(text_message(TEXT, f"WARNING {reason}"))
     work.said.clear()
     head = arrivals.head(arrivals.rows(counter)[0])
+    if streamed.volume:  # its slices lie across the readout
+        head = head.copy()
+        head["idx"]["slice"] = index
+        if streamed.scan.affine is not None:
+            place_head(streamed.scan, head, index)
     for image in mrd_images(work, result, head, summary.slices):
         wire.write(image_message(image))
         summary.images += 1
+    if keeper is not None:
+        keeper.put(work, result)
     summary.slices += 1
     now = time.monotonic()
     summary.last_image = None if arrivals.finished is None else now - arrivals.finished

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon.errors import ReconError
@@ -23,13 +24,16 @@ class OutOfTime(Exception):
 @dataclass(frozen=True)
 class Service:
     """What a server does with every scan. ``deadline``: seconds after the last line in which the prior must be done.
-    ``at_end``: nothing is reconstructed before the peer has closed."""
+    ``at_end``: nothing is reconstructed before the peer has closed. ``save``: folder for the results; ``watch``: what
+    looks at each of them and says in a few words what it found."""
 
     options: ReconstructionOptions
     prior: "Prior | None" = None
     device: str = "cpu"
     deadline: float | None = None
     at_end: bool = False
+    save: Path | None = None
+    watch: Callable[[Path], str] | None = None
 
 
 @dataclass

@@ -101,3 +101,29 @@ def test_scans_of_one_person_raise_the_limit() -> None:
     alone = calibrated_limit(values, [str(n) for n in range(100)], 60.0, 0.9, np.random.default_rng(1))
     together = calibrated_limit(values, [str(n // 5) for n in range(100)], 60.0, 0.9, np.random.default_rng(1))
     assert together.value > 1.3 * alone.value
+
+
+def test_streams_are_drawn_from_the_persons_that_are_watched() -> None:
+    """Two scans of each person: only those of the group behind a baseline come, both in a row."""
+    values = np.arange(12.0)[:, None]
+    population = Population.of(values, [str(number // 2) for number in range(12)])
+    groups = np.array([[0, 0, 0, 0, 0, 0], [5, 5, 5, 5, 5, 5]])
+    known = np.zeros((2, 1)), np.ones((2, 1))
+    tops = population.highest_sums(*known, 6, np.random.default_rng(0), streams=3, watched=groups)
+    np.testing.assert_allclose(tops[0], np.broadcast_to([0, 0.5, 0.5, 0.5, 0.5, 0.5], (3, 6)))  # of 0 and 1, less k
+    np.testing.assert_allclose(tops[1], np.broadcast_to(np.cumsum([9.5, 10.5] * 3), (3, 6)))
+
+
+@pytest.mark.slow
+def test_the_limit_holds_for_persons_who_are_not_those_of_the_baseline() -> None:
+    """40 persons are the baseline, 60 other ones are watched again and again: both are what chance selected."""
+    stated, held, trials = 60.0, 0, 30
+    for trial in range(trials):
+        generator = np.random.default_rng([6, trial])
+        values = generator.standard_normal((100, 3))
+        limit = calibrated_limit(values[:40], [str(n) for n in range(40)], stated, 0.9, generator)
+        centre, scale = location_and_scale(values[:40])
+        others = Population(values[40:], tuple(np.arange(60)[:, None]))
+        tops = others.highest_sums(centre[None], scale[None], 240, generator, streams=100)
+        held += run_lengths(tops, limit.value)[0] >= stated
+    assert held / trials >= 0.8  # .9 but for the binomial error of 30 trials

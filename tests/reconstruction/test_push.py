@@ -6,9 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
+from recon.images.grid import on_grid
+from recon.images.volume import read_volume
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
@@ -56,6 +59,48 @@ def test_orthanc_gets_image_and_standard_deviation(words, orthanc, run_cli) -> N
     assert again.json["scans"][0]["kept"]
     assert again.json["scans"][0]["instances_confirmed"] == 4
     assert len(json.loads(fetch(web, "/instances"))) == 4
+
+
+def test_orthanc_gets_enhanced_instances(words, orthanc, run_cli, tmp_path) -> None:
+    """One multi-frame instance a series, of the same volume; nothing is written that was not asked for."""
+    dicom, web = orthanc
+    before = set(json.loads(fetch(web, "/instances")))
+    out = tmp_path / "out"
+    shutil.copytree(words[-1], out) if Path(words[-1]).is_dir() else None
+    shutil.rmtree(out / "fast_dicom", ignore_errors=True)
+    more = ("--format", "h5,dicom-enhanced", "--push", f"ORTHANC@127.0.0.1:{dicom}", "--json")
+    outcome = run_cli(*words[:-1], out, *more)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["scans"][0]["instances_confirmed"] == 2
+    assert sorted(path.name for path in out.iterdir()) == ["fast.h5", "fast_enhanced"]
+    files = {path.stem: path for path in (out / "fast_enhanced").iterdir()}
+    assert sorted(files) == ["mean", "std"]
+    fresh = set(json.loads(fetch(web, "/instances"))) - before
+    served = {}
+    for name in fresh:
+        content = fetch(web, f"/instances/{name}/file")
+        entry = pydicom.dcmread(io.BytesIO(content))
+        served["std" if "standard deviation" in entry.SeriesDescription else "mean"] = entry
+        assert entry.SOPClassUID == pydicom.uid.EnhancedMRImageStorage
+        assert entry.ImageType[0] == "DERIVED"
+        assert entry.BurnedInAnnotation == "NO"
+        assert entry.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert served == {name: pydicom.dcmread(path) for name, path in files.items()}
+    assert "Not an image of the patient" in served["std"].ImageComments
+    result = read_volume(out / "fast.h5")
+    for name, path in files.items():
+        volume = read_volume(path)
+        assert volume.affine is not None
+        assert volume.values.shape[0] == result.values.shape[0]
+        if name == "mean":
+            placed = on_grid(volume, result.values.shape, result.affine, "image")
+            factor = float(np.median(placed / result.values))
+            np.testing.assert_allclose(placed / factor, result.values, atol=1e-3 * result.values.max())
+    again = run_cli(*words[:-1], out, *more)
+    assert again.json["scans"][0]["kept"]
+    files["std"].write_bytes(files["std"].read_bytes()[:3000])  # cut short: written anew
+    assert run_cli(*words[:-1], out, *more).code == 0
+    assert read_volume(files["std"]).values.shape == result.values.shape
 
 
 def test_what_is_sent_is_valid(words, run_cli) -> None:

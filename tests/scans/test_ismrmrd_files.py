@@ -254,6 +254,22 @@ def test_dual_calibration(recorder: Callable[..., Recorder]) -> None:
     np.testing.assert_array_equal(scan.calibration_kspace(0)[..., 4:16], apart[1][..., 4:16])
 
 
+@pytest.mark.parametrize(("values", "found"), [((800,), 800), ((800, 800), 800), ((0, 800), None), ((), None)])
+def test_b_value_where_the_header_knows_it(
+    values: tuple[int, ...], found: float | None, recorder: Callable[..., Recorder]
+) -> None:
+    """Several b-values belong to a series; which of them one image has is not in the header."""
+    entries = "".join(
+        f"<diffusion><gradientDirection><rl>1</rl><ap>0</ap><fh>0</fh></gradientDirection><bvalue>{b}</bvalue></diffusion>"
+        for b in values
+    )
+    file = recorder(
+        header().replace("</ismrmrdHeader>", f"<sequenceParameters>{entries}</sequenceParameters></ismrmrdHeader>")
+    )
+    record_full(file, random_kspace(1, COILS, READOUT, PHASE))
+    assert open_scan(file.close()).header.b_value_s_per_mm2 == found
+
+
 def test_partial_fourier_and_limits(recorder: Callable[..., Recorder]) -> None:
     """14 of 20 lines, numbered from 0, with the centre at number 4."""
     kspace = random_kspace(1, COILS, READOUT, PHASE)

@@ -11,11 +11,12 @@ from small_world import AFFINE, SIZE, VOXEL, write_small_scan
 
 from recon.acquisition.fourier_numpy import centre_crop, to_image, to_kspace
 from recon.errors import ReconError
+from recon.images.result import read_result
 from recon.scan import Scan as OpenScan
 from recon.scans.opening import open_scan
 
 pytest.importorskip("twixtools")
-from twix_writer import Line, Scan, protocol, write_vb, write_vd
+from twix_writer import DESCRIBED, Line, Scan, protocol, write_vb, write_vd
 
 SLICES, COILS, READOUT, PHASE = 3, 2, 32, 20
 HEIGHTS = (0.0, 12.0, 6.0)  # of slices 0, 1, 2 as the scanner numbers them: interleaved
@@ -46,8 +47,14 @@ def plain(**changes: Any) -> dict[str, Any]:
     return protocol(READOUT // 2, PHASE, **changes)
 
 
-def written(path: Path, lines: Sequence[Line], **changes: Any) -> OpenScan:
-    return open_scan(write_vd(path / "scan.dat", Scan(lines, plain(**changes))))
+@pytest.fixture(params=[write_vb, write_vd], ids=["VB", "VD"])
+def written(request: pytest.FixtureRequest) -> Any:
+    """Writes a file of either layout and opens it: ``written(folder, lines, **changes of the protocol)``."""
+
+    def write(path: Path, lines: Sequence[Line], **changes: Any) -> OpenScan:
+        return open_scan(request.param(path / "scan.dat", Scan(lines, plain(**changes))))
+
+    return write
 
 
 @pytest.mark.parametrize("write", [write_vb, write_vd])
@@ -86,7 +93,7 @@ def test_twixtools_reads_the_same_lines(write: Any, version: bool, tmp_path: Pat
         np.testing.assert_array_equal(block.data, KSPACE[block.cSlc, :, :, block.cLin])
 
 
-def test_order_of_lines_does_not_matter(tmp_path: Path) -> None:
+def test_order_of_lines_does_not_matter(tmp_path: Path, written: Any) -> None:
     """Echo trains and segments acquire lines in any order, each with its own segment counter."""
     order = np.random.default_rng(3).permutation(PHASE)
     lines = [line for n in order for line in slice_lines(KSPACE, [int(n)], counters={"Seg": int(n) % 4})]
@@ -123,7 +130,7 @@ def test_noise_of_an_adjustment_in_the_same_file(tmp_path: Path) -> None:
     assert any("hold no images" in note for note in open_scan(backwards).notes)
 
 
-def test_lines_that_are_no_image_are_left_out_with_a_word(tmp_path: Path) -> None:
+def test_lines_that_are_no_image_are_left_out_with_a_word(tmp_path: Path, written: Any) -> None:
     junk = 100 * random_kspace(COILS, READOUT, seed=5)
     flags = ["PHASCOR", "noname60", "RTFEEDBACK", "HPFEEDBACK", "PHASESTABSCAN", "RETRO_DUMMYSCAN"]
     lines = slice_lines(KSPACE)
@@ -135,7 +142,7 @@ def test_lines_that_are_no_image_are_left_out_with_a_word(tmp_path: Path) -> Non
         assert f"{word} lines are left out" in notes
 
 
-def test_integrated_calibration_lines_join_the_mask(tmp_path: Path) -> None:
+def test_integrated_calibration_lines_join_the_mask(tmp_path: Path, written: Any) -> None:
     lines = slice_lines(KSPACE, [n for n in range(0, PHASE, 2) if not 6 <= n < 14])
     lines += slice_lines(KSPACE, range(6, 14, 2), flags=["PATREFSCAN", "PATREFANDIMASCAN"])
     lines += slice_lines(KSPACE, range(7, 14, 2), flags=["PATREFSCAN"])
@@ -148,7 +155,7 @@ def test_integrated_calibration_lines_join_the_mask(tmp_path: Path) -> None:
     assert scan.calibration == (READOUT, 9)  # line 14 is on the grid
 
 
-def test_separate_calibration_is_for_calibration_only(tmp_path: Path) -> None:
+def test_separate_calibration_is_for_calibration_only(tmp_path: Path, written: Any) -> None:
     reference = 3 * random_kspace(SLICES, COILS, READOUT, PHASE, seed=7)  # of another contrast
     lines = slice_lines(reference, range(5, 15), flags=["PATREFSCAN"])
     lines += slice_lines(KSPACE, range(0, PHASE, 2))
@@ -163,7 +170,9 @@ def test_separate_calibration_is_for_calibration_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("numbered_from_zero", [True, False])
-def test_partial_fourier_lies_where_the_centre_line_says(numbered_from_zero: bool, tmp_path: Path) -> None:
+def test_partial_fourier_lies_where_the_centre_line_says(
+    numbered_from_zero: bool, tmp_path: Path, written: Any
+) -> None:
     """Scanners number the lines of partial Fourier scans from the first one acquired or from the first of all."""
     missing = PHASE // 4
     shift = missing if numbered_from_zero else 0
@@ -177,7 +186,7 @@ def test_partial_fourier_lies_where_the_centre_line_says(numbered_from_zero: boo
     assert scan.phase_limits == (missing, PHASE)
 
 
-def test_asymmetric_echo_and_cut_samples(tmp_path: Path) -> None:
+def test_asymmetric_echo_and_cut_samples(tmp_path: Path, written: Any) -> None:
     """The echo lies at column 10 of 26 samples, the first two of which are not to be used."""
     lines = slice_lines(KSPACE[:, :, 6:], centre=(10, PHASE // 2, 0), cut=(2, 0))
     scan = written(tmp_path, lines)
@@ -185,6 +194,76 @@ def test_asymmetric_echo_and_cut_samples(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.read_kspace(0)[:, 8:], IN_ORDER[0][:, 8:])
     assert not scan.mask[:8].any()
     assert scan.mask[8:].all()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({"sDiffusion__lDiffWeightings": 1, "sDiffusion__alBValue[0]": 800}, 800.0),
+        ({"sDiffusion__lDiffWeightings": 1}, 0.0),  # zeros are not written
+        ({"sDiffusion__lDiffWeightings": 2, "sDiffusion__alBValue[1]": 800}, None),
+        ({}, None),
+    ],
+)
+def test_b_value_of_a_protocol_with_one_weighting(
+    said: dict[str, Any], found: float | None, tmp_path: Path, written: Any
+) -> None:
+    assert written(tmp_path, slice_lines(KSPACE), **said).header.b_value_s_per_mm2 == found
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        ("t2_tse_tra_512", "T2"),
+        ("t1_mprage_sag_p2_iso", "T1"),
+        ("t1_se_tra_km", "T1POST"),
+        ("t2_tirm_tra_dark-fluid_320", "FLAIR"),
+        ("ep2d+AF8-t2", "T2"),
+        ("pd_tse_fs", "PD"),
+        ("PD_T2_tse", "unknown"),
+        ("AAHScout", "unknown"),
+    ],
+)
+def test_contrast_is_guessed_from_the_protocol(name: str, contrast: str, tmp_path: Path, written: Any) -> None:
+    scan = written(tmp_path, slice_lines(KSPACE), tProtocolName=f'"{name}"')
+    assert scan.contrast == contrast
+    assert scan.header.protocol == name.replace("+AF8-", "_")
+
+
+def test_inversion_time_unless_inversion_is_off(tmp_path: Path, written: Any) -> None:
+    stated = {"alTI[0]": 2_500_000}
+    assert written(tmp_path, slice_lines(KSPACE), **stated).header.inversion_time_ms == 2500
+    assert written(tmp_path, slice_lines(KSPACE)).header.inversion_time_ms is None
+    off = written(tmp_path, slice_lines(KSPACE), **stated, sPrepPulses__ucInversion="0x4")
+    assert off.header.inversion_time_ms is None
+
+
+def test_zero_filled_interpolation_keeps_the_measured_matrix(tmp_path: Path, written: Any) -> None:
+    scan = written(tmp_path, slice_lines(KSPACE), sKSpace__uc2DInterpolation="0x1")
+    assert scan.image_shape == (READOUT // 2, PHASE)
+    assert scan.voxel_size == (4.0, 5.0, 6.0)
+    assert any("interpolates images by zero-filling; recon keeps the measured matrix" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize(("write", "stated"), [(write_vb, 1.0), (write_vd, 1.0), (write_vd, 4.0), (write_vd, None)])
+def test_readout_oversampling_is_what_the_header_says(write: Any, stated: float | None, tmp_path: Path) -> None:
+    """Twofold where it says nothing; removed from images, not from k-space."""
+    factor = stated or 2.0
+    base = round(READOUT / factor)
+    said = {name: text for name, text in DESCRIBED.items() if name != "flReadoutOSFactor"}
+    if stated is not None:
+        said["flReadoutOSFactor"] = f'<ParamDouble."flReadoutOSFactor">  {{ <Precision> 16  {stated} }}'
+    scan = open_scan(write(tmp_path / "meas.dat", Scan(slice_lines(KSPACE), protocol(base, PHASE), said)))
+    assert scan.shape[2] == READOUT
+    assert scan.image_shape == (base, PHASE)
+    assert scan.voxel_size == (4.0, 5.0, 6.0)
+    np.testing.assert_array_equal(scan.read_kspace(0), IN_ORDER[0])
+
+
+def test_phase_oversampling_widens_the_field_of_view(tmp_path: Path, written: Any) -> None:
+    scan = written(tmp_path, slice_lines(KSPACE), sKSpace__dPhaseOversamplingForDialog=0.25)
+    assert scan.voxel_size == (4.0, 6.25, 6.0)
+    assert scan.image_shape == (READOUT // 2, round(PHASE / 1.25))
 
 
 PARTITIONS = 12
@@ -200,7 +279,7 @@ def volume_lines(kspace: np.ndarray, partitions: Sequence[int] = range(PARTITION
     ]
 
 
-def test_volume_becomes_slices_along_the_readout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_volume_becomes_slices_along_the_readout(tmp_path: Path, written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recon.scans.volume.BLOCK_BYTES", 5 * 8 * COILS * PHASE * PARTITIONS)  # five slices at a time
     kspace = random_kspace(COILS, READOUT, PHASE, PARTITIONS)
     scan = written(
@@ -250,12 +329,12 @@ def test_scans_that_recon_does_not_do(changes: dict[str, Any], flags: list[str],
 
 
 @pytest.mark.parametrize("counter", ["Rep", "Eco", "Phs", "Set"])
-def test_several_of_a_kind_are_refused(counter: str, tmp_path: Path) -> None:
+def test_several_of_a_kind_are_refused(counter: str, tmp_path: Path, written: Any) -> None:
     with pytest.raises(ReconError, match="recon reads static scans"):
         written(tmp_path, [*slice_lines(KSPACE), *slice_lines(KSPACE, counters={counter: 1})])
 
 
-def test_values_that_are_not_finite_are_found_in_their_slice(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_found_in_their_slice(tmp_path: Path, written: Any) -> None:
     kspace = KSPACE.copy()
     kspace[1, 0, 3, 4] = np.nan
     scan = written(tmp_path, slice_lines(kspace))
@@ -337,7 +416,7 @@ def test_other_vendors_are_told_the_converter(name: str, converter: str, tmp_pat
     assert refused.err.count("\n") == 1
 
 
-def simulated(path: Path) -> tuple[Path, OpenScan]:
+def simulated(path: Path, write: Any = write_vd) -> tuple[Path, OpenScan]:
     """A simulated scan as Siemens raw data with twofold readout oversampling, and the scan itself."""
     source = open_scan(write_small_scan(path / "source.h5", slices=3))
     generator = np.random.default_rng(4)
@@ -366,11 +445,12 @@ def simulated(path: Path) -> tuple[Path, OpenScan]:
     described = plain(tProtocolName='"t2_tirm_tra_dark-fluid"', sKSpace__lBaseResolution=rows)
     described |= {"sKSpace.lPhaseEncodingLines": columns, "sSliceArray.asSlice[0].dReadoutFOV": rows * VOXEL[0]}
     described |= {"sSliceArray.asSlice[0].dPhaseFOV": columns * VOXEL[1]}
-    return write_vd(path / "meas_MID00042.dat", Scan(lines, described)), source
+    return write(path / "meas_MID00042.dat", Scan(lines, described)), source
 
 
-def test_a_simulated_scan_through_the_command_line(tmp_path: Path, run_cli: Any) -> None:
-    path, source = simulated(tmp_path)
+@pytest.mark.parametrize("write", [write_vb, write_vd])
+def test_a_simulated_scan_through_the_command_line(write: Any, tmp_path: Path, run_cli: Any) -> None:
+    path, source = simulated(tmp_path, write)
     told = run_cli("info", path, "--json").json
     assert told["format"] == "Siemens twix"
     assert told["can_reconstruct"]
@@ -387,4 +467,31 @@ def test_a_simulated_scan_through_the_command_line(tmp_path: Path, run_cli: Any)
         np.testing.assert_allclose(image, to_image(source.read_kspace(index)), atol=1e-4)
     done = run_cli("reconstruct", path, "--method", "sense", "--out", tmp_path / "out")
     assert done.code == 0, done.err
-    assert (tmp_path / "out" / "meas_MID00042.h5").is_file()
+    for made in (converted, tmp_path / "out" / "meas_MID00042.h5"):
+        assert b"Muster" not in made.read_bytes()  # the patient's name stands in both texts of the raw file
+    assert b"Muster" in path.read_bytes()
+
+
+@pytest.mark.parametrize("write", [write_vb, write_vd])
+def test_separate_reference_and_partial_fourier_reach_the_image(write: Any, tmp_path: Path, run_cli: Any) -> None:
+    """Every other line of three quarters of k-space, and a reference of its own, four times as strong."""
+    source = open_scan(write_small_scan(tmp_path / "source.h5", slices=1, noise=0.005))
+    rows, columns = SIZE
+    kspace, lines = source.read_kspace(0), []
+    for line in range(columns // 2 - 8, columns // 2 + 8):
+        lines.append(Line(4 * kspace[:, :, line], {"Lin": line}, (rows // 2, columns // 2, 0), ["PATREFSCAN"]))
+    for line in range(columns // 4, columns, 2):
+        lines.append(Line(kspace[:, :, line], {"Lin": line}, (rows // 2, columns // 2, 0)))
+    described = plain(sKSpace__lBaseResolution=rows, sPat__ucRefScanMode="0x4")
+    described |= {"sKSpace.lPhaseEncodingLines": columns}
+    said = DESCRIBED | {"flReadoutOSFactor": '<ParamDouble."flReadoutOSFactor">  { <Precision> 16  1.0 }'}
+    path = write(tmp_path / "meas.dat", Scan(lines, described, said))
+    truth = np.sqrt((np.abs(to_image(kspace)) ** 2).sum(0))
+    errors = {}
+    for method in ("zero-filled", "sense", "grappa"):
+        out = tmp_path / method
+        done = run_cli("reconstruct", path, "--method", method, "--noise-sigma", 0.005, "--out", out)
+        assert done.code == 0, done.err
+        image = read_result(out / "meas.h5").reconstruction[0]
+        errors[method] = float(np.linalg.norm(image - truth) / np.linalg.norm(truth))
+    assert max(errors["sense"], errors["grappa"]) < 0.5 * errors["zero-filled"], errors

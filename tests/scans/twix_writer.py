@@ -109,6 +109,7 @@ def write_vd(path: Path, *scans: Scan) -> Path:
         entry["patName_"], entry["protName_"] = b"Muster^Max", b"prot"
         text = np.frombuffer(header(scan), "S1")
         content.append({"mdb": blocks(scan.lines, True), "hdr_str": text, "raidfile_hdr": entry})
+    path.unlink(missing_ok=True)  # its writer does not write over
     twixtools.write_twix(content, path)
     return path
 

@@ -1,0 +1,56 @@
+"""Image files of several b-values as volumes, each with the b-value that its file states."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.errors import ReconError
+from recon.images.b_values import listed_b_values, result_b_value
+from recon.images.dicom_reading import is_dicom, read_dicom_b_values
+from recon.images.nifti import is_nifti, read_nifti_series
+from recon.images.slice_axis import slices_first
+from recon.images.volume import Volume, is_result, read_volume
+
+
+@dataclass(frozen=True)
+class DiffusionVolume:
+    """One image, its b-value in s/mm^2, and where that is from."""
+
+    volume: Volume
+    b_value: float
+    source: str
+
+
+def read_diffusion(path: Path) -> list[DiffusionVolume]:
+    """The images of a file, with the b-values of its header: a DICOM series of one or several b-values, NIfTI (also
+    four-dimensional) with a ``.bval`` file beside it, or a result of ``recon reconstruct``.
+
+    Raises ReconError where no b-value is stated, and as ``read_volume`` does.
+    """
+    if is_dicom(path):
+        found = []
+        for value, (pixels, affine) in read_dicom_b_values(path).items():
+            if value is None:
+                raise ReconError(f"{path}: no b-value known (its DICOM headers state none); give --b-values")
+            found.append(DiffusionVolume(Volume(path, pixels, affine, "DICOM series"), value, "DICOM header"))
+        return found
+    if is_nifti(path):
+        images = read_nifti_series(path)
+        values, name = listed_b_values(path)
+        if len(values) != len(images):
+            raise ReconError(f"{path}: {len(images)} images but {len(values)} b-values in {name}; export both again")
+        placed = (Volume(path, *slices_first(one.values, one.affine, one.slice_axis), "NIfTI image") for one in images)
+        return [DiffusionVolume(volume, b, name) for volume, b in zip(placed, values, strict=True)]
+    volume = read_volume(path)
+    if not is_result(path):
+        raise ReconError(f"{path}: no b-value known; give --b-values")
+    return [DiffusionVolume(volume, result_b_value(path), "result")]
+
+
+def with_b_values(paths: list[Path], b_values: list[float]) -> list[DiffusionVolume]:
+    """One image a file, with b-values that somebody names, in s/mm^2. Raises ReconError unless there is one for each,
+    and as ``read_volume`` does."""
+    if len(b_values) != len(paths):
+        raise ReconError(
+            f"{paths[0]}: {len(paths)} images but {len(b_values)} b-values; name one for each with --b-values"
+        )
+    return [DiffusionVolume(read_volume(path), b, "--b-values") for path, b in zip(paths, b_values, strict=True)]
