@@ -94,12 +94,12 @@ def embed_table(encoder: Encoder, table: LabelTable, report: Report = silent) ->
 
 
 def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Report = silent) -> list[Embeddings]:
-    """``embed_table`` for an encoder and its random-init controls, every volume being read and prepared once.
+    """``embed_table`` for an encoder and its controls, every volume being read and prepared once.
 
-    The first encoder prepares, so all must be of its shape. Raises ReconError as ``embed_table`` does.
+    The first encoder prepares, so all must share its preparation. Raises ReconError as ``embed_table`` does.
     """
     first = encoders[0]
-    if any(encoder.name != first.name for encoder in encoders):
+    if len({_preparation(encoder.name) for encoder in encoders}) > 1:
         raise ReconError(f"encoders of other names than '{first.name}': they do not share its preparation")
     references = {}
     pooled: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
@@ -140,6 +140,11 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
         )
         for number, encoder in enumerate(encoders)
     ]
+
+
+def _preparation(encoder: str) -> str:
+    """The row of the table of encoders that prepares for this one."""
+    return find_row(encoder).prepared_as or encoder
 
 
 def _facts(table: LabelTable) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,175 @@
+"""What the shipped encoder knows of lesions in persons it never saw, beside its controls: the figures of its card.
+
+    RECON_SHARED_DATA=DATA python examples/encoder_drift/lesions.py OUT
+
+Simulates the cohorts (FLAIR, with and without a stroke; 600 scans, 8 GB), embeds them with the encoder, three random
+inits of its network and four hand-made features, fits one linear probe each, and prints the AUC on unseen persons: by
+cohort (semi-synthetic heads of DATA/labels_ptbp60 and deformed copies of the one ICBM template are told apart) and by
+size of the lesion. An interrupted run continues. Without RECON_SHARED_DATA there is the ICBM cohort only.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tables import case_of, lesion_table, scans_of
+
+from cli.main import main as recon
+from recon.encode.encoders import load_encoder
+from recon.encode.probes.evaluation import evaluation_rows
+from recon.encode.probes.labels import read_labels
+from recon.encode.probes.options import FitOptions
+from recon.encode.probes.probe import fit_probe
+from recon.encode.probes.statistics import auc, bootstrap
+from recon.encode.probes.store import embed_with_each, read_embeddings, write_embeddings
+from recon.header import pseudonym
+from recon.seeding import numpy_generator
+
+RANDOM_INITS = 3
+NAMES = ("recon-small", *(f"random init {seed}" for seed in range(RANDOM_INITS)), "hand-made")
+SIZES = {"any lesion": (0.0, np.inf), "under 1 mL": (0.0, 1.0), "1 to 6 mL": (1.0, 6.0), "over 6 mL": (6.0, np.inf)}
+SIMULATION = ("--contrast", "FLAIR", "--size", "192,160", "--snr", "30")
+COHORTS = {
+    "PTBP": ("--subjects", "240", "--slices", "6", "--seed", "77"),
+    "ICBM": ("--subjects", "60", "--slices", "8", "--seed", "88"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """The unseen cases, and what each encoder's probe says of them."""
+
+    labels: NDArray[np.int64]  # [case]
+    probabilities: dict[str, NDArray[np.float64]]  # by name of NAMES, [case, class]
+    persons: tuple[str, ...]
+    cohorts: NDArray[np.str_]  # [case]
+    millilitres: NDArray[np.float64]  # [case], 0 without a lesion
+
+
+def simulated(out: Path, heads: Path | None, subjects: int | None) -> dict[str, Path]:
+    """The folders of both cohorts, with and without a stroke, by name; what exists already is kept."""
+    found = {}
+    for cohort, flags in COHORTS.items():
+        if cohort == "PTBP" and heads is None:
+            print("no RECON_SHARED_DATA: the semi-synthetic cohort is left out")
+            continue
+        words = [*flags, *SIMULATION, *(["--anatomy", str(heads)] if cohort == "PTBP" else [])]
+        words += [] if subjects is None else ["--subjects", str(subjects)]
+        for state in ("stroke", "healthy"):
+            folder = out / f"{cohort.lower()}_{state}"
+            found[folder.name] = folder
+            try:
+                recon(["simulate", "--out", str(folder), *words, *(["--stroke"] if state == "stroke" else [])])
+            except SystemExit as finished:
+                if finished.code:
+                    raise
+    return found
+
+
+def embedded(table: Path, out: Path) -> dict[str, Path]:
+    """The embeddings of every encoder, kept from before where they are there."""
+    files = {name: out / f"{name.replace(' ', '-')}.h5" for name in NAMES}
+    if not all(path.is_file() for path in files.values()):
+        encoders = [load_encoder("recon-small")]
+        encoders += [load_encoder("recon-small", random_seed=seed) for seed in range(RANDOM_INITS)]
+        encoders.append(load_encoder("hand-made"))
+        for path, embeddings in zip(files.values(), embed_with_each(encoders, read_labels(table)), strict=True):
+            write_embeddings(path, embeddings)
+    return files
+
+
+def judged(files: dict[str, Path], folders: dict[str, Path]) -> Cases:
+    """A linear probe on each, fitted on the persons of split fit, and what it says of the others."""
+    probabilities = {}
+    for name, path in files.items():
+        embeddings = read_embeddings(path)
+        probe = fit_probe(embeddings, FitOptions("lesion"))
+        chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=False))
+        probabilities[name] = probe.predict(chosen).probabilities
+    origin = {
+        pseudonym(case_of(folder, entry)): (name.split("_")[0].upper(), float(entry.get("lesion_ml") or 0))
+        for name, folder in folders.items()
+        for entry in scans_of(folder)
+    }
+    known = [origin[case] for case in chosen.cases]
+    return Cases(
+        chosen.label("lesion"),
+        probabilities,
+        chosen.subjects,
+        np.array([cohort for cohort, _ in known]),
+        np.array([millilitres for _, millilitres in known]),
+    )
+
+
+def row_of(cases: Cases, rows: NDArray[np.int64], repeats: int) -> dict[str, object]:
+    """AUC by encoder, and the paired differences of the first to the mean random init and to the hand-made features."""
+    labels, persons = cases.labels[rows], tuple(cases.persons[row] for row in rows)
+    said = [cases.probabilities[name][rows] for name in NAMES]
+
+    def figures(index: NDArray[np.int64]) -> NDArray[np.float64]:
+        areas = [auc(labels[index], each[index]) for each in said]
+        return np.array([*areas, areas[0] - np.mean(areas[1:-1]), areas[0] - areas[-1]])
+
+    intervals = bootstrap(figures, persons, repeats, numpy_generator(0, "lesions"))
+    names = [*NAMES, "difference to random init", "difference to hand-made"]
+    return {
+        "cases": len(rows), "lesions": int(labels.sum()), "persons": len(set(persons)),
+        **{name: [each.value, each.low, each.high] for name, each in zip(names, intervals, strict=True)},
+    }  # fmt: skip
+
+
+def results(cases: Cases, repeats: int) -> dict[str, dict[str, object]]:
+    """The rows of the table: every cohort and every size; cases without a lesion stand in each row of their cohort."""
+    found = {}
+    cohorts = sorted(set(cases.cohorts), reverse=True)
+    for cohort in [*cohorts, *(["both"] if len(cohorts) > 1 else [])]:
+        there = (cases.cohorts == cohort) | (cohort == "both")
+        for size, (low, high) in SIZES.items():
+            sized = (cases.labels == 0) | ((cases.millilitres >= low) & (cases.millilitres < high))
+            rows = np.flatnonzero(there & sized)
+            if len(set(cases.labels[rows])) == 2:
+                found[f"{cohort}, {size}"] = row_of(cases, rows, repeats)
+    return found
+
+
+def show(found: dict[str, dict[str, object]]) -> None:
+    """Print the table."""
+    names = [name for name in next(iter(found.values())) if name not in ("cases", "lesions", "persons")]
+    print("AUC of a linear probe for a lesion, unseen persons; 95 % intervals over persons. Not a diagnosis.")
+    print("| | persons, cases, lesions | " + " | ".join(names) + " |")
+    print("|---" * (2 + len(names)) + "|")
+    for title, row in found.items():
+        cells = []
+        for name in names:
+            value, low, high = row[name]  # type: ignore[misc]
+            sign = "+" if name.startswith("difference") else ""
+            cells.append(f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})".replace("0.", "."))
+        print(f"| {title} | {row['persons']}, {row['cases']}, {row['lesions']} | " + " | ".join(cells) + " |")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Simulate, embed, fit, print; OUT/lesions.json holds the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder for everything")
+    parser.add_argument("--subjects", type=int, help="of each cohort, to try it; default: as the card has it")
+    parser.add_argument("--repeats", type=int, default=2000)
+    given = parser.parse_args(words)
+    torch.set_num_threads(1)
+    shared = os.environ.get("RECON_SHARED_DATA")
+    heads = None if shared is None else Path(shared) / "labels_ptbp60"
+    folders = simulated(given.out, heads, given.subjects)
+    parts = {state: [path for name, path in folders.items() if name.endswith(state)] for state in ("healthy", "stroke")}
+    table = lesion_table(parts["healthy"], parts["stroke"], given.out)
+    found = results(judged(embedded(table, given.out), folders), given.repeats)
+    (given.out / "lesions.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
