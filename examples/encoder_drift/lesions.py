@@ -2,8 +2,8 @@
 
     RECON_SHARED_DATA=DATA python examples/encoder_drift/lesions.py OUT
 
-Simulates the cohorts (FLAIR, with and without a stroke; 600 scans, 8 GB), embeds them with the encoder, three random
-inits of its network and four hand-made features, fits one linear probe each, and prints the AUC on unseen persons: by
+Simulates the cohorts (FLAIR, with and without a stroke; 600 scans, 8 GB), embeds them with the encoder, random inits
+of its network and four hand-made features, fits one linear probe each, and prints the AUC on unseen persons: by
 cohort (semi-synthetic heads of DATA/labels_ptbp60 and deformed copies of the one ICBM template are told apart) and by
 size of the lesion. An interrupted run continues. Without RECON_SHARED_DATA there is the ICBM cohort only.
 """
@@ -22,17 +22,17 @@ from tables import case_of, lesion_table, scans_of
 
 from cli.main import main as recon
 from recon.encode.encoders import load_encoder
+from recon.encode.interface import Encoder
 from recon.encode.probes.evaluation import evaluation_rows
 from recon.encode.probes.labels import read_labels
 from recon.encode.probes.options import FitOptions
 from recon.encode.probes.probe import fit_probe
 from recon.encode.probes.statistics import auc, bootstrap
-from recon.encode.probes.store import embed_with_each, read_embeddings, write_embeddings
+from recon.encode.probes.store import Embeddings
+from recon.encode.tasks.volumes import cases_of, read_view
 from recon.header import pseudonym
 from recon.seeding import numpy_generator
 
-RANDOM_INITS = 3
-NAMES = ("recon-small", *(f"random init {seed}" for seed in range(RANDOM_INITS)), "hand-made")
 SIZES = {"any lesion": (0.0, np.inf), "under 1 mL": (0.0, 1.0), "1 to 6 mL": (1.0, 6.0), "over 6 mL": (6.0, np.inf)}
 SIMULATION = ("--contrast", "FLAIR", "--size", "192,160", "--snr", "30")
 COHORTS = {
@@ -46,7 +46,7 @@ class Cases:
     """The unseen cases, and what each encoder's probe says of them."""
 
     labels: NDArray[np.int64]  # [case]
-    probabilities: dict[str, NDArray[np.float64]]  # by name of NAMES, [case, class]
+    probabilities: dict[str, NDArray[np.float64]]  # by encoder, [case, class]
     persons: tuple[str, ...]
     cohorts: NDArray[np.str_]  # [case]
     millilitres: NDArray[np.float64]  # [case], 0 without a lesion
@@ -72,23 +72,39 @@ def simulated(out: Path, heads: Path | None, subjects: int | None) -> dict[str, 
     return found
 
 
-def embedded(table: Path, out: Path) -> dict[str, Path]:
-    """The embeddings of every encoder, kept from before where they are there."""
-    files = {name: out / f"{name.replace(' ', '-')}.h5" for name in NAMES}
-    if not all(path.is_file() for path in files.values()):
-        encoders = [load_encoder("recon-small")]
-        encoders += [load_encoder("recon-small", random_seed=seed) for seed in range(RANDOM_INITS)]
-        encoders.append(load_encoder("hand-made"))
-        for path, embeddings in zip(files.values(), embed_with_each(encoders, read_labels(table)), strict=True):
-            write_embeddings(path, embeddings)
-    return files
+def embedded(table: Path, out: Path, controls: int) -> dict[str, Embeddings]:
+    """What every encoder pools of every volume; volumes and embeddings are kept."""
+    encoders: dict[str, Encoder] = {"recon-small": load_encoder("recon-small")}
+    encoders |= {f"random init {seed}": load_encoder("recon-small", random_seed=seed) for seed in range(controls)}
+    encoders["hand-made"] = load_encoder("hand-made")
+    cases = cases_of(encoders["recon-small"], read_labels(table), "lesion", out / "volumes", said)
+    found = {}
+    for name, encoder in encoders.items():
+        path = out / f"{name.replace(' ', '-')}.npy"
+        if not path.is_file():
+            rows = []
+            for number, case in enumerate(cases):
+                said(name, number / len(cases))
+                rows.append(encoder.encode(read_view(case.views[0]).prepared).pooled.numpy())
+            np.save(path, np.stack(rows))
+        found[name] = Embeddings(
+            encoder.name, encoder.weights_hash, np.load(path), (np.zeros((0, 0), np.float16),) * len(cases),
+            tuple(case.person for case in cases), tuple(case.case for case in cases), np.ones(len(cases)),
+            tuple(case.split for case in cases), {"lesion": np.array([case.label for case in cases])},
+        )  # fmt: skip
+    return found
 
 
-def judged(files: dict[str, Path], folders: dict[str, Path]) -> Cases:
+def said(what: str, done: float) -> None:
+    """A line for every twentieth of the way."""
+    if round(done * 1000) % 50 == 0:
+        print(f"{what}: {done:.0%}", flush=True)
+
+
+def judged(found: dict[str, Embeddings], folders: dict[str, Path]) -> Cases:
     """A linear probe on each, fitted on the persons of split fit, and what it says of the others."""
     probabilities = {}
-    for name, path in files.items():
-        embeddings = read_embeddings(path)
+    for name, embeddings in found.items():
         probe = fit_probe(embeddings, FitOptions("lesion"))
         chosen = embeddings.select(evaluation_rows(embeddings, probe, unseen_only=False))
         probabilities[name] = probe.predict(chosen).probabilities
@@ -108,16 +124,16 @@ def judged(files: dict[str, Path], folders: dict[str, Path]) -> Cases:
 
 
 def row_of(cases: Cases, rows: NDArray[np.int64], repeats: int) -> dict[str, object]:
-    """AUC by encoder, and the paired differences of the first to the mean random init and to the hand-made features."""
+    """AUC by encoder, and the paired differences of the first to the mean random init and to hand-made features."""
     labels, persons = cases.labels[rows], tuple(cases.persons[row] for row in rows)
-    said = [cases.probabilities[name][rows] for name in NAMES]
+    given = [each[rows] for each in cases.probabilities.values()]
 
     def figures(index: NDArray[np.int64]) -> NDArray[np.float64]:
-        areas = [auc(labels[index], each[index]) for each in said]
+        areas = [auc(labels[index], each[index]) for each in given]
         return np.array([*areas, areas[0] - np.mean(areas[1:-1]), areas[0] - areas[-1]])
 
     intervals = bootstrap(figures, persons, repeats, numpy_generator(0, "lesions"))
-    names = [*NAMES, "difference to random init", "difference to hand-made"]
+    names = [*cases.probabilities, "difference to random init", "difference to hand-made"]
     return {
         "cases": len(rows), "lesions": int(labels.sum()), "persons": len(set(persons)),
         **{name: [each.value, each.low, each.high] for name, each in zip(names, intervals, strict=True)},
@@ -158,6 +174,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for everything")
     parser.add_argument("--subjects", type=int, help="of each cohort, to try it; default: as the card has it")
+    parser.add_argument("--controls", type=int, default=3, help="random inits, at least 1")
     parser.add_argument("--repeats", type=int, default=2000)
     given = parser.parse_args(words)
     torch.set_num_threads(1)
@@ -166,7 +183,7 @@ def main(words: Sequence[str] | None = None) -> None:
     folders = simulated(given.out, heads, given.subjects)
     parts = {state: [path for name, path in folders.items() if name.endswith(state)] for state in ("healthy", "stroke")}
     table = lesion_table(parts["healthy"], parts["stroke"], given.out)
-    found = results(judged(embedded(table, given.out), folders), given.repeats)
+    found = results(judged(embedded(table, given.out, given.controls), folders), given.repeats)
     (given.out / "lesions.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     show(found)
 

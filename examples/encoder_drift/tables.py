@@ -15,6 +15,7 @@ from typing import Any
 
 from recon.encode.latent_prediction.encoder import SHIPPED
 from recon.encode.latent_prediction.volumes import is_held_out
+from recon.encode.probes.labels import NO_LESION
 
 CONTRASTS = ("T1", "T2", "PD", "FLAIR", "DWI")
 
@@ -51,6 +52,7 @@ def _write(label: str, labelled: Sequence[tuple[Path, Mapping[str, Any], int]], 
             "subject": entry["group"],
             "case": case_of(folder, entry),
             "split": "eval" if is_held_out(entry["group"], fraction, seed) else "fit",
+            "mask": os.path.relpath(folder / entry["lesion_file"], out) if entry.get("lesion_file") else NO_LESION,
             label: value,
         }
         for folder, entry, value in labelled
