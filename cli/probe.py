@@ -188,10 +188,10 @@ def _lines(kind: str, label: str, groups: "list[GroupResult]") -> list[str]:
         )
     for group in groups:
         if group.uncertainty_difference is not None:
-            change = group.uncertainty_difference
+            risen = group.uncertainty_difference
             lines.append(
-                f"{group.acceleration:g}x: uncertainty {group.uncertainty.value:.3f}, - reference {change.value:+.3f} "
-                f"({change.low:+.3f} to {change.high:+.3f})"
+                f"{group.acceleration:g}x: uncertainty {group.uncertainty.value:.3f}, - reference {risen.value:+.3f} "
+                f"({risen.low:+.3f} to {risen.high:+.3f})"
             )
     for group in groups:
         if not group.rejection:

@@ -130,10 +130,15 @@ def row_of(cases: Cases, rows: NDArray[np.int64], repeats: int) -> dict[str, obj
 
     def figures(index: NDArray[np.int64]) -> NDArray[np.float64]:
         areas = [auc(labels[index], each[index]) for each in given]
-        return np.array([*areas, areas[0] - np.mean(areas[1:-1]), areas[0] - areas[-1]])
+        to_random = [areas[0] - np.mean(areas[1:-1])] if len(areas) > 2 else []
+        return np.array([*areas, *to_random, areas[0] - areas[-1]])
 
     intervals = bootstrap(figures, persons, repeats, numpy_generator(0, "lesions"))
-    names = [*cases.probabilities, "difference to random init", "difference to hand-made"]
+    names = [
+        *cases.probabilities,
+        *(["difference to random init"] if len(given) > 2 else []),
+        "difference to hand-made",
+    ]
     return {
         "cases": len(rows), "lesions": int(labels.sum()), "persons": len(set(persons)),
         **{name: [each.value, each.low, each.high] for name, each in zip(names, intervals, strict=True)},
@@ -174,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for everything")
     parser.add_argument("--subjects", type=int, help="of each cohort, to try it; default: as the card has it")
-    parser.add_argument("--controls", type=int, default=3, help="random inits, at least 1")
+    parser.add_argument("--controls", type=int, default=3, help="random inits")
     parser.add_argument("--repeats", type=int, default=2000)
     given = parser.parse_args(words)
     torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from torch import nn
 from recon.encode.encoders import load_encoder
 from recon.encode.interface import DifferentiableEncoder, PreparedVolume
 from recon.encode.probes.labels import read_labels
+from recon.encode.tasks.anatomy import anatomy_features
 from recon.encode.tasks.evaluation import wilson
 from recon.encode.tasks.low_rank import (
     Experts,
@@ -228,6 +229,31 @@ def test_from_a_table_to_a_comparison(run_cli, table: Path, tmp_path: Path) -> N
     without = run_cli("task", "map", volume, "--model", tmp_path / "frozen", "--out", tmp_path / "no.nii.gz")
     assert without.code == 2
     assert "--pixel-weight" in without.err
+
+
+def test_anatomy_of_a_heatmap() -> None:
+    prepared = load_encoder("recon-small").prepare(make_head(), AFFINE)
+    places = prepared.coords.numpy() @ prepared.token_to_world[:3, :3].T + prepared.token_to_world[:3, 3]
+    right = torch.from_numpy((places[:, 0] > 8) & (np.abs(places[:, 1]) < 12) & (np.abs(places[:, 2]) < 12)).float()
+    volume, peak, asymmetry, *territories = anatomy_features(right, prepared).tolist()
+    assert math.expm1(volume) == pytest.approx(float(right.sum()) * math.prod(prepared.token_size) / 1000, rel=1e-3)
+    assert (peak, asymmetry) == pytest.approx((1, 1), abs=1e-3)
+    assert max(territories) <= volume
+    assert territories[0] > 3 * territories[1]  # of the middle artery, not of the anterior one
+    both = torch.from_numpy((np.abs(places[:, 0]) > 8) & (np.abs(places[:, 1]) < 12)).float()
+    assert float(anatomy_features(both, prepared)[2]) < 0.2
+
+
+def test_anatomy_is_fused_from_nothing_and_trained(run_cli, table: Path, tmp_path: Path) -> None:
+    words = ("task", "fit", table, "--label", "lesion", "--cache", table.parent / "kept", *SMALL, "--anatomy")
+    assert "needs pixel supervision" in run_cli(*words, "--out", tmp_path / "no").err
+    fitted = run_cli(*words, "--pixel-weight", 5, "--out", tmp_path / "m", "--json")
+    assert fitted.code == 0, fitted.err
+    assert "fused through a gate" in (tmp_path / "m" / "README.md").read_text()
+    head = load_file(tmp_path / "m" / "model.safetensors")
+    assert head["head/anatomy.weight"].shape == (2, 8)
+    state = load_file(tmp_path / "m" / "state.safetensors")
+    assert float(state["weight/head/anatomy.weight"].abs().sum()) > 0
 
 
 def test_views_of_one_case_are_one_case(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class TaskResult:
     model: str
     adapter: str
     pool: str
+    anatomy: bool
     adapter_weights: int
     cases: int
     persons: int
@@ -112,7 +113,7 @@ def evaluate_tasks(
         found = bootstrap(figures, persons, options.repeats, numpy_generator(options.seed, "task-evaluation"))
         results.append(
             TaskResult(
-                model.name, model.options.adapter, model.options.pool,
+                model.name, model.options.adapter, model.options.pool, model.options.anatomy,
                 sum(p.numel() for adapter in model.adapters.values() for p in adapter.parameters()),
                 len(cases), len(set(persons)), found[0], found[1], found[2], found[3] if number else None,
                 gates[number], hits[number],

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recon.encode.interface import DifferentiableEncoder, PreparedVolume
 from recon.encode.latent_prediction.network import draw_weights
+from recon.encode.tasks.anatomy import FEATURES, anatomy_features
 from recon.encode.tasks.options import TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
 
@@ -30,7 +31,7 @@ class TaskHead(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, features: int, pooled: int, classes: int, pool: str) -> None:
+    def __init__(self, features: int, pooled: int, classes: int, pool: str, anatomy: bool = False) -> None:
         super().__init__()
         self.pool = pool
         size = pooled if pool == "encoder" else 2 * features
@@ -39,6 +40,8 @@ class TaskHead(nn.Module):
         self.attend = SliceAttention(size) if pool == "slices" else None
         self.classify = nn.Linear(size, classes)
         self.token = nn.Linear(features, 1)
+        self.anatomy = nn.Linear(FEATURES, classes) if anatomy else None
+        self.gate = nn.Linear(FEATURES, 1) if anatomy else None
 
     def vectors(self, encoded: list[tuple[Tensor, Tensor]], views: list[PreparedVolume]) -> Tensor:
         """What is pooled: one vector a view, or one a slice of all views, ``[vector, feature]`` standardised."""
@@ -55,7 +58,13 @@ class TaskHead(nn.Module):
         weights = self.attend(vectors) if self.attend is not None else None
         vector = vectors.mean(dim=0) if weights is None else weights @ vectors
         tokens = tuple(self.token(each)[:, 0] for each, _ in encoded)
-        return Answer(self.classify(vector), tokens, weights)
+        logits = self.classify(vector)
+        if self.anatomy is not None and self.gate is not None:
+            # Late fusion: the heatmap is read, not trained through.
+            seen = [anatomy_features(said.detach().sigmoid(), view) for said, view in zip(tokens, views, strict=True)]
+            read = torch.stack(seen).mean(dim=0)
+            logits = logits + torch.sigmoid(self.gate(read)) * self.anatomy(read)
+        return Answer(logits, tokens, weights)
 
 
 def answer(encoder: DifferentiableEncoder, head: TaskHead, views: list[PreparedVolume]) -> Answer:
@@ -66,11 +75,13 @@ def answer(encoder: DifferentiableEncoder, head: TaskHead, views: list[PreparedV
 def random_head(
     features: int, pooled: int, classes: int, options: TaskFitOptions, generator: torch.Generator
 ) -> TaskHead:
-    """The head before it is given a probe's weights: equal slices, and no token called a lesion or not."""
-    head = TaskHead(features, pooled, classes, options.pool)
+    """The head before it is given a probe's weights: equal slices, no token called a lesion or not, no anatomy."""
+    head = TaskHead(features, pooled, classes, options.pool, options.anatomy)
     draw_weights(head, generator)
     with torch.no_grad():
         head.token.weight.zero_()
         if head.attend is not None:
             head.attend.weigh.weight.zero_()
+        if head.anatomy is not None:
+            head.anatomy.weight.zero_()
     return head

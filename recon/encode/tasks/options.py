@@ -42,6 +42,12 @@ class TaskFitOptions(AdapterOptions):
     pixel_weight: float = option(
         0.0, "Weight of the share of lesion in every token, for volumes with a mask; 0 uses no masks.", minimum=0
     )
+    anatomy: bool = option(
+        False,
+        "Fuse the tokens' answer with features of the model's own heatmap by anatomy (volume, peak, asymmetry, "
+        "territories), through a gate; needs --pixel-weight.",
+        flag="--anatomy",
+    )
     samples: int = option(1600, "Length of the training.", minimum=1)
     batch: int = option(8, "Samples a step.", minimum=1)
     tokens: int = option(
@@ -65,6 +71,8 @@ class TaskFitOptions(AdapterOptions):
                 raise ValueError(f"{name} must be at most {LARGEST_SHARE:g}, not {getattr(self, name):g}")
         if self.experts > LARGEST_NUMBER or self.rank > LARGEST_NUMBER:
             raise ValueError(f"experts {self.experts} and rank {self.rank} must be at most {LARGEST_NUMBER}")
+        if self.anatomy and not self.pixel_weight:
+            raise ValueError("anatomy needs pixel supervision: give pixel_weight, e.g. 5, and masks")
         if self.samples < self.batch:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
 

@@ -143,6 +143,7 @@ def _card(options: TaskFitOptions, encoder: Encoder, facts: Mapping[str, Any]) -
         f"| their weights | {facts['adapter_weights']:,}, {facts['adapter_share']:.3%} of the encoder's |",
         f"| pooling | {options.pool} |",
         f"| pixel supervision | {f'weight {options.pixel_weight:g}' if options.pixel_weight else 'none'} |",
+        f"| anatomy of the heatmap | {'fused through a gate' if options.anatomy else 'not used'} |",
         f"| training | {facts['samples']:,} volumes; the weights kept are those after {facts['best_samples']:,}, of "
         f"least log loss ({facts['best_log_loss']:.3f}) on {facts['chosen_on_persons']} of the persons |",
         f"| persons | {len(facts['persons'])} |",

@@ -60,12 +60,14 @@ def cases_of(encoder: Encoder, table: LabelTable, label: str, cache: Path, repor
     if not labelled:
         raise ReconError(f"no row of the table carries the label '{label}'")
     files = [_cache_file(encoder, entry, labelled, cache) for entry in labelled]
-    if not all(path.is_file() for path in files):
-        volumes = prepared_volumes(encoder, replace(table, entries=labelled))
-        for number, ((entry, series, prepared), path) in enumerate(zip(volumes, files, strict=True)):
-            report("preparing volumes", number / len(labelled))
-            if not path.is_file():
-                _write(path, prepared, _lesion(entry, series, prepared))
+    missing = {(e.case, e.view) for e, path in zip(labelled, files, strict=True) if not path.is_file()}
+    # A reconstruction is prepared as its reference was, so that is read, too.
+    asked = [(e, path) for e, path in zip(labelled, files, strict=True) if (e.case, e.view) in missing]
+    volumes = prepared_volumes(encoder, replace(table, entries=tuple(entry for entry, _ in asked)))
+    for number, ((entry, series, prepared), (_, path)) in enumerate(zip(volumes, asked, strict=True)):
+        report("preparing volumes", number / len(asked))
+        if not path.is_file():
+            _write(path, prepared, _lesion(entry, series, prepared))
     groups: dict[tuple[str, float], list[int]] = defaultdict(list)
     for number, entry in enumerate(labelled):
         groups[entry.case, entry.acceleration].append(number)
