@@ -40,12 +40,13 @@ def main() -> None:
     """Print a line for every share of wrong labels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of lesions.py")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.2, 0.3], help="turned round")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1000)
     given = parser.parse_args()
     torch.set_num_threads(1)
     embeddings = embedded(given.out / "lesion.csv", given.out, 0)["recon-small"]
-    for share in (0.0, 0.05, 0.1, 0.2, 0.3):
+    for share in given.shares:
         said: dict[str, list[NDArray[np.float64]]] = {way: [] for way in WAYS}
         for draw in range(given.draws if share else 1):
             spoiled = turned_round(embeddings, share, draw)
