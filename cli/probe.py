@@ -87,7 +87,8 @@ def fit(
     from recon.encode.probes.probe import fit_probe, write_probe
     from recon.encode.probes.store import read_embeddings
 
-    probe = fit_probe(read_embeddings(embeddings), load_config(FitOptions, None, given))
+    options = load_config(FitOptions, None, given)
+    probe = fit_probe(read_embeddings(embeddings), options)
     write_probe(out, probe)
     result = {
         "output": out,
@@ -95,6 +96,7 @@ def fit(
         "label": probe.label,
         "classes": probe.classes,
         "subjects": len(probe.persons),
+        "dropped": options.drop,
         "encoder": probe.encoder,
         "weights_hash": probe.weights_hash,
     }
@@ -185,6 +187,13 @@ def _lines(kind: str, label: str, groups: "list[GroupResult]") -> list[str]:
             f"{change}{group.accuracy.value:>10.3f}{group.calibration_error.value:>7.3f}"
         )
     for group in groups:
+        if group.uncertainty_difference is not None:
+            risen = group.uncertainty_difference
+            lines.append(
+                f"{group.acceleration:g}x: uncertainty {group.uncertainty.value:.3f}, - reference {risen.value:+.3f} "
+                f"({risen.low:+.3f} to {risen.high:+.3f})"
+            )
+    for group in groups:
         if not group.rejection:
             continue
         name = "reference" if group.acceleration == 1 else f"{group.acceleration:g}x"
@@ -192,8 +201,19 @@ def _lines(kind: str, label: str, groups: "list[GroupResult]") -> list[str]:
         for point in group.rejection:
             lines.append(
                 f"  {point.rate:>5.0%}  {point.kept:>5} cases  {point.auc.value:.3f} "
-                f"({point.auc.low:.3f} to {point.auc.high:.3f})"
+                f"({point.auc.low:.3f} to {point.auc.high:.3f}); of the classes "
+                f"{', '.join(f'{share:.0%}' for share in point.prevalence)} are left"
             )
+        if group.area is not None:
+            for name, area in (
+                ("uncertainty", group.area.uncertainty),
+                ("maximum probability", group.area.maximum_probability),
+                ("the one - the other", group.area.difference),
+            ):
+                lines.append(
+                    f"  mean gain over random rejection by {name}: {area.value:+.3f} ({area.low:+.3f} to "
+                    f"{area.high:+.3f})"
+                )
         verdict = {True: "rises", False: "does not rise", None: "cannot be judged"}[group.rises]
         lines.append(f"  up to 25 %: AUC {verdict} within its interval")
     return lines

@@ -53,7 +53,8 @@ TORCH_FREE = (
     "recon/reconstruction/methods.py", "recon/reconstruction/options.py", "recon/benchmark/options.py",
     "recon/benchmark/uncertainty_options.py", "recon/interactive/options.py", "recon/vessels/options.py",
     "recon/scans/readers.py", "recon/reconstruction/formats.py", "recon/encode/options.py",
-    "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/scans/options.py",
+    "recon/encode/probes/table.py", "recon/encode/probes/options.py", "recon/encode/tasks/options.py",
+    "recon/scans/options.py",
     "recon/study/options.py",
     "recon/monitoring/options.py",
 )  # fmt: skip

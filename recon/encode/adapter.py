@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.encode.geometry import Grid, foreground_share, lattice_affine
-from recon.encode.interface import PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing, frozen_embedding
 from recon.encode.placement import Placement, place_volume
 from recon.encode.weights import Loaded
 from recon.errors import ReconError
@@ -48,6 +48,14 @@ class Adapter(ABC):
     @abstractmethod
     def inputs(self, values: NDArray[np.floating], preprocessing: ReferencePreprocessing) -> torch.Tensor:
         """What the network takes, float32."""
+
+    @abstractmethod
+    def features(self, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``DifferentiableEncoder.features``."""
+
+    def encode(self, prepared: PreparedVolume) -> Embedding:
+        """See ``Encoder.encode``."""
+        return frozen_embedding(self, prepared)
 
     def keeps(self, foreground: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which tokens stay, by their share of foreground: those with any."""

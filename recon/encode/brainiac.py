@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recon.encode.adapter import Adapter, mean_and_deviation, standard_scores
 from recon.encode.geometry import orient, resize
-from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import Placement
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError, ReconWarning
@@ -53,15 +53,14 @@ class BrainIAC(Adapter):
         """One volume of one channel."""
         return torch.from_numpy(standard_scores(values, preprocessing))[None, None]
 
-    def encode(self, prepared: PreparedVolume) -> Embedding:
-        """See ``Encoder.encode``: all 216 patches go in, tokens ``[token, 768]`` with any foreground come out."""
+    def features(self, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        """All 216 patches go in, tokens ``[token, 768]`` with any foreground come out; pooled is the first patch's."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: the mask is empty")
-        with torch.inference_mode():
-            features = self.network(prepared.inputs.to(self.device))[0][0].float().cpu()  # [216, 768]
+        features = self.network(prepared.inputs.to(self.device))[0][0].float()  # [216, 768]
         edge = EDGE // PATCH[0]
         rows = (prepared.coords * torch.tensor([edge * edge, edge, 1])).sum(dim=1)
-        return Embedding(features[rows].clone(), prepared.coords, features[0].clone())
+        return features[rows.to(self.device)], features[0]
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> BrainIAC:

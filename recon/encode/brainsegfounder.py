@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recon.encode.adapter import Adapter, mean_and_deviation, standard_scores
 from recon.encode.geometry import Grid, cut, orient, pad_to_multiple, resample_bspline
-from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import Placement
 from recon.encode.weights import load_or_draw
 from recon.errors import ReconError
@@ -48,20 +48,17 @@ class BrainSegFounder(Adapter):
         windows = cut(standard_scores(values, preprocessing), (WINDOW, WINDOW, WINDOW))
         return torch.from_numpy(np.ascontiguousarray(windows.reshape(-1, 1, WINDOW, WINDOW, WINDOW)))
 
-    def encode(self, prepared: PreparedVolume) -> Embedding:
-        """See ``Encoder.encode``: one window at a time; tokens ``[token, 768]`` with any foreground."""
+    def features(self, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        """One window at a time; tokens ``[token, 768]`` with any foreground, pooled their mean."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: the mask is empty")
-        with torch.inference_mode():
-            deepest = [
-                self.network(window[None].to(self.device), True)[-1][0].float().cpu() for window in prepared.inputs
-            ]
+        deepest = [self.network(window[None].to(self.device), True)[-1][0].float() for window in prepared.inputs]
         counts = [n // WINDOW for n in prepared.preprocessing.grid_shape]
         per_window = WINDOW // STRIDE[0]
         features = torch.stack(deepest).view(*counts, -1, per_window, per_window, per_window)
         lattice = features.permute(0, 4, 1, 5, 2, 6, 3).reshape(*prepared.mask.shape, -1)
-        tokens = lattice[tuple(prepared.coords.T)].clone()
-        return Embedding(tokens, prepared.coords, tokens.mean(dim=0))
+        tokens = lattice[tuple(prepared.coords.T.to(self.device))]
+        return tokens, tokens.mean(dim=0)
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> BrainSegFounder:

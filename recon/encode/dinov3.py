@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recon.digest import file_sha256
 from recon.encode.adapter import Adapter
 from recon.encode.geometry import to_encoder_grid
-from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import PreparedVolume, ReferencePreprocessing
 from recon.encode.placement import Placement
 from recon.encode.weights import Loaded, drawn, read_tensors, weight_file
 from recon.errors import ReconError
@@ -62,20 +62,19 @@ class DINOv3(Adapter):
         """Half a patch in the head keeps it."""
         return foreground >= 0.5
 
-    def encode(self, prepared: PreparedVolume) -> Embedding:
-        """See ``Encoder.encode``; tokens ``[token, hidden]`` of patches in the head."""
+    def features(self, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens ``[token, hidden]`` of patches in the head; pooled is the mean of the slices' class tokens."""
         if len(prepared.coords) == 0:
             raise ReconError("no token left: every patch lies in the background; check the field of view")
-        with torch.inference_mode():
-            hidden = torch.cat(
-                [
-                    self.network(pixel_values=part.to(self.device)).last_hidden_state.float().cpu()
-                    for part in prepared.inputs.split(SLICES_AT_ONCE)
-                ]
-            )
+        hidden = torch.cat(
+            [
+                self.network(pixel_values=part.to(self.device)).last_hidden_state.float()
+                for part in prepared.inputs.split(SLICES_AT_ONCE)
+            ]
+        )
         patches = int(np.prod(prepared.mask.shape[1:]))
         lattice = hidden[:, -patches:].reshape(*prepared.mask.shape, -1)
-        return Embedding(lattice[tuple(prepared.coords.T)].clone(), prepared.coords, hidden[:, 0].mean(dim=0))
+        return lattice[tuple(prepared.coords.T.to(self.device))], hidden[:, 0].mean(dim=0)
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> DINOv3:

@@ -26,6 +26,7 @@ class EncoderRow:
     packages: tuple[str, ...] = ()  # importable names that the optional extra brings
     ships: bool = False  # its weights come with the toolkit
     least_slices: int = 2  # 1 where a token lies within one slice, so that a single one is a volume to it
+    prepared_as: str = ""  # the row whose preparation it shares, where it has none of its own
 
 
 ENCODERS: tuple[EncoderRow, ...] = (
@@ -76,6 +77,17 @@ ENCODERS: tuple[EncoderRow, ...] = (
         obtain="request access at huggingface.co/facebook/dinov3-vits16-pretrain-lvd1689m, then 'hf download "
         "facebook/dinov3-vits16-pretrain-lvd1689m --local-dir FOLDER' and --weights FOLDER",
         packages=("transformers",),
+    ),
+    EncoderRow(
+        name="hand-made",
+        module="recon.encode.hand_made",
+        architecture="no network: three percentiles of intensity and the left-right asymmetry, a control for probes",
+        token="8 x 8 mm of one slice, as recon-small",
+        licence="Apache-2.0",
+        obtain="comes with recon",
+        ships=True,
+        least_slices=1,
+        prepared_as="recon-small",
     ),
 )
 

@@ -6,6 +6,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recon.errors import ReconError
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,3 +93,34 @@ class Encoder(Protocol):
 
     def encode(self, prepared: PreparedVolume) -> Embedding:
         """Run the network; the same input gives the same bits. Raises ReconError when no token is left."""
+
+
+@runtime_checkable
+class DifferentiableEncoder(Encoder, Protocol):
+    """An encoder that is a network whose features can be differentiated: adapters and task heads are trained on it."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network; none of its own weights requires a gradient."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+    def features(self, prepared: PreparedVolume) -> tuple[Tensor, Tensor]:
+        """``tokens`` and ``pooled`` of ``encode``, float32 on the encoder's device, in the caller's gradient mode.
+
+        Raises ReconError when no token is left.
+        """
+
+
+def frozen_embedding(encoder: DifferentiableEncoder, prepared: PreparedVolume) -> Embedding:
+    """``Encoder.encode`` of an encoder that has ``features``: without gradients, on the CPU.
+
+    Raises ReconError when no token is left, or the features are not finite.
+    """
+    with torch.inference_mode():
+        tokens, pooled = (part.float().cpu().clone() for part in encoder.features(prepared))
+    if not torch.isfinite(tokens).all():
+        raise ReconError("the encoder gave features that are not finite; its weights are damaged")
+    return Embedding(tokens, prepared.coords, pooled)

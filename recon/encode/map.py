@@ -49,7 +49,7 @@ def difference_map(prepared: PreparedVolume, reference: Embedding, reconstructio
     _same_tokens(reference, reconstruction)
     common = common_tokens(reference, reconstruction)
     distances = cosine_distance(common.reference, common.other).numpy()
-    return _token_map(prepared, "1 - cosine of the token against the reference's", distances)
+    return painted_map(prepared, "1 - cosine of the token against the reference's", distances)
 
 
 def label_map(
@@ -66,7 +66,7 @@ def label_map(
     before, after = head.score([reference]), head.score([reconstruction])
     change = (after.contributions[0][:, column] - before.contributions[0][:, column]).numpy()
     logit_change = float(after.logits[column] - before.logits[column])
-    return _token_map(prepared, f"contribution to the change of the score of {label}", change, logit_change)
+    return painted_map(prepared, f"contribution to the change of the score of {label}", change, logit_change)
 
 
 def write_map(path: str | Path, token_map: TokenMap) -> None:
@@ -85,9 +85,10 @@ def write_map(path: str | Path, token_map: TokenMap) -> None:
         nibabel.save(image, temporary)
 
 
-def _token_map(
+def painted_map(
     prepared: PreparedVolume, quantity: str, values: NDArray[np.float64], logit_change: float | None = None
 ) -> TokenMap:
+    """One value a token, painted back into the volume that the preprocessing was made from."""
     coords = prepared.coords.numpy()
     preprocessing = prepared.preprocessing
     ratio = np.array(prepared.token_size) / voxel_spacing(preprocessing.grid_affine)

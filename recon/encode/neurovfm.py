@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from recon.digest import file_sha256
-from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing, frozen_embedding
 from recon.encode.neurovfm_configuration import check_configuration, read_statistics
 from recon.encode.neurovfm_network import ATTENTION_CHUNK, NeuroVFMNetwork, random_network
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
@@ -51,19 +51,18 @@ class NeuroVFM:
         """See ``Encoder.prepare``; inputs are patches ``[token, 1024]``."""
         return prepare_neurovfm(volume, affine, preprocessing, slice_axis=slice_axis, statistics=self.statistics)
 
-    def encode(self, prepared: PreparedVolume, *, chunk: int = ATTENTION_CHUNK) -> Embedding:
-        """See ``Encoder.encode``; tokens ``[token, 768]``. ``chunk`` is the number of queries attended at once."""
+    def encode(self, prepared: PreparedVolume) -> Embedding:
+        """See ``Encoder.encode``; tokens ``[token, 768]``, pooled their mean."""
+        return frozen_embedding(self, prepared)
+
+    def features(self, prepared: PreparedVolume, *, chunk: int = ATTENTION_CHUNK) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``DifferentiableEncoder.features``. ``chunk`` is the number of queries attended at once."""
         if len(prepared.inputs) == 0:
             raise ReconError("no token left: every patch touches the background; check the mask and the field of view")
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16"),
-        ):
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16"):
             tokens = self.network(prepared.inputs.to(self.device), prepared.coords.to(self.device), chunk)
-        tokens = tokens.float().cpu().clone()
-        if not torch.isfinite(tokens).all():
-            raise ReconError("the encoder gave features that are not finite; its weights are damaged")
-        return Embedding(tokens, prepared.coords, tokens.mean(dim=0))
+        tokens = tokens.float()
+        return tokens, tokens.mean(dim=0)
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> NeuroVFM:
@@ -74,7 +73,8 @@ def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None =
     """
     if random_seed is not None:
         network = random_network(torch_generator(random_seed, "neurovfm"))
-        return NeuroVFM(network.to(device).eval(), f"random-init seed {random_seed}", device, licence="none (random)")
+        network.requires_grad_(False).to(device).eval()
+        return NeuroVFM(network, f"random-init seed {random_seed}", device, licence="none (random)")
     if weights is None:
         raise ReconError("encoder 'neurovfm': no weights given; --weights FOLDER with config.json and the weights")
     if not weights.exists():

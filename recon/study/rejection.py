@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.encode.probes.statistics import Interval, auc, bootstrap, kept_after_rejection
+from recon.encode.probes.statistics import Interval, auc, bootstrap, rejection_area
 from recon.seeding import numpy_generator
 from recon.study.scores import StudyScore
 
@@ -31,17 +31,11 @@ def rejection_areas(scores: Sequence[StudyScore], repeats: int, seed: int) -> di
 
     def statistic(rows: NDArray[np.int64]) -> NDArray[np.float64]:
         without = auc(labels[rows], chances[rows])
-        areas = [_area(labels[rows], chances[rows], uncertainty[rows]) - without for uncertainty in uncertainties]
+        areas = [
+            rejection_area(labels[rows], chances[rows], uncertainty[rows], RATES) - without
+            for uncertainty in uncertainties
+        ]
         return np.array([*areas, areas[0] - areas[1]])
 
     found = bootstrap(statistic, persons, repeats, numpy_generator(seed, "study-rejection"))
     return dict(zip((*ORDERS, "mask_entropy_gain"), found, strict=True))
-
-
-def _area(labels: NDArray[np.int64], chances: NDArray[np.float64], uncertainty: NDArray[np.float64]) -> float:
-    """Mean AUC over ``RATES``; NaN as soon as a class is gone."""
-    values = []
-    for rate in RATES:
-        kept = kept_after_rejection(uncertainty, float(rate))
-        values.append(auc(labels[kept], chances[kept]))
-    return float(np.mean(values))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
-from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing
+from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing, frozen_embedding
 from recon.encode.latent_prediction.network import SliceTransformer, random_network
 from recon.encode.latent_prediction.options import TransformerOptions
 from recon.encode.latent_prediction.preparation import NAME, prepare_small, token_positions
@@ -55,16 +55,15 @@ class SmallEncoder:
         ``pooled`` is the mean of every feature over the tokens and its standard deviation: a lesion that fills few
         tokens hardly moves a mean over hundreds.
         """
+        return frozen_embedding(self, prepared)
+
+    def features(self, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``DifferentiableEncoder.features``."""
         if len(prepared.inputs) == 0:
             raise ReconError("no token left: no patch lies in the head; check the field of view")
         positions = torch.from_numpy(token_positions(prepared.coords.numpy(), prepared.token_to_world))
-        with torch.inference_mode():
-            tokens = self.network(prepared.inputs[None].to(self.device), positions[None].to(self.device))[0]
-        tokens = tokens.float().cpu().clone()
-        if not torch.isfinite(tokens).all():
-            raise ReconError("the encoder gave features that are not finite; its weights are damaged")
-        pooled = torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)])
-        return Embedding(tokens, prepared.coords, pooled)
+        tokens = self.network(prepared.inputs[None].to(self.device), positions[None].to(self.device))[0].float()
+        return tokens, torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)])
 
 
 def load(weights: Path | None, *, device: str = "cpu", random_seed: int | None = None) -> SmallEncoder:

@@ -18,6 +18,7 @@ from recon.encode.probes.statistics import (
     bootstrap,
     calibration_error,
     kept_after_rejection,
+    rejection_area,
 )
 from recon.encode.probes.store import MISSING, Embeddings
 from recon.errors import ReconError
@@ -34,6 +35,17 @@ class RejectionPoint:
     kept: int
     auc: Interval
     step: Interval | None  # AUC minus that of the rate before; None for the first
+    prevalence: tuple[float, ...]  # share of every class among the cases that are left
+
+
+@dataclass(frozen=True)
+class RejectionArea:
+    """Mean AUC over the rejected shares minus the AUC without rejection, which is what random rejection is expected to
+    leave: by the probe's uncertainty, by 1 minus its largest probability, and the difference of the two."""
+
+    uncertainty: Interval
+    maximum_probability: Interval
+    difference: Interval
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,9 @@ class GroupResult:
     auc_difference: Interval | None  # reconstruction minus reference, paired by case
     rejection: tuple[RejectionPoint, ...]
     gain_at_quarter: Interval | None  # AUC at the last rate up to 25 % minus AUC without rejection
+    area: RejectionArea | None  # over all rates
+    uncertainty: Interval  # mean over the cases
+    uncertainty_difference: Interval | None  # reconstruction minus reference, paired by case
 
     @property
     def rises(self) -> bool | None:
@@ -135,44 +150,59 @@ def _group(
 ) -> GroupResult:
     truth, probabilities, uncertainty = labels[rows], prediction.probabilities[rows], prediction.uncertainty[rows]
     paired = None if partners is None else prediction.probabilities[partners]
+    unsure_before = None if partners is None else prediction.uncertainty[partners]
     ordered = sorted(set(rates))
     watched = [rate for rate in ordered if rate <= WATCHED_REJECTION + 1e-9]
 
-    def figures(index: NDArray[np.int64]) -> NDArray[np.float64]:
-        whole = auc(truth[index], probabilities[index])
-        found = [whole, accuracy(truth[index], probabilities[index])]
-        found.append(calibration_error(truth[index], probabilities[index]))
-        found.append(float("nan") if paired is None else whole - auc(truth[index], paired[index]))
-        curve = []
-        for rate in ordered:
-            kept = index[kept_after_rejection(uncertainty[index], rate)]
-            curve.append(auc(truth[kept], probabilities[kept]))
-        found += curve
-        found += [after - before for before, after in pairwise(curve)]
-        found.append(curve[len(watched) - 1] - curve[0] if len(watched) > 1 else float("nan"))
-        return np.array(found)
+    def figures(index: NDArray[np.int64]) -> dict[str, float]:
+        here, said, unsure = truth[index], probabilities[index], uncertainty[index]
+        whole = auc(here, said)
+        found = {
+            "auc": whole, "accuracy": accuracy(here, said), "calibration": calibration_error(here, said),
+            "uncertainty": float(unsure.mean()),
+        }  # fmt: skip
+        if paired is not None and unsure_before is not None:
+            found["auc_difference"] = whole - auc(here, paired[index])
+            found["uncertainty_difference"] = float((unsure - unsure_before[index]).mean())
+        if ordered:
+            curve = []
+            for rate in ordered:
+                kept = kept_after_rejection(unsure, rate)
+                curve.append(auc(here[kept], said[kept]))
+            found |= {f"auc at {rate}": value for rate, value in zip(ordered, curve, strict=True)}
+            steps = [after - before for before, after in pairwise(curve)]
+            found |= {f"step to {rate}": value for rate, value in zip(ordered[1:], steps, strict=True)}
+            if len(watched) > 1:
+                found["gain"] = curve[len(watched) - 1] - curve[0]
+            own = float(np.mean(curve)) - whole
+            plain = rejection_area(here, said, 1 - said.max(axis=1), ordered) - whole
+            found |= {"area": own, "area by probability": plain, "area difference": own - plain}
+        return found
 
     persons = tuple(chosen.subjects[row] for row in rows)
-    intervals = bootstrap(figures, persons, repeats, generator)
-    curve, steps = intervals[4 : 4 + len(ordered)], intervals[4 + len(ordered) : -1]
-    points = tuple(
-        RejectionPoint(
-            rate,
-            len(kept_after_rejection(uncertainty, rate)),
-            curve[number],
-            steps[number - 1] if number else None,
-        )
-        for number, rate in enumerate(ordered)
-    )
+    names = list(figures(np.arange(len(rows))))
+    values = bootstrap(lambda index: np.array(list(figures(index).values())), persons, repeats, generator)
+    intervals = dict(zip(names, values, strict=True))
+
+    def point(rate: float) -> RejectionPoint:
+        kept = kept_after_rejection(uncertainty, rate)
+        shares = np.bincount(truth[kept], minlength=probabilities.shape[1]) / len(kept)
+        step = intervals.get(f"step to {rate}")
+        return RejectionPoint(rate, len(kept), intervals[f"auc at {rate}"], step, tuple(map(float, shares)))
+
+    areas = (intervals.get("area"), intervals.get("area by probability"), intervals.get("area difference"))
     return GroupResult(
         acceleration=float(chosen.accelerations[rows[0]]),
         cases=len(rows),
         persons=len(set(persons)),
-        auc=intervals[0],
-        accuracy=intervals[1],
-        calibration_error=intervals[2],
+        auc=intervals["auc"],
+        accuracy=intervals["accuracy"],
+        calibration_error=intervals["calibration"],
         auc_reference=None if paired is None else auc(truth, paired),
-        auc_difference=None if paired is None else intervals[3],
-        rejection=points,
-        gain_at_quarter=intervals[-1] if len(watched) > 1 else None,
+        auc_difference=intervals.get("auc_difference"),
+        rejection=tuple(map(point, ordered)),
+        gain_at_quarter=intervals.get("gain"),
+        area=RejectionArea(*areas) if None not in areas else None,  # type: ignore[arg-type]
+        uncertainty=intervals["uncertainty"],
+        uncertainty_difference=intervals.get("uncertainty_difference"),
     )

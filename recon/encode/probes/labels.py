@@ -11,8 +11,9 @@ from recon.errors import ReconError
 LARGEST = 50_000_000  # bytes of a table
 LARGEST_LABEL = 2**31 - 1
 FACTS = ("vendor", "field_strength", "site")  # optional columns of words: where a volume was measured
-RESERVED = ("file", "subject", "case", "acceleration", "reference", "split", *FACTS)
+RESERVED = ("file", "subject", "case", "acceleration", "reference", "split", "mask", "view", *FACTS)
 SPLITS = ("fit", "eval", "")
+NO_LESION = "none"  # in the column mask: it is known that there is none
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class LabelledVolume:
     split: str  # fit, eval, or empty
     labels: dict[str, int]  # by label name: 1, 0, or another whole number; absent when the cell is empty
     facts: dict[str, str] = field(default_factory=dict)  # vendor, field_strength, site, where the table says it
+    mask: Path | None = None  # of lesions, on the volume's own grid
+    without_lesion: bool = False  # the table says that there is none
+    view: str = ""  # tells the volumes of one case and acceleration apart: axial, sagittal, another contrast
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class LabelTable:
 
 
 def read_labels(path: str | Path) -> LabelTable:
-    """Read a CSV with columns ``file``, ``subject``, any of ``case``, ``acceleration``, ``split``, ``vendor``,
-    ``field_strength``, ``site``, and labels.
+    """Read a CSV with columns ``file``, ``subject``, any of ``case``, ``acceleration``, ``split``, ``mask`` (a file, or
+    ``none`` where it is known that there is no lesion), ``view``, ``vendor``, ``field_strength``, ``site``, and labels.
 
-    Every other column is a label of whole numbers (0 and 1 for the probes). ``file`` is relative to the CSV; ``case``
-    defaults to the file's stem, ``acceleration`` to 1.
+    Every other column is a label of whole numbers (0 and 1 for the probes). ``file`` and ``mask`` are relative to the
+    CSV; ``case`` defaults to the file's stem, ``acceleration`` to 1. Rows of one case in several views are one case.
 
     Raises ReconError, naming the line, for a missing column or file, a value that cannot be read, two references of
     one case, a reconstruction without its reference, a case of two persons, and a person in both splits.
@@ -100,7 +104,13 @@ def _entry(path: Path, number: int, row: dict[str, str], names: Sequence[str]) -
     if split not in SPLITS:
         raise ReconError(f"{where}: split '{split}'; give fit, eval, or leave it empty")
     facts = {name: row[name] for name in FACTS if row.get(name)}
-    return LabelledVolume(file, row["subject"], row.get("case") or file.stem, acceleration, split, labels, facts)
+    mask = row.get("mask", "")
+    if mask not in ("", NO_LESION) and not _is_file(path.parent / mask):
+        raise ReconError(f"{where}: no such mask '{mask[:200]}'; give a file, '{NO_LESION}', or leave it empty")
+    return LabelledVolume(
+        file, row["subject"], row.get("case") or file.stem, acceleration, split, labels, facts,
+        path.parent / mask if mask not in ("", NO_LESION) else None, mask == NO_LESION, row.get("view", ""),
+    )  # fmt: skip
 
 
 def _is_file(file: Path) -> bool:
@@ -111,20 +121,20 @@ def _is_file(file: Path) -> bool:
 
 
 def _check(path: Path, entries: Sequence[LabelledVolume]) -> None:
-    references: dict[str, LabelledVolume] = {}
+    references: dict[tuple[str, str], LabelledVolume] = {}
+    persons: dict[str, str] = {}
     splits: dict[str, set[str]] = {}
     for entry in entries:
         splits.setdefault(entry.subject, set()).add(entry.split)
         if entry.acceleration == 1:
-            if entry.case in references:
-                raise ReconError(f"{path}: case '{entry.case}' has two references; name cases apart")
-            references[entry.case] = entry
+            if (entry.case, entry.view) in references:
+                raise ReconError(f"{path}: case '{entry.case}' has two references; name cases (or views) apart")
+            references[entry.case, entry.view] = entry
     both = [person for person, found in splits.items() if {"fit", "eval"} <= found]
     if both:
         raise ReconError(f"{path}: {len(both)} person(s) in both splits; fit and eval must not share a person")
     for entry in entries:
-        reference = references.get(entry.case)
-        if reference is None:
+        if (entry.case, entry.view) not in references:
             raise ReconError(f"{path}: case '{entry.case}' has a reconstruction but no reference (acceleration 1)")
-        if reference.subject != entry.subject:
+        if persons.setdefault(entry.case, entry.subject) != entry.subject:
             raise ReconError(f"{path}: case '{entry.case}' belongs to two persons; a case is one examination")

@@ -27,12 +27,21 @@ class FitOptions:
     label: str = option(REQUIRED, "Column of the labels table.")
     probe: str = option("linear", "Kind of probe.", metavar="KIND")
     hold_out: float = option(0.3, "Share of persons left out, where the table has no split column.", minimum=0)
+    drop: float = option(
+        0.0, "Share of the volumes to fit on that is left out, the most doubtful by probes on other persons.", minimum=0
+    )
+    drop_by: Literal["uncertainty", "disagreement"] = option(
+        "disagreement",
+        "What doubt is. uncertainty: the probe's own, whatever the label; disagreement: 1 minus its probability of the "
+        "label.",
+    )
     seed: int = option(0, "Seed of the held-out persons and of the training.")
 
     def __post_init__(self) -> None:
         check_minimums(self)
-        if self.hold_out > LARGEST_HOLD_OUT:
-            raise ValueError(f"hold_out must be at most {LARGEST_HOLD_OUT:g}, not {self.hold_out:g}")
+        for name in ("hold_out", "drop"):
+            if getattr(self, name) > LARGEST_HOLD_OUT:
+                raise ValueError(f"{name} must be at most {LARGEST_HOLD_OUT:g}, not {getattr(self, name):g}")
 
 
 @dataclass(frozen=True)

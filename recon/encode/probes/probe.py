@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from recon.encode.probes.filtering import Doubt, least_doubtful
 from recon.encode.probes.options import FitOptions
 from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
@@ -63,11 +64,20 @@ def fit_probe(embeddings: Embeddings, options: FitOptions) -> Probe:
     else:
         away = held_out_persons(embeddings, options.hold_out, options.seed)
         usable &= np.array([person not in away for person in embeddings.subjects])
-    return fit_on(embeddings, np.flatnonzero(usable), row, label, options.seed)
+    return fit_on(embeddings, np.flatnonzero(usable), row, label, options.seed, options.drop, options.drop_by)
 
 
-def fit_on(embeddings: Embeddings, rows: NDArray[np.int64], kind: ProbeKind, label: str, seed: int) -> Probe:
-    """Fit on the volumes ``rows``, all of which carry the label.
+def fit_on(
+    embeddings: Embeddings,
+    rows: NDArray[np.int64],
+    kind: ProbeKind,
+    label: str,
+    seed: int,
+    drop: float = 0.0,
+    drop_by: Doubt = "disagreement",
+) -> Probe:
+    """Fit on the volumes ``rows``, all of which carry the label, but for the share ``drop`` of greatest doubt. Persons
+    whose volumes were dropped count as seen.
 
     Raises ReconError when fewer than two classes or four persons are among them.
     """
@@ -80,7 +90,8 @@ def fit_on(embeddings: Embeddings, rows: NDArray[np.int64], kind: ProbeKind, lab
             "needed (references with split 'fit', or fewer persons held out)"
         )
     indices = np.searchsorted(np.array(classes), values)
-    tensors = kind.load().fit(chosen, indices, len(classes), seed)
+    kept = least_doubtful(chosen, indices, kind, drop, drop_by, seed)
+    tensors = kind.load().fit(chosen.select(kept), indices[kept], len(classes), seed)
     return Probe(kind.name, label, classes, embeddings.encoder, embeddings.weights_hash, persons, seed, tensors)
 
 

@@ -1,6 +1,6 @@
 """AUC, calibration error, rejection, and bootstrap over persons."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,24 @@ def kept_after_rejection(uncertainty: NDArray[np.float64], rate: float) -> NDArr
     """Indices of the cases left when the ``rate`` most uncertain are rejected; ties by order."""
     keep = len(uncertainty) - int(np.floor(rate * len(uncertainty) + 1e-9))
     return np.argsort(uncertainty, kind="stable")[:keep]
+
+
+def rejection_area(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    uncertainty: NDArray[np.float64],
+    rates: Sequence[float],
+) -> float:
+    """Mean AUC over the shares of the most uncertain that are rejected; NaN as soon as a class is gone.
+
+    Minus the AUC without rejection it is what the uncertainty gains over rejection at random, whose expected curve is
+    flat.
+    """
+    values = []
+    for rate in rates:
+        kept = kept_after_rejection(uncertainty, float(rate))
+        values.append(auc(labels[kept], probabilities[kept]))
+    return float(np.mean(values))
 
 
 def person_resamples(

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
-from recon.encode.geometry import check_volume
-from recon.encode.interface import Encoder, PreparedVolume
+from recon.encode.interface import Encoder
 from recon.encode.probes.facts import facts_of
 from recon.encode.probes.labels import SPLITS, LabelTable
-from recon.encode.volumes import onto_reference, read_series
+from recon.encode.probes.prepared import prepared_volumes
 from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.foreign.json_file import json_object_in
@@ -94,33 +93,23 @@ def embed_table(encoder: Encoder, table: LabelTable, report: Report = silent) ->
 
 
 def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Report = silent) -> list[Embeddings]:
-    """``embed_table`` for an encoder and its random-init controls, every volume being read and prepared once.
+    """``embed_table`` for an encoder and its controls, every volume being read and prepared once.
 
-    The first encoder prepares, so all must be of its shape. Raises ReconError as ``embed_table`` does.
+    The first encoder prepares, so all must share its preparation. Raises ReconError as ``embed_table`` does.
     """
     first = encoders[0]
-    if any(encoder.name != first.name for encoder in encoders):
+    if len({_preparation(encoder.name) for encoder in encoders}) > 1:
         raise ReconError(f"encoders of other names than '{first.name}': they do not share its preparation")
-    references = {}
     pooled: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
     tokens: list[list[NDArray[np.float16]]] = [[] for _ in encoders]
-    for index, entry in enumerate(table.entries):
-        series = read_series(entry.file)
-        if entry.acceleration == 1:
-            check_volume(series.values, series.affine, str(entry.file), find_row(first.name).least_slices)
-            prepared: PreparedVolume = first.prepare(series.pixels, series.affine)
-            references[entry.case] = (series, prepared.preprocessing)
-        else:
-            base, preprocessing = references[entry.case]
-            turned = onto_reference(series, base)
-            prepared = first.prepare(turned.pixels, base.affine, preprocessing)
+    for index, (_, _, prepared) in enumerate(prepared_volumes(first, table)):
         for number, encoder in enumerate(encoders):
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())
             tokens[number].append(embedding.tokens.numpy().astype(np.float16))
         report("embedding", (index + 1) / len(table.entries))
     subjects = tuple(pseudonym(entry.subject) for entry in table.entries)
-    cases = tuple(pseudonym(entry.case) for entry in table.entries)
+    cases = tuple(pseudonym(f"{entry.case}|{entry.view}" if entry.view else entry.case) for entry in table.entries)
     accelerations = np.array([entry.acceleration for entry in table.entries])
     splits = tuple(entry.split for entry in table.entries)
     labels = {name: np.array([entry.labels.get(name, MISSING) for entry in table.entries]) for name in table.names}
@@ -140,6 +129,11 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
         )
         for number, encoder in enumerate(encoders)
     ]
+
+
+def _preparation(encoder: str) -> str:
+    """The row of the table of encoders that prepares for this one."""
+    return find_row(encoder).prepared_as or encoder
 
 
 def _facts(table: LabelTable) -> dict[str, tuple[str, ...]]:

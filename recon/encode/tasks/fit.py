@@ -1,0 +1,153 @@
+"""From a table of labelled volumes to a task model: split by person, begin as a linear probe, train, write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recon.encode.interface import DifferentiableEncoder
+from recon.encode.probes import linear
+from recon.encode.probes.labels import LabelTable
+from recon.encode.probes.store import Embeddings
+from recon.encode.tasks.low_rank import weights_in
+from recon.encode.tasks.network import TaskHead
+from recon.encode.tasks.options import TaskFitOptions
+from recon.encode.tasks.store import save_task
+from recon.encode.tasks.training import TaskRun, train
+from recon.encode.tasks.volumes import Case, cases_of, read_view, some_tokens
+from recon.errors import ReconError
+from recon.progress import Note, Report, silent, unsaid
+from recon.seeding import stream_seed, torch_generator
+
+PREPARATION = 0.3  # share of the progress that counts as preparing volumes
+
+
+@dataclass(frozen=True)
+class FittedTask:
+    """What came of a training."""
+
+    finished: bool
+    samples: int
+    best_samples: int
+    best_log_loss: float
+    persons: int
+    chosen_on_persons: int
+    classes: tuple[int, ...]
+    adapter_weights: int
+    adapter_share: float
+    layers: tuple[str, ...]
+
+
+def fit_task(
+    options: TaskFitOptions,
+    encoder: DifferentiableEncoder,
+    table: LabelTable,
+    out: Path,
+    *,
+    cache: Path,
+    report: Report = silent,
+    note: Note = unsaid,
+    stop_after: int | None = None,
+) -> FittedTask:
+    """Fit on references that carry the label: those of split ``fit``, else of persons not held out. An interrupted run
+    continues.
+
+    Raises ReconError for an encoder without a network, too few classes or persons, adapters beyond the budget, and a
+    training that diverges.
+    """
+    if not isinstance(encoder, DifferentiableEncoder):
+        raise ReconError(f"encoder '{encoder.name}': is no network, so nothing of it can be adapted or trained on")
+    cases = cases_of(encoder, table, options.label, cache, lambda what, done: report(what, PREPARATION * done))
+    trained, watched = split_cases(cases, options)
+    classes = tuple(sorted({case.label for case in trained}))
+    sizes = _sizes(encoder, trained[0])
+    run = TaskRun(options, encoder, (*sizes, len(classes)), out)
+    if not run.load():
+        note("a linear probe on the frozen encoder, as the start")
+        run.begin(_probe(encoder, run.head, trained, classes, options))
+    else:
+        note(f"continuing at sample {run.samples}")
+    finished = train(
+        run, trained, watched, classes, lambda what, done: report(what, PREPARATION + (1 - PREPARATION) * done), note,
+        stop_after,
+    )  # fmt: skip
+    weights = weights_in(run.adapters.values())
+    persons = sorted({case.person for case in (*trained, *watched)})
+    found = FittedTask(
+        finished, run.samples, run.best_samples, run.best_loss, len(persons), len({case.person for case in watched}),
+        classes, weights, weights / weights_in([encoder.network]), tuple(run.adapters),
+    )  # fmt: skip
+    if finished:
+        run.keep_best()
+        facts: dict[str, Any] = {
+            "classes": list(classes), "persons": persons, "samples": run.samples, "best_samples": run.best_samples,
+            "best_log_loss": run.best_loss, "chosen_on_persons": found.chosen_on_persons, "adapter_weights": weights,
+            "adapter_share": found.adapter_share, "layers": list(found.layers), "sizes": list(sizes),
+        }  # fmt: skip
+        save_task(out, run.adapters, run.head, options, encoder, facts)
+    return found
+
+
+def split_cases(cases: Sequence[Case], options: TaskFitOptions) -> tuple[list[Case], list[Case]]:
+    """The references to train on, and those on which the duration is chosen; they share no person.
+
+    Raises ReconError when fewer than two classes or four persons are left for the one, or a class for the other.
+    """
+    usable = [case for case in cases if case.acceleration == 1]
+    if any(case.split for case in usable):
+        usable = [case for case in usable if case.split == "fit"]
+    else:
+        usable = [case for case in usable if _share(options.seed, "task-held-out", case.person) >= options.hold_out]
+    watched = [case for case in usable if _share(options.seed, "task-chosen-on", case.person) < options.choose_on]
+    trained = [case for case in usable if _share(options.seed, "task-chosen-on", case.person) >= options.choose_on]
+    classes = {case.label for case in trained}
+    if len(classes) < 2 or len({case.person for case in trained}) < 4:
+        raise ReconError(
+            f"label '{options.label}': {len(classes)} class(es) and {len({case.person for case in trained})} person(s) "
+            "to train on; at least 2 and 4 are needed (references with split 'fit', or fewer persons held out)"
+        )
+    if not watched or not {case.label for case in watched} <= classes:
+        raise ReconError(
+            f"no person is left to choose the duration on, or only one with another class; {len(usable)} cases to fit "
+            "on are too few, or --choose-on is too small"
+        )
+    return trained, watched
+
+
+def _share(seed: int, name: str, person: str) -> float:
+    return stream_seed(seed, name, person) / 2.0**63
+
+
+def _sizes(encoder: DifferentiableEncoder, case: Case) -> tuple[int, int]:
+    """Features of a token and of the encoder's pooled vector."""
+    with torch.no_grad():
+        tokens, pooled = encoder.features(read_view(case.views[0]).prepared)
+    return tokens.shape[1], len(pooled)
+
+
+def _probe(
+    encoder: DifferentiableEncoder,
+    head: TaskHead,
+    cases: Sequence[Case],
+    classes: Sequence[int],
+    options: TaskFitOptions,
+) -> dict[str, NDArray[np.float32]]:
+    """A linear probe on what the head pools of the frozen encoder; before this the head standardises nothing."""
+    vectors = []
+    with torch.no_grad():
+        for case in cases:
+            generator = torch_generator(options.seed, "probe-tokens", case.case)
+            views = [some_tokens(read_view(path), options.tokens, generator).prepared for path in case.views]
+            vectors.append(head.vectors([encoder.features(view) for view in views], views).mean(dim=0).cpu().numpy())
+    empty = np.zeros((0, 0), np.float16)
+    embeddings = Embeddings(
+        encoder.name, encoder.weights_hash, np.stack(vectors).astype(np.float32), (empty,) * len(cases),
+        tuple(case.person for case in cases), tuple(case.case for case in cases), np.ones(len(cases)),
+        ("",) * len(cases), {},
+    )  # fmt: skip
+    labels = np.array([classes.index(case.label) for case in cases])
+    return linear.fit(embeddings, labels, len(classes), options.seed)
