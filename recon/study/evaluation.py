@@ -10,6 +10,7 @@ from recon.seeding import numpy_generator
 from recon.study.contrasts import in_order
 from recon.study.options import StudyEvaluationOptions
 from recon.study.prediction import predict
+from recon.study.protocols import contrast_set
 from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_subset
 from recon.study.scores import Figures, StudyScore, figures, score
@@ -56,6 +57,20 @@ def subsets_of(contrasts: tuple[str, ...]) -> list[tuple[str, tuple[str, ...] | 
     return found
 
 
+def named_sets(words: Sequence[str], common: tuple[str, ...]) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Sets of contrasts as they were asked for. Raises ReconError for one that not all studies and models have."""
+    sets: list[tuple[str, tuple[str, ...] | None]] = []
+    for name in words:
+        asked = contrast_set(name)
+        if missing := set(asked) - set(common):
+            raise ReconError(
+                f"set {name}: not all studies and models have {', '.join(sorted(missing))}; they share "
+                f"{', '.join(common)}"
+            )
+        sets.append((name, asked))
+    return sets
+
+
 def evaluate(
     models: Sequence[StudyModel],
     volumes: Sequence[StudyVolume],
@@ -70,7 +85,7 @@ def evaluate(
     if not common:
         raise ReconError("the models and studies have no contrast in common")
     results: list[SubsetResult] = []
-    chosen = subsets_of(common)
+    chosen = named_sets(options.subsets, common) or subsets_of(common)
     for number, (name, subset) in enumerate(chosen):
         report("evaluating", number / len(chosen))
         found = [_scores(model, volumes, subset, common, options) for model in models]

@@ -19,7 +19,7 @@ from recon.study.table import Study
 from recon.study.volume import StudyVolume, study_volume
 from recon.tensor_file import write_tensors
 
-VERSION = "recon-study-volume-1"
+VERSION = "recon-study-volume-2"
 
 
 def prepared_study(study: Study, reconstructions: Reconstructions, options: GridOptions) -> StudyVolume:

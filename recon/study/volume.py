@@ -123,8 +123,10 @@ def study_volume(
 
 def _standard(placed: NDArray[np.float32], study: Study, contrast: str) -> NDArray[np.float32]:
     placed = np.maximum(placed, 0)  # splines overshoot
+    head = head_mask(placed)
     try:
-        return standardise(placed, intensity_map(placed, head_mask(placed)))
+        # Air differs with how coils are combined (a noise floor, or zeros where coil maps end); heads do not.
+        return standardise(np.where(head, placed, 0), intensity_map(placed, head))
     except ReconError as error:
         raise ReconError(f"study {study.name}, {contrast}: {error}") from error
 
