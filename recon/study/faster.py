@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.fourier_numpy import to_image, to_kspace
 from recon.acquisition.masks import equispaced_mask
 
 ACCELERATIONS = (2, 9)  # whole numbers, the last one excluded
+PHASE = (-1,)  # axis of a slab: across the head
 CALIBRATION_SHARE = 0.1  # of the lines
 
 
@@ -31,14 +33,14 @@ def as_if_faster(
         weights = drawn[examination]
         if weights is not None:
             air = slab[number].min()
-            lines = np.fft.fft(slab[number] - air, axis=-1) * weights
-            changed[number] = np.abs(np.fft.ifft(lines, axis=-1)) + air
+            lines = to_kspace(slab[number] - air, PHASE) * weights
+            changed[number] = np.abs(to_image(lines, PHASE)) + air
     return changed
 
 
 def _weights(lines: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """What is left of each line ``[width]``, in the order of ``numpy.fft``: 1 where it is sampled."""
+    """What is left of each line ``[width]``: 1 where it is sampled."""
     mask = equispaced_mask(
         lines, int(generator.integers(*ACCELERATIONS)), max(2, round(CALIBRATION_SHARE * lines)), generator
     )
-    return np.fft.ifftshift(np.where(mask, 1.0, generator.random())).astype(np.float32)
+    return np.where(mask, 1.0, generator.random()).astype(np.float32)

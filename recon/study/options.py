@@ -61,7 +61,7 @@ class StudyTrainingOptions:
         ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
     )
     samples: int = option(12000, "Length of the training.", minimum=1)
-    batch: int = option(8, "Samples a step.", minimum=1)
+    batch: int = option(4, "Samples a step.", minimum=1)
     learning_rate: float = option(1.5e-3, "Learning rate after warm-up.")
     warmup_fraction: float = option(0.05, "First part, over which the learning rate rises.", minimum=0)
     weight_decay: float = option(0.02, "Decoupled weight decay of matrices.", minimum=0)
@@ -69,7 +69,10 @@ class StudyTrainingOptions:
     contrast_dropout: float = option(
         0.7, "Chance that a step sees a random subset of the contrasts instead of all.", minimum=0
     )
-    gain: float = option(0.1, "Natural-log standard deviation of each series' intensity.", minimum=0)
+    gain: float = option(0.15, "Natural-log standard deviation of each series' intensity.", minimum=0)
+    turn: float = option(15.0, "Degrees that a slab is turned by in plane, at most.", minimum=0)
+    zoom: float = option(0.12, "Natural logarithm of how much a slab is zoomed, at most.", minimum=0)
+    shift: float = option(12.0, "Millimetres that a slab is shifted by along each axis, at most.", minimum=0)
     held_out_fraction: float = option(0.3, "Persons who are never trained on, by a hash of their name.", minimum=0)
     checkpoint_samples: int = option(800, "Samples between stored states of the run.", minimum=1)
     seed: int = option(0, "Seed of weights, samples and held-out persons.")
@@ -86,6 +89,8 @@ class StudyTrainingOptions:
             raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
         if any(count % self.network.patch for count in self.grid.matrix):
             raise ValueError(f"matrix {self.grid.matrix} must be a multiple of the patch {self.network.patch}")
+        if self.turn > 180 or self.zoom > 1 or self.shift > 100:
+            raise ValueError("turn, zoom and shift: at most 180 degrees, 1 and 100 mm")
 
 
 @dataclass(frozen=True)

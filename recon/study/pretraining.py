@@ -16,6 +16,7 @@ from recon.study.fit import PREPARATION, Fitted, origins, split_by_person
 from recon.study.images import Reconstructions
 from recon.study.masking import hide, masked_loss, random_masked_network
 from recon.study.options import StudyPretrainingOptions
+from recon.study.placing import placed_otherwise
 from recon.study.preparation import prepared_studies
 from recon.study.samples import Slices, any_slices, draw_contrasts, gains, slab_at
 from recon.study.store import PRETRAINED, person_hash, write_model
@@ -73,7 +74,9 @@ def draw_slabs(slices: Slices, options: StudyPretrainingOptions, first: int) -> 
         if generator.random() < 0.5:
             slab = slab[..., ::-1]
         slabs.append(slab * gains(len(rows), options.gain, generator))
-    return torch.from_numpy(np.stack(slabs)), tuple(INPUTS.index(name) for name in chosen)
+    drawn = torch.from_numpy(np.stack(slabs))
+    placed, _ = placed_otherwise(drawn, torch.zeros(len(drawn), *drawn.shape[-2:]), options, generator)
+    return placed, tuple(INPUTS.index(name) for name in chosen)
 
 
 def pretrain_study_model(

@@ -17,6 +17,7 @@ from recon.seeding import numpy_generator
 from recon.study.contrasts import INPUTS, in_order
 from recon.study.faster import as_if_faster
 from recon.study.options import StudyFitOptions
+from recon.study.placing import placed_otherwise
 from recon.study.volume import StudyVolume
 
 
@@ -130,8 +131,9 @@ def draw_batch(slices: Slices, options: StudyFitOptions, first: int) -> Batch:
         slabs.append(slab * gains(len(rows), options.gain, generator) + noise)
         masks.append(mask)
     mask = torch.from_numpy(np.stack(masks).astype(np.float32))
+    placed, mask = placed_otherwise(torch.from_numpy(np.stack(slabs)), mask, options, generator)
     return Batch(
-        torch.from_numpy(np.stack(slabs)),
+        placed,
         tuple(INPUTS.index(name) for name in chosen),
         mask,
         mask.flatten(1).amax(dim=1),

@@ -19,7 +19,8 @@ from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.masking import Hidden, hide, masked_loss, random_masked_network
 from recon.study.network import random_network
-from recon.study.options import StudyEvaluationOptions, StudyPretrainingOptions
+from recon.study.options import StudyEvaluationOptions, StudyFitOptions, StudyPretrainingOptions
+from recon.study.placing import placed_otherwise
 from recon.study.pretraining import pretrain_study_model
 from recon.study.protocols import by_protocol, contrast_set, with_contrasts
 from recon.study.start import begin_with, load_start
@@ -177,6 +178,24 @@ def test_a_faster_scan_is_blurred_and_ghosted_and_diffusion_with_one_mask() -> N
     for after, before in zip(changed, slab, strict=True):
         assert 1e-3 < np.abs(after - before).mean() < 0.5
         assert after.min() >= before.min() - 1e-5  # still a magnitude
+
+
+def test_a_head_is_placed_otherwise_with_its_outline() -> None:
+    masks = torch.zeros(3, 72, 64)
+    masks[:, 20:30, 10:20] = 1
+    slabs = (2 * masks - 1)[:, None, None].repeat(1, 2, 3, 1, 1)
+    generator = np.random.default_rng(0)
+    for turn, zoom, shift in ((180.0, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 9.0), (30.0, 0.2, 9.0)):
+        options = replace(StudyFitOptions(), turn=turn, zoom=zoom, shift=shift)
+        moved, outlines = placed_otherwise(slabs, masks, options, generator)
+        assert not torch.equal(outlines, masks)
+        assert torch.equal((moved[:, 1, 2] > 0).float(), outlines)  # the outline goes where the lesion goes
+        if not zoom:
+            assert (outlines.sum(dim=(1, 2)) - 100).abs().max() < 8  # a turn is one in millimetres, pixels are square
+    still = replace(StudyFitOptions(), turn=0.0, zoom=0.0, shift=0.0)
+    assert placed_otherwise(slabs, masks, still, generator)[0] is slabs
+    with pytest.raises(ValueError, match="at most 180 degrees"):
+        StudyFitOptions(turn=200.0)
 
 
 def test_pretraining_by_command(cohorts: tuple[Path, Path], run_cli: Callable[..., Any], tmp_path: Path) -> None:
