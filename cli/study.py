@@ -270,6 +270,10 @@ def _evaluation_lines(results: "Sequence[SubsetResult]") -> list[str]:
             for key in ("dice", "auc")
         )
         lines.append(f"{result.subset:<16}{result.model:<20}{cells}")
+    for result in results:
+        for group in result.lesions:
+            name = f"{group.lesions} ({group.studies})"
+            lines.append(f"Dice of lesions {name:<24}{result.model:<20}{_interval(group.dice):>22}")
     if any(result.rejection is not None for result in results):
         lines.append(
             "AUC gained by rejecting the most uncertain studies (mean over 0 to 50 %; at random: 0), all series:"

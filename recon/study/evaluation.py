@@ -13,7 +13,7 @@ from recon.study.prediction import predict
 from recon.study.protocols import contrast_set
 from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_subset
-from recon.study.scores import Figures, StudyScore, figures, score
+from recon.study.scores import Figures, LesionGroup, StudyScore, figures, lesion_groups, score
 from recon.study.store import StudyModel, person_hash
 from recon.study.table import Study
 from recon.study.volume import StudyVolume
@@ -25,13 +25,14 @@ RANDOM = "random subset"
 class SubsetResult:
     """One model on one subset of contrasts; ``figures.changes`` are the first model's figures minus this one's.
 
-    ``rejection``: see ``recon.study.rejection``; on all contrasts only.
+    ``rejection``: see ``recon.study.rejection``; ``lesions``: Dice by size and age; both on all contrasts only.
     """
 
     model: str
     subset: str
     figures: Figures
     rejection: dict[str, Interval] | None = None
+    lesions: tuple[LesionGroup, ...] = ()
 
 
 def unseen_studies(studies: Sequence[Study], models: Sequence[StudyModel]) -> list[Study]:
@@ -94,8 +95,10 @@ def evaluate(
             own = figures(scores, None, options.repeats, options.seed)
             changes = None if paired is None else paired.changes
             together = Figures(own.values, changes, own.persons, own.studies, own.lesions)
-            rejection = rejection_areas(scores, options.repeats, options.seed) if subset == common else None
-            results.append(SubsetResult(model.name, name, together, rejection))
+            whole = subset == common
+            rejection = rejection_areas(scores, options.repeats, options.seed) if whole else None
+            groups = tuple(lesion_groups(scores, options.repeats, options.seed)) if whole else ()
+            results.append(SubsetResult(model.name, name, together, rejection, groups))
     return results
 
 

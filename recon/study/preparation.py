@@ -79,6 +79,7 @@ def _read(path: Path, study: Study) -> StudyVolume:
                 file.get_tensor("values").astype(np.float32),
                 lesion,
                 float(facts["voxel_ml"]),
+                study.lesion_age,
             )
     except Exception as error:
         raise ReconError(f"{path}: damaged ({type(error).__name__}); delete it, it is made again") from error

@@ -34,6 +34,7 @@ class StudyVolume:
     values: NDArray[np.float32]  # [contrast, slice, height, width], standardised
     lesion: NDArray[np.bool_] | None  # [slice, height, width]; None where it is not known
     voxel_ml: float
+    lesion_age: str | None = None  # where it is known
 
     @property
     def lesion_ml(self) -> float | None:
@@ -117,7 +118,13 @@ def study_volume(
     order = in_order(values)
     lesion = _lesion(study, placement)
     return StudyVolume(
-        study.name, study.person, order, np.stack([values[c] for c in order]), lesion, placement.voxel_ml
+        study.name,
+        study.person,
+        order,
+        np.stack([values[c] for c in order]),
+        lesion,
+        placement.voxel_ml,
+        study.lesion_age,
     )
 
 
