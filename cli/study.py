@@ -137,7 +137,7 @@ def fit(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The model's folder; an interrupted run continues.")],
     given: Given,
     config: Annotated[
-        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study.")
+        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study, study-gpu.")
     ] = "study",
     start: Annotated[
         Path | None,

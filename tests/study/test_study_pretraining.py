@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from recon.configuration import load_config
 from recon.errors import ReconError
 from recon.seeding import torch_generator
 from recon.study.contrasts import INPUTS
@@ -33,6 +34,7 @@ HIDING = StudyPretrainingOptions(
     network=SMALL.network, grid=SMALL.grid, contrasts=SMALL.contrasts, samples=16, batch=4, held_out_fraction=0.0,
     checkpoint_samples=4,
 )  # fmt: skip
+FLAIR = INPUTS.index("FLAIR")
 NUMBERS = [INPUTS.index(name) for name in SMALL.contrasts]
 
 
@@ -196,6 +198,17 @@ def test_a_head_is_placed_otherwise_with_its_outline() -> None:
     assert placed_otherwise(slabs, masks, still, generator)[0] is slabs
     with pytest.raises(ValueError, match="at most 180 degrees"):
         StudyFitOptions(turn=200.0)
+
+
+def test_the_recipes_fit_one_another_and_make_networks() -> None:
+    fitted = load_config(StudyFitOptions, "study", {})
+    hiding = load_config(StudyPretrainingOptions, "study-pretraining", {})
+    assert (hiding.network, hiding.grid, hiding.contrasts) == (fitted.network, fitted.grid, fitted.contrasts)
+    large = load_config(StudyFitOptions, "study-gpu", {})
+    network = random_network(large.network, large.grid, NUMBERS, torch_generator(0, "test"))
+    with torch.inference_mode():
+        mask, detection = network(torch.zeros(1, 1, 3, 144, 128), [FLAIR])
+    assert (mask.shape, detection.shape) == ((1, 144, 128), (1,))
 
 
 def test_pretraining_by_command(cohorts: tuple[Path, Path], run_cli: Callable[..., Any], tmp_path: Path) -> None:
