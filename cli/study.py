@@ -1,4 +1,4 @@
-"""Commands on studies: study list, fit, eval, accelerate."""
+"""Commands on studies: study list, pretrain, fit, eval, accelerate."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,12 @@ from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit, write_json
 from cli.progress import Progress
-from recon.study.options import AccelerationOptions, StudyEvaluationOptions, StudyFitOptions
+from recon.study.options import (
+    AccelerationOptions,
+    StudyEvaluationOptions,
+    StudyFitOptions,
+    StudyPretrainingOptions,
+)
 
 if TYPE_CHECKING:
     from recon.encode.probes.statistics import Interval
@@ -37,6 +42,10 @@ Kept = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
+DryRun = Annotated[
+    int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -68,20 +77,81 @@ def list_studies(studies: Studies, as_json: AsJson = False) -> None:
 
 
 @study_app.command()
+@with_options(StudyPretrainingOptions, show_defaults=False)
+def pretrain(
+    studies: Studies,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The encoder's folder; an interrupted run continues.")],
+    given: Given,
+    config: Annotated[
+        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study-pretraining.")
+    ] = "study-pretraining",
+    kept: Kept = None,
+    threads: Threads = 0,
+    device: Device = None,
+    dry_run: DryRun = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train the encoder of a study network without outlines: it tells hidden tokens of all series from the rest.
+
+    Begin with it by 'recon study fit --from'. Persons are held out as there; lesions need not be known.
+    """
+    import time
+
+    from recon.configuration import load_config
+
+    options = load_config(StudyPretrainingOptions, config, given)
+
+    import torch
+
+    from recon.reconstruction.machine import chosen_device
+    from recon.study.images import Reconstructions
+    from recon.study.pretraining import pretrain_study_model
+    from recon.study.table import find_studies
+
+    place = chosen_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    started = time.monotonic()
+    with Progress() as progress:
+        outcome = pretrain_study_model(
+            options, find_studies(studies), out, Reconstructions(kept or out / "kept", device=str(place)),
+            report=progress.show, note=progress.note, stop_after=dry_run * options.batch if dry_run else None,
+        )  # fmt: skip
+    from dataclasses import asdict
+
+    result = {"output": out, **asdict(outcome), "seconds": time.monotonic() - started}
+    line = (
+        f"{out}: pre-trained on {outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
+        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}; squared error of hidden patches "
+        f"{outcome.loss:.3f}"
+    )
+    if not outcome.finished:
+        line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
+    emit(result, [line], as_json)
+
+
+@study_app.command()
 @with_options(StudyFitOptions, show_defaults=False)
 def fit(
     studies: Studies,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The model's folder; an interrupted run continues.")],
     given: Given,
     config: Annotated[
-        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study.")
+        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study, study-gpu.")
     ] = "study",
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            show_default=False,
+            help="Begin with the weights of this model, or of a 'recon study pretrain', instead of drawn ones.",
+        ),
+    ] = None,
     kept: Kept = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")] = 0,
+    threads: Threads = 0,
     device: Device = None,
-    dry_run: Annotated[
-        int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
-    ] = 0,
+    dry_run: DryRun = 0,
     as_json: AsJson = False,
 ) -> None:
     """Train a network that outlines infarcts in studies of any contrasts, and says whether there is one.
@@ -100,6 +170,7 @@ def fit(
     from recon.reconstruction.machine import chosen_device
     from recon.study.fit import fit_study_model
     from recon.study.images import Reconstructions
+    from recon.study.start import load_start
     from recon.study.table import find_studies
 
     place = chosen_device(device)
@@ -109,7 +180,8 @@ def fit(
     with Progress() as progress:
         outcome = fit_study_model(
             options, find_studies(studies), out, Reconstructions(kept or out / "kept", device=str(place)),
-            report=progress.show, note=progress.note, stop_after=dry_run * options.batch if dry_run else None,
+            start=None if start is None else load_start(start), report=progress.show, note=progress.note,
+            stop_after=dry_run * options.batch if dry_run else None,
         )  # fmt: skip
     from dataclasses import asdict
 
@@ -198,7 +270,14 @@ def _evaluation_lines(results: "Sequence[SubsetResult]") -> list[str]:
             for key in ("dice", "auc")
         )
         lines.append(f"{result.subset:<16}{result.model:<20}{cells}")
-    lines.append("AUC gained by rejecting the most uncertain studies (mean over 0 to 50 %; at random: 0), all series:")
+    for result in results:
+        for group in result.lesions:
+            name = f"{group.lesions} ({group.studies})"
+            lines.append(f"Dice of lesions {name:<24}{result.model:<20}{_interval(group.dice):>22}")
+    if any(result.rejection is not None for result in results):
+        lines.append(
+            "AUC gained by rejecting the most uncertain studies (mean over 0 to 50 %; at random: 0), all series:"
+        )
     for result in results:
         if result.rejection is not None:
             gains = ", ".join(f"by {key.replace('_', ' ')} {_interval(found, sign=True)}" for key, found in

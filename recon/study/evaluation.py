@@ -10,9 +10,10 @@ from recon.seeding import numpy_generator
 from recon.study.contrasts import in_order
 from recon.study.options import StudyEvaluationOptions
 from recon.study.prediction import predict
+from recon.study.protocols import contrast_set
 from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_subset
-from recon.study.scores import Figures, StudyScore, figures, score
+from recon.study.scores import Figures, LesionGroup, StudyScore, figures, lesion_groups, score
 from recon.study.store import StudyModel, person_hash
 from recon.study.table import Study
 from recon.study.volume import StudyVolume
@@ -24,13 +25,14 @@ RANDOM = "random subset"
 class SubsetResult:
     """One model on one subset of contrasts; ``figures.changes`` are the first model's figures minus this one's.
 
-    ``rejection``: see ``recon.study.rejection``; on all contrasts only.
+    ``rejection``: see ``recon.study.rejection``; ``lesions``: Dice by size and age; both on all contrasts only.
     """
 
     model: str
     subset: str
     figures: Figures
     rejection: dict[str, Interval] | None = None
+    lesions: tuple[LesionGroup, ...] = ()
 
 
 def unseen_studies(studies: Sequence[Study], models: Sequence[StudyModel]) -> list[Study]:
@@ -56,6 +58,20 @@ def subsets_of(contrasts: tuple[str, ...]) -> list[tuple[str, tuple[str, ...] | 
     return found
 
 
+def named_sets(words: Sequence[str], common: tuple[str, ...]) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Sets of contrasts as they were asked for. Raises ReconError for one that not all studies and models have."""
+    sets: list[tuple[str, tuple[str, ...] | None]] = []
+    for name in words:
+        asked = contrast_set(name)
+        if missing := set(asked) - set(common):
+            raise ReconError(
+                f"set {name}: not all studies and models have {', '.join(sorted(missing))}; they share "
+                f"{', '.join(common)}"
+            )
+        sets.append((name, asked))
+    return sets
+
+
 def evaluate(
     models: Sequence[StudyModel],
     volumes: Sequence[StudyVolume],
@@ -70,7 +86,7 @@ def evaluate(
     if not common:
         raise ReconError("the models and studies have no contrast in common")
     results: list[SubsetResult] = []
-    chosen = subsets_of(common)
+    chosen = named_sets(options.subsets, common) or subsets_of(common)
     for number, (name, subset) in enumerate(chosen):
         report("evaluating", number / len(chosen))
         found = [_scores(model, volumes, subset, common, options) for model in models]
@@ -79,8 +95,10 @@ def evaluate(
             own = figures(scores, None, options.repeats, options.seed)
             changes = None if paired is None else paired.changes
             together = Figures(own.values, changes, own.persons, own.studies, own.lesions)
-            rejection = rejection_areas(scores, options.repeats, options.seed) if subset == common else None
-            results.append(SubsetResult(model.name, name, together, rejection))
+            whole = subset == common
+            rejection = rejection_areas(scores, options.repeats, options.seed) if whole else None
+            groups = tuple(lesion_groups(scores, options.repeats, options.seed)) if whole else ()
+            results.append(SubsetResult(model.name, name, together, rejection, groups))
     return results
 
 

@@ -13,7 +13,9 @@ from recon.progress import Note, Report, silent, unsaid
 from recon.study.images import Reconstructions
 from recon.study.options import StudyFitOptions
 from recon.study.preparation import prepared_studies
+from recon.study.protocols import by_protocol
 from recon.study.samples import slices_of
+from recon.study.start import Start
 from recon.study.store import model_card, person_hash, save_model
 from recon.study.table import Study
 from recon.study.training import StudyRun, train
@@ -41,27 +43,30 @@ def fit_study_model(
     out: Path,
     reconstructions: Reconstructions,
     *,
+    start: Start | None = None,
     report: Report = silent,
     note: Note = unsaid,
     stop_after: int | None = None,
 ) -> Fitted:
     """Train on every labelled study but those of held-out persons; an interrupted run continues.
 
-    Raises ReconError when no study is left, one cannot be read, or the training diverges.
+    ``start``: weights to begin with; whoever they have seen counts as seen by this model, too.
+
+    Raises ReconError when no study is left, one cannot be read, the start does not fit, or the training diverges.
     """
     options = resolved(options)
     known = [study for study in studies if study.labelled]
     if not known:
         raise ReconError("no study says whether it has a lesion; fill the table's column lesion (a mask, or 'none')")
-    chosen = [s for s in known if not is_held_out(s.person, options.held_out_fraction, options.seed)]
-    held_out = {study.person for study in known} - {study.person for study in chosen}
-    if not chosen:
-        raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction")
+    chosen, held_out = split_by_person(known, options.held_out_fraction, options.seed)
+    if options.persons is not None:
+        few = sorted({study.person for study in chosen}, key=person_hash)[: options.persons]
+        chosen = [study for study in chosen if study.person in few]
     volumes = prepared_studies(
         chosen, reconstructions, options.grid, lambda stage, done: report(stage, PREPARATION * done)
     )
-    slices = slices_of(volumes, options.contrasts)
-    run = StudyRun(options, slices.contrasts, out, reconstructions.device)
+    slices = slices_of(by_protocol(volumes, options.protocols), options.contrasts)
+    run = StudyRun(options, slices.contrasts, out, reconstructions.device, start)
     finished = train(
         run, slices, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), note, stop_after
     )
@@ -71,19 +76,27 @@ def fit_study_model(
         facts: dict[str, Any] = {
             "licence": "Apache-2.0",
             "contrasts": list(slices.contrasts),
-            "persons": [person_hash(person) for person in persons],
-            "held_out_persons": len(held_out),
+            "persons": sorted({*map(person_hash, persons), *(() if start is None else start.persons)}),
+            "held_out_persons": held_out,
+            "start": None if start is None else f"{start.folder.resolve().name} ({start.weights_sha256[:16]})",
             "studies": len(chosen),
             "samples": run.samples,
             "loss": run.loss,
             "parameters": parameters,
             "trained_parameters": sum(p.numel() for p in run.parameters.values()),
-            "data": _origins(chosen),
+            "data": origins(chosen),
         }
         save_model(out, run.network, options, facts, model_card(options, facts))
-    return Fitted(
-        finished, run.samples, run.loss, len(chosen), len(persons), len(held_out), slices.contrasts, parameters
-    )
+    return Fitted(finished, run.samples, run.loss, len(chosen), len(persons), held_out, slices.contrasts, parameters)
+
+
+def split_by_person(studies: Sequence[Study], fraction: float, seed: int) -> tuple[list[Study], int]:
+    """The studies to train on, and how many persons are held out. Raises ReconError when none is left."""
+    chosen = [study for study in studies if not is_held_out(study.person, fraction, seed)]
+    held_out = {study.person for study in studies} - {study.person for study in chosen}
+    if not chosen:
+        raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction")
+    return chosen, len(held_out)
 
 
 def resolved(options: StudyFitOptions) -> StudyFitOptions:
@@ -93,7 +106,8 @@ def resolved(options: StudyFitOptions) -> StudyFitOptions:
     return dataclasses.replace(options, network=replace(options.network, kind=options.kind), kind=None)
 
 
-def _origins(studies: Sequence[Study]) -> list[dict[str, Any]]:
+def origins(studies: Sequence[Study]) -> list[dict[str, Any]]:
+    """How many studies there are of each origin and licence."""
     counts = Counter((study.origin, study.licence) for study in studies)
     return [
         {"origin": origin, "licence": licence, "studies": number}

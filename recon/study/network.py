@@ -2,7 +2,8 @@
 
     tokens of a series    t = sum over patch of W(c) x + b(c),   W(c) = W_0 + sum_k e_k(c) W_k
     attention             over all tokens of all series, and one more that stands for the whole
-    mask                  mean over series at each place, decoded to pixels with a contrast-generated stem beside it
+    pixels of a series    p = ReLU(K(c) * x + k(c)), kernels generated as above; mean and maximum over the series
+    mask                  tokens, averaged over the series at each place, at the bottom of a U over these pixels
 
 e(c) is a learned code of the contrast, so the weights of the tokenizer are generated from it: a dynamic convolution in
 the spirit of AdaViT (arXiv 2504.03589) and VIViT (arXiv 2505.08693), here on slabs of few slices. The decoder is of the
@@ -50,6 +51,21 @@ class Generated(nn.Module):
         return weights, self.bias_directions(codes)
 
 
+class PixelFeatures(nn.Module):
+    """What the pixel features of all series of a study make together."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.join = nn.Conv2d(2 * width, width, 1)
+        self.norm = nn.GroupNorm(1, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[batch, contrast, stem, height, width]`` to ``[batch, stem, height, width]``, whatever the order."""
+        each = functional.relu(features)
+        # The mean says what the series agree on, the maximum what one of them shows.
+        return functional.relu(self.norm(self.join(torch.cat([each.mean(dim=1), each.amax(dim=1)], dim=1))))
+
+
 class VariableInput(nn.Module):
     """Tokens and pixel features of any set of contrasts."""
 
@@ -59,21 +75,27 @@ class VariableInput(nn.Module):
         self.codes = nn.Embedding(len(INPUTS), options.code)
         self.tokenizer = Generated(options.code, (options.slab * options.patch**2, options.width))
         self.stem = Generated(options.code, (options.slab * 9, options.stem))
+        self.features = PixelFeatures(options.stem)
+
+    def patches(self, slabs: Tensor) -> Tensor:
+        """Slabs ``[batch, contrast, slab, height, width]`` as ``[batch, contrast, slab patch^2, place]``."""
+        batch, count = slabs.shape[:2]
+        unfolded = functional.unfold(slabs.flatten(0, 1), self.patch, stride=self.patch)
+        return unfolded.view(batch, count, *unfolded.shape[1:])
+
+    def tokens(self, patches: Tensor, contrasts: Sequence[int]) -> Tensor:
+        """Patches as tokens ``[batch, contrast, place, width]``, by weights generated from the contrast."""
+        weights, biases = self.tokenizer(self.codes(torch.tensor(list(contrasts), device=patches.device)))
+        return torch.einsum("bcip,cwi->bcpw", patches, weights) + biases[:, None]
 
     def forward(self, slabs: Tensor, contrasts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Tokens ``[batch, contrast, place, width]`` and the pixels' mean features ``[batch, stem, height, width]``."""
-        batch, count, slab, height, width = slabs.shape
-        codes = self.codes(torch.tensor(list(contrasts), device=slabs.device))
-        weights, biases = self.tokenizer(codes)
-        flat = slabs.reshape(batch * count, slab, height, width)
-        patches = functional.unfold(flat, self.patch, stride=self.patch).view(batch, count, weights.shape[2], -1)
-        tokens = torch.einsum("bcip,cwi->bcpw", patches, weights) + biases[:, None]
-        kernels, offsets = self.stem(codes)
-        stacked = slabs.reshape(batch, count * slab, height, width)
-        features = functional.conv2d(
-            stacked, kernels.reshape(-1, slab, 3, 3), offsets.reshape(-1), padding=1, groups=count
-        )
-        return tokens, functional.gelu(features).view(batch, count, -1, height, width).mean(dim=1)
+        """Tokens ``[batch, contrast, place, width]`` and the pixels' features ``[batch, stem, height, width]``."""
+        kernels, offsets = self.stem(self.codes(torch.tensor(list(contrasts), device=slabs.device)))
+        features = [
+            functional.conv2d(slabs[:, number], kernel.view(-1, self.slab, 3, 3), offset, padding=1)
+            for number, (kernel, offset) in enumerate(zip(kernels, offsets, strict=True))
+        ]
+        return self.tokens(self.patches(slabs), contrasts), self.features(torch.stack(features, dim=1))
 
 
 class FixedInput(nn.Module):
@@ -85,40 +107,56 @@ class FixedInput(nn.Module):
         width = len(self.channels) * options.slab
         self.tokenizer = nn.Conv2d(width, options.width, options.patch, stride=options.patch)
         self.stem = nn.Conv2d(width, options.stem, 3, padding=1)
+        self.features = PixelFeatures(options.stem)
 
     def forward(self, slabs: Tensor, contrasts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """As ``VariableInput``, with one token a place."""
         stacked = zero_filled_channels(slabs, contrasts, self.channels).flatten(1, 2)
         tokens = self.tokenizer(stacked).flatten(2).transpose(1, 2)
-        return tokens[:, None], functional.gelu(self.stem(stacked))
+        return tokens[:, None], self.features(self.stem(stacked)[:, None])
+
+
+class ResidualBlock(nn.Module):
+    """x + ReLU(GN(conv ReLU(GN(conv x))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = features
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            inner = functional.relu(norm(convolution(inner)))
+        return features + inner
 
 
 class Decoder(nn.Module):
-    """From tokens on their lattice, and pixel features, to features of pixels."""
+    """From tokens on their lattice, and pixel features, to features of pixels: a U with the tokens at its bottom."""
 
     def __init__(self, options: NetworkOptions) -> None:
         super().__init__()
         self.steps = {4: 2, 8: 3, 16: 4}[options.patch]
         widths = [options.stem * min(2**level, 4) for level in range(self.steps + 1)]
         self.down = nn.ModuleList(
-            nn.Conv2d(widths[level], widths[level + 1], 3, stride=2, padding=1) for level in range(self.steps)
+            nn.Sequential(nn.Conv2d(widths[level], widths[level + 1], 2, stride=2), ResidualBlock(widths[level + 1]))
+            for level in range(self.steps)
         )
         self.enter = nn.Conv2d(options.width + widths[-1], widths[-1], 1)
-        self.up = nn.ModuleList(
-            nn.Conv2d(widths[level + 1] + widths[level], widths[level], 3, padding=1)
-            for level in reversed(range(self.steps))
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, widths[level]) for level in reversed(range(self.steps)))
+        levels = list(reversed(range(self.steps)))
+        self.narrow = nn.ModuleList(nn.Conv2d(widths[level + 1], widths[level], 1) for level in levels)
+        self.up = nn.ModuleList(nn.Conv2d(widths[level], widths[level], 3, padding=1) for level in levels)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, widths[level]) for level in levels)
 
     def forward(self, lattice: Tensor, pixels: Tensor) -> Tensor:
         """Lattice ``[batch, width, rows, columns]`` and pixels ``[batch, stem, height, width]`` to such pixels."""
         kept = [pixels]
         for down in self.down:
-            kept.append(functional.gelu(down(kept[-1])))
-        features = functional.gelu(self.enter(torch.cat([lattice, kept[-1]], dim=1)))
-        for up, norm, beside in zip(self.up, self.norms, reversed(kept[:-1]), strict=True):
-            wide = functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
-            features = functional.gelu(norm(up(torch.cat([wide, beside], dim=1))))
+            kept.append(down(kept[-1]))
+        features = functional.relu(self.enter(torch.cat([lattice, kept[-1]], dim=1)))
+        for narrow, up, norm, beside in zip(self.narrow, self.up, self.norms, reversed(kept[:-1]), strict=True):
+            wide = functional.interpolate(narrow(features), scale_factor=2.0, mode="nearest")
+            features = functional.relu(norm(up(wide + beside)))
         return features
 
 
@@ -137,15 +175,19 @@ class StudyNetwork(nn.Module):
         self.to_mask = nn.Conv2d(options.stem, 1, 1)
         self.to_detection = nn.Linear(options.width + 1, 1)
 
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Tokens ``[batch, token, width]`` and before them the one that stands for the whole, after attention."""
+        sequence = torch.cat([self.whole.expand(len(tokens), *self.whole.shape), tokens], dim=1)
+        for block in self.blocks:
+            sequence = block(sequence)
+        normed: Tensor = self.norm(sequence)
+        return normed
+
     def forward(self, slabs: Tensor, contrasts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """See ``Found``."""
         tokens, pixels = self.input(slabs, contrasts)
         batch, series, places, width = tokens.shape
-        sequence = (tokens + self.place).flatten(1, 2)
-        sequence = torch.cat([self.whole.expand(batch, 1, width), sequence], dim=1)
-        for block in self.blocks:
-            sequence = block(sequence)
-        sequence = self.norm(sequence)
+        sequence = self.attend((tokens + self.place).flatten(1, 2))
         lattice = sequence[:, 1:].view(batch, series, places, width).mean(dim=1).transpose(1, 2)
         features = self.decoder(lattice.reshape(batch, width, *self.lattice), pixels)
         mask = self.to_mask(features)[:, 0]

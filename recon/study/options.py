@@ -33,8 +33,8 @@ class NetworkOptions:
         "variable (tokens of whatever contrasts a study has, weights of the tokenizer generated from the contrast), "
         "fixed (one channel a contrast, zeros where it is missing) or linear (intensities of one pixel).",
     )
-    width: int = option(96, "Features of a token.", minimum=4)
-    depth: int = option(4, "Transformer blocks.", minimum=1)
+    width: int = option(64, "Features of a token.", minimum=4)
+    depth: int = option(2, "Transformer blocks.", minimum=1)
     heads: int = option(4, "Attention heads.", minimum=1)
     patch: int = option(8, "Pixels along each edge of a token: 4, 8 or 16.")
     slab: int = option(3, "Slices that a token sees: odd, the middle one is segmented.", minimum=1)
@@ -52,17 +52,16 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
-class StudyFitOptions:
-    """One training of a study network. Lengths are in samples; a sample is a slab of one study."""
+class StudyTrainingOptions:
+    """What every training on studies has. Lengths are in samples; a sample is a slab of one study."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
     grid: GridOptions = field(default_factory=GridOptions)
-    kind: Kind | None = option(None, "The kind of network, in place of the recipe's.")  # noqa: RUF009
     contrasts: tuple[str, ...] = option(
         ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
     )
-    samples: int = option(20000, "Length of the training.", minimum=1)
-    batch: int = option(8, "Samples a step.", minimum=1)
+    samples: int = option(12000, "Length of the training.", minimum=1)
+    batch: int = option(4, "Samples a step.", minimum=1)
     learning_rate: float = option(1.5e-3, "Learning rate after warm-up.")
     warmup_fraction: float = option(0.05, "First part, over which the learning rate rises.", minimum=0)
     weight_decay: float = option(0.02, "Decoupled weight decay of matrices.", minimum=0)
@@ -70,32 +69,73 @@ class StudyFitOptions:
     contrast_dropout: float = option(
         0.7, "Chance that a step sees a random subset of the contrasts instead of all.", minimum=0
     )
-    lesion_share: float = option(0.5, "Share of samples that are drawn from slices with a lesion.", minimum=0)
-    detection_weight: float = option(0.3, "Weight of the question whether the slab holds a lesion.", minimum=0)
-    gain: float = option(0.1, "Natural-log standard deviation of each series' intensity.", minimum=0)
-    noise: float = option(0.1, "Largest standard deviation of added noise, in standardised units.", minimum=0)
-    frozen: bool = option(
-        False, "Train the last layers only and leave the rest as drawn: the control of random features.",
-        flag="--frozen",
-    )  # fmt: skip
+    gain: float = option(0.15, "Natural-log standard deviation of each series' intensity.", minimum=0)
+    turn: float = option(15.0, "Degrees that a slab is turned by in plane, at most.", minimum=0)
+    zoom: float = option(0.12, "Natural logarithm of how much a slab is zoomed, at most.", minimum=0)
+    shift: float = option(12.0, "Millimetres that a slab is shifted by along each axis, at most.", minimum=0)
     held_out_fraction: float = option(0.3, "Persons who are never trained on, by a hash of their name.", minimum=0)
     checkpoint_samples: int = option(800, "Samples between stored states of the run.", minimum=1)
     seed: int = option(0, "Seed of weights, samples and held-out persons.")
 
     def __post_init__(self) -> None:
         check_minimums(self)
-        if self.kind is not None and self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r}: choose from {', '.join(KINDS)}")
         if self.samples < self.batch:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
         if not self.contrasts or len(set(self.contrasts)) < len(self.contrasts) or set(self.contrasts) - set(INPUTS):
             raise ValueError(f"contrasts {', '.join(self.contrasts)}: name each once, of {', '.join(INPUTS)}")
-        if any(not value <= 1 for value in (self.contrast_dropout, self.lesion_share)) or self.held_out_fraction >= 1:
-            raise ValueError("contrast_dropout and lesion_share lie in [0, 1], held_out_fraction below 1")
+        if not self.contrast_dropout <= 1 or self.held_out_fraction >= 1:
+            raise ValueError("contrast_dropout lies in [0, 1], held_out_fraction below 1")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
         if any(count % self.network.patch for count in self.grid.matrix):
             raise ValueError(f"matrix {self.grid.matrix} must be a multiple of the patch {self.network.patch}")
+        if self.turn > 180 or self.zoom > 1 or self.shift > 100:
+            raise ValueError("turn, zoom and shift: at most 180 degrees, 1 and 100 mm")
+
+
+@dataclass(frozen=True)
+class StudyFitOptions(StudyTrainingOptions):
+    """One training of a study network on outlined lesions."""
+
+    kind: Kind | None = option(None, "The kind of network, in place of the recipe's.")  # noqa: RUF009
+    persons: int | None = option(
+        None, "Train on so many persons only, in order of a hash of their names. Without it: all.", minimum=1
+    )
+    protocols: tuple[str, ...] = option(
+        (), "Sets of contrasts, such as T1+T2+FLAIR,DWI+ADC: each person is seen with one of them only.", metavar="SETS"
+    )
+    lesion_share: float = option(0.5, "Share of samples that are drawn from slices with a lesion.", minimum=0)
+    detection_weight: float = option(0.3, "Weight of the question whether the slab holds a lesion.", minimum=0)
+    noise: float = option(0.1, "Largest standard deviation of added noise, in standardised units.", minimum=0)
+    faster: float = option(
+        0.3, "Chance that a series of a sample is seen as a faster scan would show it: ghosts and blur.", minimum=0
+    )
+    frozen: bool = option(
+        False, "Train the last layers only and leave the rest as drawn: the control of random features.",
+        flag="--frozen",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind is not None and self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r}: choose from {', '.join(KINDS)}")
+        if any(not value <= 1 for value in (self.lesion_share, self.faster)):
+            raise ValueError("lesion_share and faster lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class StudyPretrainingOptions(StudyTrainingOptions):
+    """One masked pre-training, on studies labelled or not."""
+
+    hidden: float = option(0.7, "Share of all series' tokens that is hidden.", minimum=0)
+    decoder_depth: int = option(1, "Transformer blocks of the light decoder.", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network.kind != "variable":
+            raise ValueError(f"kind {self.network.kind!r}: only a variable network has tokens of each series to hide")
+        if not 0 < self.hidden < 1:
+            raise ValueError(f"hidden {self.hidden} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -103,6 +143,10 @@ class StudyEvaluationOptions:
     """How models are compared on persons that none of them saw."""
 
     persons: int | None = option(None, "Only so many persons, in order of name. Without it: all.", minimum=2)
+    subsets: tuple[str, ...] = option(
+        (), "Sets of contrasts to judge, such as T2+FLAIR,DWI+ADC. Without it: all, all but one, each alone, random.",
+        metavar="SETS",
+    )  # fmt: skip
     repeats: int = option(1000, "Bootstrap samples of persons.", minimum=20)
     seed: int = option(0, "Seed of the bootstrap and of the random subsets.")
     threshold: float = option(0.5, "Probability from which a voxel counts as lesion.", minimum=0)

@@ -19,7 +19,7 @@ from recon.study.table import Study
 from recon.study.volume import StudyVolume, study_volume
 from recon.tensor_file import write_tensors
 
-VERSION = "recon-study-volume-1"
+VERSION = "recon-study-volume-2"
 
 
 def prepared_study(study: Study, reconstructions: Reconstructions, options: GridOptions) -> StudyVolume:
@@ -79,6 +79,7 @@ def _read(path: Path, study: Study) -> StudyVolume:
                 file.get_tensor("values").astype(np.float32),
                 lesion,
                 float(facts["voxel_ml"]),
+                study.lesion_age,
             )
     except Exception as error:
         raise ReconError(f"{path}: damaged ({type(error).__name__}); delete it, it is made again") from error

@@ -23,6 +23,8 @@ class StudyScore:
     detection: float
     mask_entropy_ml: float
     detection_entropy: float
+    lesion_ml: float = 0.0
+    lesion_age: str | None = None  # where it is known
 
 
 def score(volume: StudyVolume, prediction: Prediction, threshold: float) -> StudyScore:
@@ -39,6 +41,8 @@ def score(volume: StudyVolume, prediction: Prediction, threshold: float) -> Stud
         detection=prediction.detection,
         mask_entropy_ml=prediction.mask_entropy_ml(volume.voxel_ml),
         detection_entropy=prediction.detection_entropy,
+        lesion_ml=float(truth.sum()) * volume.voxel_ml,
+        lesion_age=volume.lesion_age,
     )
 
 
@@ -54,6 +58,45 @@ class Figures:
     persons: int
     studies: int
     lesions: int
+
+
+@dataclass(frozen=True)
+class LesionGroup:
+    """Mean Dice of studies whose lesions are of one size or age, and its 95 % interval over persons."""
+
+    lesions: str
+    studies: int
+    dice: Interval
+
+
+SIZES = ((0.0, 1.0), (1.0, 5.0), (5.0, 20.0), (20.0, float("inf")))  # mL
+
+
+def lesion_groups(scores: Sequence[StudyScore], repeats: int, seed: int) -> list[LesionGroup]:
+    """Dice by size and by age, in that order; groups without a study are left out."""
+    found = [one for one in scores if one.lesion]
+    members = {_size(low, high): [one for one in found if low <= one.lesion_ml < high] for low, high in SIZES}
+    members |= {"at least 1 mL": [one for one in found if one.lesion_ml >= 1]}
+    ages = dict.fromkeys(one.lesion_age for one in sorted(found, key=lambda one: one.lesion_age or ""))
+    members |= {age: [one for one in found if one.lesion_age == age] for age in ages if age is not None}
+    groups = []
+    for name, some in members.items():
+        if some:
+            dice = np.array([one.dice for one in some])
+            persons = tuple(one.person for one in some)
+
+            def mean(rows: NDArray[np.int64], dice: NDArray[np.float64] = dice) -> NDArray[np.float64]:
+                return np.array([dice[rows].mean()])
+
+            interval = bootstrap(mean, persons, repeats, numpy_generator(seed, "study-lesions"))[0]
+            groups.append(LesionGroup(name, len(some), interval))
+    return groups
+
+
+def _size(low: float, high: float) -> str:
+    if low == 0:
+        return f"below {high:g} mL"
+    return f"above {low:g} mL" if high == float("inf") else f"{low:g} to {high:g} mL"
 
 
 def figures(scores: Sequence[StudyScore], against: Sequence[StudyScore] | None, repeats: int, seed: int) -> Figures:

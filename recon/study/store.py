@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
@@ -22,7 +22,8 @@ from recon.study.network import random_network
 from recon.study.options import StudyFitOptions
 from recon.tensor_file import write_tensors
 
-FORMAT = "recon-study-1"
+FORMAT = "recon-study-2"
+PRETRAINED = "recon-study-pretraining-1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,16 @@ def person_hash(person: str) -> str:
 
 def save_model(folder: Path, network: nn.Module, options: StudyFitOptions, facts: Mapping[str, Any], card: str) -> None:
     """Write a model's folder. ``facts`` holds ``contrasts`` and ``persons``. Raises ReconError when it cannot be."""
-    config = {"format": FORMAT, "fit": dataclasses.asdict(options), **facts}
+    write_model(folder, network.state_dict(), FORMAT, options, facts, card)
+
+
+def write_model(
+    folder: Path, tensors: Mapping[str, Tensor], kind: str, options: Any, facts: Mapping[str, Any], card: str
+) -> None:
+    """Write tensors, card and a configuration of format ``kind``, the last one last. Raises ReconError."""
+    config = {"format": kind, "fit": dataclasses.asdict(options), **facts}
     write_tensors(
-        folder / "model.safetensors", {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+        folder / "model.safetensors", {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     )
     with atomic_path(folder / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")
@@ -100,7 +108,9 @@ def model_card(options: StudyFitOptions, facts: Mapping[str, Any]) -> str:
         f"| weights | {facts['parameters']:,}, of them trained {facts['trained_parameters']:,} |",
         f"| training | {facts['samples']:,} slabs of {network.slab} slices, {options.grid.matrix[0]} x "
         f"{options.grid.matrix[1]} pixels of {options.grid.pixel:g} mm; a random subset of the contrasts in "
-        f"{options.contrast_dropout:.0%} of the steps |",
+        f"{options.contrast_dropout:.0%} of the steps; {options.faster:.0%} of the series as faster scans show them |",
+        *([] if facts["start"] is None else [f"| began with | {facts['start']} |"]),
+        *([f"| protocols | each person with one of {', '.join(options.protocols)} |"] if options.protocols else []),
         f"| data | {facts['studies']} studies of {len(facts['persons'])} persons; {facts['held_out_persons']} persons "
         "held out |",
         f"| loss at the end | {facts['loss']:.3f} |",

@@ -1,8 +1,9 @@
 """Which files make a study: from a cohort of ``recon simulate``, or from a table in CSV or JSON.
 
 CSV: one row a series, with the columns ``study``, ``person``, ``contrast``, ``file`` and, where known, ``lesion`` (a
-mask, or ``none`` where it is known that there is none) and ``b_value`` in s/mm^2. JSON: ``{"studies": [{"study": ...,
-"person": ..., "series": {"FLAIR": "file", ...}, "lesion": ..., "b_value": ...}]}``. Files lie relative to the table.
+mask, or ``none`` where it is known that there is none), ``lesion_age`` (any word) and ``b_value`` in s/mm^2.
+JSON: ``{"studies": [{"study": ..., "person": ..., "series": {"FLAIR": "file", ...}, "lesion": ..., "lesion_age": ...,
+"b_value": ...}]}``. Files lie relative to the table.
 """
 
 import csv
@@ -35,6 +36,7 @@ class Study:
     origin: str = "not stated"
     licence: str = "not stated"
     b_value: float | None = None  # s/mm^2, where the table states it
+    lesion_age: str | None = None  # such as acute, where the table states it
 
     def __post_init__(self) -> None:
         if not set(self.files) & set(INPUTS):
@@ -115,6 +117,7 @@ def _of_cohort(path: Path) -> list[Study]:
                     "contrast": str(scan["contrast"]),
                     "file": Path(str(scan["file"])).name,
                     "lesion": NO_LESION if lesion is None else Path(str(lesion)).name,
+                    "lesion_age": str(scan.get("lesion_stage") or ""),
                     "origin": f"{scan['kind']}: {scan['source']}",
                     "licence": str(scan["licence"]),
                 }
@@ -144,7 +147,7 @@ def _of_json(path: Path) -> list[Study]:
     try:
         for entry in read_json(path)["studies"]:
             common = {key: str(entry[key]) for key in ("study", "person")}
-            for key in ("lesion", "b_value"):
+            for key in ("lesion", "lesion_age", "b_value"):
                 common[key] = str(entry.get(key) or "")
             rows += [{**common, "contrast": str(c), "file": str(f)} for c, f in entry["series"].items()]
     except (KeyError, TypeError, AttributeError) as error:
@@ -163,9 +166,14 @@ def _grouped(rows: Iterable[dict[str, Any]], path: Path) -> list[Study]:
     return [_study(name, entries, path) for name, entries in groups.items()]
 
 
+_AGREED = (
+    ("person", "persons"), ("lesion", "lesion masks"), ("lesion_age", "lesion ages"), ("b_value", "b-values"),
+)  # fmt: skip
+
+
 def _study(name: str, rows: Sequence[dict[str, Any]], path: Path) -> Study:
     """One study of its rows, which must agree on everything but contrast and file."""
-    for key, word in (("person", "persons"), ("lesion", "lesion masks"), ("b_value", "b-values")):
+    for key, word in _AGREED:
         different = sorted({row.get(key) or "" for row in rows} - {""})
         if len(different) > 1:
             raise ReconError(f"{path}: study {name} has several {word} ({', '.join(different[:3])}); one is right")
@@ -183,4 +191,5 @@ def _study(name: str, rows: Sequence[dict[str, Any]], path: Path) -> Study:
     except ValueError:
         b_value = math.nan
     facts = {key: rows[0][key] for key in ("origin", "licence") if rows[0].get(key)}
-    return Study(name, rows[0]["person"], files, mask, bool(lesion), b_value=b_value, **facts)
+    age = next((row["lesion_age"] for row in rows if row.get("lesion_age")), None)
+    return Study(name, rows[0]["person"], files, mask, bool(lesion), b_value=b_value, lesion_age=age, **facts)

@@ -34,6 +34,7 @@ class StudyVolume:
     values: NDArray[np.float32]  # [contrast, slice, height, width], standardised
     lesion: NDArray[np.bool_] | None  # [slice, height, width]; None where it is not known
     voxel_ml: float
+    lesion_age: str | None = None  # where it is known
 
     @property
     def lesion_ml(self) -> float | None:
@@ -117,14 +118,22 @@ def study_volume(
     order = in_order(values)
     lesion = _lesion(study, placement)
     return StudyVolume(
-        study.name, study.person, order, np.stack([values[c] for c in order]), lesion, placement.voxel_ml
+        study.name,
+        study.person,
+        order,
+        np.stack([values[c] for c in order]),
+        lesion,
+        placement.voxel_ml,
+        study.lesion_age,
     )
 
 
 def _standard(placed: NDArray[np.float32], study: Study, contrast: str) -> NDArray[np.float32]:
     placed = np.maximum(placed, 0)  # splines overshoot
+    head = head_mask(placed)
     try:
-        return standardise(placed, intensity_map(placed, head_mask(placed)))
+        # Air differs with how coils are combined (a noise floor, or zeros where coil maps end); heads do not.
+        return standardise(np.where(head, placed, 0), intensity_map(placed, head))
     except ReconError as error:
         raise ReconError(f"study {study.name}, {contrast}: {error}") from error
 

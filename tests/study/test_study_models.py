@@ -22,7 +22,7 @@ from recon.study.options import AccelerationOptions, StudyEvaluationOptions
 from recon.study.prediction import Prediction, entropy, predict
 from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_batch, slices_of
-from recon.study.scores import StudyScore, figures, score
+from recon.study.scores import StudyScore, figures, lesion_groups, score
 from recon.study.store import load_model
 from recon.study.table import Study, of_first_persons
 from recon.study.volume import StudyVolume
@@ -130,6 +130,24 @@ def test_scores_are_what_they_say(volumes: list[StudyVolume]) -> None:
     assert nothing.volume_error_ml == pytest.approx(volume.lesion_ml)
     assert nothing.detection_entropy == pytest.approx(1.0)
     assert entropy(np.array([0.5, 0.0, 1.0])) == pytest.approx([1.0, 0.0, 0.0], abs=1e-9)
+
+
+def test_dice_is_told_by_the_size_and_the_age_of_lesions(volumes: list[StudyVolume], studies: list[Study]) -> None:
+    assert {study.lesion_age for study in studies} == {"acute", None}  # as the manifest says
+    assert volumes[0].lesion is not None
+    one = score(volumes[0], Prediction(volumes[0].lesion.astype(np.float32), 1.0), 0.5)
+    assert (one.lesion_ml, one.lesion_age) == (volumes[0].lesion_ml, "acute")
+    sizes, ages = (0.5, 3.0, 3.0, 30.0), ("chronic", "acute", None, "acute")
+    scores = [
+        replace(one, person=f"p{number}", dice=0.2 * number, lesion_ml=size, lesion_age=age)
+        for number, (size, age) in enumerate(zip(sizes, ages, strict=True))
+    ]
+    scores.append(replace(one, person="p9", lesion=False, dice=float("nan"), lesion_ml=0.0, lesion_age=None))
+    found = {group.lesions: (group.studies, round(group.dice.value, 6)) for group in lesion_groups(scores, 20, 0)}
+    assert found == {
+        "below 1 mL": (1, 0.0), "1 to 5 mL": (2, 0.3), "above 20 mL": (1, 0.6), "at least 1 mL": (3, 0.4),
+        "acute": (2, 0.4), "chronic": (1, 0.0),
+    }  # fmt: skip
 
 
 def test_changes_are_paired_and_count_from_the_other_condition() -> None:

@@ -1,0 +1,69 @@
+"""Where a training begins: the weights of a study model, or of a pre-training, in place of drawn ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from recon.configuration import from_mapping
+from recon.digest import file_sha256
+from recon.encode.weights import find_weight_file, read_tensors
+from recon.errors import ReconError
+from recon.foreign.json_file import read_json
+from recon.study.options import GridOptions, NetworkOptions
+from recon.study.store import FORMAT, PRETRAINED
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights to begin with, and what must be equal for them to fit."""
+
+    folder: Path
+    tensors: Mapping[str, Tensor]
+    network: NetworkOptions
+    grid: GridOptions
+    contrasts: tuple[str, ...]
+    persons: frozenset[str]  # hashes of those that the weights have seen
+    weights_sha256: str
+
+
+def load_start(folder: str | Path) -> Start:
+    """What ``recon study fit`` or ``recon study pretrain`` wrote, to begin with. Raises ReconError when it is neither,
+    or damaged."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: not a folder; give the one that 'recon study fit' or 'recon study pretrain' wrote")
+    path = folder / "config.json"
+    config = read_json(path)
+    if config.get("format") not in (FORMAT, PRETRAINED):
+        raise ReconError(f"{path}: no model of 'recon study fit' ({FORMAT}) or 'recon study pretrain' ({PRETRAINED})")
+    try:
+        shapes = config["fit"]
+        contrasts, persons = tuple(map(str, config["contrasts"])), frozenset(map(str, config["persons"]))
+        network = from_mapping(NetworkOptions, shapes["network"], str(path))
+        grid = from_mapping(GridOptions, shapes["grid"], str(path))
+    except (KeyError, TypeError) as error:
+        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
+    weights = find_weight_file(folder)
+    return Start(folder, read_tensors(weights), network, grid, contrasts, persons, file_sha256(weights))
+
+
+def begin_with(network: nn.Module, start: Start, shape: NetworkOptions, grid: GridOptions) -> None:
+    """Put the start's weights into ``network``; what it has none for (after a pre-training: pixels) stays as drawn.
+
+    Raises ReconError when the start is of another shape or grid.
+    """
+    for name, theirs, ours in (("network", start.network, shape), ("grid", start.grid, grid)):
+        if theirs != ours:
+            raise ReconError(f"{start.folder}: has another {name} ({theirs}) than the one asked for ({ours})")
+    own = dict(network.named_parameters())
+    known = {name: tensor for name, tensor in start.tensors.items() if name in own}
+    misshapen = sorted(name for name, tensor in known.items() if tensor.shape != own[name].shape)
+    if misshapen or not known:
+        reason = f"weight '{misshapen[0]}' has another shape" if misshapen else "holds no weight of this network"
+        raise ReconError(f"{start.folder}: {reason}; a fixed network begins with one of the same contrasts")
+    with torch.no_grad():
+        for name, tensor in known.items():
+            own[name].copy_(tensor)
