@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 _THUMBNAIL = (8, 32, 32)  # slices, rows, columns at most
 _UNLIKE = 0.3  # correlation of a pair's thumbnails below which they do not show the same thing at all
 _DOUBTFUL = 0.5  # correlation of what a case has of its own, below which a better match elsewhere counts
@@ -66,7 +66,7 @@ def thumbnail(image: NDArray[np.float32]) -> Floats:
         starts = np.unique(np.arange(min(size, length)) * length // min(size, length))
         widths = np.diff(np.r_[starts, length])
         small = np.add.reduceat(small, starts, axis=axis) / np.expand_dims(widths, [i for i in range(3) if i != axis])
-    return small
+    return small.astype(np.float32)  # those of all cases are kept until the end
 
 
 def _check_alike(cases: list[str], reference: Floats, new: Floats) -> None:

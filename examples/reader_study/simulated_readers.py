@@ -9,12 +9,12 @@ import base64
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from reader_study.packages import read_setup
 from reader_study.sheet import BlindingGuess, Flag, Response, Sheet
 from reader_study.sheet_files import write_sheet
 
@@ -29,13 +29,6 @@ WEIGHTS = {
     "artifacts": (-0.10, 0.30),  # 1 is best
     "overall": (0.35, -0.30),
 }
-
-
-def read_package(folder: Path) -> dict[str, Any]:
-    """What the viewer would load from ``package.js``."""
-    text = (folder / "package.js").read_text(encoding="utf-8")
-    values: dict[str, Any] = json.loads(text[text.index("(") + 1 : text.rindex(")")])
-    return values
 
 
 def read_image(path: Path) -> npt.NDArray[np.float64]:
@@ -58,7 +51,7 @@ def features(pixels: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 def read_session(folder: Path, target: Path, seed: int, begins: datetime) -> int:
     """Score every presentation of one package and write the signed sheet (JSON and CSV); gives their number."""
-    package = read_package(folder)
+    package = read_setup(folder)
     session, reader = package["session"], package["reader"]
     generator = np.random.default_rng([seed, session, *reader.encode()])
     personal = np.random.default_rng([seed, *reader.encode()])

@@ -164,8 +164,10 @@ def reading_order(generator) -> Iterator[Row]:
     for name, one in (("drift, 20 cases", read), ("drift, 20 cases, both arms at once", read_pairs)):
         flat, tired = ([one(slope) for _ in range(1000)] for slope in (0.0, 0.8))
         inside = share(test.slope_low <= 0 <= test.slope_high for test in flat)
-        yield Row(name, 0.05, *(share(test.slope_p < 0.05 for test in of) for of in (flat, tired)), inside)
-        yield Row(f"{name}, extra of an arm", 0.05, share(test.interaction_p < 0.05 for test in flat))
+        tests = (share(test.slope_p < 0.05 for test in of) for of in (flat, tired))
+        within = (0.035, 0.065)  # 1000 studies tell 5 % to 1.4 points
+        yield Row(name, 0.05, *tests, inside, within)
+        yield Row(f"{name}, extra of an arm", 0.05, share(t.interaction_p < 0.05 for t in flat), sizes=within)
 
 
 def guesses(generator) -> Iterator[Row]:
@@ -208,7 +210,7 @@ def agreement(generator) -> Iterator[Row]:
         return cohen(cross_table(*one[0], np.arange(1, 6)), "quadratic")
 
     truth = kappa(many).kappa
-    inside = share(one.low <= truth <= one.high for one in map(kappa, of))
+    inside = share(one.low <= truth <= one.high for one in map(kappa, studies(8000, 14)))
     yield Row("weighted kappa of two readers", None, None, None, inside)
     a = ASSUMED
     total = a.case**2 + a.case_arm**2 + a.reader**2 + a.reader_arm**2 + a.reader_case**2 + a.residual**2
