@@ -39,7 +39,7 @@ def test_the_expected_area_is_the_one_that_is_simulated(kind, fixed):
     areas = AreaAssumptions(reference_area=0.7, lesions=1.8, places=0.9)
     model = RatingModel(kind, 3, fixed, 4, ASSUMED, areas)
     means, cuts = model.means([0.05, -0.1])
-    ratings = model.draw(means, cuts, 10, 10, 3000, np.random.default_rng(3))
+    ratings = model.draw(means, cuts, 10, 10, 1500, np.random.default_rng(3))
     figures, _ = areas_and_left_out(ratings, np.arange(20) < 10, kind)
     by_study = figures.mean(axis=2)
     error = by_study.std(axis=0) / np.sqrt(len(by_study))
