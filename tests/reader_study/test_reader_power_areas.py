@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader_study.power import Design, design_of
+from reader_study.power import design_of
 from reader_study.power_areas import AreaSimulation, area_test, areas_and_left_out, simulate_areas
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_ratings import RatingModel
+from reader_study.power_scores import Design
 from reader_study.protocol import from_mapping_checked
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.figure_of_merit import area_under_curve, leave_one_case_out

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.blinding_index import blinding_index
 from reader_study.statistics.drift import drift
