@@ -349,6 +349,26 @@ def test_a_table_names_the_sequences(tmp_path):
     assert export_study(folder, str(table), PASSPHRASE, work_factor=2**4).passed
 
 
+def test_defacing_masks_are_of_a_sequence_where_the_grids_differ(tmp_path):
+    """One mask does not fit both grids; one for each sequence is removed from all arms of it."""
+    folder, pattern = planned(tmp_path, cases=2)
+    for case in ("C001", "C002", "T1"):
+        for name in NAMES:
+            mask = np.zeros(head(name, 0).shape, np.uint8)
+            mask[:, :3] = 1
+            (tmp_path / "masks" / case).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(mask, affine_of(name)), tmp_path / "masks" / case / f"{name}.nii.gz")
+    one = str(tmp_path / "masks" / "{case}" / "DWI.nii.gz")
+    with pytest.raises(ReconError, match=r"FLAIR: defacing mask .* has shape"):
+        export_study(folder, pattern, PASSPHRASE, masks=one, work_factor=2**4)
+    each = one.replace("DWI", "{sequence}")
+    assert export_study(folder, pattern, PASSPHRASE, masks=each, work_factor=2**4).passed
+    for image in key_of(folder).images:
+        pixels = pydicom.dcmread(folder / "dicom" / image.id / "0001.dcm").pixel_array
+        assert (pixels[-3:] == 0).all()
+        assert (pixels[:-3] > 0).any()
+
+
 def test_pairs_of_sequences_show_both_arms(tmp_path):
     """Side by side: side A's sequences, then side B's, in the sheet and in the check of a flag."""
     folder, pattern = planned(tmp_path, mode="side-by-side", cases=2, guess={"presentations": 0})
