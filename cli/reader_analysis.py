@@ -26,7 +26,7 @@ def power(
     given: Given,
     effect: Annotated[
         list[float] | None,
-        typer.Option(help="True difference new - reference in score points; repeat for several. Default 0."),
+        typer.Option(help="True difference new - reference, in score points or area; repeat for several. Default 0."),
     ] = None,
     cases: Annotated[
         list[int] | None, typer.Option(help="Number of cases; repeat for several. Default: the protocol's.")
@@ -38,17 +38,20 @@ def power(
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
 
     Scores are rounded to the planned scale. The type I error is the share of claims where the new arm is worse by
-    exactly the margin. Standard deviations are those of one cell; take them from a pilot. Of three and more arms the
+    exactly the margin. Standard deviations are those of one cell; take them from a pilot. Where arms are compared by
+    areas under a curve, ratings (and marks) are drawn whose expected areas differ by exactly the effect, and the
+    standard deviations are those of a latent rating. Of three and more arms the
     --effect holds for every new arm, or give as many as there are, in the protocol's order.
     """
     import numpy as np
 
-    from cli.reader_power_arms import assumed, figure_of, power_of_arms, remarks
+    from cli.reader_power_arms import assumed, figure_of, power_of_arms, refuse_idle, remarks
     from reader_study.power import design_of, simulate
     from reader_study.power_areas import simulate_areas
 
     started = time.perf_counter()
     planned = _protocol(protocol)
+    refuse_idle(planned, given)
     assumptions = Assumptions(**given.of(Assumptions)), AreaAssumptions(**given.of(AreaAssumptions))
     if planned.comparisons is not None:
         result, lines = power_of_arms(planned, assumptions, effect or [], cases or [], replicates, seed)

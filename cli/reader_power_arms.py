@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.progress import INTERVAL, Progress
@@ -102,6 +102,20 @@ def assumed(protocol: Any, assumptions: tuple[Assumptions, AreaAssumptions]) -> 
     kept = {name: value for name, value in vars(scores).items() if name != "reference_mean"}
     marks = protocol.located(protocol.item(protocol.primary.item))
     return kept | {name: value for name, value in vars(areas).items() if marks or name == "reference_area"}
+
+
+def refuse_idle(protocol: Any, given: Mapping[str, Any]) -> None:
+    """Raises ReconError for an assumption that the planned comparison has no use for."""
+    from recon.errors import ReconError
+
+    used = assumed(protocol, (Assumptions(), AreaAssumptions()))
+    for name in given:
+        if name not in used:
+            compared = figure_of(protocol).get("figure", "scores")
+            raise ReconError(
+                f"--{name.replace('_', '-')} is no assumption of this design: its arms are compared by "
+                + (f"the {compared}" if compared != "scores" else "scores")
+            )
 
 
 def remarks(protocol: Any) -> list[str]:

@@ -23,7 +23,7 @@ from reader_study.case_subsets import achieved
 from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
-from reader_study.lesion_truth import freeze_lesions, mask_files
+from reader_study.lesion_truth import freeze_lesions, read_masks
 from reader_study.naming import draw_names
 from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
 from reader_study.protocol import Protocol
@@ -116,7 +116,7 @@ def export_study(
 
 def _check_lesions(protocol: Protocol, lesions: str | None) -> None:
     if lesions is not None:
-        mask_files(protocol, lesions)
+        read_masks(protocol, lesions)  # what is wrong with them is said before anything is written
     elif protocol.localisation is not None:
         raise ReconError(
             "readers will mark lesions; name the masks of the lesions that are there with --lesions "

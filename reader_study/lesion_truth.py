@@ -82,20 +82,28 @@ def read_lesions(path: Path, case: str) -> Lesions:
     return Lesions(np.asarray(np.linalg.inv(volume.affine), np.float64), spacing, voxels)
 
 
+def read_masks(protocol: Protocol, pattern: str) -> dict[str, Lesions]:
+    """The lesions of every case. Raises ReconError for a mask that cannot be read, and for too few of either kind."""
+    found = {case: read_lesions(path, case) for case, path in mask_files(protocol, pattern).items()}
+    kinds = sum(bool(one.voxels) for one in found.values()), sum(not one.voxels for one in found.values())
+    if min(kinds) < FEWEST:
+        raise ReconError(
+            f"the lesion masks have lesions in {kinds[0]} cases and none in {kinds[1]}; {FEWEST} of each are needed"
+        )
+    return found
+
+
 def freeze_lesions(
     protocol: Protocol, pattern: str, grids: Mapping[tuple[str, str], tuple[Floats, tuple[int, int, int]]]
 ) -> dict[str, str]:
     """Check the masks against the images; gives the SHA-256 of each for the log.
 
     ``grids``: (case, sequence) -> matrix from (slice, row, column) to RAS+ mm, and the number of each. Raises
-    ReconError for a mask whose lesions lie outside the images, and for too few cases with or without a lesion.
+    ReconError as ``read_masks`` does, and for a mask whose lesions lie outside the images.
     """
-    files = mask_files(protocol, pattern)
-    counts = {}
+    files, known = mask_files(protocol, pattern), read_masks(protocol, pattern)
     for case, path in files.items():
-        lesions = read_lesions(path, case)
-        counts[case] = len(lesions.voxels)
-        places = lesions.places()
+        places = known[case].places()
         shown = np.zeros(len(places), bool)
         for name in protocol.sequence_names:
             affine, shape = grids[case, name]
@@ -107,11 +115,6 @@ def freeze_lesions(
                 f"case {case}: {(~shown).mean():.0%} of the lesion mask {path} lie outside the images; is it another "
                 "case's, or on another grid?"
             )
-    kinds = sum(count > 0 for count in counts.values()), sum(count == 0 for count in counts.values())
-    if min(kinds) < FEWEST:
-        raise ReconError(
-            f"the lesion masks have lesions in {kinds[0]} cases and none in {kinds[1]}; {FEWEST} of each are needed"
-        )
     return {case: file_sha256(path) for case, path in files.items()}
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.power_subsets import leave_unplanned
 from recon.errors import ReconError
 

@@ -14,9 +14,10 @@ from scipy import stats
 
 from reader_study.case_truth import FEWEST
 from reader_study.incomplete_blocks import assign
-from reader_study.power import Design, random_error
+from reader_study.power import random_error
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_ratings import RatingModel
+from reader_study.power_scores import Design
 from reader_study.protocol import Protocol
 from reader_study.statistics.localisation import WINS
 from recon.errors import ReconError

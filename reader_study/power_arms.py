@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from reader_study.power import STUDIES_AT_ONCE, Design, analysed, check_subsets, planned_tests
+from reader_study.power import STUDIES_AT_ONCE, analysed, check_subsets, planned_tests
 from reader_study.power_areas import AreaSimulation
 from reader_study.power_options import AreaAssumptions, Assumptions
+from reader_study.power_scores import Design
 from reader_study.protocol import Protocol
 from reader_study.statistics.simultaneous import adjusted
 from recon.errors import ReconError

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from reader_study.power import reader_constants
 from reader_study.power_options import AreaAssumptions, Assumptions
+from reader_study.power_scores import reader_constants
 from reader_study.statistics.localisation import UNMARKED
 from recon.errors import ReconError
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from study_maker import protocol_mapping, write_protocol
 
-from reader_study.power import Design, design_of, draw_scores, latent_means, planned_claims, simulate
+from reader_study.power import design_of, planned_claims, simulate
 from reader_study.power_arms import family_claims, scenarios, simulate_family
 from reader_study.power_options import AreaAssumptions, Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.protocol import from_mapping_checked
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.non_inferiority import compare_by_case_means

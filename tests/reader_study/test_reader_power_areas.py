@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader_study.power import Design, design_of
+from reader_study.power import design_of
 from reader_study.power_areas import AreaSimulation, area_test, areas_and_left_out, simulate_areas
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_ratings import RatingModel
+from reader_study.power_scores import Design
 from reader_study.protocol import from_mapping_checked
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.figure_of_merit import area_under_curve, leave_one_case_out
 from reader_study.statistics.localisation import FIGURES
 from recon.errors import ReconError
+from tests.reader_study.study_maker import protocol_mapping
 from tests.reader_study.test_reader_accuracy import mapping as rated
 from tests.reader_study.test_reader_localisation import RULE, by_pairs
 from tests.reader_study.test_reader_localisation import mapping as marked
@@ -39,7 +41,7 @@ def test_the_expected_area_is_the_one_that_is_simulated(kind, fixed):
     areas = AreaAssumptions(reference_area=0.7, lesions=1.8, places=0.9)
     model = RatingModel(kind, 3, fixed, 4, ASSUMED, areas)
     means, cuts = model.means([0.05, -0.1])
-    ratings = model.draw(means, cuts, 10, 10, 3000, np.random.default_rng(3))
+    ratings = model.draw(means, cuts, 10, 10, 1500, np.random.default_rng(3))
     figures, _ = areas_and_left_out(ratings, np.arange(20) < 10, kind)
     by_study = figures.mean(axis=2)
     error = by_study.std(axis=0) / np.sqrt(len(by_study))
@@ -104,6 +106,18 @@ def test_power_of_areas_by_the_command_line(run_cli, tmp_path):
         assert found["figure"] in said.out
 
 
+def test_power_refuses_assumptions_that_would_do_nothing(run_cli, tmp_path):
+    import yaml
+
+    for values, option, message in (
+        (protocol_mapping(), "--reference-area", "compared by scores"),
+        (rated(), "--lesions", "compared by the area under the ROC curve"),
+    ):
+        (tmp_path / "plan.yaml").write_text(yaml.safe_dump(values))
+        found = run_cli("reader-study", "power", tmp_path / "plan.yaml", "--replicates", 100, option, 0.9)
+        assert (found.code, message in found.err) == (2, True)
+
+
 def test_three_arms_by_their_areas(run_cli, tmp_path):
     """The family's claims rest on each arm's own test."""
     import yaml
@@ -135,6 +149,7 @@ def test_power_of_areas_names_what_cannot_be(run_cli, tmp_path):
         (["--lesion-cases", 0.05], "cases with the condition"),
         (["--lesions", 0.5], "1 to 20"),
         (["--places", -1], "0 to 20"),
+        (["--reference-mean", 3], "--reference-mean is no assumption of this design"),
     ):
         found = run_cli(*words, *options)
         assert (found.code, len(found.err.strip().splitlines())) == (2, 1)

@@ -11,9 +11,10 @@ from reader_study.allocation import allocate
 from reader_study.case_subsets import achieved
 from reader_study.incomplete_blocks import assign, balance, turns
 from reader_study.observations import from_sheets
-from reader_study.power import Design, design_of, planned_claims, planned_tests, simulate
+from reader_study.power import design_of, planned_claims, planned_tests, simulate
 from reader_study.power_arms import simulate_family
 from reader_study.power_options import AreaAssumptions, Assumptions
+from reader_study.power_scores import Design
 from reader_study.power_subsets import leave_unplanned
 from reader_study.protocol import load_protocol
 from reader_study.sheet import Response, Sheet

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics import missing, multiplicity
 from reader_study.statistics.non_inferiority import case_differences, compare_by_case_means
 from reader_study.statistics.nonparametric import signed_rank, signed_ranks

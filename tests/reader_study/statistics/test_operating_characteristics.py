@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
-from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.agreement import cohen, cross_table
 from reader_study.statistics.blinding_index import blinding_index, james_index

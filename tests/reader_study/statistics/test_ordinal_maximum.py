@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from reader_study.power import Design, draw_scores, latent_means
 from reader_study.power_options import Assumptions
+from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics.ordinal import cumulative_link_mixed
 from recon.errors import ReconError
 
