@@ -32,6 +32,7 @@ from recon.encode.tasks.low_rank import (
 from recon.encode.tasks.network import answer, random_head
 from recon.encode.tasks.options import AdapterOptions, TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
+from recon.encode.tasks.training import TaskRun
 from recon.encode.tasks.volumes import View, cases_of, lesion_share, read_view, some_tokens
 from recon.errors import ReconError
 from tests.encode.conftest import AFFINE, make_head, save_nifti
@@ -318,3 +319,20 @@ def test_the_tokens_of_a_network_of_volumes_are_left_alone() -> None:
     whole = replace(prepared, inputs=torch.zeros(1, 1, 96, 96, 96))
     assert isinstance(whole, PreparedVolume)
     assert some_tokens(View(whole, None), 10, torch.Generator()).prepared is whole
+
+
+def test_the_probe_s_layer_moves_slowly() -> None:
+    encoder = load_encoder("recon-small")
+    assert isinstance(encoder, DifferentiableEncoder)
+    view = View(encoder.prepare(make_head(), AFFINE), None)
+    moved = {}
+    for rate in (0.0, 0.02, 1.0):
+        options = TaskFitOptions(label="lesion", adapter="lora", head_rate=rate, warmup_fraction=0.0)
+        run = TaskRun(options, encoder, (128, 256, 2), Path("nowhere"))
+        before = run.head.classify.weight.detach().clone()
+        run.step([([view], 0), ([view], 1)])
+        run.step([([view], 0), ([view], 0)])
+        moved[rate] = float((run.head.classify.weight.detach() - before).abs().max())
+        assert float(run.adapters["blocks.2.qkv"].up.detach().abs().max()) > 0  # type: ignore[operator, union-attr]
+    assert moved[0.0] == 0
+    assert 0 < moved[0.02] < 0.05 * moved[1.0]

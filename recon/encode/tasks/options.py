@@ -54,6 +54,9 @@ class TaskFitOptions(AdapterOptions):
         1024, "Tokens drawn of a volume in training, where the encoder takes them one by one; 0: all.", minimum=0
     )
     learning_rate: float = option(2e-3, "Learning rate after warm-up.", minimum=0)
+    head_rate: float = option(
+        0.02, "Learning rate of the classification layer over that of the rest: it begins as a fitted probe.", minimum=0
+    )
     warmup_fraction: float = option(0.1, "First part, over which the learning rate rises.", minimum=0)
     weight_decay: float = option(0.05, "Decoupled weight decay of matrices.", minimum=0)
     gradient_norm: float = option(1.0, "Norm that gradients are clipped to.", minimum=0)

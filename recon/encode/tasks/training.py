@@ -56,9 +56,13 @@ class TaskRun:
         for module in (self.head, *self.adapters.values()):
             module.to(encoder.device)
         self.parameters: dict[str, nn.Parameter] = named_weights(self.adapters, self.head)
+        fitted = list(self.head.classify.parameters())
         self.optimiser = decaying_optimiser(
-            self.parameters.values(), options.learning_rate, options.weight_decay, (0.9, 0.98)
-        )
+            [p for p in self.parameters.values() if not any(p is each for each in fitted)],
+            options.learning_rate, options.weight_decay, (0.9, 0.98),
+        )  # fmt: skip
+        # At the full rate a few hundred samples spoil what the probe's regularisation, chosen over persons, has found.
+        self.optimiser.add_param_group({"params": fitted, "weight_decay": 0.0, "rate": options.head_rate})
         self.samples, self.loss = 0, math.nan
         self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.best_loss, self.best_samples = math.inf, 0
@@ -76,7 +80,7 @@ class TaskRun:
         """One gradient step over several cases; returns the mean loss."""
         options = self.options
         for group in self.optimiser.param_groups:
-            group["lr"] = warm_cosine(
+            group["lr"] = group.get("rate", 1.0) * warm_cosine(
                 options.learning_rate, self.samples + len(batch), options.samples, options.warmup_fraction
             )
         self.optimiser.zero_grad()
