@@ -42,6 +42,7 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
                 axes.set_ylabel(title, color=FAINT, fontsize=6.5)
             else:
                 axes.sharey(shared)
+                axes.tick_params(labelleft=False)
             if row == 0:
                 axes.set_title(f"R = {rate:g}", color=INK, fontsize=8, pad=3)
             for number, method in enumerate(methods):
