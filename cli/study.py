@@ -1,6 +1,8 @@
 """Commands on studies: study list, pretrain, fit, eval, accelerate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +17,14 @@ from recon.study.options import (
     StudyEvaluationOptions,
     StudyFitOptions,
     StudyPretrainingOptions,
+    StudyTrainingOptions,
 )
 
 if TYPE_CHECKING:
     from recon.encode.probes.statistics import Interval
     from recon.study.acceleration import AccelerationReport
     from recon.study.evaluation import SubsetResult
+    from recon.study.fit import Fitted
 
 study_app = typer.Typer(
     name="study",
@@ -95,39 +99,15 @@ def pretrain(
 
     Begin with it by 'recon study fit --from'. Persons are held out as there; lesions need not be known.
     """
-    import time
-
     from recon.configuration import load_config
 
     options = load_config(StudyPretrainingOptions, config, given)
 
-    import torch
-
-    from recon.reconstruction.machine import chosen_device
-    from recon.study.images import Reconstructions
     from recon.study.pretraining import pretrain_study_model
-    from recon.study.table import find_studies
 
-    place = chosen_device(device)
-    if threads:
-        torch.set_num_threads(threads)
-    started = time.monotonic()
-    with Progress() as progress:
-        outcome = pretrain_study_model(
-            options, find_studies(studies), out, Reconstructions(kept or out / "kept", device=str(place)),
-            report=progress.show, note=progress.note, stop_after=dry_run * options.batch if dry_run else None,
-        )  # fmt: skip
-    from dataclasses import asdict
-
-    result = {"output": out, **asdict(outcome), "seconds": time.monotonic() - started}
-    line = (
-        f"{out}: pre-trained on {outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
-        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}; squared error of hidden patches "
-        f"{outcome.loss:.3f}"
-    )
-    if not outcome.finished:
-        line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
-    emit(result, [line], as_json)
+    outcome, seconds = _trained(pretrain_study_model, options, _Place(studies, out, kept, threads, device, dry_run))
+    line = f"pre-trained on {_seen(outcome)}; squared error of hidden patches {outcome.loss:.3f}"
+    _emit_training(outcome, seconds, out, line, as_json)
 
 
 @study_app.command()
@@ -159,41 +139,66 @@ def fit(
     What is not given here comes from the recipe. Persons are held out by a hash of their name (held_out_fraction): they
     are for 'recon study eval' and 'recon study accelerate', which refuse persons that a model has seen.
     """
-    import time
-
     from recon.configuration import load_config
 
     options = load_config(StudyFitOptions, config, given)
 
+    from recon.study.fit import fit_study_model
+    from recon.study.start import load_start
+
+    begun = None if start is None else load_start(start)
+    where = _Place(studies, out, kept, threads, device, dry_run)
+    outcome, seconds = _trained(partial(fit_study_model, start=begun), options, where)
+    line = f"trained on {_seen(outcome)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
+    _emit_training(outcome, seconds, out, line, as_json)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a training reads, where it writes, and on what it runs."""
+
+    studies: list[Path]
+    out: Path
+    kept: Path | None
+    threads: int
+    device: str | None
+    dry_run: int
+
+
+def _trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where: _Place) -> "tuple[Fitted, float]":
+    """What came of a training, and its seconds."""
+    import time
+
     import torch
 
     from recon.reconstruction.machine import chosen_device
-    from recon.study.fit import fit_study_model
     from recon.study.images import Reconstructions
-    from recon.study.start import load_start
     from recon.study.table import find_studies
 
-    place = chosen_device(device)
-    if threads:
-        torch.set_num_threads(threads)
+    place = chosen_device(where.device)
+    if where.threads:
+        torch.set_num_threads(where.threads)
     started = time.monotonic()
     with Progress() as progress:
-        outcome = fit_study_model(
-            options, find_studies(studies), out, Reconstructions(kept or out / "kept", device=str(place)),
-            start=None if start is None else load_start(start), report=progress.show, note=progress.note,
-            stop_after=dry_run * options.batch if dry_run else None,
+        outcome = train(
+            options, find_studies(where.studies), where.out,
+            Reconstructions(where.kept or where.out / "kept", device=str(place)), report=progress.show,
+            note=progress.note, stop_after=where.dry_run * options.batch if where.dry_run else None,
         )  # fmt: skip
-    from dataclasses import asdict
+    return outcome, time.monotonic() - started
 
-    result = {"output": out, **asdict(outcome), "seconds": time.monotonic() - started}
-    line = (
-        f"{out}: trained on {outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
-        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}; "
-        f"{outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
+
+def _seen(outcome: "Fitted") -> str:
+    return (
+        f"{outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
+        f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}"
     )
+
+
+def _emit_training(outcome: "Fitted", seconds: float, out: Path, line: str, as_json: bool) -> None:
     if not outcome.finished:
-        line = f"{out}: stopped after {outcome.samples} of {options.samples} samples; the same command continues"
-    emit(result, [line], as_json)
+        line = f"stopped after {outcome.samples} samples; the same command continues"
+    emit({"output": out, **asdict(outcome), "seconds": seconds}, [f"{out}: {line}"], as_json)
 
 
 @study_app.command("eval")
@@ -213,8 +218,6 @@ def evaluate(
     Subsets: all, all but one, each alone, and for each study a random one. Changes are those of the first model minus
     the other; intervals are 95 %, over persons.
     """
-    from dataclasses import asdict
-
     from recon.configuration import load_config
 
     options = load_config(StudyEvaluationOptions, None, given)
@@ -304,8 +307,6 @@ def accelerate(
     lesion-volume error and uncertainty (entropy), paired, with 95 % intervals over persons. Reconstructions are kept,
     so an interrupted run continues.
     """
-    from dataclasses import asdict
-
     from recon.configuration import load_config
 
     options = load_config(AccelerationOptions, None, given)

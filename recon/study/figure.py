@@ -9,6 +9,7 @@ from recon.study.acceleration import AccelerationReport
 COLOURS = ("#4cc9f0", "#ffd166", "#80ed99", "#ef476f", "#c77dff")
 PANELS = (("dice", "Dice, change"), ("auc", "detection AUC, change"), ("volume_error_ml", "volume error, change in mL"))
 SIDE, HEIGHT, GAP, LEFT, TOP = 2.6, 1.5, 0.3, 0.95, 0.75  # inches
+LEAST_WIDTH = 7.4  # inches: of the note
 
 
 def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
@@ -16,7 +17,7 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
     rates = sorted({result.acceleration for result in report.results})
     methods = list(dict.fromkeys(result.method for result in report.results))
     names = list(dict.fromkeys(result.series for result in report.results))
-    width = LEFT + len(rates) * (SIDE + GAP) + 0.2
+    width = max(LEFT + len(rates) * (SIDE + GAP) + 0.2, LEAST_WIDTH)
     figure = page(width, TOP + len(PANELS) * (HEIGHT + GAP) + 0.35)
     whole = report.complete
     write(
@@ -41,6 +42,7 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
                 axes.set_ylabel(title, color=FAINT, fontsize=6.5)
             else:
                 axes.sharey(shared)
+                axes.tick_params(labelleft=False)
             if row == 0:
                 axes.set_title(f"R = {rate:g}", color=INK, fontsize=8, pad=3)
             for number, method in enumerate(methods):

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from recon.errors import ReconError
 from recon.seeding import torch_generator
-from recon.study.acceleration import what_acceleration_costs
+from recon.study.acceleration import AccelerationReport, AccelerationResult, what_acceleration_costs
 from recon.study.contrasts import INPUTS
 from recon.study.evaluation import RANDOM, evaluate, unseen_studies
+from recon.study.figure import acceleration_figure
 from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.network import random_network
@@ -206,6 +208,20 @@ def test_acceleration_changes_the_accelerated_series_alone(studies: list[Study],
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     with pytest.raises(ReconError, match="method 'magic' is unknown"):
         what_acceleration_costs(load_model(model), chosen, kept, replace(options, methods=("magic",)))
+
+
+def test_the_words_of_the_figure_fit_on_it() -> None:
+    one = figures([StudyScore(f"p{n}", n > 1, 0.5, 1.0, 0.1 * n, 0.0, 0.0) for n in range(4)], None, 20, 0)
+    row = AccelerationResult("FLAIR", 4.0, 2.9, "zero-filled", replace(one, changes=one.values))
+    note = (
+        "Persons seen in training, studies semi-synthetic and simulated; bars: 95 % over persons, paired. "
+        "Probabilities of a model, not a diagnosis."
+    )
+    figure = acceleration_figure(AccelerationReport(one, (row,), ("FLAIR",)), note)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    assert len(figure.texts) == 2
+    for text in figure.texts:
+        assert text.get_window_extent(renderer).x1 < figure.bbox.x1
 
 
 def test_the_commands_from_cohort_to_answer(
