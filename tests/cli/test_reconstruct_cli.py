@@ -194,7 +194,7 @@ def test_dicom_is_refused_before_the_work_when_the_voxel_size_is_unknown(run_cli
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--format", "jpeg"), "choose from h5, nifti, dicom, png"),
+        (("--format", "jpeg"), "choose from h5, nifti, dicom, dicom-enhanced, png"),
         (("--reference", "full.h5"), "--format png"),
         (("--method", "magic"), "method"),
         (("--device", "cuda:7"), "CUDA"),
