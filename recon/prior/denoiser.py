@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recon.errors import ReconError
 from recon.prior.options import NetworkOptions
 
 UNKNOWN_CONTRAST_LABEL = 0  # trained on every contrast: what an unlabelled scan uses
@@ -70,8 +71,15 @@ def time_embedding(sigma: Tensor) -> Tensor:
 
 
 def build_network(options: NetworkOptions) -> nn.Module:
-    """A new diffusers ``UNet2DModel`` with random weights (from torch's global generator)."""
-    from diffusers import UNet2DModel
+    """A new diffusers ``UNet2DModel`` with random weights (from torch's global generator). Raises ReconError where
+    diffusers does not load."""
+    try:
+        from diffusers import UNet2DModel
+    except (ImportError, RuntimeError) as error:  # diffusers makes a RuntimeError of what it meets in its own imports
+        raise ReconError(
+            "diffusers does not load here, most often because torchvision is not of torch's build; install both anew from "
+            "one index: pip install --force-reinstall torch torchvision ('python -c \"import torchvision\"' says more)"
+        ) from error
 
     levels = len(options.channels)
     down = ["AttnDownBlock2D" if level in options.attention else "DownBlock2D" for level in range(levels)]

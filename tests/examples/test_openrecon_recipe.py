@@ -1,4 +1,4 @@
-"""The container recipe cannot be built here; what it says is held against the package and the command line."""
+"""The container recipe is not built in tests; what it says is held against the package and the command line."""
 
 import json
 import re
@@ -55,8 +55,11 @@ def test_python_and_torch_fit_the_package() -> None:
     lowest = re.match(r">=3\.(\d+)", project()["project"]["requires-python"])
     assert lowest is not None
     assert int(version[1]) >= int(lowest[1])
-    installs = [line for line in arguments("RUN") if "pip install" in line]
-    assert [line.split()[-1] for line in installs] == ["https://download.pytorch.org/whl/cpu", "."]
+    both, own = (line.split() for line in arguments("RUN") if "pip install" in line)
+    assert {"torch", "torchvision"} <= set(both), "torchvision of another build does not load"
+    assert both[-2:] == ["--index-url", '"$TORCH_INDEX"']
+    assert arguments("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu"]
+    assert own[-1] == "."
     assert any(word.startswith("torch>=") for word in project()["project"]["dependencies"])
 
 

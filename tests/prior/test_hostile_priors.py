@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,13 @@ def test_values_of_prepared_files(tmp_path: Path) -> None:
     path = prepared(tmp_path / "nan.h5", lambda file: file["image"].__setitem__((1, 0, 0), np.nan))
     with pytest.raises(ReconError, match=r"nan\.h5: slice 1 has NaN"):
         open_prepared(path).read(1)
+
+
+def test_a_diffusers_that_does_not_load_is_not_blamed_on_the_prior(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where torch came from the index of processor builds and torchvision from PyPI."""
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ReconError, match="install both anew from one index") as refused:
+        load_prior(healthy)
+    assert "fit each other" not in str(refused.value)
