@@ -77,8 +77,9 @@ def build_network(options: NetworkOptions) -> nn.Module:
         from diffusers import UNet2DModel
     except (ImportError, RuntimeError) as error:  # diffusers makes a RuntimeError of what it meets in its own imports
         raise ReconError(
-            "diffusers does not load here, most often because torchvision is not of torch's build; install both anew from "
-            "one index: pip install --force-reinstall torch torchvision ('python -c \"import torchvision\"' says more)"
+            "diffusers does not load here, most often because torchvision is not of torch's build; install both anew "
+            "from one index: pip install --force-reinstall torch torchvision "
+            "('python -c \"import torchvision\"' says more)"
         ) from error
 
     levels = len(options.channels)
