@@ -65,6 +65,8 @@ def test_a_signal_while_hdf5_writes_waits(tmp_path: Path) -> None:
         assert file["x"][-1] == 99_999
 
 
+# A signal that comes late may interrupt what this test itself writes, which is then closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("place", [atomic_path, temporary_folder])
 def test_no_moment_of_a_write_leaves_a_temporary_file(tmp_path: Path, place: Callable[[Path], Any]) -> None:
     """A signal at every line of ``recon.atomic`` and of ``contextlib`` that a write goes through, one after another."""
