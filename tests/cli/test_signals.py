@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -65,10 +65,20 @@ def test_a_signal_while_hdf5_writes_waits(tmp_path: Path) -> None:
         assert file["x"][-1] == 99_999
 
 
+@pytest.fixture
+def quick_collection() -> Iterator[None]:
+    """What other tests have left would be gone through at every moment: a minute in a long run."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 # A signal that comes late may interrupt what this test itself writes, which is then closed by the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("place", [atomic_path, temporary_folder])
-def test_no_moment_of_a_write_leaves_a_temporary_file(tmp_path: Path, place: Callable[[Path], Any]) -> None:
+def test_no_moment_of_a_write_leaves_a_temporary_file(
+    tmp_path: Path, place: Callable[[Path], Any], quick_collection: None
+) -> None:
     """A signal at every line of ``recon.atomic`` and of ``contextlib`` that a write goes through, one after another."""
     moment, last = 0, False
     while not last:
