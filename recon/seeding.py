@@ -20,6 +20,11 @@ def stream_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def share_of(seed: int, *names: str | int) -> float:
+    """A number from 0 to 1 that hangs on the names alone: persons are split by it, so that a split needs no list."""
+    return stream_seed(seed, *names) / 2.0**63
+
+
 def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator on ``device`` for one named stream of random numbers."""
     import torch  # here, because commands that only move k-space about need not wait seconds for it

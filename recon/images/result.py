@@ -188,30 +188,22 @@ def read_result(path: str | Path, *, samples: bool = True) -> Reconstruction:
 
     Raises ReconError when it is missing, truncated or not a result of recon."""
     path = Path(path)
-    if not path.is_file():
-        raise ReconError(f"{path}: no such file")
-    try:
-        with foreign_hdf5(path) as file:
-            if text_attribute(file, "format") != FORMAT:
-                raise ReconError(f"{path}: not a result of 'recon reconstruct'")
-            configuration, audit = _checked(path, file)
-            voxel = file.attrs.get("voxel_size_mm")
-            return Reconstruction(
-                path=path,
-                reconstruction=file["reconstruction"][()],
-                std=file["std"][()] if "std" in file else None,
-                zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
-                deviations=file["deviations"][()] if "deviations" in file else None,
-                samples=file["samples"][()] if samples and "samples" in file else None,
-                contrast=_text(file.attrs["contrast"]),
-                voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
-                affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
-                attributes=_plain(file.attrs),
-                configuration=configuration,
-                audit=audit,
-            )
-    except (OSError, KeyError, ValueError) as error:
-        raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
+    with _checked_result(path) as (file, configuration, audit):
+        voxel = file.attrs.get("voxel_size_mm")
+        return Reconstruction(
+            path=path,
+            reconstruction=file["reconstruction"][()],
+            std=file["std"][()] if "std" in file else None,
+            zero_filled=file["zero_filled"][()] if "zero_filled" in file else None,
+            deviations=file["deviations"][()] if "deviations" in file else None,
+            samples=file["samples"][()] if samples and "samples" in file else None,
+            contrast=_text(file.attrs["contrast"]),
+            voxel_size=None if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2])),
+            affine=np.asarray(file.attrs["affine"], float) if "affine" in file.attrs else None,
+            attributes=_plain(file.attrs),
+            configuration=configuration,
+            audit=audit,
+        )
 
 
 @dataclass(frozen=True)
@@ -225,22 +217,23 @@ class ResultFacts:
 
 def read_result_facts(path: str | Path) -> ResultFacts:
     """All of a result but its images, after every check that ``read_result`` makes. Raises ReconError as it does."""
-    path = Path(path)
+    with _checked_result(Path(path)) as (file, configuration, _):
+        return ResultFacts(file["reconstruction"].shape, configuration, _plain(file.attrs))
+
+
+@contextmanager
+def _checked_result(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any], dict[str, Any]]]:
+    """The open file, its configuration and audit, after everything has been checked but the images' values. Raises
+    ReconError, also for what goes wrong while the block reads."""
     try:
         with foreign_hdf5(path) as file:
             if text_attribute(file, "format") != FORMAT:
                 raise ReconError(f"{path}: not a result of 'recon reconstruct'")
-            configuration, _ = _checked(path, file)
-            return ResultFacts(file["reconstruction"].shape, configuration, _plain(file.attrs))
+            check_schema(path, file, PARTS, "reconstruct it again")
+            _check_shapes(path, file)
+            yield file, json_object_in(_text(file.attrs["configuration"])), json_object_in(_text(file.attrs["audit"]))
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or damaged result ({error}); reconstruct it again") from error
-
-
-def _checked(path: Path, file: h5py.File) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Configuration and audit, after everything in the file has been checked but the images' values."""
-    check_schema(path, file, PARTS, "reconstruct it again")
-    _check_shapes(path, file)
-    return json_object_in(_text(file.attrs["configuration"])), json_object_in(_text(file.attrs["audit"]))
 
 
 def result_attributes(path: Path) -> dict[str, Any]:

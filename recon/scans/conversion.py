@@ -37,7 +37,6 @@ def convert(
     """
     path, output, options = Path(path), Path(output), options or ConversionOptions()
     if path.suffix in ARRAYS:
-        _keep_coils(path, options)
         if options.axes is None:
             raise ReconError(f"{path} is an array: name its axes, e.g. --axes coil,readout,phase")
         with open_array(path, options.axes, options.key) as array:
@@ -45,26 +44,19 @@ def convert(
     if options.axes is not None or options.key is not None or options.corner:
         raise ReconError(f"{path} is a scan whose axes are known; leave out --axes, --key and --corner")
     if path.suffix in (".cfl", ".hdr") and (volume := open_volume(path)) is not None:
-        _keep_coils(path, options)
         return convert_array(volume, output, options, report)
-    scan = open_scan(path)
-    scan = without_coils(scan, options.without_coils) if options.without_coils else scan
-    return convert_scan(scan, output, options, report)
-
-
-def _keep_coils(path: Path, options: ConversionOptions) -> None:
-    if options.without_coils:
-        raise ReconError(
-            f"{path} is an array: coils are left out of scans; convert it, then the outcome --without-coils"
-        )
+    return convert_scan(open_scan(path), output, options, report)
 
 
 def convert_scan(scan: Scan, output: Path, options: ConversionOptions, report: Report = silent) -> Path:
     """Write ``scan`` in the fastMRI form (or as a BART pair when ``output`` ends in .cfl), slice by slice.
 
-    What ``options`` say of contrast and voxel size replaces what the scan says. A fully sampled scan gets its
-    root-sum-of-squares reference. BART pairs keep k-space only. Raises ReconError; then nothing is written.
+    What ``options`` say of contrast and voxel size replaces what the scan says, and ``without_coils`` are left out. A
+    fully sampled scan gets its root-sum-of-squares reference. BART pairs keep k-space only. Raises ReconError; then
+    nothing is written.
     """
+    if options.without_coils:
+        scan = without_coils(scan, options.without_coils)
     bart = output.suffix in (".cfl", ".hdr")
     with placed(scan.path, scan.digest, output, options.force) as made:
         if bart:
@@ -98,8 +90,13 @@ def convert_array(array: NamedArray, output: Path, options: ConversionOptions, r
     such slice. ``options.corner``: k-space's centre is stored at index 0 of every encoded axis and is moved to the
     middle.
 
-    Raises ReconError when values are not finite, nothing was sampled or the file cannot be written.
+    Raises ReconError when values are not finite, nothing was sampled, coils shall be left out or the file cannot be
+    written.
     """
+    if options.without_coils:
+        raise ReconError(
+            f"{array.path} is an array: coils are left out of scans; convert it, then the outcome --without-coils"
+        )
     digest = file_sha256(array.path)
     with placed(array.path, digest, output, options.force) as made:
         described = ScanDescription(

@@ -1,12 +1,11 @@
 """The manifest of a cohort: every scan with its person (``group``: split by it), its source and licence."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from recon.atomic import atomic_path
-from recon.digest import file_sha256
+from recon.digest import listing_sha256
 from recon.errors import ReconError
 from recon.folders import entries
 from recon.simulate.measurement import SimulatedScan
@@ -55,8 +54,7 @@ def inputs_of(options: SimulationOptions) -> dict[str, str]:
         if word is not None:
             path = Path(word)
             files = [entry for entry in entries(path, deep=True) if entry.is_file()] if path.is_dir() else [path]
-            listed = "".join(f"{file.name} {file_sha256(file)}\n" for file in files if file.is_file())
-            found[name] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+            found[name] = listing_sha256(file for file in files if file.is_file())
     return found
 
 

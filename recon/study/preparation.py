@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from recon.digest import file_sha256
+from recon.digest import series_sha256
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.study.images import Reconstructions, b_value_of, check_persons
@@ -54,17 +54,10 @@ def prepared_studies(
 def _key(study: Study, options: GridOptions) -> str:
     parts = [VERSION, json.dumps(dataclasses.asdict(options), sort_keys=True), repr((study.b_value, study.labelled))]
     for contrast, path in sorted(study.files.items()):
-        parts.append(f"{contrast} {_digest(path)}")
+        parts.append(f"{contrast} {series_sha256(path)}")
     if study.lesion is not None:
-        parts.append(_digest(study.lesion))
+        parts.append(series_sha256(study.lesion))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
-
-
-def _digest(path: Path) -> str:
-    if path.is_dir():  # a DICOM series
-        listed = "".join(f"{file.name} {file_sha256(file)}\n" for file in sorted(path.iterdir()) if file.is_file())
-        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
-    return file_sha256(path)
 
 
 def _read(path: Path, study: Study) -> StudyVolume:

@@ -28,7 +28,7 @@ from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis
 from recon.progress import Report, silent
-from recon.seeding import stream_seed
+from recon.seeding import share_of
 from recon.tensor_file import write_tensors
 
 MANIFEST = "manifest.json"  # of ``recon simulate``
@@ -108,7 +108,7 @@ def _from_manifest(folder: Path) -> list[Source]:
 
 def is_held_out(person: str, fraction: float, seed: int) -> bool:
     """Whether a person is kept out of pre-training: decided by a hash of the name, so that it needs no list."""
-    return stream_seed(seed, "held-out", person) / 2.0**63 < fraction
+    return share_of(seed, "held-out", person) < fraction
 
 
 def prepare_volume(source: Source, patch: int) -> TrainingVolume:

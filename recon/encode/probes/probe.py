@@ -14,7 +14,7 @@ from recon.encode.probes.prediction import Prediction
 from recon.encode.probes.store import MISSING, Embeddings
 from recon.encode.probes.table import PROBES, ProbeKind, find_probe
 from recon.errors import ReconError
-from recon.seeding import stream_seed
+from recon.seeding import share_of
 from recon.tensor_file import write_tensors
 
 FORMAT = "recon-probe-1"
@@ -46,9 +46,7 @@ class Probe:
 
 def held_out_persons(embeddings: Embeddings, fraction: float, seed: int) -> set[str]:
     """About ``fraction`` of the persons, by a hash of each, so that a table that grows keeps its split."""
-    return {
-        person for person in embeddings.subjects if stream_seed(seed, "probe-held-out", person) / 2.0**63 < fraction
-    }
+    return {person for person in embeddings.subjects if share_of(seed, "probe-held-out", person) < fraction}
 
 
 def fit_probe(embeddings: Embeddings, options: FitOptions) -> Probe:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from recon.encode.probes.statistics import Interval, accuracy, auc, bootstrap, calibration_error
 from recon.encode.tasks.low_rank import attached, entropy, routing
@@ -53,10 +54,8 @@ def wilson(count: int, of: int) -> Share:
     """A share with Wilson's score interval (1927), 95 %."""
     if not of:
         return Share(count, of, math.nan, math.nan)
-    z, share = 1.959964, count / of
-    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return Share(count, of, max(0.0, middle - half), min(1.0, middle + half))
+    ends = binomtest(count, of).proportion_ci(method="wilson")
+    return Share(count, of, float(ends.low), float(ends.high))
 
 
 def unseen_cases(cases: Sequence[Case], models: Sequence[TaskModel]) -> list[Case]:

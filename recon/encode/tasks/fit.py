@@ -21,7 +21,7 @@ from recon.encode.tasks.training import TaskRun, train
 from recon.encode.tasks.volumes import Case, cases_of, read_view, some_tokens
 from recon.errors import ReconError
 from recon.progress import Note, Report, silent, unsaid
-from recon.seeding import stream_seed, torch_generator
+from recon.seeding import share_of, torch_generator
 
 PREPARATION = 0.3  # share of the progress that counts as preparing volumes
 
@@ -101,9 +101,9 @@ def split_cases(cases: Sequence[Case], options: TaskFitOptions) -> tuple[list[Ca
     if any(case.split for case in usable):
         usable = [case for case in usable if case.split == "fit"]
     else:
-        usable = [case for case in usable if _share(options.seed, "task-held-out", case.person) >= options.hold_out]
-    watched = [case for case in usable if _share(options.seed, "task-chosen-on", case.person) < options.choose_on]
-    trained = [case for case in usable if _share(options.seed, "task-chosen-on", case.person) >= options.choose_on]
+        usable = [case for case in usable if share_of(options.seed, "task-held-out", case.person) >= options.hold_out]
+    watched = [case for case in usable if share_of(options.seed, "task-chosen-on", case.person) < options.choose_on]
+    trained = [case for case in usable if share_of(options.seed, "task-chosen-on", case.person) >= options.choose_on]
     classes = {case.label for case in trained}
     if len(classes) < 2 or len({case.person for case in trained}) < 4:
         raise ReconError(
@@ -116,10 +116,6 @@ def split_cases(cases: Sequence[Case], options: TaskFitOptions) -> tuple[list[Ca
             "on are too few, or --choose-on is too small"
         )
     return trained, watched
-
-
-def _share(seed: int, name: str, person: str) -> float:
-    return stream_seed(seed, name, person) / 2.0**63
 
 
 def _sizes(encoder: DifferentiableEncoder, case: Case) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """The cases that task models are fitted and judged on: prepared once for an encoder, kept on disk, read when needed."""
 
+import functools
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
-from recon.digest import file_sha256
+from recon.digest import series_sha256
 from recon.encode.encoders import find_row
 from recon.encode.interface import Encoder, PreparedVolume, ReferencePreprocessing
 from recon.encode.probes.labels import LabelledVolume, LabelTable
@@ -59,7 +60,8 @@ def cases_of(encoder: Encoder, table: LabelTable, label: str, cache: Path, repor
     labelled = tuple(entry for entry in table.entries if label in entry.labels)
     if not labelled:
         raise ReconError(f"no row of the table carries the label '{label}'")
-    files = [_cache_file(encoder, entry, labelled, cache) for entry in labelled]
+    digest = functools.cache(series_sha256)  # a reference is an input of each of its reconstructions, too
+    files = [_cache_file(encoder, entry, labelled, cache, digest) for entry in labelled]
     missing = {(e.case, e.view) for e, path in zip(labelled, files, strict=True) if not path.is_file()}
     # A reconstruction is prepared as its reference was, so that is read, too.
     asked = [(e, path) for e, path in zip(labelled, files, strict=True) if (e.case, e.view) in missing]
@@ -143,7 +145,13 @@ def _lesion(entry: LabelledVolume, series: Series, prepared: PreparedVolume) -> 
     return lesion_share(mask, np.asarray(series.affine), prepared)
 
 
-def _cache_file(encoder: Encoder, entry: LabelledVolume, entries: Sequence[LabelledVolume], cache: Path) -> Path:
+def _cache_file(
+    encoder: Encoder,
+    entry: LabelledVolume,
+    entries: Sequence[LabelledVolume],
+    cache: Path,
+    digest: Callable[[Path], str],
+) -> Path:
     """Where a row's prepared volume is kept: a name of everything that it is made of."""
     preparation = find_row(encoder.name).prepared_as or encoder.name
     inputs = [entry.file, *([] if entry.mask is None else [entry.mask])]
@@ -155,15 +163,8 @@ def _cache_file(encoder: Encoder, entry: LabelledVolume, entries: Sequence[Label
         ]
     # Statistics of a preparation lie beside the weights; random weights have the standard ones.
     key = [VERSION, preparation, str(entry.without_lesion), getattr(encoder, "weights_hash", "")]
-    key += [_digest(path) for path in inputs]
+    key += [digest(path) for path in inputs]
     return cache / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:24]}.safetensors"
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and digests of those in a folder (a DICOM series)."""
-    if path.is_dir():
-        return "|".join(f"{each.name}:{file_sha256(each)}" for each in sorted(path.iterdir()) if each.is_file())
-    return file_sha256(path)
 
 
 def _write(path: Path, prepared: PreparedVolume, lesion: Tensor | None) -> None:
