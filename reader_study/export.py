@@ -24,7 +24,7 @@ from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
 from reader_study.lesion_truth import freeze_lesions, read_masks
-from reader_study.naming import draw_names
+from reader_study.naming import draw_names, with_sequence
 from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
 from reader_study.protocol import Protocol
 from reader_study.seal import WORK_FACTOR, ImageRecord, Key, check_passphrase, seal_key
@@ -197,7 +197,7 @@ def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:
 
     return [
         Pair(
-            f"case {case}" + (f", {sequence}" if sequence else ""),
+            with_sequence(f"case {case}", sequence),
             files(case, first, copy, sequence),
             files(case, second, copy, sequence),
             (first, second),

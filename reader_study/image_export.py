@@ -11,7 +11,7 @@ from reader_study.allocation import Presentation, secret_generator
 from reader_study.canonical import digest
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, series_datasets
 from reader_study.geometry import check_arms_in_place, positions
-from reader_study.naming import ImageNames
+from reader_study.naming import ImageNames, with_sequence
 from reader_study.packages import ImageFiles, package_name, write_viewer_image
 from reader_study.pair_identity import PairIdentity
 from reader_study.pixels import CaseImages, check_arms, prepare
@@ -83,14 +83,14 @@ def _case_images(
     found: dict[str, CaseImages] = {}
     cases = [*protocol.case_ids, *protocol.training_cases]
     for number, name in enumerate(protocol.sequence_names):
-        where = _named(f"case {case}", name)
+        where = with_sequence(f"case {case}", name)
         shared = protocol.same_in_all_arms(name)
         arms = (protocol.reference,) if shared else protocol.arm_names
         volumes = {
-            arm: read_volume(source.images[arm, name], _named(f"case {case}, arm '{arm}'", name)) for arm in arms
+            arm: read_volume(source.images[arm, name], with_sequence(f"case {case}, arm '{arm}'", name)) for arm in arms
         }
         for arm, volume in volumes.items():
-            _refuse_seen(volume, seen, _named(case, name), _named(f"case {case}, arm '{arm}'", name))
+            _refuse_seen(volume, seen, with_sequence(case, name), with_sequence(f"case {case}, arm '{arm}'", name))
         reference = volumes[protocol.reference]
         removed = read_mask(source.masks[name], reference, where) if name in source.masks else None
         rng = secret_generator(draft.seed, "dither", number * len(cases) + cases.index(case))
@@ -103,7 +103,7 @@ def _case_images(
             files.affines[case, name] = reference.affine
         for (arm, sequence), pair in identity.items():
             if sequence == name:
-                pair.add(_named(case, name), reference.pixels, volumes[arm].pixels)
+                pair.add(with_sequence(case, name), reference.pixels, volumes[arm].pixels)
         images = prepare(volumes, where, protocol.viewing.intensity, rng, removed)
         if shared:
             images = replace(images, pixels=dict.fromkeys(protocol.arm_names, images.pixels[protocol.reference]))
@@ -123,10 +123,6 @@ def _refuse_seen(volume: DisplayVolume, seen: dict[str, str], owner: str, where:
     if mark in seen and seen[mark] != owner:
         raise ReconError(f"{where}: the same pixels as case {seen[mark]}; a case stands twice")
     seen[mark] = owner
-
-
-def _named(text: str, sequence: str) -> str:
-    return f"{text}, {sequence}" if sequence else text
 
 
 def _write_series(draft: Draft, entry: ImageNames, images: CaseImages) -> dict[str, str]:

@@ -33,6 +33,11 @@ class ImageNames:
         return random_uid(secret_bytes(seed, self.stream, index))
 
 
+def with_sequence(text: str, sequence: str) -> str:
+    """What messages call a series: ``text`` names case or arm; ``sequence`` is "" where a case is one series."""
+    return f"{text}, {sequence}" if sequence else text
+
+
 def draw_names(protocol: Protocol, presentations: list[Presentation], sources: _Sources, seed: str) -> list[ImageNames]:
     """The images in the order in which they are to be written; the arms of a case follow each other, each in its
     sequences. Cases of ``repeat`` presentations get a second copy under other names.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from reader_study.allocation import Presentation, secret_bytes
 from reader_study.blind_check import Pair
 from reader_study.canonical import canonical_json
+from reader_study.naming import with_sequence
 from reader_study.pixels import CaseImages
 from reader_study.protocol import Protocol
 from reader_study.sheet import Expected, Package
@@ -90,7 +91,7 @@ class ImageFiles:
         cases = [*protocol.case_ids, *protocol.training_cases]
         return [
             Pair(
-                f"case {case}" + (f", {name}" if name else ""),
+                with_sequence(f"case {case}", name),
                 (self.of(case, first, name)[0],),
                 (self.of(case, second, name)[0],),
                 (first, second),

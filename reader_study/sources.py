@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reader_study.canonical import digest
+from reader_study.naming import with_sequence
 from reader_study.protocol import Protocol
 from recon.digest import file_sha256
 from recon.errors import ReconError
@@ -103,7 +104,7 @@ def _named(case: str, arm: str, sequence: str) -> str:
 
 
 def _series(arm: str, sequence: str) -> str:
-    return f"arm '{arm}'" + (f", {sequence}" if sequence else "")
+    return with_sequence(f"arm '{arm}'", sequence)
 
 
 def source_sha256(path: str | Path) -> str:

@@ -24,7 +24,7 @@ LAYERS = [
     },
     {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header", "recon.foreign"},
     {"recon.tensor_file"},
-    {"recon.training_state", "recon.gradient_steps"},
+    {"recon.training_state", "recon.gradient_steps", "recon.model_folder"},
     {"recon.scan"},
     {"recon.acquisition"},
     {"recon.scans"},

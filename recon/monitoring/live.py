@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recon.errors import ReconError
-from recon.monitoring.baseline import Baseline, key_of
+from recon.monitoring.baseline import Baseline, Stratum, key_of
 from recon.monitoring.check import charted
 from recon.monitoring.features import TITLES, WatchedScan, read_watched
 
@@ -24,14 +24,12 @@ class LiveWatch:
     def add(self, path: Path) -> str:
         """What the charts say of one more result, in a few words that name neither person nor protocol. Raises
         ReconError when it is damaged or lacks a figure."""
-        scan, _ = read_watched(path)
-        key = key_of(scan, self.baseline.by)
-        stratum = next((stratum for stratum in self.baseline.strata if stratum.key == key), None)
+        scan, stratum = self._read(path)
         if stratum is None:
             return "not judged: the baseline does not know its scanner and protocol"
-        members = [*self.scans.get(key, []), scan]
+        members = [*self.scans.get(stratum.key, []), scan]
         _, alarms = charted(stratum, members)  # as they came: the order in which the charts must see them
-        self.scans[key] = members
+        self.scans[stratum.key] = members
         fresh = [alarm for alarm in alarms if alarm.number == len(members)]
         if not fresh:
             return f"no change (scan {len(members)} of its kind)"
@@ -39,15 +37,29 @@ class LiveWatch:
         words = f"{TITLES.get(alarm.figure, alarm.figure)} {alarm.direction}"
         return f"CHANGED: {words} (scan {alarm.number} of its kind, since scan {alarm.since_number})"
 
+    def begin(self, results: Iterable[Path]) -> None:
+        """Take what is there already; the charts of each stratum are made once. Raises as ``add`` does."""
+        for path in results:
+            scan, stratum = self._read(path)
+            if stratum is not None:
+                self.scans.setdefault(stratum.key, []).append(scan)
+        for stratum in self.baseline.strata:
+            if members := self.scans.get(stratum.key):
+                charted(stratum, members)  # one that lacks a figure is said now, not with the first scan that comes
+
+    def _read(self, path: Path) -> tuple[WatchedScan, Stratum | None]:
+        scan, _ = read_watched(path)
+        key = key_of(scan, self.baseline.by)
+        return scan, next((stratum for stratum in self.baseline.strata if stratum.key == key), None)
+
 
 def begun(baseline: Baseline, results: Iterable[Path]) -> LiveWatch:
     """A watch that has seen ``results`` already: a server that is started again goes on where it stopped.
 
     Raises ReconError, naming the result, when one is damaged."""
     watch = LiveWatch(baseline)
-    for path in results:
-        try:
-            watch.add(path)
-        except ReconError as error:
-            raise ReconError(f"{error}; move it away to go on without it") from error
+    try:
+        watch.begin(results)
+    except ReconError as error:
+        raise ReconError(f"{error}; move it away to go on without it") from error
     return watch

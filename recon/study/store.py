@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
+from recon.model_folder import write_model_folder
 from recon.study.contrasts import INPUTS
 from recon.study.network import random_network
 from recon.study.options import StudyFitOptions
-from recon.tensor_file import write_tensors
 
 FORMAT = "recon-study-2"
 PRETRAINED = "recon-study-pretraining-1"
@@ -58,14 +56,7 @@ def write_model(
     folder: Path, tensors: Mapping[str, Tensor], kind: str, options: Any, facts: Mapping[str, Any], card: str
 ) -> None:
     """Write tensors, card and a configuration of format ``kind``, the last one last. Raises ReconError."""
-    config = {"format": kind, "fit": dataclasses.asdict(options), **facts}
-    write_tensors(
-        folder / "model.safetensors", {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    )
-    with atomic_path(folder / "README.md") as temporary:
-        temporary.write_text(card, encoding="utf-8")
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_model_folder(folder, tensors, {"format": kind, "fit": dataclasses.asdict(options), **facts}, card)
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> StudyModel:

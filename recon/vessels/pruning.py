@@ -1,6 +1,5 @@
 """Two judges of branches fitted on the same features: graph attention, and logistic regression by branch as control."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from recon.atomic import atomic_path
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
+from recon.model_folder import write_model_folder
 from recon.seeding import stream_seed
-from recon.tensor_file import write_tensors
 from recon.version import __version__
 from recon.vessels.attention import BranchNetwork, fitted_network
 from recon.vessels.graph import FEATURES, VesselGraph
@@ -129,18 +127,15 @@ def f1(true_kept: float, kept: float, true: float) -> float:
 
 def write_pruning(folder: Path, pruning: Pruning) -> None:
     """Write ``model.safetensors``, ``config.json`` and a card ``README.md``. Raises ReconError."""
-    tensors = {f"network.{name}": value.contiguous() for name, value in pruning.network.state_dict().items()}
+    tensors = {f"network.{name}": value for name, value in pruning.network.state_dict().items()}
     for name in ("mean", "std", "weights"):
         tensors[name] = torch.from_numpy(np.ascontiguousarray(getattr(pruning, name)))
-    write_tensors(folder / "model.safetensors", tensors)
     config = {
         "format": FORMAT, "features": list(FEATURES), "offset": pruning.offset, "thresholds": pruning.thresholds,
         "options": asdict(pruning.options), "persons": list(pruning.persons), "version": __version__,
     }  # fmt: skip
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=1), encoding="utf-8")
-    with atomic_path(folder / "README.md") as temporary:
-        temporary.write_text(CARD.format(persons=len(pruning.persons), features=len(FEATURES)), encoding="utf-8")
+    card = CARD.format(persons=len(pruning.persons), features=len(FEATURES))
+    write_model_folder(folder, tensors, config, card)
 
 
 def read_pruning(folder: Path) -> Pruning:

@@ -7,7 +7,16 @@ import nibabel
 import numpy as np
 import yaml
 
+from reader_study.seal import Key, open_key
+from reader_study.study import KEY, exported, open_study
+
 PASSPHRASE = "four words of test"
+
+
+def key_of(folder: Path) -> Key:
+    """The opened key of an exported study."""
+    line = exported(open_study(folder).entries).details
+    return open_key(folder / KEY, PASSPHRASE, line["sealed_key_sha256"], line["commitment"])
 
 
 def protocol_mapping(

@@ -1,6 +1,5 @@
 """A reader added after the export: packages from the sealed export, a deviation, and scores that count."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from reader_study.added_reader import add_reader
 from reader_study.conduct import conduct
 from reader_study.deviations import deviations, log_deviation
 from reader_study.integrity import verify_files
+from reader_study.packages import read_setup
 from reader_study.redcap import data_dictionary
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import read_sheet, write_sheet
@@ -24,11 +24,6 @@ from tests.reader_study.study_maker import PASSPHRASE, export_small
 WHY = "R2 left the hospital"
 
 
-def content(folder):
-    text = (folder / "package.js").read_text()
-    return json.loads(text[text.index("(") + 1 : text.rindex(")")])
-
-
 def hand_back(study, reader, score, unread=0):
     """Signed sheets of one reader, all with one score but for the last ``unread`` presentations of a session."""
     for package in open_study(study).packages:
@@ -38,7 +33,7 @@ def hand_back(study, reader, score, unread=0):
                 Response(entry.id, entry.order, False, {"overall": score}, (), "", 5.0, "", "", entry.images)
                 for entry in asked[: len(asked) - unread]
             )
-            jwk = content(study / package.folder)["signing_key"]
+            jwk = read_setup(study / package.folder)["signing_key"]
             sheet = Sheet(open_study(study).protocol.hash, package.id, reader, package.session, "", "x", responses, ())
             (study / "sheets").mkdir(exist_ok=True)
             write_sheet(study / "sheets" / f"{reader}-{package.session}.json", sheet.signed(jwk))
@@ -67,7 +62,7 @@ def test_the_new_packages_show_what_the_other_reader_was_to_see(exported):
         assert [replace(entry, id="") for entry in new.presentations] == blank
         names = [{entry.id for entry in package.presentations} for package in (old, new)]
         assert not names[0] & names[1]
-        ours, theirs = content(exported / new.folder), content(exported / old.folder)
+        ours, theirs = read_setup(exported / new.folder), read_setup(exported / old.folder)
         assert ours["signing_key"] != theirs["signing_key"]
         assert ours["reader"] == "R3"
         for row, other in zip(ours["presentations"], theirs["presentations"], strict=True):

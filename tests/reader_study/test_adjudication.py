@@ -12,6 +12,7 @@ from reader_study.analysis import analyse
 from reader_study.analysis_result import as_mapping
 from reader_study.deviations import log_deviation
 from reader_study.integrity import verify_files
+from reader_study.packages import read_setup
 from reader_study.power import design_of, planned_claims
 from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
 from reader_study.power_adjudication import decided as decided_scores
@@ -30,11 +31,6 @@ from tests.reader_study.study_maker import PASSPHRASE, export_small, write_proto
 RULE = {"reader": "A1", "experience": "20 years", "items": ["overall"], "difference": 2}
 
 
-def content(folder):
-    text = (folder / "package.js").read_text()
-    return json.loads(text[text.index("(") + 1 : text.rindex(")")])
-
-
 def mark(entry):
     return int(entry.images[0], 16)
 
@@ -48,7 +44,7 @@ def hand_back(study, reader, score):
                 for entry in package.presentations
                 if not entry.training
             )
-            jwk = content(study / package.folder)["signing_key"]
+            jwk = read_setup(study / package.folder)["signing_key"]
             sheet = Sheet(open_study(study).protocol.hash, package.id, reader, package.session, "", "x", responses, ())
             (study / "sheets").mkdir(exist_ok=True)
             write_sheet(study / "sheets" / f"{reader}-{package.session}.json", sheet.signed(jwk))
@@ -97,7 +93,7 @@ def test_disagreements_are_found_and_handed_out_without_the_key(read):
     package = open_study(read).packages[-1]
     assert package.reader == "A1"
     assert {one.images[0] for one in package.presentations} == wanted
-    shown = content(read / package.folder)
+    shown = read_setup(read / package.folder)
     assert [item["id"] for item in shown["items"]] == ["overall"]
     assert not any(text in json.dumps(shown) for text in ("R1", "R2", "soc", '"dm"', "C00"))
     assert entry.details["reader"] == "A1"

@@ -21,7 +21,7 @@ from reader_study.observations import from_sheets
 from tests.reader_study.reading_browser import browser as browser
 from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
-from tests.reader_study.test_reader_localisation import key_of
+from tests.reader_study.study_maker import key_of
 
 
 def exported(folder):

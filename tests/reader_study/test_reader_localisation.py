@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import yaml
 from sequences_maker import affine_of, sequences_mapping, write_sequences
-from study_maker import PASSPHRASE, protocol_mapping
+from study_maker import PASSPHRASE, key_of, protocol_mapping
 
 from reader_study.export import export_study
 from reader_study.lesion_truth import read_lesions
+from reader_study.packages import read_setup
 from reader_study.protocol import load_protocol
-from reader_study.seal import open_key
 from reader_study.sheet import Flag, Response, Sheet
 from reader_study.sheet_check import check_sheet
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.localisation import FIGURES
-from reader_study.study import KEY, exported, freeze, open_study
+from reader_study.study import freeze, open_study
 from recon.errors import ReconError
 
 CASES = [f"C{index:03d}" for index in range(1, 9)]
@@ -95,16 +95,6 @@ def made(original, tmp_path):
     return shutil.copytree(original, tmp_path / "made")
 
 
-def key_of(folder):
-    line = exported(open_study(folder).entries).details
-    return open_key(folder / KEY, PASSPHRASE, line["sealed_key_sha256"], line["commitment"])
-
-
-def content(package_folder):
-    text = (package_folder / "package.js").read_text()
-    return json.loads(text[text.index("(") + 1 : text.rindex(")")])
-
-
 def shown_at(name, place):
     """Where the viewer shows a place: [slice, row, column]; it turns x and y of these files."""
     from sequences_maker import GRIDS
@@ -121,7 +111,7 @@ def mark(name, place, confidence):
 
 def sheet_of(folder, package, marks):
     """A signed sheet whose marks ``marks(row of the key)`` gives."""
-    facts, rows = content(folder / package.folder), {row.id: row for row in key_of(folder).presentations}
+    facts, rows = read_setup(folder / package.folder), {row.id: row for row in key_of(folder).presentations}
     responses = tuple(
         Response(
             *(entry.id, entry.order, entry.training, {"overall": 4}, marks(rows[entry.id])),

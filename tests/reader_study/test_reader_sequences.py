@@ -1,7 +1,6 @@
 """Cases of several sequences: from the plan to the report, blinded sequence by sequence, and what is refused."""
 
 import csv
-import json
 import re
 import shutil
 import subprocess
@@ -14,18 +13,18 @@ import pydicom
 import pytest
 import yaml
 from sequences_maker import SEQUENCES, affine_of, head, sequences_mapping, write_sequences
-from study_maker import PASSPHRASE, make_study, protocol_mapping
+from study_maker import PASSPHRASE, key_of, make_study, protocol_mapping
 
 from reader_study.adjudication import adjudicate
 from reader_study.export import dicom_pairs, export_study
 from reader_study.geometry import check_arms_in_place, positions
 from reader_study.integrity import uniform_series, verify_files
+from reader_study.packages import read_setup
 from reader_study.protocol import load_protocol
-from reader_study.seal import open_key
 from reader_study.sheet import Flag, Response, Sheet
 from reader_study.sheet_check import check_sheet
 from reader_study.sheet_files import read_sheet, write_sheet
-from reader_study.study import KEY, exported, freeze, open_study
+from reader_study.study import freeze, open_study
 from reader_study.volumes import DisplayVolume
 from recon.errors import ReconError
 
@@ -54,19 +53,9 @@ def folder(exported_study, tmp_path):
     return shutil.copytree(exported_study, tmp_path / "study")
 
 
-def key_of(folder):
-    line = exported(open_study(folder).entries).details
-    return open_key(folder / KEY, PASSPHRASE, line["sealed_key_sha256"], line["commitment"])
-
-
-def content(package_folder):
-    text = (package_folder / "package.js").read_text()
-    return json.loads(text[text.index("(") + 1 : text.rindex(")")])
-
-
 def sheet_of(folder, package, score, flags=()):
     """The signed sheet of a package: one score for every presentation, or ``score(entry)``."""
-    facts = content(folder / package.folder)
+    facts = read_setup(folder / package.folder)
     responses = tuple(
         Response(
             *(entry.id, entry.order, entry.training, {"overall": score(entry) if callable(score) else score}),
@@ -213,7 +202,7 @@ def test_all_of_a_presentation_is_hashed_and_flags_lie_in_one_of_its_images(fold
     ):
         with pytest.raises(ReconError, match="is not possible here"):
             check_sheet(sheet_of(folder, package, 4, (wrong,)), study.protocol, study.packages)
-    facts = content(folder / package.folder)
+    facts = read_setup(folder / package.folder)
     for images in (lambda own: own[:2], lambda own: own[::-1], lambda own: (own[0], own[0], own[2])):
         changed = tuple(replace(row, images=images(row.images)) for row in sheet.responses)
         resigned = replace(sheet, responses=changed).signed(facts["signing_key"])
@@ -377,7 +366,7 @@ def test_pairs_of_sequences_show_both_arms(tmp_path):
     package = study.packages[0]
     assert {len(entry.images) for entry in package.presentations} == {6}
     assert {entry.images[2] == entry.images[5] for entry in package.presentations} == {True}
-    facts = content(folder / package.folder)
+    facts = read_setup(folder / package.folder)
     responses = tuple(
         Response(
             *(entry.id, entry.order, entry.training, {"overall@A": 3, "overall@B": 4}),

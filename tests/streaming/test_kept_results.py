@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recon.images.result import read_result
+from recon.monitoring import live
 from recon.monitoring.baseline import fit_baseline, read_baseline
 from recon.monitoring.features import read_watched
 from recon.monitoring.live import begun
@@ -124,7 +125,19 @@ def test_charts_over_results_as_they_come(tmp_path: Path, run_cli) -> None:
     assert "noise" in said[numbers[0] - 3]
     other = cohort(tmp_path / "other", 300, 1, site="site-b")
     assert watch.add(next(other.iterdir())).startswith("not judged")
-    assert watch.add(results[-1]).endswith(f"(scan {len(results) + 1} of its kind)") or "CHANGED" in said[-1]
+    assert f"(scan {len(results) + 1} of its kind" in watch.add(results[-1])
+
+
+def test_what_is_there_already_is_charted_once(tmp_path: Path, run_cli, monkeypatch) -> None:
+    """A server that is started again on thousands of results must not draw the charts anew for each."""
+    good = cohort(tmp_path / "good", 0, 24)
+    path = tmp_path / "baseline.json"
+    assert run_cli("monitor", "fit", good, "--out", path, "--run-length", 50).code == 0
+    lengths: list[int] = []
+    whole = live.charted
+    monkeypatch.setattr(live, "charted", lambda stratum, scans: lengths.append(len(scans)) or whole(stratum, scans))
+    begun(read_baseline(path), sorted(good.iterdir()))
+    assert lengths == [24]
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The small encoder behind the encoder interface, with its folder on disk: config.json and safetensors weights."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.encode.interface import Embedding, PreparedVolume, ReferencePreprocessing, frozen_embedding
@@ -21,8 +19,8 @@ from recon.encode.latent_prediction.preparation import NAME, prepare_small, toke
 from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
+from recon.model_folder import write_model_folder
 from recon.seeding import torch_generator
-from recon.tensor_file import write_tensors
 
 FORMAT = "recon-small-encoder-1"
 SHIPPED = Path(__file__).parents[1] / "shipped"
@@ -99,9 +97,4 @@ def save(folder: Path, network: SliceTransformer, facts: Mapping[str, Any], card
     Raises ReconError when it cannot be written.
     """
     config = {"format": FORMAT, "network": dataclasses.asdict(network.options), **facts}
-    weights = {name: tensor.half().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_tensors(folder / "model.safetensors", weights)
-    with atomic_path(folder / "README.md") as temporary:
-        temporary.write_text(card, encoding="utf-8")
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_model_folder(folder, {name: tensor.half() for name, tensor in network.state_dict().items()}, config, card)

@@ -1,7 +1,6 @@
 """A task model on disk: ``model.safetensors`` (adapters and head), ``config.json``, and a model card."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.encode.interface import DifferentiableEncoder, Encoder
@@ -20,7 +18,7 @@ from recon.encode.tasks.options import TaskFitOptions
 from recon.encode.weights import find_weight_file, read_tensors
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
-from recon.tensor_file import write_tensors
+from recon.model_folder import write_model_folder
 
 FORMAT = "recon-task-1"
 MODEL = "model.safetensors"
@@ -60,7 +58,7 @@ def save_task(
     """Write a model's folder. ``facts`` hold ``classes``, ``persons``, ``sizes`` and what the card says. Raises
     ReconError when it cannot be written."""
     tensors = {
-        f"{prefix}/{name}": tensor.detach().cpu().contiguous()
+        f"{prefix}/{name}": tensor
         for prefix, module in _modules(adapters, head).items()
         for name, tensor in module.state_dict().items()
     }
@@ -68,11 +66,7 @@ def save_task(
         "format": FORMAT, "encoder": encoder.name, "weights_hash": encoder.weights_hash,
         "fit": dataclasses.asdict(options), **facts,
     }  # fmt: skip
-    write_tensors(folder / MODEL, tensors)
-    with atomic_path(folder / "README.md") as temporary:
-        temporary.write_text(_card(options, encoder, facts), encoding="utf-8")
-    with atomic_path(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_model_folder(folder, tensors, config, _card(options, encoder, facts))
 
 
 def load_task(folder: str | Path, encoder: Encoder) -> TaskModel:
