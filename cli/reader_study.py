@@ -44,9 +44,8 @@ def plan(
     Without --out the protocol is only checked. The same protocol again changes nothing; a changed one needs --reason
     and becomes the next version in the study's log.
     """
-    from reader_study.allocation import allocate, new_seed
     from reader_study.protocol import load_protocol
-    from reader_study.study import freeze
+    from reader_study.study import freeze, planned
     from recon.atomic import atomic_path
     from recon.configuration import find_recipe
     from recon.errors import ReconError
@@ -61,7 +60,7 @@ def plan(
     if protocol is None:
         raise ReconError("reader-study plan: name a protocol, or write one to start from with --template FILE")
     checked = load_protocol(protocol)
-    rows = allocate(checked, new_seed())
+    rows = planned(checked, protocol)
     result: dict[str, Any] = {
         "protocol_hash": checked.hash,
         "mode": checked.mode,

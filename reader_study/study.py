@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reader_study import audit_log
-from reader_study.allocation import allocate, new_seed
+from reader_study.allocation import Presentation, allocate, new_seed
 from reader_study.protocol import Protocol, from_mapping_checked, load_protocol
 from reader_study.sheet import Expected, Package
 from recon.atomic import atomic_path
@@ -73,6 +73,14 @@ class Study:
         return any(entry.event == "unseal" for entry in self.entries)
 
 
+def planned(protocol: Protocol, path: str | Path) -> list[Presentation]:
+    """The presentations of a protocol, allocated on trial. Raises ReconError, naming its file, when that cannot be."""
+    try:
+        return allocate(protocol, new_seed())
+    except ReconError as error:
+        raise ReconError(f"{path}: {error}") from error
+
+
 def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> tuple[Study, bool]:
     """Check a protocol and freeze it in a study folder; gives the study and whether a version was added.
 
@@ -81,7 +89,7 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
     nothing can be changed: the packages in the readers' hands belong to the frozen version. Raises ReconError.
     """
     protocol = load_protocol(protocol_path)
-    allocate(protocol, new_seed())
+    planned(protocol, protocol_path)
     folder = Path(folder)
     entries = audit_log.read(folder / LOG) if (folder / LOG).exists() else []
     frozen = audit_log.last(entries, "protocol-frozen", "protocol-changed")

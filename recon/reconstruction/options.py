@@ -1,5 +1,6 @@
 """How to reconstruct: one declaration for the library, the YAML configuration and the command line."""
 
+import math
 import reprlib
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,9 @@ from typing import Literal
 from recon.options import check_minimums, option
 
 MOST_SAMPLES = 1000  # they give the standard deviation to 2 %, and are held in memory together
+# In units of the image scale. Wider by far than what a prior tells apart, or than weights that leave an image; their
+# squares stay numbers in single precision.
+RANGES = {"sigma_max": (1e-6, 1e4), "sigma_min": (1e-6, 1e4), "weight": (1e-12, 1e4)}
 MOST_STEPS = 100_000  # network calls one after another; the most that a published sampler takes is a thousand
 _shown = reprlib.Repr()  # a number of thousands of digits would fill the screen
 
@@ -57,5 +61,8 @@ class ReconstructionOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
+            low, high = RANGES.get(name, (0, math.inf))
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} must be from {low:g} to {high:g} in units of the image scale, not {value}")
         if self.map_sets not in (1, 2):
             raise ValueError(f"map_sets must be 1 or 2, not {self.map_sets}")

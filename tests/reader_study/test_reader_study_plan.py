@@ -52,6 +52,7 @@ def test_template_is_a_valid_protocol_and_its_hash_ignores_comments(tmp_path):
         ({"mode": "sidebyside"}, "independent"),
         ({"sessions": {"count": 2, "washout_weeks": 0}}, "washout"),
         ({"nonsense": 1}, "unknown key"),
+        ({"sessions": {"count": 1, "separation": 30}}, "cannot keep 30 presentations between two of the same case"),
         ({"primary": {"item": "overall", "hypothesis": "non-inferiority", "margin": 0.5}}, "margin_justification"),
     ],
 )

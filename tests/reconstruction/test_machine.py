@@ -20,9 +20,13 @@ from tests.small_world import write_small_prior, write_small_scan
         ("samples: 18446744073709551615", "samples must be at most 1000, not 18446744073709551615"),
         ("samples: 1001", "samples must be at most 1000, not 1001"),
         ("steps: 2020001", "steps must be at most 100000, not 2020001"),
+        # Squares of the first two are no numbers, the image of the third is zero everywhere.
+        ("sigma_max: 1.0e+300", "sigma_max must be from 1e-06 to 10000 in units of the image scale"),
+        ("sigma_min: 1.0e-300", "sigma_min must be from 1e-06 to 10000 in units of the image scale"),
+        ("weight: 1.0e+300", "weight must be from 1e-12 to 10000 in units of the image scale"),
     ],
 )
-def test_counts_that_no_memory_or_patience_holds(line: str, words: str, tmp_path: Path) -> None:
+def test_numbers_that_no_memory_patience_or_arithmetic_holds(line: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "reconstruct.yaml"
     path.write_text(line)
     with pytest.raises(ReconError, match=words) as refusal:
