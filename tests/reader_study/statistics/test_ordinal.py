@@ -52,7 +52,7 @@ def test_an_odds_ratio_that_the_scores_hardly_determine_is_not_printed():
     for _ in range(7):
         latent = 2 + 0.6 * generator.normal(size=18) + np.array([0.0, 1.0])[:, None, None]
         scores = np.clip(np.rint(latent + 0.15 * generator.normal(size=(2, 2, 18))), 1, 5)
-    with pytest.raises(ReconError, match="hardly determine the odds ratio|likelihood has no maximum"):
+    with pytest.raises(ReconError, match=r"hardly determine the odds ratio|likelihood has no maximum"):
         ORDINAL.compute(SimpleNamespace(own_compared=scores))
 
 
