@@ -143,6 +143,10 @@ def export(
         typer.Option(help="Pattern of the masks of the lesions that readers will mark, 'truth/{case}.nii.gz'."),
     ] = None,
     push: Annotated[str | None, typer.Option(help="Send the DICOM series to a server as well: AE@host:port.")] = None,
+    session: Annotated[
+        list[str] | None,
+        typer.Option(help="With --push: send only what this session shows, 'R1-session-2'; repeatable. Default: all."),
+    ] = None,
     calling_title: Annotated[str, typer.Option(help="Our own AE title for --push.")] = "RECON",
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -160,6 +164,8 @@ def export(
     from recon.images.dicom_push import parse_destination
 
     destination = parse_destination(push) if push is not None else None
+    if session and destination is None:
+        raise ReconError("reader-study export: --session says what --push sends; name the server with --push")
     result: dict[str, Any] = {"output": str(study)}
     lines: list[str] = []
     if images is not None:
@@ -190,7 +196,7 @@ def export(
         raise ReconError("reader-study export: name the images with --images")
     if destination is not None:
         with Progress(quiet=INTERVAL) as progress:
-            sent = send(open_study(study), destination, calling_title, progress.show)
+            sent = send(open_study(study), destination, calling_title, progress.show, session or ())
         result["instances_confirmed"] = sent
         lines.append(f"{sent} instances confirmed by {push}")
     emit(result, lines, as_json)

@@ -149,15 +149,16 @@ def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Float
     if design.fixed_readers:
         error, df = np.sqrt(variance), effective - 1
     else:
-        error, df = random_error(square, shared, design.readers)
+        error, df = random_error(square, shared, design.readers, design.cases - 1)
     return estimate, error, df, np.stack([square, own, shared, variance])
 
 
-def random_error(square: Floats, shared: Floats, readers: int) -> tuple[Floats, Floats]:
-    """(standard error, Hillis' degrees of freedom) from MS(TR) and Cov2 - Cov3, two arms, `[study]`."""
-    denominator = square + readers * np.maximum(shared, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(square > 0, denominator**2 / (square**2 / (readers - 1)), 1e9)
+def random_error(square: Floats, shared: Floats, readers: int, covariance_df: Floats | float) -> tuple[Floats, Floats]:
+    """(standard error, degrees of freedom) of ``obuchowski_rockette.difference`` from MS(TR), Cov2 - Cov3 `[study]`."""
+    of_cases = readers * np.maximum(shared, 0.0)
+    denominator = square + of_cases
+    spread = square**2 / (readers - 1) + of_cases**2 / covariance_df
+    df = np.divide(denominator**2, spread, out=np.full(np.shape(square), 1e9), where=spread > 0)
     return np.sqrt(2 * denominator / readers), df
 
 

@@ -141,21 +141,21 @@ def area_test(figures: Floats, left_out: Floats, truth: Booleans, fixed_readers:
     by_reader = figures[:, 1] - figures[:, 0]
     difference = left_out[:, 1] - left_out[:, 0]
     cases = truth.size
+    own = difference.mean(axis=1)
+    squares = (own - own.mean(axis=1, keepdims=True)) ** 2 * (1 - 1 / cases)
+    parts = np.stack([squares[:, truth].sum(axis=1), squares[:, ~truth].sum(axis=1)])
+    freedom = np.array([truth.sum() - 1, (~truth).sum() - 1])[:, None]
+    variance = parts.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(variance > 0, variance**2 / (parts**2 / freedom).sum(axis=0), freedom.sum())
     if fixed_readers:
-        own = difference.mean(axis=1)
-        squares = (own - own.mean(axis=1, keepdims=True)) ** 2 * (1 - 1 / cases)
-        parts = np.stack([squares[:, truth].sum(axis=1), squares[:, ~truth].sum(axis=1)])
-        freedom = np.array([truth.sum() - 1, (~truth).sum() - 1])[:, None]
-        variance = parts.sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            df = np.where(variance > 0, variance**2 / (parts**2 / freedom).sum(axis=0), freedom.sum())
         return by_reader.mean(axis=1), np.sqrt(variance), df
     readers = by_reader.shape[1]
     centred = difference - difference.mean(axis=2, keepdims=True)
     within = (centred**2).sum(axis=(1, 2)) * (cases - 1) / cases / readers
     together = (centred.sum(axis=1) ** 2).sum(axis=1) * (cases - 1) / cases
     shared = (together - readers * within) / (readers * (readers - 1))
-    error, df = random_error(by_reader.var(axis=1, ddof=1) / 2, shared / 2, readers)
+    error, df = random_error(by_reader.var(axis=1, ddof=1) / 2, shared / 2, readers, df)
     return by_reader.mean(axis=1), error, df
 
 

@@ -164,7 +164,8 @@ def methods(analysis: Analysis) -> list[str]:
         f"above {bound}. The case is the unit: rows of reader x case are never pooled. "
         f"Intervals are two-sided at {100 * analysis.primary.planned.level:g} %.",
         "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees "
-        "of freedom, SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",
+        "of freedom, to which those of the covariances are added (Satterthwaite); "
+        "SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",
         *(statistic.methods for statistic in table.STATISTICS if statistic.methods),
         *((SUBSET_METHODS,) if protocol.readers_per_case is not None else ()),
     ]

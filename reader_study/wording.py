@@ -1,10 +1,14 @@
 """Numbers as the report writes them."""
 
+import math
+
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number for people: true minus sign, an en dash where there is none."""
+    """A number for people: true minus sign, an en dash where there is none, ∞ for an interval without an end."""
     if value is None or value != value:
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("-")

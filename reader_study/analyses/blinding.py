@@ -76,7 +76,7 @@ BLINDING = Statistic(
     _compute,
     "Blinding: Bang's index for every reader and arm and for the readers together, exact interval (Chan and Zhang; "
     "over 30 guesses Tango's score interval), exact one-sided binomial test of right against wrong guesses; James' "
-    "index, interval from the posterior under Jeffreys' prior.",
+    "index, interval from the posterior under Perks' prior, quantiles of Student's t for the number of guesses.",
     per_item=False,
     section=SECTION,
     blocks=_blocks,

@@ -26,13 +26,12 @@ def _compute(readings: Readings) -> dict[str, float]:
         fit = cumulative_link_mixed(scores.ravel()[known], design, names, case, slope=arm - 0.5)
     except (ReconError, np.linalg.LinAlgError) as error:
         raise ReconError(f"ordinal model not fitted: {error}") from error
-    effect = fit.effect("arm")
-    if not abs(effect["log_odds_ratio"]) < LARGEST_LOG_ODDS:
+    if not abs(fit.coefficients[0]) < LARGEST_LOG_ODDS:
         raise ReconError("ordinal model: the arms' scores are separated completely, an odds ratio cannot be estimated")
-    if not effect["standard_error"] < LARGEST_ERROR:
+    if not fit.standard_errors[0] < LARGEST_ERROR:
         raise ReconError("ordinal model: the scores hardly determine the odds ratio, its interval says nothing")
     return {
-        **effect,
+        **fit.effect("arm"),
         "case_deviation": fit.random_deviation,
         "arm_by_case_deviation": fit.slope_deviation,
         "log_likelihood": fit.log_likelihood,
@@ -57,8 +56,9 @@ ORDINAL = Statistic(
     "ordinal",
     _compute,
     "Ordinal model: cumulative logit link, arm and reader fixed; the case a normal random intercept and the arm's "
-    "effect in it a normal random slope; integrated on a grid, Wald interval by the normal distribution. "
-    "No odds ratio where the maximum of the likelihood is not reached.",
+    "effect in it a normal random slope; integrated on a grid; likelihood ratio test and profile likelihood interval, "
+    "whose end is 0 or infinite where no odds ratio is that unlikely. No odds ratio where the maximum of the "
+    "likelihood is not reached.",
     applies=scored,
     line=_line,
     items=quality,

@@ -59,7 +59,8 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
 RELIABILITY = Statistic(
     "reliability",
     _compute,
-    "Reliability: quadratically weighted Cohen kappa of reader pairs, Fleiss' kappa, Gwet's AC1 and AC2 (quadratic), "
+    "Reliability: quadratically weighted Cohen kappa of reader pairs, interval by the jackknife on Fisher's scale, "
+    "Fleiss' kappa, Gwet's AC1 and AC2 (quadratic), "
     "Krippendorff's alpha (ordinal), Shrout and Fleiss' intraclass correlations, F-based intervals.",
     section="Reliability",
     blocks=_blocks,

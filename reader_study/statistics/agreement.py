@@ -17,7 +17,10 @@ Level = Literal["nominal", "ordinal", "interval"]
 
 @dataclass(frozen=True)
 class Kappa:
-    """Cohen's kappa with its asymptotic standard error and a 95 % interval; NaN where the table has one category."""
+    """Cohen's kappa, NaN where the table has one category, its asymptotic standard error and a 95 % interval.
+
+    The interval is that of the jackknife over the pairs on Fisher's z scale, by Student's t.
+    """
 
     kappa: float
     standard_error: float
@@ -46,14 +49,31 @@ def cohen(table: npt.ArrayLike, weighting: Weighting = "none") -> Kappa:
     # In nearly degenerate tables the variance is zero up to rounding, and may come out a hair below it.
     error = float(np.sqrt(max(float(found.var_kappa), 0.0)))
     kappa = float(found.kappa)
-    return Kappa(kappa, error, *_within_one(kappa, error, total), agreed, total)
+    return Kappa(kappa, error, *_interval(counts, weights, kappa, error), agreed, total)
 
 
-def _within_one(kappa: float, error: float, pairs: int) -> tuple[float, float]:
-    """95 % interval on Fisher's z scale, by Student's t: around kappa itself it covers 91 % at 30 to 60 pairs."""
+def _interval(counts: Floats, weights: Floats, kappa: float, error: float) -> tuple[float, float]:
+    """95 % interval on Fisher's z scale, by Student's t, its spread from the jackknife over the pairs.
+
+    The asymptotic ``error`` is too small at 30 to 60 pairs (coverage 91 to 93 %); it stands in only where without one
+    pair all agree, or kappa is not defined.
+    """
     if error == 0 or abs(kappa) >= 1:
         return kappa, kappa
-    half = float(stats.t.ppf(0.975, max(pairs - 1, 1))) * error / (1 - kappa**2)
+    pairs, cells = counts.sum(), np.argwhere(counts > 0)
+    left_out = np.stack([counts] * len(cells))
+    left_out[np.arange(len(cells)), cells[:, 0], cells[:, 1]] -= 1
+    rows, columns = left_out.sum(axis=2), left_out.sum(axis=1)
+    agreed = (left_out * weights).sum(axis=(1, 2)) / (pairs - 1)
+    chance = np.einsum("ki,ij,kj->k", rows, weights, columns) / (pairs - 1) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = np.arctanh((agreed - chance) / (1 - chance))
+    spread = error / (1 - kappa**2)
+    if np.isfinite(places).all():
+        often = counts[cells[:, 0], cells[:, 1]]
+        away = places - np.average(places, weights=often)
+        spread = float(np.sqrt((pairs - 1) / pairs * (often * away**2).sum()))
+    half = float(stats.t.ppf(0.975, max(pairs - 1, 1))) * spread
     return float(np.tanh(np.arctanh(kappa) - half)), float(np.tanh(np.arctanh(kappa) + half))
 
 

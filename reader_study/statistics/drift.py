@@ -79,7 +79,7 @@ def _exchanged(
     """
     others = np.delete(design, effect, axis=0)
     fitted, residual = _regress(response[None], others)
-    drawn = np.stack([generator.permutation(response.shape[1]) for _ in range(EXCHANGES)])
+    drawn = generator.permuted(np.tile(np.arange(response.shape[1]), (EXCHANGES, 1)), axis=1)
     shuffled = fitted + np.moveaxis(residual[0][:, drawn], 1, 0)
     estimate, error = _estimate(response[None], design, effect)
     estimates, errors = _estimate(shuffled, design, effect)
@@ -95,8 +95,8 @@ def _exchanged(
 def _regress(response: Floats, design: Floats) -> tuple[Floats, Floats]:
     """Fitted values and residuals of ``response`` `[study, row, case]`."""
     columns = design.reshape(design.shape[0], -1).T
-    flat = response.reshape(response.shape[0], -1).T
-    fitted = (columns @ np.linalg.lstsq(columns, flat, rcond=None)[0]).T.reshape(response.shape)
+    projector = columns @ np.linalg.pinv(columns)  # symmetric
+    fitted = (response.reshape(response.shape[0], -1) @ projector).reshape(response.shape)
     return fitted, response - fitted
 
 

@@ -7,7 +7,7 @@ grid does not move, so that value and gradient belong to one smooth function and
 Rows that are alike (arm, reader, score) are evaluated once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 _FARTHEST = 5.5  # standard deviations
+_LARGEST = 300.0  # log odds; two such odds multiplied are still a number
 _STEPS = {1: 0.1, 2: 0.2}  # by number of random effects; 0.2 is off by 2e-4 at deviations of 7, 0.3 and 0.25 by 1e-3
 
 
@@ -39,6 +40,11 @@ class ClusteredScores:
         """Number of thresholds: categories less one."""
         return int(self.category.max())
 
+    def coarse(self) -> "ClusteredScores":
+        """The same on a grid of twice the step: for the way up, not for the maximum."""
+        places, log_weights = _grid(self.loadings.shape[1], 2)
+        return replace(self, places=places, log_weights=log_weights)
+
 
 def clustered(category: Integers, design: Floats, loadings: Floats, cluster: npt.ArrayLike) -> ClusteredScores:
     """Gather observations: ``category`` and ``cluster`` `[observation]`, ``design`` and ``loadings`` by columns."""
@@ -47,18 +53,18 @@ def clustered(category: Integers, design: Floats, loadings: Floats, cluster: npt
     counts = np.zeros((labels.size, rows.shape[0]))
     np.add.at(counts, (member.ravel(), row.ravel()), 1.0)
     effects, random = design.shape[1], loadings.shape[1]
-    line = np.arange(-_FARTHEST, _FARTHEST + 1e-9, _STEPS[random])
+    return ClusteredScores(
+        rows[:, 0].astype(np.int64), rows[:, 1 : 1 + effects], rows[:, 1 + effects :], counts, *_grid(random)
+    )
+
+
+def _grid(random: int, coarseness: int = 1) -> tuple[Floats, Floats]:
+    """Places `[random effect, node]` and log weights `[node]`."""
+    line = np.arange(-_FARTHEST, _FARTHEST + 1e-9, _STEPS[random] * coarseness)
     places = np.stack([axis.ravel() for axis in np.meshgrid(*[line] * random, indexing="ij")])
     places = places[:, (places**2).sum(axis=0) <= _FARTHEST**2]
     log_weights = -(places**2).sum(axis=0) / 2
-    return ClusteredScores(
-        rows[:, 0].astype(np.int64),
-        rows[:, 1 : 1 + effects],
-        rows[:, 1 + effects :],
-        counts,
-        places,
-        log_weights - special.logsumexp(log_weights),
-    )
+    return places, np.asarray(log_weights - special.logsumexp(log_weights))
 
 
 def unpack(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats, Floats]:
@@ -72,29 +78,106 @@ def unpack(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats, F
     return parameters[:effects], thresholds, parameters[effects + cuts :]
 
 
-def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
-    """Minus the integrated log-likelihood, and its gradient in ``parameters``.
+@dataclass(frozen=True)
+class _Evaluated:
+    """The likelihood at one place, and the first and second derivatives of log(F(a) - F(b)) of every row and node.
 
-    With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation.
+    ``share`` `[cluster, node]` is each node's part in its cluster's integral; ``in_upper`` and ``in_lower`` are
+    derivatives in a and in b, ``bend_upper`` and ``bend_lower`` the second ones, `[row, node]`; ``bend_both`` `[row]`.
     """
+
+    log_likelihood: float
+    share: Floats
+    in_upper: Floats
+    in_lower: Floats
+    bend_upper: Floats
+    bend_lower: Floats
+    bend_both: Floats
+
+
+def _evaluated(parameters: Floats, data: ClusteredScores) -> _Evaluated:
+    """With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation."""
     beta, thresholds, deviations = unpack(parameters, data)
     edges = np.r_[-np.inf, thresholds, np.inf]
     upper, lower = edges[data.category + 1], edges[data.category]
     shift = (data.design @ beta)[:, None] + (data.loadings * deviations) @ data.places  # [row, node]
-    above, below = upper[:, None] - shift, lower[:, None] - shift
-    log_chance = special.log_expit(above) + special.log_expit(-below) + np.log1p(-np.exp(lower - upper))[:, None]
+    # exp(-a) and exp(b): what the logarithm and every derivative need, so that there are three slow functions only.
+    odds_above = np.exp(np.clip(shift - upper[:, None], -_LARGEST, _LARGEST))
+    odds_below = np.exp(np.clip(lower[:, None] - shift, -_LARGEST, _LARGEST))
+    log_chance = np.log1p(-np.exp(lower - upper))[:, None] - np.log((1 + odds_above) * (1 + odds_below))
     terms = data.counts @ log_chance + data.log_weights
-    by_cluster = special.logsumexp(terms, axis=1)
-    share = data.counts.T @ np.exp(terms - by_cluster[:, None])  # [row, node], summed over the clusters
-    share_above, share_below = share * special.expit(-above), share * special.expit(below)
-    slope = share_below - share_above  # derivative in the linear predictor: F(a) + F(b) - 1 = F(b) - F(-a)
-    # Derivatives in a and in b; what comes of 1 - exp(b - a) is the same at every node.
+    highest = terms.max(axis=1, keepdims=True)
+    chances = np.exp(terms - highest)
+    integral = chances.sum(axis=1, keepdims=True)
+    above, below = odds_above / (1 + odds_above), odds_below / (1 + odds_below)
     with np.errstate(over="ignore", divide="ignore"):
-        between = share.sum(axis=1) / np.expm1(upper - lower)
-    in_upper, in_lower = share_above.sum(axis=1) + between, -share_below.sum(axis=1) - between
-    cuts = data.thresholds
-    in_cuts = np.bincount(data.category, in_upper, cuts + 1)[:cuts] + np.bincount(data.category, in_lower, cuts + 1)[1:]
-    in_steps = in_cuts[::-1].cumsum()[::-1]  # a step moves every threshold above it
-    in_steps[1:] *= np.exp(np.clip(parameters[beta.size + 1 : beta.size + cuts], -30.0, 30.0))
-    in_deviations = (data.loadings * (slope @ data.places.T)).sum(axis=0)
-    return -float(by_cluster.sum()), -np.concatenate([data.design.T @ slope.sum(axis=1), in_steps, in_deviations])
+        between = 1 / np.expm1(upper - lower)  # what comes of 1 - exp(b - a) is the same at every node
+    both = between * (1 + between)
+    return _Evaluated(
+        float((highest + np.log(integral)).sum()),
+        chances / integral,
+        above + between[:, None],
+        -below - between[:, None],
+        -above * (1 - above) - both[:, None],
+        -below * (1 - below) - both[:, None],
+        both,
+    )
+
+
+def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
+    """Minus the integrated log-likelihood, and its gradient in ``parameters``."""
+    found, (of_upper, of_lower, places) = _evaluated(parameters, data), _linear(data)
+    share = data.counts.T @ found.share  # [row, node], summed over the clusters
+    plain = of_upper * ((share * found.in_upper) @ places.T) + of_lower * ((share * found.in_lower) @ places.T)
+    return -found.log_likelihood, -(plain.sum(axis=0) @ _steps(parameters, data))
+
+
+def information(parameters: Floats, data: ClusteredScores) -> Floats:
+    """Second derivatives of minus the integrated log-likelihood `[parameter, parameter]`.
+
+    Louis 1982: of every cluster the expected second derivative given the scores, and the variance of the first.
+    """
+    found, (of_upper, of_lower, places) = _evaluated(parameters, data), _linear(data)
+    count, share = parameters.size, data.counts.T @ found.share
+    scores = np.stack(
+        [
+            (data.counts @ (of_upper[:, [at]] * found.in_upper + of_lower[:, [at]] * found.in_lower)) * places[at]
+            for at in range(count)
+        ],
+        axis=1,
+    )  # [cluster, parameter, node]
+    mean = np.einsum("cpn,cn->cp", scores, found.share)
+    squares = np.einsum("cpn,cqn->pq", scores * found.share[:, None], scores, optimize=True) - mean.T @ mean
+    products = (places[:, None] * places).reshape(count**2, -1)
+    for one, other, bend in (
+        (of_upper, of_upper, found.bend_upper),
+        (of_lower, of_lower, found.bend_lower),
+        (of_upper, of_lower, found.bend_both[:, None]),
+        (of_lower, of_upper, found.bend_both[:, None]),
+    ):
+        expected = ((share * bend) @ products.T).reshape(-1, count, count)
+        squares += np.einsum("rpq,rp,rq->pq", expected, one, other)
+    steps = _steps(parameters, data)
+    # The thresholds are exponentials of their steps, so that these have a second derivative of their own.
+    _, gradient = negative_log_likelihood(parameters, data)
+    effects, cuts = data.design.shape[1], data.thresholds
+    bent = np.where((np.arange(count) > effects) & (np.arange(count) < effects + cuts), gradient, 0.0)
+    return np.asarray(np.diag(bent) - steps.T @ squares @ steps)
+
+
+def _linear(data: ClusteredScores) -> tuple[Floats, Floats, Floats]:
+    """Derivatives of a and b in coefficients, thresholds, deviations: `[row, parameter]` times `[parameter, node]`."""
+    cuts = np.arange(data.thresholds)
+    upper, lower = (data.category[:, None] - shift == cuts for shift in (0, 1))
+    of_upper, of_lower = (np.hstack([-data.design, at.astype(np.float64), -data.loadings]) for at in (upper, lower))
+    ones = np.ones((data.design.shape[1] + cuts.size, data.places.shape[1]))
+    return of_upper, of_lower, np.concatenate([ones, data.places])
+
+
+def _steps(parameters: Floats, data: ClusteredScores) -> Floats:
+    """Derivative of coefficients, thresholds and deviations in ``parameters``: a step moves every threshold above."""
+    effects, cuts = data.design.shape[1], data.thresholds
+    steps = np.eye(parameters.size)
+    moved = np.r_[1.0, np.exp(np.clip(parameters[effects + 1 : effects + cuts], -30.0, 30.0))]
+    steps[effects : effects + cuts, effects : effects + cuts] = np.tril(np.ones((cuts, cuts))) * moved
+    return steps

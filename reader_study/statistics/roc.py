@@ -1,5 +1,7 @@
 """Areas under the ROC curve of two arms that the same readers rated on the same cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,19 +43,13 @@ def compare_areas(
     if pairs.shape[1] == 0:
         raise ReconError("no reader rated two cases with and two without the condition in both arms")
     by_arm = figure(pairs, truth).mean(axis=1)
-    without = leave_one_case_out(figure, pairs, truth).mean(axis=1)
     read = _known(pairs)[0].any(axis=0)
-    difference, kind = (without[1] - without[0])[read], truth[read]
-    squares = (difference - difference.mean()) ** 2 * (1 - 1 / kind.size)
-    parts = np.array([squares[kind].sum(), squares[~kind].sum()])
-    freedom = np.array([kind.sum() - 1, (~kind).sum() - 1])
-    variance = float(parts.sum())
-    df = variance**2 / float((parts**2 / freedom).sum()) if variance > 0 else float(freedom.sum())
+    variance, df = _over_cases(pairs[..., read], truth[read], figure)
     return t_test(
         float(by_arm[1] - by_arm[0]),
         float(np.sqrt(variance)),
         df,
-        cases=int(kind.size),
+        cases=int(read.sum()),
         margin=margin,
         alpha=alpha,
         method=method,
@@ -65,11 +61,25 @@ def components_of_areas(
 ) -> obuchowski_rockette.Components:
     """Obuchowski-Rockette components of the areas of the readers who can be compared.
 
-    Arguments are those of ``compare_areas``. Raises ReconError for fewer than two such readers.
+    Arguments are those of ``compare_areas``. The covariances have the degrees of freedom of its test. Raises
+    ReconError for fewer than two such readers.
     """
     pairs = _pairs(scores, truth)
     read = _known(pairs)[0].any(axis=0)
-    return obuchowski_rockette.components(pairs[..., read], truth[read], figure)
+    pairs, kind = pairs[..., read], truth[read]
+    found = obuchowski_rockette.components(pairs, kind, figure)
+    return replace(found, covariance_df=_over_cases(pairs, kind, figure)[1])
+
+
+def _over_cases(pairs: Floats, truth: Booleans, figure: FigureOfMerit) -> tuple[float, float]:
+    """(variance over the cases, degrees of freedom) of the difference of the first two arms' mean areas."""
+    without = leave_one_case_out(figure, pairs, truth).mean(axis=1)
+    difference = without[1] - without[0]
+    squares = (difference - difference.mean()) ** 2 * (1 - 1 / truth.size)
+    parts = np.array([squares[truth].sum(), squares[~truth].sum()])
+    freedom = np.array([truth.sum() - 1, (~truth).sum() - 1])
+    variance = float(parts.sum())
+    return variance, variance**2 / float((parts**2 / freedom).sum()) if variance > 0 else float(freedom.sum())
 
 
 def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:

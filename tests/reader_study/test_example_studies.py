@@ -1,5 +1,6 @@
 """The example studies of two and three arms, from plan to report; of three arms one session is read in Chromium."""
 
+import csv
 import importlib.util
 import io
 import json
@@ -25,6 +26,7 @@ from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 EXAMPLE = Path(__file__).parents[2] / "examples" / "reader_study"
 IN_CHROMIUM = "R1-session-2"
 # The reader's clock: it starts when the session is planned, and runs fast enough for nobody to read in no time.
+CASES, TRAINING, REPEATS, SLICES = 9, 2, 1, 6
 CLOCK = """(() => {
   const real = Date, from = real.now(), fast = 40, quick = performance.now.bind(performance);
   const now = () => BEGINS + fast * (real.now() - from);
@@ -58,9 +60,21 @@ def read_in_chromium(browser: Browser, package: Path, sheets: Path, simulated: P
     return len(thought)
 
 
+def shortened(example: str, path: Path, cases: tuple[int, int], repeats: int, guesses: int) -> Path:
+    """The published design with so many cases of each cohort."""
+    protocol = yaml.safe_load((EXAMPLE / example).read_text())
+    protocol["cases"] = {
+        cohort: names[:size] for (cohort, names), size in zip(protocol["cases"].items(), cases, strict=True)
+    }
+    protocol["repeats"], protocol["sessions"]["separation"] = repeats, 2
+    protocol["guess"]["presentations"] = guesses
+    path.write_text(yaml.safe_dump(protocol, sort_keys=False))
+    return path
+
+
 @pytest.fixture(scope="module")
 def three_arms(tmp_path_factory, browser_if_any) -> Path:
-    """The study of three arms; where there is a Chromium, one session is read in it."""
+    """The study of three arms with fewer cases; where there is a Chromium, one session is read in it."""
     sys.path.insert(0, str(EXAMPLE))
     try:
         specification = importlib.util.spec_from_file_location("example_run", EXAMPLE / "run.py")
@@ -69,6 +83,7 @@ def three_arms(tmp_path_factory, browser_if_any) -> Path:
     finally:
         sys.path.remove(str(EXAMPLE))
     folder = tmp_path_factory.mktemp("three") / "example"
+    protocol = shortened("three-arms.yaml", folder.with_name("short.yaml"), (6, 3), REPEATS, 3)
 
     def read(package, sheets, seed, begins):
         if package.name != IN_CHROMIUM or browser_if_any is None:
@@ -78,14 +93,14 @@ def three_arms(tmp_path_factory, browser_if_any) -> Path:
         simulated = apart / f"{package.name}.json"
         return read_in_chromium(browser_if_any, package, sheets, simulated, begins)
 
-    example.run(EXAMPLE / "three-arms.yaml", folder, read)
+    example.run(protocol, folder, read)
     return folder
 
 
 def test_three_arms_from_plan_to_report(three_arms):
     values = json.loads((three_arms / "report" / "analysis.json").read_text())
     assert [row["new"] for row in values["comparisons"]] == ["accelerated", "wavelet"]
-    assert all(row["decision"]["cases"] == 18 for row in values["comparisons"])
+    assert all(row["decision"]["cases"] == CASES for row in values["comparisons"])
     page = (three_arms / "report" / "report.html").read_text()
     assert "SIMULATED" in page
     assert "Departure from the plan" not in page
@@ -107,23 +122,30 @@ def test_a_session_of_three_arms_was_read_in_chromium(three_arms, browser):
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools are not installed")
 def test_series_of_three_arms_are_valid_dicom(three_arms):
     series = sorted((three_arms / "study" / "dicom").glob("*/0001.dcm"))
-    assert len(series) == 3 * (18 + 3 + 2)
+    assert len(series) == 3 * (CASES + REPEATS + TRAINING)
     for path in series[:3]:
         done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
         assert "Error" not in done.stdout + done.stderr
 
 
-def test_series_of_three_arms_come_back_from_orthanc_pixel_by_pixel(three_arms, orthanc, run_cli):
+def test_series_of_a_session_come_back_from_orthanc_pixel_by_pixel(three_arms, orthanc, run_cli):
+    """What one session shows is sent, nothing else, and every series of it comes back."""
     pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("pynetdicom", reason="the optional package pynetdicom is not installed")
     dicom, web = orthanc
-    sent = run_cli("reader-study", "export", three_arms / "study", "--push", f"ORTHANC@127.0.0.1:{dicom}", "--json")
-    files = [pydicom.dcmread(path) for path in (three_arms / "study" / "dicom").glob("*/*.dcm")]
-    assert sent.json["instances_confirmed"] == len(files) == 3 * (18 + 3 + 2) * 6
-    served = {}
+    study = three_arms / "study"
+    words = (study, "--push", f"ORTHANC@127.0.0.1:{dicom}", "--session", IN_CHROMIUM, "--json")
+    sent = run_cli("reader-study", "export", *words)
+    with (study / "worklists" / f"{IN_CHROMIUM}.csv").open() as file:
+        shown = {row["patient_id_a"] for row in csv.DictReader(file)}
+    files = [pydicom.dcmread(path) for path in (study / "dicom").glob("*/*.dcm")]
+    assert len(files) == 3 * (CASES + REPEATS + TRAINING) * SLICES
+    files = [dataset for dataset in files if dataset.PatientID in shown]
+    assert sent.json["instances_confirmed"] == len(files) >= CASES * SLICES
     patients = json.loads(fetch(web, "/patients"))
-    assert len(patients) == 3 * (18 + 3 + 2)
+    assert len(patients) == len(shown)
     wanted = json.dumps({"Resources": patients, "Synchronous": True}).encode()
+    served = {}
     with zipfile.ZipFile(io.BytesIO(fetch(web, "/tools/create-archive", wanted))) as archive:
         for name in archive.namelist():
             dataset = pydicom.dcmread(io.BytesIO(archive.read(name)))
@@ -137,13 +159,9 @@ def test_series_of_three_arms_come_back_from_orthanc_pixel_by_pixel(three_arms, 
 
 def test_two_arms_from_plan_to_report_as_typed(tmp_path):
     """The published design with fewer cases."""
-    protocol = yaml.safe_load((EXAMPLE / "protocol.yaml").read_text())
-    cases = {cohort: names[:size] for (cohort, names), size in zip(protocol["cases"].items(), (8, 4), strict=True)}
-    protocol |= {"cases": cases, "repeats": 2}
-    protocol["sessions"]["separation"], protocol["guess"]["presentations"] = 2, 4
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(protocol, sort_keys=False))
+    protocol = shortened("protocol.yaml", tmp_path / "short.yaml", (5, 3), 2, 4)
     done = subprocess.run(
-        [sys.executable, str(EXAMPLE / "run.py"), str(tmp_path / "short.yaml"), str(tmp_path / "example")],
+        [sys.executable, str(EXAMPLE / "run.py"), str(protocol), str(tmp_path / "example")],
         env={**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1])},
         capture_output=True,
         text=True,
@@ -152,7 +170,7 @@ def test_two_arms_from_plan_to_report_as_typed(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     values = json.loads((tmp_path / "example" / "report" / "analysis.json").read_text())
-    assert values["decision"]["cases"] == 12
+    assert values["decision"]["cases"] == 8
     page = (tmp_path / "example" / "report" / "report.html").read_text()
     assert "SIMULATED" in page
     assert "Departure from the plan" not in page

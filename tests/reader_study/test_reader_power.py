@@ -67,7 +67,7 @@ def test_the_simulated_analysis_is_the_one_that_analyze_runs(fixed):
         if fixed:
             expected = compare_by_case_means(study, 0.3).claimed
         else:
-            components = obuchowski_rockette.components(study)
+            components = obuchowski_rockette.components_of_pairs(study)
             expected = obuchowski_rockette.difference(components, 0.3).claimed
         assert claimed == expected
     assert 0 < claims.sum() < 60
@@ -101,7 +101,7 @@ def test_the_simulated_family_is_the_one_that_analyze_decides(tmp_path, family, 
             if readers == "fixed":
                 tests.append(compare_by_case_means(pair, 0.3))
             else:
-                tests.append(obuchowski_rockette.difference(obuchowski_rockette.components(pair), 0.3))
+                tests.append(obuchowski_rockette.difference(obuchowski_rockette.components_of_pairs(pair), 0.3))
         assert [one.claimed for one in decide(protocol.compared, tests, order)] == claimed.tolist()
     assert 0 < claims.sum() < claims.size
 

@@ -173,30 +173,29 @@ def test_a_difference_where_nothing_varies_is_no_error(kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("area", [0.8, 0.9])
 @pytest.mark.parametrize("kind", KINDS)
-def test_size_and_coverage_of_areas(kind):
-    """3000 studies each: the claim at a difference of the margin, and the coverage of intervals.
+def test_size_and_coverage_of_areas(kind, area):
+    """The claim at a difference of the margin, and the coverage of intervals there.
 
     pytest -m slow -s tests/reader_study/test_reader_power_areas.py
     """
     print()
-    for fixed in (True, False):
-        for cases, readers in ((40, 4), (80, 4)):
-            protocol, _ = study(kind, fixed)
-            design = Design(readers, cases, fixed, margin=0.1, alpha=0.025, scale=(1, 5))
-            generator = np.random.default_rng([cases, fixed])
-            for effect in (-0.1, 0.0):
-                assumed = (ASSUMED, AreaAssumptions(reference_area=0.8))
-                found = simulate_areas(protocol, design, assumed, effect, 3000, generator)
-                print(
-                    f"{kind or 'roc':17} {'fixed' if fixed else 'random':6} {cases} cases {readers} readers effect "
-                    f"{effect:+.1f}: claimed {found.claimed:.3f}, covered {found.covered:.3f}, "
-                    f"estimate {found.estimate:+.3f}"
-                )
-                assert found.estimate == pytest.approx(effect, abs=0.006)
-                assert 0.93 < found.covered < 0.985
-                if effect < 0:
-                    assert 0.01 < found.claimed < 0.04
+    for fixed, cases in ((True, 40), (True, 120), (False, 40), (False, 120)):
+        protocol, _ = study(kind, fixed)
+        design = Design(4, cases, fixed, margin=0.1, alpha=0.025, scale=(1, 5))
+        generator = np.random.default_rng([cases, fixed])
+        assumed = (ASSUMED, AreaAssumptions(reference_area=area))
+        found = simulate_areas(protocol, design, assumed, -0.1, 4000, generator)
+        whose = "these 4 readers" if fixed else "4 readers in general"
+        print(
+            f"| area under the {kind or 'roc'} curve from {area}, {whose}, {cases} cases, non-inferiority | 0.025 "
+            f"| {found.claimed:.3f} | – | {found.covered:.3f} |"
+        )
+        assert found.estimate == pytest.approx(-0.1, abs=0.006)
+        assert 0.93 < found.covered < 0.97
+        # Near 1 an area that came out high has too small an error, so that the claim comes too often in few cases.
+        assert 0.015 < found.claimed < (0.035 if area < 0.9 else 0.055)
 
 
 def test_too_few_of_either_kind():

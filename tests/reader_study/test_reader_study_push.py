@@ -44,6 +44,15 @@ def test_orthanc_receives_and_serves_every_instance(exported, orthanc, run_cli):
     assert again.json["instances_confirmed"] == 12
 
 
+def test_a_session_that_is_not_there_and_one_without_a_server_are_one_line(exported, run_cli):
+    outcome = run_cli("reader-study", "export", exported, "--push", "PACS@127.0.0.1:104", "--session", "R9-session-1")
+    assert outcome.code == 2
+    assert "there is no session R9-session-1; sessions are R1-session-1, R2-session-1" in outcome.err
+    outcome = run_cli("reader-study", "export", exported, "--session", "R1-session-1")
+    assert outcome.code == 2
+    assert "name the server with --push" in outcome.err
+
+
 def test_de_identification_by_a_server_is_not_blinding(tmp_path, orthanc):
     """What Orthanc's default anonymisation leaves of a leaky pair still tells the arm, and the check says so."""
     import pydicom

@@ -264,7 +264,8 @@ def test_type_one_error_with_subsets(readers, fixed):
     design = Design(readers, 30, fixed, 0.5, 0.025, (1, 5), readers_per_case=2)
     crossed = Design(readers, 30, fixed, 0.5, 0.025, (1, 5))
     null, usual = (simulate(one, Assumptions(), -0.5, 10_000, np.random.default_rng(1)) for one in (design, crossed))
-    assert null.claimed <= usual.claimed + 0.006
+    assert 0.018 < null.claimed < 0.033
+    assert 0.018 < usual.claimed < 0.033
     assert null.claimed >= 0.02
     whole = simulate(crossed, Assumptions(), 0.0, 1000, np.random.default_rng(1))
     part = simulate(design, Assumptions(), 0.0, 1000, np.random.default_rng(1))

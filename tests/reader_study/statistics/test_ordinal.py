@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reader_study.analyses.ordinal import ORDINAL
-from reader_study.statistics.ordinal import OrdinalFit, cumulative_link_mixed
-from reader_study.statistics.ordinal_likelihood import clustered, negative_log_likelihood
+from reader_study.statistics.ordinal import cumulative_link_mixed
+from reader_study.statistics.ordinal_likelihood import clustered, information, negative_log_likelihood
 from recon.errors import ReconError
 from tests.reader_study.published import RATINGS, printed
 
@@ -52,12 +52,45 @@ def test_an_odds_ratio_that_the_scores_hardly_determine_is_not_printed():
     for _ in range(7):
         latent = 2 + 0.6 * generator.normal(size=18) + np.array([0.0, 1.0])[:, None, None]
         scores = np.clip(np.rint(latent + 0.15 * generator.normal(size=(2, 2, 18))), 1, 5)
-    with pytest.raises(ReconError, match="hardly determine the odds ratio"):
+    with pytest.raises(ReconError, match=r"hardly determine the odds ratio|likelihood has no maximum"):
         ORDINAL.compute(SimpleNamespace(own_compared=scores))
 
 
-def test_an_interval_beyond_all_numbers_ends_at_infinity():
-    nothing = np.zeros(1)
-    fit = OrdinalFit(("arm",), np.array([2.0]), np.array([1e4]), nothing, 1.0, 1.0, -10.0, 20, 10)
+def tossed(seed, readers=3, cases=15, effect=0.0):
+    """Scores of one study from the model itself: arm in cases, four categories."""
+    generator = np.random.default_rng(seed)
+    case, slope = generator.normal(scale=1.5, size=cases), generator.normal(scale=0.8, size=cases)
+    arm = np.array([0.0, 1.0])[:, None, None]
+    latent = arm * effect + case + (arm - 0.5) * slope + generator.logistic(size=(2, readers, cases))
+    scores = np.digitize(latent, [-1.0, 0.5, 2.0]).astype(float)
+    places = [axis.ravel() for axis in np.indices(scores.shape)]
+    return scores.ravel(), places[0][:, None].astype(float), places[2], places[0] - 0.5
+
+
+def test_the_interval_ends_where_the_likelihood_ratio_is_at_its_level():
+    scores, design, case, slope = tossed(3, effect=1.0)
+    fit = cumulative_link_mixed(scores, design, ("arm",), case, slope)
     found = fit.effect("arm")
-    assert (found["low"], found["high"]) == (0.0, np.inf)
+    for end in ("low", "high"):
+        assert fit.p_value("arm", np.log(found[end])) == pytest.approx(0.05, abs=1e-4)
+    assert fit.p_value("arm", fit.coefficients[0]) == 1.0
+    assert found["p_value"] == fit.p_value("arm")
+    ordered = np.log([found["low"], found["odds_ratio"], found["high"]])
+    assert ordered == pytest.approx(fit.coefficients[0] + np.array([-1.96, 0, 1.96]) * fit.standard_errors[0], rel=0.2)
+
+
+def test_exchanged_arms_give_the_inverse_odds_ratio():
+    scores, design, case, slope = tossed(4, effect=0.7)
+    one = cumulative_link_mixed(scores, design, ("arm",), case, slope).effect("arm")
+    other = cumulative_link_mixed(scores, 1 - design, ("arm",), case, -slope).effect("arm")
+    assert one["p_value"] == pytest.approx(other["p_value"], abs=1e-5)
+    assert [one["low"], one["odds_ratio"]] == pytest.approx([1 / other["high"], 1 / other["odds_ratio"]], rel=1e-3)
+
+
+def test_information_is_the_derivative_of_the_gradient():
+    scores, design, case, slope = tossed(5)
+    data = clustered(scores.astype(int), design, np.column_stack([np.ones_like(slope), slope]), case)
+    at = np.array([0.3, -1.0, 0.4, 0.2, 1.1, 0.7])
+    moved = [negative_log_likelihood(at + step, data)[1] for step in np.eye(at.size) * 1e-5]
+    back = [negative_log_likelihood(at - step, data)[1] for step in np.eye(at.size) * 1e-5]
+    assert information(at, data) == pytest.approx((np.array(moved) - np.array(back)) / 2e-5, abs=1e-4)

@@ -9,6 +9,7 @@ from scipy import optimize
 from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics.ordinal import cumulative_link_mixed
+from reader_study.wording import interval
 from recon.errors import ReconError
 
 torch = pytest.importorskip("torch")
@@ -163,6 +164,14 @@ def test_separated_scores_have_no_odds_ratio():
     assert abs(fit.coefficients[0]) > 15  # what the analysis refuses to print
 
 
+def test_an_interval_that_the_scores_leave_open_has_no_end():
+    """Far out the deviations grow with the odds ratio, and the likelihood falls no further."""
+    found = fitted(studies(200, 14, effect=0.0)[4], True).effect("arm")
+    assert found["high"] == np.inf
+    assert 0 < found["low"] < 1
+    assert interval(found["low"], found["high"]).endswith("to ∞")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("with_slope", [False, True])
 def test_mixed_model_reaches_the_maximum_in_200_studies(with_slope):
@@ -176,7 +185,7 @@ def test_size_with_heterogeneous_arms(readers, cases):
     design = Design(readers, cases, True, 0.0, 0.025, (1, 5))
     found = []
     for scores in studies(2000, 14, effect=0.0, design=design):
-        found.append(fitted(scores, True).effect("arm")["p_value"] < 0.05)
+        found.append(fitted(scores, True).p_value("arm") < 0.05)
     size = float(np.mean(found))
     print(f"{readers} readers, {cases} cases: size {size:.4f}")
     assert 0.04 <= size <= 0.06
