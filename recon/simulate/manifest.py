@@ -93,5 +93,5 @@ def scan_record(path: Path, subject: Subject, scan: SimulatedScan) -> dict[str, 
         **scan.contrast.parameters(),
     }
     if lesion is not None:
-        record |= {"lesion_territory": lesion.territory, "lesion_stage": lesion.stage}
+        record |= {"lesion_kind": lesion.kind, "lesion_territory": lesion.territory, "lesion_stage": lesion.stage}
     return record

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from recon.simulate.coils import coil_maps
 from recon.simulate.imaging import ContrastImage, contrast_image
-from recon.simulate.pulse_sequence import UNWEIGHTED, PulseSequence
+from recon.simulate.pulse_sequence import GRADIENT_ECHOES, UNWEIGHTED, PulseSequence
 from recon.simulate.scanner import SimulatedKspace, background_phase, noise_correlation, simulate_kspace
 from recon.simulate.sites import with_detail
 from recon.simulate.subject import Subject
+from recon.simulate.susceptibility import echo_factor
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ def complex_image(
     x, y, z = subject.coordinates
     # Above the frontal and sphenoid sinuses the field bends: strongest near (0, 45, -25) mm.
     sinus = np.exp(-((x / 22) ** 2 + ((y - 45) / 26) ** 2 + ((z + 25) / 16) ** 2))
-    strength = 1.0 if made.sequence.kind in ("gradient-echo", "mprage", "diffusion") else 0.45
+    strength = 1.0 if made.sequence.kind in (*GRADIENT_ECHOES, "diffusion") else 0.45
     spacing = (subject.voxel_size[2], *subject.voxel_size[:2])
     phase = background_phase(made.magnitude.shape, spacing, generator, strength, sinus)
+    if made.sequence.kind in GRADIENT_ECHOES:
+        factor = echo_factor(subject, made.sequence.echo_time)
+        phase = phase if factor is None else phase + np.angle(factor)
     return (made.magnitude * array.shading * np.exp(1j * phase)).astype(np.complex64), made
 
 

@@ -2,7 +2,7 @@
 
 from recon.errors import ReconError
 
-INPUTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "ADC")  # what a network may take, in this order
+INPUTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "ADC", "T2STAR")  # what a network may take; new ones come last
 UNWEIGHTED = "DWI-B0"  # the image at b = 0, from which with DWI the ADC is calculated
 FILES = (*INPUTS, UNWEIGHTED)  # what a file of a study may show
 # What is acquired together is accelerated together: the ADC is no measurement, its two images are one.

@@ -117,7 +117,7 @@ def _of_cohort(path: Path) -> list[Study]:
                     "contrast": str(scan["contrast"]),
                     "file": Path(str(scan["file"])).name,
                     "lesion": NO_LESION if lesion is None else Path(str(lesion)).name,
-                    "lesion_age": str(scan.get("lesion_stage") or ""),
+                    "lesion_age": _lesion_age(scan),
                     "origin": f"{scan['kind']}: {scan['source']}",
                     "licence": str(scan["licence"]),
                 }
@@ -125,6 +125,12 @@ def _of_cohort(path: Path) -> list[Study]:
     except (KeyError, TypeError, AttributeError) as error:
         raise ReconError(f"{path}: not a manifest of 'recon simulate' ({error})") from error
     return _grouped(rows, path)
+
+
+def _lesion_age(scan: Mapping[str, Any]) -> str:
+    """``acute``; of blood ``acute haemorrhage``."""
+    kind = scan.get("lesion_kind", "infarct")
+    return f"{scan.get('lesion_stage') or ''} {'' if kind == 'infarct' else kind}".strip()
 
 
 def _of_csv(path: Path) -> list[Study]:
