@@ -35,7 +35,9 @@ class SimulatedScan:
 def draw_coils(subject: Subject, coils: int, generator: np.random.Generator) -> CoilArray:
     """A coil array around the subject's head. Between a fifth and two thirds (as a power) of its shading is left in the
     image, as after a scanner's intensity normalisation."""
-    maps, total = coil_maps(subject.positions, subject.brain.shape[1:], subject.voxel_size[:2], coils, generator)
+    maps, total = coil_maps(
+        subject.positions, subject.brain.shape[1:], subject.voxel_size[:2], coils, generator, subject.plane
+    )
     power, strength = generator.uniform(0.2, 0.67), None
     if subject.site is not None:
         power, strength = subject.site.shading, subject.site.correlation

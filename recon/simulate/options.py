@@ -13,6 +13,8 @@ from recon.options import option
 
 Stage = Literal["acute", "subacute", "chronic"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+Plane = Literal["axial", "sagittal"]
+PLANES: tuple[Plane, ...] = get_args(Plane)
 StrokeKind = Literal["infarct", "haemorrhage"]
 TERRITORIES = ("MCA", "ACA", "PCA", "lacunar", "cerebellar")
 SITE_NAMES = ("site-a", "site-b", "site-c", "site-d")
@@ -58,6 +60,11 @@ class SimulationOptions:
     stroke_kind: StrokeKind = option(  # noqa: RUF009
         "infarct", "What the stroke is: infarct, or haemorrhage (dark in T2STAR; by its age bright or dark elsewhere)."
     )
+    plane: str = option(
+        "axial",
+        "Plane of the slices: axial, sagittal, or both (each contrast in either plane, of the same person). For the "
+        "last two whole heads are drawn, which takes longer.",
+    )
     anatomy: str | None = option(
         None, "Folder of labelled npz or NIfTI heads, or of real images. Without it: the built-in head."
     )
@@ -91,7 +98,14 @@ class SimulationOptions:
             raise ReconError(f"field of view {self.field_of_view} mm: choose 200 to 500")
         if self.thickness is not None and not 0.5 <= self.thickness <= 10:
             raise ReconError(f"slice thickness {self.thickness} mm: choose 0.5 to 10")
+        if self.plane not in (*PLANES, "both"):
+            raise ReconError(f"--plane {self.plane}: choose from {', '.join(PLANES)} or both")
         self._check_stroke()
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes that are measured."""
+        return tuple(plane for plane in PLANES if self.plane in (plane, "both"))
 
     def _check_stroke(self) -> None:
         if self.territory is not None and self.territories is None and self.territory not in TERRITORIES:
@@ -119,6 +133,8 @@ class SimulationOptions:
         own = asdict(self)
         if self.site is None:
             del own["site"]  # as in manifests from before there were sites
+        if self.plane == "axial":
+            del own["plane"]
         if self.stroke_kind == "infarct":
             del own["stroke_kind"]  # as in manifests from before there was another
         return {**own, "size": list(self.size), "anatomy": BUILTIN_ANATOMY, **names}

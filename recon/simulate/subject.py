@@ -14,9 +14,9 @@ from recon.simulate.haemorrhage import blood
 from recon.simulate.head import tissue_grid
 from recon.simulate.lesion_files import LesionFiles, atlas_territories, real_lesion
 from recon.simulate.lesions import Lesion, draw_lesion, lesion_tissues
-from recon.simulate.options import SimulationOptions
+from recon.simulate.options import Plane, SimulationOptions
 from recon.simulate.pose import Pose, pull_back
-from recon.simulate.prescription import HEIGHTS, prescribe, scan_affine
+from recon.simulate.prescription import HEIGHTS, SlicePrescription, prescribe, scan_affine
 from recon.simulate.sites import SiteProfile, find_site
 from recon.simulate.tissues import Tissue, draw_tissues
 
@@ -54,6 +54,13 @@ class Subject:
     field_strength: float  # T
     susceptibility: float = 0.0  # of blood in the lesion, ppm above tissue; an infarct has none
     site: SiteProfile | None = None  # where the person is measured; None: a protocol of its own
+    plane: Plane = "axial"
+    files: str = ""  # what the names of its files begin with, where it is not the name
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return self.files or self.name
 
 
 def simulate_subject(
@@ -72,6 +79,19 @@ def simulate_subject(
     Raises ReconError when the anatomy has no brain there or the lesion's territory is not imaged.
     """
     prescription = prescribe(anatomy, options, generator, heights)
+    return subject_on(anatomy, name, options, prescription, generator, lesion_files)
+
+
+def subject_on(
+    anatomy: Anatomy,
+    name: str,
+    options: SimulationOptions,
+    prescription: SlicePrescription,
+    generator: np.random.Generator,
+    lesion_files: LesionFiles | None = None,
+    strokes: tuple[float, float] | None = None,
+) -> Subject:
+    """As ``simulate_subject``, on the slices of ``prescription``; strokes lie between two MNI heights in mm."""
     spacing = prescription.spacing
     pose = pull_back(anatomy, prescription, generator)
     brain = pose.slab_average(anatomy.brain.astype(np.float32)) > 0.5
@@ -91,7 +111,10 @@ def simulate_subject(
     files = lesion_files or LesionFiles()
     lesion, lesioned, susceptibility = None, None, 0.0
     if options.stroke:
-        lesion = _stroke(world, _brain_tissue(fractions, brain, measured), spacing, options, files, generator)
+        tissue = _brain_tissue(fractions, brain, measured)
+        if strokes is not None:
+            tissue = tissue * ((world[2] > strokes[0]) & (world[2] < strokes[1]))
+        lesion = _stroke(world, tissue, spacing, options, files, generator)
         if lesion.kind == "haemorrhage":
             lesioned, susceptibility = blood(tissues, lesion.stage, field_strength, generator)
         else:

@@ -26,9 +26,10 @@ def echo_factor(subject: Subject, echo_time: float) -> NDArray[np.complex64] | N
         return None
     content = np.asarray(subject.susceptibility * subject.lesion.core * (1 - subject.lesion.cavity), np.float32)
     readout, phase, between = subject.voxel_size
+    along = 0 if subject.plane == "axial" else 1  # the main field points out of axial slices, along sagittal ones
     planes = 2 * int(np.ceil((between / FINE - 1) / 2)) + 1  # odd: one in the middle of each slice
     fine, outside = _between_slices(content, planes, between)
-    shift = field_shift(fine, (between / planes, readout, phase), 0)[outside : len(fine) - outside]
+    shift = field_shift(fine, (between / planes, readout, phase), along)[outside : len(fine) - outside]
     field = np.float32(HZ_PER_TESLA_AND_PPM * subject.field_strength) * shift  # Hz
     seconds = np.float32(echo_time * 1e-3)
     turned = np.exp(2j * np.pi * field * seconds).astype(np.complex64)
