@@ -22,8 +22,8 @@ def simulate(
     contrast: Annotated[
         list[str] | None,
         typer.Option(
-            help="T1, T1POST, T2, PD, FLAIR, DWI or DWI-B0 (the image at b = 0 of the same diffusion examination, from "
-            "which with DWI the ADC follows); repeat for several. Default FLAIR."
+            help="T1, T1POST, T2, PD, FLAIR, T2STAR (gradient echo), DWI or DWI-B0 (the image at b = 0 of the same "
+            "diffusion examination, from which with DWI the ADC follows); repeat for several. Default FLAIR."
         ),
     ] = None,
     config: Annotated[

@@ -66,14 +66,14 @@ def list_studies(studies: Studies, as_json: AsJson = False) -> None:
     persons = {study.person for study in found}
     entries: list[dict[str, Any]] = [
         {
-            "study": study.name, "person": study.person, "contrasts": list(study.contrasts),
+            "study": study.name, "person": study.person, "plane": study.plane, "contrasts": list(study.contrasts),
             "lesion": None if not study.labelled else study.lesion is not None,
         }
         for study in found
     ]  # fmt: skip
     words = {None: "lesion not known", True: "lesion", False: "no lesion"}
     lines = [
-        f"{study.name:<32}{study.person:<20}{', '.join(study.contrasts):<32}{words[entry['lesion']]}"
+        f"{study.name:<32}{study.person:<20}{study.plane:<10}{', '.join(study.contrasts):<32}{words[entry['lesion']]}"
         for study, entry in zip(found, entries, strict=True)
     ]
     lines.append(f"{len(found)} studies of {len(persons)} persons")
@@ -320,13 +320,16 @@ def accelerate(
     from recon.study.evaluation import unseen_studies
     from recon.study.images import Reconstructions
     from recon.study.store import load_model
-    from recon.study.table import find_studies, kinds_of, of_first_persons
+    from recon.study.table import find_studies, kinds_of, of_first_persons, of_plane
 
     torch.set_num_threads(physical_threads())
     place = chosen_device(device)
     network = load_model(model, str(place))
     found = find_studies(studies)
-    chosen = of_first_persons(found if options.seen else unseen_studies(found, [network]), options.persons)
+    chosen = of_first_persons(
+        of_plane(found, network.options.grid.plane) if options.seen else unseen_studies(found, [network]),
+        options.persons,
+    )
     needs_prior = any(name in METHODS and METHODS[name].needs_prior for name in options.methods)
     with Progress() as progress:
         loaded = load_prior(prior or shipped_prior(), place) if needs_prior else None

@@ -18,7 +18,7 @@ from recon.images.dicom import DicomSeries, LaidOut, decimal, laid_out, put, sav
 
 _CONTRASTS = {
     "T1": "T1", "T1POST": "T1", "T2": "T2", "PD": "PROTON_DENSITY", "FLAIR": "FLUID_ATTENUATED", "DWI": "DIFFUSION",
-    "DWI-B0": "DIFFUSION",
+    "DWI-B0": "DIFFUSION", "T2STAR": "T2_STAR",
 }  # fmt: skip
 # SNOMED CT codes of the regions that a series may name, and whether there are two of them.
 _REGIONS = {

@@ -5,7 +5,7 @@ so the skull, the marrow and the scalp are layers by distance from the brain (``
 thicknesses that ``recon.simulate.head`` draws for each subject.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,21 @@ from recon.simulate.anatomy_grid import (
 )
 from recon.simulate.options import BUILTIN_ANATOMY
 
-_HEIGHTS = (-50.0, 90.0)  # mm, MNI
+_HEIGHTS = (-50.0, 90.0)  # mm, MNI, of axial slices
+_WHOLE = (-72.0, 104.0)
 
 
-def builtin_sources() -> list[AnatomySource]:
-    """The heads that come with the package: one."""
-    return [AnatomySource(BUILTIN_ANATOMY, BUILTIN_ANATOMY, None, builtin_anatomy)]
+def builtin_sources(whole: bool = False) -> list[AnatomySource]:
+    """The heads that come with the package: one; ``whole``: all of it, not only the heights of axial slices."""
+    return [
+        AnatomySource(
+            BUILTIN_ANATOMY, BUILTIN_ANATOMY, None, partial(builtin_anatomy, whole) if whole else builtin_anatomy
+        )
+    ]
 
 
 @lru_cache(maxsize=1)
-def builtin_anatomy() -> Anatomy:
+def builtin_anatomy(whole: bool = False) -> Anatomy:
     """The ICBM 152 head from the nilearn package (1 mm), read from the installed files: nothing is downloaded.
 
     Raises ReconError when this release of nilearn does not ship the template.
@@ -49,7 +54,8 @@ def builtin_anatomy() -> Anatomy:
         volumes.append(radiological(np.asarray(image.dataobj, np.float32)))
     affine = radiological_affine(np.asarray(image.affine), volumes[0].shape)
     # Only heights that are ever imaged: a quarter less to filter and to keep.
-    first, last = (round((height - affine[2, 3]) / affine[2, 0]) for height in _HEIGHTS)
+    ends = _WHOLE if whole else _HEIGHTS
+    first, last = (round((height - affine[2, 3]) / affine[2, 0]) for height in ends)
     t1, grey, white = (volume[first : last + 1] for volume in volumes)
     affine[2, 3] += first * affine[2, 0]
     brain = filled_brain(t1 > 0)

@@ -14,10 +14,13 @@ from recon.simulate.builtin_head import builtin_sources
 from recon.simulate.lesion_files import LesionFiles, find_lesion_files
 from recon.simulate.manifest import is_kept, read_manifest, scan_record, write_manifest
 from recon.simulate.measurement import CoilArray, SimulatedScan, draw_coils, measure
-from recon.simulate.options import SimulationOptions
+from recon.simulate.options import Plane, SimulationOptions
+from recon.simulate.planes import cut, whole_subject
 from recon.simulate.pulse_sequence import CONTRASTS, UNWEIGHTED, draw_sequence
 from recon.simulate.scan_files import write_lesion, write_scan
 from recon.simulate.subject import Subject, simulate_subject
+
+SAGITTAL = "-SAG"  # beside the axial one: what a name of files ends in
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,33 @@ class PositionedSubject:
 
     subject: Subject
     array: CoilArray
+
+
+def position_planes(
+    source: AnatomySource, name: str, options: SimulationOptions, lesion_files: LesionFiles | None = None
+) -> list[PositionedSubject]:
+    """The subject called ``name`` in every plane of ``options``: axial alone as ``position_subject`` draws it,
+    otherwise cut from one whole head. Raises ReconError as ``position_subject``."""
+    if options.plane == "axial":
+        return [position_subject(source, name, options, lesion_files)]
+    try:
+        drawn = numpy_generator(options.seed, "whole-subject", name)
+        whole = whole_subject(source.load(), name, options, drawn, lesion_files)
+        found = []
+        for plane in options.planes:
+            subject = cut(whole, plane, options, numpy_generator(options.seed, "plane", name, plane))
+            found.append(replace(subject, files=stem(name, plane, options)))
+    except ReconError as error:
+        raise ReconError(f"subject {name}: {error}") from error
+    return [
+        PositionedSubject(one, draw_coils(one, options.coils, numpy_generator(options.seed, "coils", name)))
+        for one in found
+    ]
+
+
+def stem(name: str, plane: Plane, options: SimulationOptions) -> str:
+    """What the names of a subject's files begin with."""
+    return name + SAGITTAL if plane == "sagittal" and options.plane == "both" else name
 
 
 def position_subject(
@@ -47,11 +77,11 @@ def position_subject(
 def acquire(positioned: PositionedSubject, contrast: str, options: SimulationOptions) -> SimulatedScan:
     """Measure one contrast, in memory. Raises ReconError for a contrast that cannot be made from this anatomy."""
     subject = positioned.subject
-    generator = numpy_generator(options.seed, "scan", subject.name, contrast)
+    generator = numpy_generator(options.seed, "scan", subject.stem, contrast)
     sequence = None
     if contrast in UNWEIGHTED:  # the timing is that of the diffusion-weighted image
         weighted = UNWEIGHTED[contrast]
-        drawn = draw_sequence(weighted, numpy_generator(options.seed, "scan", subject.name, weighted))
+        drawn = draw_sequence(weighted, numpy_generator(options.seed, "scan", subject.stem, weighted))
         sequence = replace(drawn, contrast=contrast, b_value=0.0)
     return measure(
         subject,
@@ -110,7 +140,9 @@ def simulate_cohort(
     """
     out = Path(out)
     if sources is None:
-        sources = builtin_sources() if options.anatomy is None else find_anatomies(options.anatomy)
+        sources = (
+            builtin_sources(options.plane != "axial") if options.anatomy is None else find_anatomies(options.anatomy)
+        )
     lesion_files = find_lesion_files(options.lesion_shapes, options.territories)
     plan = plan_cohort(sources, subjects, contrasts)
     manifest = read_manifest(out, options)
@@ -118,23 +150,33 @@ def simulate_cohort(
     written = kept = 0
     for number, (name, source, possible) in enumerate(plan):
         report("simulating", number / len(plan))
-        files = {contrast: f"{name}_{contrast}.h5" for contrast in possible}
-        lesion_file = out / f"{name}_lesion.h5"
-        missing = [c for c, file in files.items() if not is_kept(records.get(file), out / file)]
-        if options.stroke and not lesion_file.is_file():
-            missing = list(possible)
-        kept += len(possible) - len(missing)
-        if not missing:
+        missing = {
+            plane: _missing(out, stem(name, plane, options), possible, options, records) for plane in options.planes
+        }
+        count = sum(map(len, missing.values()))
+        kept += len(options.planes) * len(possible) - count
+        if not count:
             continue
-        positioned = position_subject(source, name, options, lesion_files)
-        if positioned.subject.lesion is not None:
-            write_lesion(lesion_file, positioned.subject)
-        for contrast in missing:
-            scan = acquire(positioned, contrast, options)
-            write_scan(out / files[contrast], positioned.subject, scan)
-            records[files[contrast]] = scan_record(out / files[contrast], positioned.subject, scan)
-            written += 1
+        for positioned in position_planes(source, name, options, lesion_files):
+            subject = positioned.subject
+            if subject.lesion is not None:
+                write_lesion(out / f"{subject.stem}_lesion.h5", subject)
+            for contrast in missing[subject.plane]:
+                scan, file = acquire(positioned, contrast, options), f"{subject.stem}_{contrast}.h5"
+                write_scan(out / file, subject, scan)
+                records[file] = scan_record(out / file, subject, scan)
+                written += 1
         manifest["scans"] = [records[file] for file in sorted(records)]
         write_manifest(out, manifest)
     report("simulating", 1.0)
     return {**manifest, "written": written, "kept": kept}
+
+
+def _missing(
+    out: Path, begin: str, contrasts: Sequence[str], options: SimulationOptions, records: dict[str, dict[str, Any]]
+) -> list[str]:
+    """The contrasts that no earlier run finished."""
+    if options.stroke and not (out / f"{begin}_lesion.h5").is_file():
+        return list(contrasts)
+    files = {contrast: f"{begin}_{contrast}.h5" for contrast in contrasts}
+    return [contrast for contrast, file in files.items() if not is_kept(records.get(file), out / file)]

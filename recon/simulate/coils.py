@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
+from recon.simulate.options import Plane
+
 _SEGMENTS = 24
 _COARSE = 28  # points an axis at which the fields are computed; they are smooth, so splines do the rest
 
@@ -14,8 +16,10 @@ def coil_maps(
     voxel_size: tuple[float, float],
     coils: int,
     generator: np.random.Generator,
+    plane: Plane = "axial",
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Sensitivities of ``coils`` loops for axial slices at heights ``positions`` (mm from the array's centre).
+    """Sensitivities of ``coils`` loops for slices at ``positions`` (mm from the array's centre; axial ones
+    upwards, sagittal ones towards the left).
 
     ``shape`` and ``voxel_size`` (mm) are (readout, phase). Loops of 45-75 mm radius sit on a helmet about 135 mm from
     the axis, in one ring up to 10 coils, in two beyond. The sensitivity is the transverse field B_x - i B_y of unit
@@ -46,8 +50,11 @@ def coil_maps(
     ]
     maps = np.empty((len(positions), coils, *shape), np.complex64)
     for index, through in enumerate(positions):
-        # x across, y down, z along the axis of the helmet (and of the main field).
-        points = np.stack(np.broadcast_arrays(across[None, :], down[:, None], np.float64(through)), -1)
+        # x to the left, y backwards, z along the axis of the helmet (and of the main field).
+        places = (across[None, :], down[:, None], np.float64(through))
+        if plane == "sagittal":
+            places = (np.float64(through), across[None, :], -down[:, None])
+        points = np.stack(np.broadcast_arrays(*places), -1)
         for coil in range(coils):
             field = gain[coil] * _loop_field(points, angle[coil], height[coil], distance[coil], radius[coil])
             maps[index, coil] = interpolation[0] @ field.astype(np.complex64) @ interpolation[1].T

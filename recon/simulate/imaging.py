@@ -8,9 +8,17 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.simulate.anatomy import BRAIN_TISSUES, CSF, FAT, GREY, MARROW, SCALP, TISSUES, WHITE
-from recon.simulate.pulse_sequence import NOMINAL, UNWEIGHTED, PulseSequence, draw_sequence, tissue_signals
+from recon.simulate.pulse_sequence import (
+    GRADIENT_ECHOES,
+    NOMINAL,
+    UNWEIGHTED,
+    PulseSequence,
+    draw_sequence,
+    tissue_signals,
+)
 from recon.simulate.sites import site_sequence
 from recon.simulate.subject import Subject
+from recon.simulate.susceptibility import echo_factor
 from recon.simulate.tissues import Tissue
 
 
@@ -57,6 +65,8 @@ def contrast_image(
             image *= _lesion_ratio(subject, sequence)
     else:
         image = np.abs(_mix(subject, sequence))
+    if sequence.kind in GRADIENT_ECHOES and (factor := echo_factor(subject, sequence.echo_time)) is not None:
+        image = image * np.abs(factor)
     mean = float(image[subject.brain].mean())
     if contrast in UNWEIGHTED and subject.fractions is not None:
         # One gain for the whole diffusion examination, or no diffusion coefficient could be had from its images.

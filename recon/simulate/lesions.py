@@ -9,8 +9,8 @@ from scipy.ndimage import gaussian_filter, label
 
 from recon.errors import ReconError
 from recon.simulate.fields import smooth_field
-from recon.simulate.options import STAGES
-from recon.simulate.territories import TERRITORY_SHARES, territory_masks
+from recon.simulate.options import STAGES, StrokeKind
+from recon.simulate.territories import HAEMORRHAGE_SHARES, TERRITORY_SHARES, territory_masks
 from recon.simulate.tissues import Tissue
 
 
@@ -24,6 +24,7 @@ class Lesion:
     territory: str
     stage: str
     volume: float  # mL on the imaged slices, each taken to fill the slice spacing
+    kind: StrokeKind = "infarct"
 
 
 def lesion_tissues(tissues: Mapping[str, Tissue], stage: str, generator: np.random.Generator) -> dict[str, Tissue]:
@@ -62,14 +63,15 @@ def draw_lesion(
     territory: str | None = None,
     stage: str | None = None,
     territories: Mapping[str, NDArray[np.bool_]] | None = None,
+    kind: StrokeKind = "infarct",
 ) -> Lesion:
-    """A random infarct in the imaged slices.
+    """A random infarct or haemorrhage in the imaged slices.
 
     ``coordinates`` [3, slice, row, column] are approximate MNI mm (right, anterior, superior), ``tissue`` [slice, row,
     column] is the fraction of brain tissue (no CSF), ``spacing`` is mm along slice, row, column. The shape is the level
     set of a smooth random field minus the squared distance from a random site, cut at the territory's border, so that
-    its volume is the one drawn (log-normal, median 12 mL, lacunes 0.7 mL). ``territories`` replaces the built-in
-    geometry.
+    its volume is the one drawn (log-normal, median 12 mL; lacunes 0.7 mL, which deep haemorrhages
+    are not). ``territories`` replaces the built-in geometry.
 
     Raises ReconError when no imaged slice holds enough tissue of the territory.
     """
@@ -90,17 +92,19 @@ def draw_lesion(
             f"no imaged slice holds tissue of the territory {territory or 'of any artery'}; image more slices"
         )
     names = sorted(usable)
-    shares = np.array([TERRITORY_SHARES.get(name, 0.1) for name in names])
+    common = TERRITORY_SHARES if kind == "infarct" else HAEMORRHAGE_SHARES
+    shares = np.array([common.get(name, 0.1) for name in names])
     name = names[int(generator.choice(len(names), p=shares / shares.sum()))]
     place = usable[name] & (coordinates[0] * generator.choice([-1.0, 1.0]) > 0)
     if place.sum() < 40:
         place = usable[name]
     stage = stage or str(generator.choice(STAGES, p=[0.45, 0.25, 0.30]))
-    median, sigma, limits = (0.7, 0.5, (0.15, 2.0)) if name == "lacunar" else (12.0, 0.9, (1.0, 90.0))
+    lacune = name == "lacunar" and kind == "infarct"
+    median, sigma, limits = (0.7, 0.5, (0.15, 2.0)) if lacune else (12.0, 0.9, (1.0, 90.0))
     volume = float(np.clip(median * np.exp(sigma * generator.standard_normal()), *limits))
     volume = min(volume, 0.7 * float(place.sum()) * voxel)
     core = _shape(place, spacing, volume, generator)
-    return finish_lesion(core, tissue, spacing, name, stage, generator)
+    return replace(finish_lesion(core, tissue, spacing, name, stage, generator), kind=kind)
 
 
 def finish_lesion(

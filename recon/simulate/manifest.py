@@ -81,11 +81,12 @@ def scan_record(path: Path, subject: Subject, scan: SimulatedScan) -> dict[str, 
         "kind": origin.kind,
         "source": origin.source,
         "licence": origin.licence,
-        "lesion_file": None if lesion is None else f"{subject.name}_lesion.h5",
+        "lesion_file": None if lesion is None else f"{subject.stem}_lesion.h5",
         "lesion_ml": 0.0 if lesion is None else round(lesion.volume, 3),
         "slices": int(subject.brain.shape[0]),
         "voxel_size_mm": [round(size, 4) for size in subject.voxel_size],
         "snr": scan.acquired.snr,
+        "plane": subject.plane,
         "anatomy": origin.anatomy,
         "field_strength_t": subject.field_strength,
         "slice_thickness_mm": round(subject.thickness, 3),
@@ -93,5 +94,5 @@ def scan_record(path: Path, subject: Subject, scan: SimulatedScan) -> dict[str, 
         **scan.contrast.parameters(),
     }
     if lesion is not None:
-        record |= {"lesion_territory": lesion.territory, "lesion_stage": lesion.stage}
+        record |= {"lesion_kind": lesion.kind, "lesion_territory": lesion.territory, "lesion_stage": lesion.stage}
     return record

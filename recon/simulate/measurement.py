@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from recon.simulate.coils import coil_maps
 from recon.simulate.imaging import ContrastImage, contrast_image
-from recon.simulate.pulse_sequence import UNWEIGHTED, PulseSequence
+from recon.simulate.pulse_sequence import GRADIENT_ECHOES, UNWEIGHTED, PulseSequence
 from recon.simulate.scanner import SimulatedKspace, background_phase, noise_correlation, simulate_kspace
 from recon.simulate.sites import with_detail
 from recon.simulate.subject import Subject
+from recon.simulate.susceptibility import echo_factor
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class SimulatedScan:
 def draw_coils(subject: Subject, coils: int, generator: np.random.Generator) -> CoilArray:
     """A coil array around the subject's head. Between a fifth and two thirds (as a power) of its shading is left in the
     image, as after a scanner's intensity normalisation."""
-    maps, total = coil_maps(subject.positions, subject.brain.shape[1:], subject.voxel_size[:2], coils, generator)
+    maps, total = coil_maps(
+        subject.positions, subject.brain.shape[1:], subject.voxel_size[:2], coils, generator, subject.plane
+    )
     power, strength = generator.uniform(0.2, 0.67), None
     if subject.site is not None:
         power, strength = subject.site.shading, subject.site.correlation
@@ -57,9 +60,12 @@ def complex_image(
     x, y, z = subject.coordinates
     # Above the frontal and sphenoid sinuses the field bends: strongest near (0, 45, -25) mm.
     sinus = np.exp(-((x / 22) ** 2 + ((y - 45) / 26) ** 2 + ((z + 25) / 16) ** 2))
-    strength = 1.0 if made.sequence.kind in ("gradient-echo", "mprage", "diffusion") else 0.45
+    strength = 1.0 if made.sequence.kind in (*GRADIENT_ECHOES, "diffusion") else 0.45
     spacing = (subject.voxel_size[2], *subject.voxel_size[:2])
     phase = background_phase(made.magnitude.shape, spacing, generator, strength, sinus)
+    if made.sequence.kind in GRADIENT_ECHOES:
+        factor = echo_factor(subject, made.sequence.echo_time)
+        phase = phase if factor is None else phase + np.angle(factor)
     return (made.magnitude * array.shading * np.exp(1j * phase)).astype(np.complex64), made
 
 

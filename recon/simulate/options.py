@@ -13,6 +13,9 @@ from recon.options import option
 
 Stage = Literal["acute", "subacute", "chronic"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+Plane = Literal["axial", "sagittal"]
+PLANES: tuple[Plane, ...] = get_args(Plane)
+StrokeKind = Literal["infarct", "haemorrhage"]
 TERRITORIES = ("MCA", "ACA", "PCA", "lacunar", "cerebellar")
 SITE_NAMES = ("site-a", "site-b", "site-c", "site-d")
 BUILTIN_ANATOMY = "icbm152"
@@ -54,6 +57,14 @@ class SimulationOptions:
         None, f"Where the stroke is: {', '.join(TERRITORIES)}. Without it: as often as in patients."
     )
     stage: Stage | None = option(None, "How old the stroke is. Without it: any age.")  # noqa: RUF009
+    stroke_kind: StrokeKind = option(  # noqa: RUF009
+        "infarct", "What the stroke is: infarct, or haemorrhage (dark in T2STAR; by its age bright or dark elsewhere)."
+    )
+    plane: str = option(
+        "axial",
+        "Plane of the slices: axial, sagittal, or both (each contrast in either plane, of the same person). For the "
+        "last two whole heads are drawn, which takes longer.",
+    )
     anatomy: str | None = option(
         None, "Folder of labelled npz or NIfTI heads, or of real images. Without it: the built-in head."
     )
@@ -87,7 +98,14 @@ class SimulationOptions:
             raise ReconError(f"field of view {self.field_of_view} mm: choose 200 to 500")
         if self.thickness is not None and not 0.5 <= self.thickness <= 10:
             raise ReconError(f"slice thickness {self.thickness} mm: choose 0.5 to 10")
+        if self.plane not in (*PLANES, "both"):
+            raise ReconError(f"--plane {self.plane}: choose from {', '.join(PLANES)} or both")
         self._check_stroke()
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes that are measured."""
+        return tuple(plane for plane in PLANES if self.plane in (plane, "both"))
 
     def _check_stroke(self) -> None:
         if self.territory is not None and self.territories is None and self.territory not in TERRITORIES:
@@ -95,8 +113,14 @@ class SimulationOptions:
         if self.stage is not None and self.stage not in STAGES:
             raise ReconError(f"lesion stage {self.stage!r} is unknown; choose from {', '.join(STAGES)}")
         described = (self.territory, self.stage, self.lesion_shapes, self.territories)
-        if any(value is not None for value in described) and not self.stroke:
-            raise ReconError("--territory, --stage, --lesion-shapes and --territories describe a stroke; add --stroke")
+        if self.stroke_kind not in get_args(StrokeKind):
+            raise ReconError(
+                f"kind of stroke {self.stroke_kind!r} is unknown; choose from {', '.join(get_args(StrokeKind))}"
+            )
+        if (any(value is not None for value in described) or self.stroke_kind != "infarct") and not self.stroke:
+            raise ReconError(
+                "--territory, --stage, --stroke-kind, --lesion-shapes and --territories describe a stroke; add --stroke"
+            )
         if self.lesion_shapes is not None and (self.territory is not None or self.territories is not None):
             raise ReconError("--lesion-shapes brings its own places; leave out --territory and --territories")
 
@@ -109,4 +133,8 @@ class SimulationOptions:
         own = asdict(self)
         if self.site is None:
             del own["site"]  # as in manifests from before there were sites
+        if self.plane == "axial":
+            del own["plane"]
+        if self.stroke_kind == "infarct":
+            del own["stroke_kind"]  # as in manifests from before there was another
         return {**own, "size": list(self.size), "anatomy": BUILTIN_ANATOMY, **names}

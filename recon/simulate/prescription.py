@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from recon.errors import ReconError
 from recon.simulate.anatomy import Anatomy
-from recon.simulate.options import SimulationOptions
+from recon.simulate.options import Plane, SimulationOptions
 
 # Narrower than this, a real scan folds; the simulator does not simulate folding, so it refuses.
-_HEAD_WIDTH = 180.0  # mm
+_HEAD_WIDTHS = {"axial": 180.0, "sagittal": 210.0}  # mm along the phase direction
 HEIGHTS = (-18.0, 62.0)  # mm, MNI: the slices lie between them, as far as the anatomy reaches
 
 
@@ -18,15 +18,30 @@ HEIGHTS = (-18.0, 62.0)  # mm, MNI: the slices lie between them, as far as the a
 class SlicePrescription:
     """Which slices are imaged, and on which grid."""
 
-    heights: NDArray[np.floating]  # [slice] MNI mm of the slices' centres
+    heights: NDArray[np.floating]  # [slice] MNI mm of the slices' centres; of sagittal ones along the left-right axis
     thickness: float  # mm
     spacing: tuple[float, float, float]  # mm along slice, readout, phase; pixels are square
     matrix: tuple[int, int]  # readout, phase
+    plane: Plane = "axial"
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The grid: (slice, readout, phase)."""
         return len(self.heights), *self.matrix
+
+    def require_the_head_to_fit(self) -> None:
+        """Raise ReconError when the head is wider than the field of view along the phase direction."""
+        width, least = self.spacing[2] * self.matrix[1], _HEAD_WIDTHS[self.plane]
+        if width < least:
+            raise ReconError(
+                f"size {self.matrix[0]} x {self.matrix[1]}: {width:.0f} mm along the phase direction cut the head off; "
+                f"choose a wider matrix ({least:.0f} mm at least)"
+            )
+
+
+def field_of_view(options: SimulationOptions, generator: np.random.Generator) -> float:
+    """Millimetres along the readout: drawn from 220 to 250 where the options leave them open."""
+    return float(generator.uniform(220, 250)) if options.field_of_view is None else float(options.field_of_view)
 
 
 def prescribe(
@@ -41,13 +56,8 @@ def prescribe(
     slices are thinner where the anatomy is. Raises ReconError when the head does not fit the field of view.
     """
     matrix = options.size
-    view = float(generator.uniform(220, 250)) if options.field_of_view is None else float(options.field_of_view)
-    pixel = view / matrix[0]
-    if pixel * matrix[1] < _HEAD_WIDTH:
-        raise ReconError(
-            f"size {matrix[0]} x {matrix[1]}: {pixel * matrix[1]:.0f} mm along the phase direction cut the head off; "
-            f"choose a wider matrix ({_HEAD_WIDTH:.0f} mm at least)"
-        )
+    pixel = field_of_view(options, generator) / matrix[0]
+    SlicePrescription(np.zeros(0), 0.0, (0.0, pixel, pixel), matrix).require_the_head_to_fit()
     places, thickness, step = _slice_heights(anatomy, options.slices, options.thickness, heights, generator)
     return SlicePrescription(places, thickness, (step, pixel, pixel), matrix)
 
@@ -82,17 +92,39 @@ def _slice_heights(
         heights = anatomy.affine[2, 0] * chosen + anatomy.affine[2, 3]
         return np.sort(heights), pitch, max(extent / max(count - 1, 1), pitch)
     drawn = max(drawn, pitch)
-    step = max(drawn * 1.1, min(extent / max(slices, 1), 12.0)) if thickness is None else max(drawn, pitch)
+    places, step = spread(bottom, top, slices, drawn, thickness is None, generator)
+    return places, drawn, step
+
+
+def spread(
+    bottom: float, top: float, slices: int, thickness: float, gaps: bool, generator: np.random.Generator
+) -> tuple[NDArray[np.floating], float]:
+    """Places of at most ``slices`` slices of ``thickness`` mm between two ends, and their spacing: with gaps of a tenth
+    of the thickness at least, or without any."""
+    extent = top - bottom
+    step = max(thickness * 1.1, min(extent / max(slices, 1), 12.0)) if gaps else thickness
     count = min(slices, int(extent // step) + 1)
     start = bottom + (extent - (count - 1) * step) * generator.uniform(0.35, 0.65)
-    return start + step * np.arange(count), drawn, step
+    return start + step * np.arange(count), step
 
 
 def scan_affine(prescription: SlicePrescription, centre: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(readout, phase, slice) index to RAS+ mm: readout towards posterior, phase towards the patient's left."""
+    """(readout, phase, slice) index to RAS+ mm. Axial: readout towards posterior, phase towards the patient's left,
+    slices upwards; sagittal: readout downwards, phase towards posterior, slices towards the left. ``centre`` lies in
+    the middle of the plane."""
     step, pixel, _ = prescription.spacing
     readout, phase = prescription.matrix
     affine = np.eye(4)
+    if prescription.plane == "sagittal":
+        affine[:3, 0] = (0, 0, -pixel)
+        affine[:3, 1] = (0, -pixel, 0)
+        affine[:3, 2] = (-step, 0, 0)
+        affine[:3, 3] = (
+            prescription.heights[0],
+            centre[1] + pixel * (phase // 2),
+            centre[2] + pixel * (readout // 2),
+        )
+        return affine
     affine[:3, 0] = (0, -pixel, 0)
     affine[:3, 1] = (-pixel, 0, 0)
     affine[:3, 2] = (0, 0, step)

@@ -13,13 +13,15 @@ from recon.errors import ReconError
 from recon.simulate.anatomy import TISSUES
 from recon.simulate.tissues import TISSUE_TABLE, Tissue
 
-CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "DWI-B0")
+CONTRASTS = ("T1", "T1POST", "T2", "PD", "FLAIR", "DWI", "DWI-B0", "T2STAR")
+GRADIENT_ECHOES = ("gradient-echo", "mprage", "t2star")  # kinds of sequence whose echo no pulse refocuses
 UNWEIGHTED = {"DWI-B0": "DWI"}  # the image at b = 0 of a diffusion examination: same times, gain, noise
 
 
 @dataclass(frozen=True)
 class PulseSequence:
-    """One contrast's timing in ms. ``kind``: "spin-echo", "gradient-echo", "mprage", "inversion" or "diffusion"."""
+    """One contrast's timing in ms. ``kind``: "spin-echo", "gradient-echo", "t2star", "mprage", "inversion" or
+    "diffusion"."""
 
     contrast: str
     kind: str
@@ -40,6 +42,7 @@ NOMINAL: Mapping[str, PulseSequence] = {
     "FLAIR": PulseSequence("FLAIR", "inversion", 9000, 100, inversion_time=2500, fat_signal=0.3),
     "DWI": PulseSequence("DWI", "diffusion", 5000, 80, b_value=1000, fat_signal=0.08),
     "DWI-B0": PulseSequence("DWI-B0", "diffusion", 5000, 80, b_value=0, fat_signal=0.08),
+    "T2STAR": PulseSequence("T2STAR", "t2star", 650, 20, flip_angle=20),
 }
 
 
@@ -47,7 +50,9 @@ def signal(tissue: Tissue, sequence: PulseSequence) -> float:
     """Magnitude of the transverse magnetisation at the echo, relative to that of pure water fully relaxed.
 
     spin-echo      M0 (1 - exp(-TR/T1)) exp(-TE/T2)
-    gradient-echo  M0 sin a (1 - E1) / (1 - cos a E1) exp(-TE/T2), spoiled, E1 = exp(-TR/T1)
+    gradient-echo  M0 sin a (1 - E1) / (1 - cos a E1) exp(-TE/T2), spoiled, E1 = exp(-TR/T1); its echo is so short
+                   (3 ms) that R2' is left out
+    t2star         the same with exp(-TE/T2*), 1/T2* = 1/T2 + R2'
     mprage         M0 (1 - 2 exp(-TI/T1) / (1 + exp(-TR/T1)))
     inversion      M0 (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2)
     diffusion      M0 (1 - exp(-TR/T1)) exp(-TE/T2) exp(-b D)
@@ -59,7 +64,9 @@ def signal(tissue: Tissue, sequence: PulseSequence) -> float:
     inverted = float(np.exp(-sequence.inversion_time / tissue.t1))
     if sequence.kind == "spin-echo":
         value = (1 - recovery) * decay
-    elif sequence.kind == "gradient-echo":
+    elif sequence.kind in ("gradient-echo", "t2star"):
+        if sequence.kind == "t2star":
+            decay *= float(np.exp(-sequence.echo_time * tissue.dephasing))
         angle = np.deg2rad(sequence.flip_angle)
         value = float(np.sin(angle)) * (1 - recovery) / (1 - float(np.cos(angle)) * recovery) * decay
     elif sequence.kind == "mprage":

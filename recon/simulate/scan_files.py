@@ -2,7 +2,7 @@
 
 Beside ``SUBJECT_CONTRAST.h5`` lies, with a stroke, ``SUBJECT_lesion.h5`` for all contrasts of the subject: dataset
 ``lesion`` bool ``[slice, readout, phase]`` on the scan's image grid, dataset ``lesion_fraction`` float32 of the same
-shape (soft edges), attributes territory, stage, volume_ml, voxel_size_mm and affine.
+shape (soft edges), attributes kind, territory, stage, volume_ml, voxel_size_mm and affine.
 """
 
 from pathlib import Path
@@ -68,6 +68,7 @@ def write_lesion(path: Path, subject: Subject) -> None:
     with atomic_path(path) as temporary, hdf5_for_writing(temporary) as file:
         file.create_dataset("lesion", data=lesion.mask, compression="gzip")
         file.create_dataset("lesion_fraction", data=lesion.core, compression="gzip")
+        file.attrs["kind"] = lesion.kind
         file.attrs["territory"] = lesion.territory
         file.attrs["stage"] = lesion.stage
         file.attrs["volume_ml"] = lesion.volume

@@ -1,7 +1,7 @@
 """One simulated person: one head, one shape, one lesion, before any contrast is chosen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,13 @@ from scipy.ndimage import gaussian_filter
 from recon.errors import ReconError
 from recon.simulate.anatomy import BRAIN_TISSUES, TISSUES, Anatomy, Kind
 from recon.simulate.fields import smooth_field
+from recon.simulate.haemorrhage import blood
 from recon.simulate.head import tissue_grid
 from recon.simulate.lesion_files import LesionFiles, atlas_territories, real_lesion
 from recon.simulate.lesions import Lesion, draw_lesion, lesion_tissues
-from recon.simulate.options import SimulationOptions
+from recon.simulate.options import Plane, SimulationOptions
 from recon.simulate.pose import Pose, pull_back
-from recon.simulate.prescription import HEIGHTS, prescribe, scan_affine
+from recon.simulate.prescription import HEIGHTS, SlicePrescription, prescribe, scan_affine
 from recon.simulate.sites import SiteProfile, find_site
 from recon.simulate.tissues import Tissue, draw_tissues
 
@@ -51,7 +52,15 @@ class Subject:
     lesioned_tissues: Mapping[str, Tissue] | None
     lesion: Lesion | None
     field_strength: float  # T
+    susceptibility: float = 0.0  # of blood in the lesion, ppm above tissue; an infarct has none
     site: SiteProfile | None = None  # where the person is measured; None: a protocol of its own
+    plane: Plane = "axial"
+    files: str = ""  # what the names of its files begin with, where it is not the name
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return self.files or self.name
 
 
 def simulate_subject(
@@ -70,6 +79,19 @@ def simulate_subject(
     Raises ReconError when the anatomy has no brain there or the lesion's territory is not imaged.
     """
     prescription = prescribe(anatomy, options, generator, heights)
+    return subject_on(anatomy, name, options, prescription, generator, lesion_files)
+
+
+def subject_on(
+    anatomy: Anatomy,
+    name: str,
+    options: SimulationOptions,
+    prescription: SlicePrescription,
+    generator: np.random.Generator,
+    lesion_files: LesionFiles | None = None,
+    strokes: tuple[float, float] | None = None,
+) -> Subject:
+    """As ``simulate_subject``, on the slices of ``prescription``; strokes lie between two MNI heights in mm."""
     spacing = prescription.spacing
     pose = pull_back(anatomy, prescription, generator)
     brain = pose.slab_average(anatomy.brain.astype(np.float32)) > 0.5
@@ -87,10 +109,16 @@ def simulate_subject(
         field_strength = site.field_strength
     tissues = draw_tissues(field_strength, generator)
     files = lesion_files or LesionFiles()
-    lesion, lesioned = None, None
+    lesion, lesioned, susceptibility = None, None, 0.0
     if options.stroke:
-        lesion = _stroke(world, _brain_tissue(fractions, brain, measured), spacing, options, files, generator)
-        lesioned = lesion_tissues(tissues, lesion.stage, generator)
+        tissue = _brain_tissue(fractions, brain, measured)
+        if strokes is not None:
+            tissue = tissue * ((world[2] > strokes[0]) & (world[2] < strokes[1]))
+        lesion = _stroke(world, tissue, spacing, options, files, generator)
+        if lesion.kind == "haemorrhage":
+            lesioned, susceptibility = blood(tissues, lesion.stage, field_strength, generator)
+        else:
+            lesioned = lesion_tissues(tissues, lesion.stage, generator)
     # A lesion in the shape of a patient's is not wholly simulated.
     kind: Kind = "semi-synthetic" if lesion is not None and files.shapes else anatomy.kind
     return Subject(
@@ -112,6 +140,7 @@ def simulate_subject(
         lesioned_tissues=lesioned,
         lesion=lesion,
         field_strength=field_strength,
+        susceptibility=susceptibility,
         site=site,
     )
 
@@ -137,9 +166,12 @@ def _stroke(
 ) -> Lesion:
     """A lesion as ``options`` and ``files`` ask for it; the arrays as for ``draw_lesion``."""
     if files.shapes:
-        return real_lesion(files.shapes, coordinates, tissue, spacing, generator, options.stage)
+        found = real_lesion(files.shapes, coordinates, tissue, spacing, generator, options.stage)
+        return replace(found, kind=options.stroke_kind)
     atlas = atlas_territories(files.territories, coordinates) if files.territories is not None else None
-    return draw_lesion(coordinates, tissue, spacing, generator, options.territory, options.stage, atlas)
+    return draw_lesion(
+        coordinates, tissue, spacing, generator, options.territory, options.stage, atlas, options.stroke_kind
+    )
 
 
 def _brain_tissue(

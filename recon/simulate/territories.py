@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 # Share of infarcts by territory; renormalised to those that the imaged slices contain.
 TERRITORY_SHARES: Mapping[str, float] = {"MCA": 0.51, "ACA": 0.05, "PCA": 0.07, "lacunar": 0.13, "cerebellar": 0.07}
 
+# Share of intracerebral haemorrhages, rounded by us, at the sites of Qureshi et al., N Engl J Med 344:1450, 2001: half
+# lie deep, where the perforating arteries run, a third in the lobes; the brainstem is not simulated.
+HAEMORRHAGE_SHARES: Mapping[str, float] = {"lacunar": 0.55, "MCA": 0.22, "PCA": 0.08, "ACA": 0.05, "cerebellar": 0.1}
+
 
 def territory_masks(
     x: NDArray[np.floating], y: NDArray[np.floating], z: NDArray[np.floating]

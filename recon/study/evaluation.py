@@ -15,7 +15,7 @@ from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_subset
 from recon.study.scores import Figures, LesionGroup, StudyScore, figures, lesion_groups, score
 from recon.study.store import StudyModel, person_hash
-from recon.study.table import Study
+from recon.study.table import Study, of_plane
 from recon.study.volume import StudyVolume
 
 RANDOM = "random subset"
@@ -38,7 +38,8 @@ class SubsetResult:
 def unseen_studies(studies: Sequence[Study], models: Sequence[StudyModel]) -> list[Study]:
     """Labelled studies of persons that no model was trained on. Raises ReconError when there are too few."""
     seen = frozenset().union(*(model.persons for model in models))
-    left = [study for study in studies if study.labelled and person_hash(study.person) not in seen]
+    plane = models[0].options.grid.plane
+    left = [study for study in of_plane(studies, plane) if study.labelled and person_hash(study.person) not in seen]
     persons = {study.person for study in left}
     if len(persons) < 2:
         raise ReconError(

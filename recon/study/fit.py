@@ -17,7 +17,7 @@ from recon.study.protocols import by_protocol
 from recon.study.samples import slices_of
 from recon.study.start import Start
 from recon.study.store import model_card, person_hash, save_model
-from recon.study.table import Study
+from recon.study.table import Study, of_plane
 from recon.study.training import StudyRun, train
 
 PREPARATION = 0.3  # share of the progress that counts as preparing, where nothing is kept from before
@@ -55,7 +55,7 @@ def fit_study_model(
     Raises ReconError when no study is left, one cannot be read, the start does not fit, or the training diverges.
     """
     options = resolved(options)
-    known = [study for study in studies if study.labelled]
+    known = [study for study in of_plane(studies, options.grid.plane) if study.labelled]
     if not known:
         raise ReconError("no study says whether it has a lesion; fill the table's column lesion (a mask, or 'none')")
     chosen, held_out = split_by_person(known, options.held_out_fraction, options.seed)

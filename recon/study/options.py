@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from recon.options import check_minimums, option
-from recon.study.contrasts import INPUTS
+from recon.study.contrasts import DIRECTIONS, INPUTS, Plane
 
 Kind = Literal["variable", "fixed", "linear"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -14,12 +14,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class GridOptions:
     """The grid that studies are brought onto: pixels in plane; slices stay as measured."""
 
+    plane: Plane = option("axial", "Plane of the studies: axial or sagittal; others are left out.")  # noqa: RUF009
     pixel: float = option(3.0, "Millimetres of a pixel.", minimum=0.2)
     matrix: tuple[int, int] = option((72, 64), "Pixels along height and width, multiples of the patch.")
     resample: bool = option(False, "Interpolate series that lie on another grid than the study's first.")
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        if self.plane not in DIRECTIONS:
+            raise ValueError(f"plane {self.plane!r}: choose from {', '.join(DIRECTIONS)}")
         if not all(8 <= count <= 1024 for count in self.matrix):
             raise ValueError(f"matrix {self.matrix}: choose 8 to 1024 pixels")
 

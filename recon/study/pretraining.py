@@ -20,7 +20,7 @@ from recon.study.placing import placed_otherwise
 from recon.study.preparation import prepared_studies
 from recon.study.samples import Slices, any_slices, draw_contrasts, gains, slab_at
 from recon.study.store import PRETRAINED, person_hash, write_model
-from recon.study.table import Study
+from recon.study.table import Study, of_plane
 from recon.study.training import StudyTraining, train
 
 
@@ -71,7 +71,7 @@ def draw_slabs(slices: Slices, options: StudyPretrainingOptions, first: int) -> 
         volume = slices.volumes[int(number)]
         rows = [volume.contrasts.index(name) for name in chosen]
         slab = slab_at(volume.values[rows], int(index), options.network.slab)
-        if generator.random() < 0.5:
+        if generator.random() < 0.5 and options.grid.plane == "axial":  # as in draw_batch
             slab = slab[..., ::-1]
         slabs.append(slab * gains(len(rows), options.gain, generator))
     drawn = torch.from_numpy(np.stack(slabs))
@@ -93,7 +93,7 @@ def pretrain_study_model(
 
     Raises ReconError when no study is left, one cannot be read, or the training diverges.
     """
-    chosen, held_out = split_by_person(studies, options.held_out_fraction, options.seed)
+    chosen, held_out = split_by_person(of_plane(studies, options.grid.plane), options.held_out_fraction, options.seed)
     volumes = prepared_studies(
         chosen, reconstructions, options.grid, lambda stage, done: report(stage, PREPARATION * done)
     )

@@ -124,7 +124,7 @@ def draw_batch(slices: Slices, options: StudyFitOptions, first: int) -> Batch:
         slab = as_if_faster(slab, chosen, options.faster, generator)
         assert volume.lesion is not None
         mask = volume.lesion[int(index)]
-        if generator.random() < 0.5:
+        if generator.random() < 0.5 and options.grid.plane == "axial":  # heads are symmetric from side to side only
             slab, mask = slab[..., ::-1], mask[:, ::-1]
         widths = (options.noise * generator.random((len(rows), 1, 1, 1))).astype(np.float32)
         noise = widths * generator.standard_normal(slab.shape, dtype=np.float32)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
-from recon.encode.weights import find_weight_file, read_tensors
+from recon.encode.weights import find_weight_file
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 from recon.study.options import GridOptions, NetworkOptions
-from recon.study.store import FORMAT, PRETRAINED
+from recon.study.store import FORMAT, PRETRAINED, stored_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def load_start(folder: str | Path) -> Start:
     except (KeyError, TypeError) as error:
         raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
     weights = find_weight_file(folder)
-    return Start(folder, read_tensors(weights), network, grid, contrasts, persons, file_sha256(weights))
+    return Start(folder, stored_weights(weights), network, grid, contrasts, persons, file_sha256(weights))
 
 
 def begin_with(network: nn.Module, start: Start, shape: NetworkOptions, grid: GridOptions) -> None:

@@ -21,6 +21,7 @@ from recon.study.network import random_network
 from recon.study.options import StudyFitOptions
 
 FORMAT = "recon-study-2"
+CODES = "input.codes.weight"  # [contrast, code]
 PRETRAINED = "recon-study-pretraining-1"
 
 
@@ -76,12 +77,22 @@ def load_model(folder: str | Path, device: str = "cpu") -> StudyModel:
     except (KeyError, TypeError, ValueError) as error:
         raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
     weight_file = find_weight_file(folder)
-    tensors = read_tensors(weight_file)
+    tensors = stored_weights(weight_file)
     network = random_network(options.network, options.grid, numbers, torch.Generator().manual_seed(0))
     check_tensors(network, tensors, weight_file)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
     network.requires_grad_(False).to(device).eval()
     return StudyModel(folder, network, options, contrasts, persons, file_sha256(weight_file), device)
+
+
+def stored_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a study network; those of one from before there were as many contrasts get codes of zeros for the
+    others, which it does not know. Raises ReconError for a damaged file."""
+    tensors = read_tensors(path)
+    codes = tensors.get(CODES)
+    if codes is not None and codes.ndim == 2 and len(codes) < len(INPUTS):
+        tensors[CODES] = torch.cat([codes, codes.new_zeros(len(INPUTS) - len(codes), codes.shape[1])])
+    return tensors
 
 
 def model_card(options: StudyFitOptions, facts: Mapping[str, Any]) -> str:

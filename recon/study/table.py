@@ -1,9 +1,10 @@
 """Which files make a study: from a cohort of ``recon simulate``, or from a table in CSV or JSON.
 
 CSV: one row a series, with the columns ``study``, ``person``, ``contrast``, ``file`` and, where known, ``lesion`` (a
-mask, or ``none`` where it is known that there is none), ``lesion_age`` (any word) and ``b_value`` in s/mm^2.
+mask, or ``none`` where it is known that there is none), ``lesion_age`` (any word), ``b_value`` in s/mm^2 and ``plane``
+(axial, or sagittal; a study of both planes is two studies of one name).
 JSON: ``{"studies": [{"study": ..., "person": ..., "series": {"FLAIR": "file", ...}, "lesion": ..., "lesion_age": ...,
-"b_value": ...}]}``. Files lie relative to the table.
+"b_value": ..., "plane": ...}]}``. Files lie relative to the table.
 """
 
 import csv
@@ -15,7 +16,7 @@ from typing import Any
 
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
-from recon.study.contrasts import INPUTS, UNWEIGHTED, contrast_named
+from recon.study.contrasts import DIRECTIONS, INPUTS, UNWEIGHTED, Plane, contrast_named
 
 COHORT = "manifest.json"  # of ``recon simulate``
 TABLES = ("studies.csv", "studies.json")
@@ -37,6 +38,7 @@ class Study:
     licence: str = "not stated"
     b_value: float | None = None  # s/mm^2, where the table states it
     lesion_age: str | None = None  # such as acute, where the table states it
+    plane: Plane = "axial"
 
     def __post_init__(self) -> None:
         if not set(self.files) & set(INPUTS):
@@ -68,13 +70,21 @@ def find_studies(places: Sequence[str | Path]) -> list[Study]:
     studies: list[Study] = []
     for place in map(Path, places):
         studies += _studies_of(place)
-    names = [study.name for study in studies]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = [(study.name, study.plane) for study in studies]
+    twice = sorted({name for name, plane in names if names.count((name, plane)) > 1})
     if twice:
         raise ReconError(f"study {twice[0]}: listed twice; a study may be given once")
     if not studies:
         raise ReconError("no study given; name folders of 'recon simulate', or tables of studies")
     return studies
+
+
+def of_plane(studies: Sequence[Study], plane: Plane) -> list[Study]:
+    """The studies of one plane. Raises ReconError when there is none."""
+    found = [study for study in studies if study.plane == plane]
+    if not found:
+        raise ReconError(f"none of {len(studies)} studies is {plane}; give such studies, or a recipe of another plane")
+    return found
 
 
 def kinds_of(studies: Sequence[Study]) -> str:
@@ -117,7 +127,8 @@ def _of_cohort(path: Path) -> list[Study]:
                     "contrast": str(scan["contrast"]),
                     "file": Path(str(scan["file"])).name,
                     "lesion": NO_LESION if lesion is None else Path(str(lesion)).name,
-                    "lesion_age": str(scan.get("lesion_stage") or ""),
+                    "lesion_age": _lesion_age(scan),
+                    "plane": str(scan.get("plane", "axial")),
                     "origin": f"{scan['kind']}: {scan['source']}",
                     "licence": str(scan["licence"]),
                 }
@@ -125,6 +136,12 @@ def _of_cohort(path: Path) -> list[Study]:
     except (KeyError, TypeError, AttributeError) as error:
         raise ReconError(f"{path}: not a manifest of 'recon simulate' ({error})") from error
     return _grouped(rows, path)
+
+
+def _lesion_age(scan: Mapping[str, Any]) -> str:
+    """``acute``; of blood ``acute haemorrhage``."""
+    kind = scan.get("lesion_kind", "infarct")
+    return f"{scan.get('lesion_stage') or ''} {'' if kind == 'infarct' else kind}".strip()
 
 
 def _of_csv(path: Path) -> list[Study]:
@@ -147,7 +164,7 @@ def _of_json(path: Path) -> list[Study]:
     try:
         for entry in read_json(path)["studies"]:
             common = {key: str(entry[key]) for key in ("study", "person")}
-            for key in ("lesion", "lesion_age", "b_value"):
+            for key in ("lesion", "lesion_age", "b_value", "plane"):
                 common[key] = str(entry.get(key) or "")
             rows += [{**common, "contrast": str(c), "file": str(f)} for c, f in entry["series"].items()]
     except (KeyError, TypeError, AttributeError) as error:
@@ -157,13 +174,16 @@ def _of_json(path: Path) -> list[Study]:
 
 def _grouped(rows: Iterable[dict[str, Any]], path: Path) -> list[Study]:
     """Rows of one study together."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for number, row in enumerate(rows, start=1):
         empty = [name for name in COLUMNS if not row.get(name)]
         if empty:
             raise ReconError(f"{path}: row {number} has no {empty[0]}")
-        groups.setdefault(row["study"], []).append(row)
-    return [_study(name, entries, path) for name, entries in groups.items()]
+        plane = (row.get("plane") or "axial").lower()
+        if plane not in DIRECTIONS:
+            raise ReconError(f"{path}: row {number}: plane '{plane}' is unknown; choose from {', '.join(DIRECTIONS)}")
+        groups.setdefault((row["study"], plane), []).append({**row, "plane": plane})
+    return [_study(name, entries, path) for (name, _), entries in groups.items()]
 
 
 _AGREED = (
@@ -192,4 +212,5 @@ def _study(name: str, rows: Sequence[dict[str, Any]], path: Path) -> Study:
         b_value = math.nan
     facts = {key: rows[0][key] for key in ("origin", "licence") if rows[0].get(key)}
     age = next((row["lesion_age"] for row in rows if row.get("lesion_age")), None)
+    facts["plane"] = rows[0]["plane"]
     return Study(name, rows[0]["person"], files, mask, bool(lesion), b_value=b_value, lesion_age=age, **facts)

@@ -16,7 +16,7 @@ from recon.errors import ReconError
 from recon.images.grid import on_grid
 from recon.images.references import read_lesions
 from recon.images.slice_axis import header_slice_axis, single_slice_axis, voxel_spacing
-from recon.study.contrasts import UNWEIGHTED, in_order
+from recon.study.contrasts import DIRECTIONS, UNWEIGHTED, in_order
 from recon.study.diffusion import apparent_diffusion
 from recon.study.options import GridOptions
 from recon.study.table import Study
@@ -44,7 +44,7 @@ class StudyVolume:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """The grid of a study: that of its first series, turned to axial slices, at the network's pixels."""
+    """The grid of a study: that of its first series, turned upright, at the network's pixels."""
 
     reference: Series
     shape: tuple[int, int, int]  # width, height, slice
@@ -62,18 +62,18 @@ class Placement:
 
 
 def place(series: Mapping[str, Series], study: Study, options: GridOptions) -> Placement:
-    """The grid of a study. Raises ReconError when a series has no place in space, or is not axial."""
+    """The grid of a study. Raises ReconError when a series has no place in space, or is of another plane."""
     first = next(iter(series))
     reference = series[first]
     where = f"study {study.name}, {first}"
     check_volume(np.abs(reference.values), reference.affine, where, least_slices=1)
     affine = np.asarray(reference.affine, np.float64)
     axis = (single_slice_axis(reference.values.shape) or header_slice_axis(affine)).axis
-    _, turned, source = orient(reference.values, affine, "LPS")
+    _, turned, source = orient(reference.values, affine, DIRECTIONS[options.plane])
     if int(source[2]) != axis:
         raise ReconError(
-            f"{where}: its slices are not axial (axes run to {axis_codes(affine)}, slices along axis {axis}); only "
-            "axial series are supported"
+            f"{where}: its slices are not {options.plane} (axes run to {axis_codes(affine)}, slices along axis {axis})"
+            "; a table names the plane of a study in its column plane, a recipe that of a network (grid: plane)"
         )
     old = np.array([reference.values.shape[index] for index in source])
     step = np.array([options.pixel, options.pixel, voxel_spacing(turned)[2]])

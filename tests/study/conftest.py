@@ -36,6 +36,19 @@ def cohorts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def both_planes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Three persons with a haemorrhage, and the same three without, in axial and sagittal slices."""
+    folder = tmp_path_factory.mktemp("planes")
+    for name, stroke in (("bleeding", True), ("clear", False)):
+        options = SimulationOptions(
+            size=(48, 48), coils=2, slices=3, snr=40.0, seed=3, stroke=stroke, plane="both",
+            stroke_kind="haemorrhage" if stroke else "infarct",
+        )  # fmt: skip
+        simulate_cohort(folder / name, 3, ("FLAIR", "T2STAR"), options)
+    return folder / "bleeding", folder / "clear"
+
+
+@pytest.fixture(scope="session")
 def studies(cohorts: tuple[Path, Path]) -> list[Study]:
     return find_studies(cohorts)
 

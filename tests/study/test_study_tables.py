@@ -16,14 +16,14 @@ from recon.study.diffusion import apparent_diffusion
 from recon.study.images import Reconstructions
 from recon.study.options import GridOptions
 from recon.study.preparation import prepared_study
-from recon.study.table import Study, find_studies
+from recon.study.table import Study, find_studies, of_plane
 from recon.study.volume import ADC_MEAN, ADC_STANDARD_DEVIATION, StudyVolume
 
 GRID = GridOptions(pixel=5.0, matrix=(40, 40))
 
 
 def table(path: Path, rows: list[dict[str, str]]) -> Path:
-    columns = ["study", "person", "contrast", "file", "lesion", "b_value"]
+    columns = ["study", "person", "contrast", "file", "lesion", "b_value", "plane"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
@@ -180,3 +180,48 @@ def test_an_undersampled_scan_and_a_missing_b_value_are_refused(
     with pytest.raises(ReconError, match="no b-value"):
         prepared_study(Study("s", "p", files, None, True), kept, GRID)
     shutil.rmtree(tmp_path / "kept", ignore_errors=True)
+
+
+def test_a_cohort_of_both_planes_is_two_studies_of_each_person(both_planes: tuple[Path, Path], tmp_path: Path) -> None:
+    found = find_studies(both_planes)
+    assert len(found) == 12
+    assert len({study.name for study in found}) == 6
+    assert {study.contrasts for study in found} == {("FLAIR", "T2STAR")}
+    assert {study.lesion_age for study in found} <= {
+        None,
+        *(f"{age} haemorrhage" for age in ("acute", "subacute", "chronic")),
+    }
+    sagittal = of_plane(found, "sagittal")
+    assert {study.plane for study in sagittal} == {"sagittal"}
+    kept, grid = Reconstructions(tmp_path), GridOptions(plane="sagittal", pixel=5.0, matrix=(48, 48))
+    volume = prepared_study(sagittal[0], kept, grid)
+    head = volume.values[0, 1] > volume.values[0, 1].min()
+    rows = np.flatnonzero(head.any(axis=1))
+    widths = head[rows].sum(axis=1)
+    assert widths[:6].mean() < widths[6:14].mean()  # the vertex is on top
+    with pytest.raises(ReconError, match="slices are not axial"):
+        prepared_study(sagittal[0], kept, GRID)
+    with pytest.raises(ReconError, match="none of 6 studies is axial"):
+        of_plane(sagittal, "axial")
+    rows_of_table = [row(sagittal[0].files["FLAIR"], plane="Sagittal"), row(sagittal[0].files["FLAIR"], plane="tilted")]
+    assert find_studies([table(tmp_path / "t.csv", rows_of_table[:1])])[0].plane == "sagittal"
+    with pytest.raises(ReconError, match="plane 'tilted' is unknown"):
+        find_studies([table(tmp_path / "t.csv", rows_of_table)])
+
+
+def test_the_nose_points_to_the_left_and_the_vertex_up_in_sagittal_studies(tmp_path: Path) -> None:
+    affine = np.array(
+        [[0, 0, 6.0, 0], [5.0, 0, 0, 0], [0, 5.0, 0, 0], [0, 0, 0, 1]]
+    )  # index 0 runs forwards, 1 upwards
+    path = nifti(tmp_path / "a.nii", affine)
+    image = nibabel.load(path)
+    values = image.get_fdata().astype(np.float32)
+    values[26:32, 20:24] = 600  # in front
+    values[18:22, 30:34] = 600  # on top
+    nibabel.Nifti1Image(values, affine).to_filename(path)
+    grid = GridOptions(plane="sagittal", pixel=5.0, matrix=(40, 40))
+    found = prepared_study(Study("s", "p", {"T1": path}, None, True, plane="sagittal"), Reconstructions(tmp_path), grid)
+    bright = np.argwhere(found.values[0, 3] > 0.7 * found.values[0, 3].max())
+    assert bright[:, 0].min() < 14  # on top
+    assert bright[:, 1].min() < 14  # in front
+    assert bright.max() < 22  # nothing below or behind
