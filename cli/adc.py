@@ -37,8 +37,8 @@ def adc(
     noise: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the noise (of a real component) in the images' units. Without it: from the "
-            "background."
+            help="Standard deviation of the noise (of a real component) in the images' units. Without it: what results "
+            "state of their scans, of other files that of the background."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -62,6 +62,7 @@ def adc(
         "b_values_s_per_mm2": list(found.b_values),
         "b_value_sources": list(found.b_sources),
         "noise": found.noise,
+        "noise_source": found.noise_source,
         "voxels": found.voxels,
         "median_adc_mm2_per_s": found.median_adc,
         "median_std_mm2_per_s": found.median_std,
@@ -70,7 +71,7 @@ def adc(
     lines = [
         f"b-values {b_said} s/mm^2, of {', '.join(dict.fromkeys(found.b_sources))}",
         f"{found.output}: {found.voxels} voxels, median ADC {found.median_adc * 1e6:.0f} +- "
-        f"{found.median_std * 1e6:.0f} 1e-6 mm^2/s, noise {found.noise:.3g}",
+        f"{found.median_std * 1e6:.0f} 1e-6 mm^2/s, noise {found.noise:.3g} ({found.noise_source})",
         f"{found.std_output}: its standard deviation",
     ]
     emit(result, lines, as_json)

@@ -1,8 +1,9 @@
 """Commands ``recon serve`` and ``recon send``: the MRD streaming server, and a client to try it without a scanner."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +12,14 @@ from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.reconstruction import REMARKS
 from recon.errors import ReconError
+from recon.reconstruction import formats as image_formats
 from recon.reconstruction import methods
 from recon.reconstruction.options import ReconstructionOptions
+
+if TYPE_CHECKING:
+    from recon.streaming.delivery import Delivery
+
+KEPT = [name for name, row in image_formats.FORMATS.items() if not row.reads_kspace]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +69,20 @@ def serve(
             "there already, and a change is said in the log.",
         ),
     ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format", help=f"What to write beside the results that --save keeps, comma-separated: {', '.join(KEPT)}."
+        ),
+    ] = "h5",
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AE@HOST:PORT",
+            help="Send the DICOM of each result that --save keeps to this server (C-STORE): the forms that --format "
+            "names, by default classic series. What is not confirmed is tried again, also after a restart.",
+        ),
+    ] = None,
     silence: Annotated[float, typer.Option(min=0.1, help="Seconds that a peer may be silent.")] = 60.0,
     config: ConfigFile = None,
     device: Device = None,
@@ -76,7 +97,7 @@ def serve(
     from recon.configuration import load_config
 
     options = load_config(ReconstructionOptions, config, given)
-    watch = _watch(save, monitor)
+    watch, delivery = _watch(save, monitor), _delivery(save, formats, push)
     method = methods.method_of(options)
 
     import torch
@@ -91,9 +112,10 @@ def serve(
     torch.set_num_threads(threads or physical_threads())
     place = chosen_device(device)
     loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-    service = Service(options, loaded, place, deadline, at_end, save, watch)
+    deliver = None if delivery is None else delivery.add
+    service = Service(options, loaded, place, deadline, at_end, save, watch, deliver)
     try:
-        with listening(host, port) as listener:
+        with listening(host, port) as listener, nullcontext() if delivery is None else delivery.sending(note):
             note(f"listening on {host}:{listener.getsockname()[1]}, method {method.name}")
             serve_peers(listener, service, Limits(memory=memory << 20, silence=silence), note)
     except KeyboardInterrupt:
@@ -115,6 +137,33 @@ def _watch(save: Path | None, monitor: Path | None) -> Callable[[Path], str] | N
     from recon.monitoring.live import begun
 
     return begun(read_baseline(monitor), kept_results(save)).add
+
+
+def _delivery(save: Path | None, formats: str, push: str | None) -> "Delivery | None":
+    """What exports and sends the results that are kept. Raises ReconError before anybody connects; a server that is
+    away for now is only said."""
+    wanted = image_formats.read_formats(formats)
+    if refused := sorted(set(wanted) - set(KEPT)):
+        raise ReconError(
+            f"--format {','.join(refused)}: a server keeps no kspace for it; choose from {', '.join(KEPT)}"
+        )
+    if push is None and wanted == ("h5",):
+        return None
+    if save is None:
+        raise ReconError("--format and --push are for the results that --save DIR keeps; give it, too")
+    from recon.streaming.delivery import Delivery
+
+    if push is None:
+        return Delivery(save, wanted)
+    from recon.images.dicom_push import check_destination, check_installed, parse_destination
+
+    destination = parse_destination(push)
+    check_installed()
+    try:
+        check_destination(destination)
+    except ReconError as error:
+        note(f"warning: {error} Results wait for it.")
+    return Delivery(save, image_formats.with_pushed(wanted), destination)
 
 
 def send(

@@ -122,6 +122,40 @@ def poisson_mask(
     return mask
 
 
+def caipirinha_mask(
+    shape: tuple[int, int],
+    acceleration: float,
+    calibration: tuple[int, int],
+    generator: np.random.Generator,
+    *,
+    limits: Limits = None,
+) -> NDArray[np.bool_]:
+    """2-D lattice ``[readout, phase]`` with gaps along both axes and a fully sampled centre (Breuer et al., Magn Reson
+    Med 55:549, 2006).
+
+    R = R1 R2, as square as whole numbers allow: every R1-th row, in it every R2-th position, moved by R2 / 2 (rounded
+    down, at least by one) from one such row to the next. 2: a chequerboard; 4: 2 x 2; 6: 2 x 3. Where the lattice
+    begins is drawn from ``generator``.
+
+    Raises ReconError when R is not a whole number or the calibration does not fit.
+    """
+    product = round(acceleration)
+    if product < 1 or abs(acceleration - product) > 1e-9:
+        raise ReconError(f"a caipirinha mask needs a whole acceleration, not {acceleration:g}; use --mask poisson")
+    first, last = limits or (0, shape[1])
+    _check_calibration(shape[0], calibration[0])
+    _check_calibration(last - first, calibration[1])
+    by_row = max(step for step in range(1, int(np.sqrt(product)) + 1) if product % step == 0)
+    by_column = product // by_row
+    row, column = np.indices(shape) + generator.integers(0, (by_row, by_column)).reshape(2, 1, 1)
+    shift = max(by_column // 2, 1)
+    mask = np.asarray((row % by_row == 0) & ((column - shift * (row // by_row)) % by_column == 0))
+    mask[centre_block(shape[0], calibration[0]), centre_block(shape[1], calibration[1])] = True
+    mask[:, :first] = False
+    mask[:, last:] = False
+    return mask
+
+
 def _throw_darts(
     mask: NDArray[np.bool_],
     allowed: NDArray[np.bool_],
@@ -203,7 +237,10 @@ LINE_MASKS: Mapping[str, Callable[..., NDArray[np.bool_]]] = MappingProxyType(
         "fastmri-magic-fraction": _fastmri("magic_fraction"),
     }
 )
-KINDS = (*LINE_MASKS, "poisson")
+PLANE_MASKS: Mapping[str, Callable[..., NDArray[np.bool_]]] = MappingProxyType(
+    {"poisson": poisson_mask, "caipirinha": caipirinha_mask}
+)
+KINDS = (*LINE_MASKS, *PLANE_MASKS)
 
 
 def draw_mask(
@@ -216,13 +253,14 @@ def draw_mask(
 ) -> NDArray[np.bool_]:
     """A mask of any ``KINDS`` for k-space of ``shape`` (readout, phase).
 
-    ``poisson`` gives ``[readout, phase]`` with a square calibration of ``calibration_lines``; all others ``[phase]``.
-    Raises ReconError for an unknown kind, an acceleration below 1 or a calibration that does not fit.
+    ``PLANE_MASKS`` give ``[readout, phase]`` with a square calibration of ``calibration_lines``; all others
+    ``[phase]``. Raises ReconError for an unknown kind, an acceleration below 1 or a calibration that does not fit.
     """
     if not np.isfinite(acceleration) or acceleration < 1:
         raise ReconError(f"acceleration must be at least 1, not {acceleration:g}")
-    if kind == "poisson":
-        return poisson_mask(shape, acceleration, (calibration_lines, calibration_lines), generator, limits=limits)
+    if kind in PLANE_MASKS:
+        region = (calibration_lines, calibration_lines)
+        return PLANE_MASKS[kind](shape, acceleration, region, generator, limits=limits)
     if kind not in LINE_MASKS:
         raise ReconError(f"unknown mask '{kind}'; choose one of {', '.join(KINDS)}")
     return LINE_MASKS[kind](shape[1], acceleration, calibration_lines, generator, limits=limits)

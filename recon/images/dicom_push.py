@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def parse_destination(text: str) -> Destination:
     if match is None or not 0 < int(match[3]) < 65536:
         raise ReconError(f"--push {text}: expected AE@host:port, such as PACS@10.0.0.5:104")
     return Destination(match[1], match[2].strip("[]"), int(match[3]))
+
+
+def check_installed() -> None:
+    """Raise ReconError when the optional package pynetdicom is missing."""
+    if find_spec("pynetdicom") is None:
+        raise ReconError("--push needs the optional package pynetdicom: pip install 'recon[push]'")
 
 
 def check_destination(destination: Destination) -> None:
@@ -76,12 +83,10 @@ def send_files(
 
 def _associate(destination: Destination, calling_title: str = CALLING_TITLE) -> Any:
     """An open association for MR images. Raises ReconError."""
-    try:
-        from pynetdicom import AE
-        from pynetdicom.presentation import build_context
-    except ImportError as error:
-        raise ReconError("--push needs the optional package pynetdicom: pip install 'recon[push]'") from error
+    check_installed()
     from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
+    from pynetdicom import AE
+    from pynetdicom.presentation import build_context
 
     entity = AE(ae_title=calling_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 30

@@ -7,17 +7,20 @@ from recon.errors import ReconError
 from recon.images.b_values import listed_b_values, result_b_value
 from recon.images.dicom_reading import is_dicom, read_dicom_b_values
 from recon.images.nifti import is_nifti, read_nifti_series
+from recon.images.result import read_result_facts
 from recon.images.slice_axis import slices_first
 from recon.images.volume import Volume, is_result, read_volume
 
 
 @dataclass(frozen=True)
 class DiffusionVolume:
-    """One image, its b-value in s/mm^2, and where that is from."""
+    """One image, its b-value in s/mm^2, and where that is from. ``noise``: what a result's audit says of the noise
+    (standard deviation of a real component, in the image's unit); None where nothing is said."""
 
     volume: Volume
     b_value: float
     source: str
+    noise: float | None = None
 
 
 def read_diffusion(path: Path) -> list[DiffusionVolume]:
@@ -43,7 +46,7 @@ def read_diffusion(path: Path) -> list[DiffusionVolume]:
     volume = read_volume(path)
     if not is_result(path):
         raise ReconError(f"{path}: no b-value known; give --b-values")
-    return [DiffusionVolume(volume, result_b_value(path), "result")]
+    return [DiffusionVolume(volume, result_b_value(path), "result", _stated_noise(path))]
 
 
 def with_b_values(paths: list[Path], b_values: list[float]) -> list[DiffusionVolume]:
@@ -53,4 +56,12 @@ def with_b_values(paths: list[Path], b_values: list[float]) -> list[DiffusionVol
         raise ReconError(
             f"{paths[0]}: {len(paths)} images but {len(b_values)} b-values; name one for each with --b-values"
         )
-    return [DiffusionVolume(read_volume(path), b, "--b-values") for path, b in zip(paths, b_values, strict=True)]
+    return [
+        DiffusionVolume(read_volume(path), b, "--b-values", _stated_noise(path) if is_result(path) else None)
+        for path, b in zip(paths, b_values, strict=True)
+    ]
+
+
+def _stated_noise(result: Path) -> float | None:
+    stated = read_result_facts(result).audit.get("noise_std")
+    return float(stated) if isinstance(stated, (int, float)) and stated > 0 else None

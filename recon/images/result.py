@@ -213,12 +213,13 @@ class ResultFacts:
     shape: tuple[int, int, int]
     configuration: Mapping[str, Any]
     attributes: Mapping[str, Any]
+    audit: Mapping[str, Any]
 
 
 def read_result_facts(path: str | Path) -> ResultFacts:
     """All of a result but its images, after every check that ``read_result`` makes. Raises ReconError as it does."""
-    with _checked_result(Path(path)) as (file, configuration, _):
-        return ResultFacts(file["reconstruction"].shape, configuration, _plain(file.attrs))
+    with _checked_result(Path(path)) as (file, configuration, audit):
+        return ResultFacts(file["reconstruction"].shape, configuration, _plain(file.attrs), audit)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import ReconError, naming
-from recon.images.diffusion_volumes import read_diffusion, with_b_values
+from recon.images.diffusion_volumes import DiffusionVolume, read_diffusion, with_b_values
 from recon.images.grid import on_grid
 from recon.images.nifti import write_nifti
 from recon.quality.diffusion import fit_adc
@@ -22,6 +22,7 @@ class AdcFiles:
     output: Path
     std_output: Path
     noise: float
+    noise_source: str  # in words
     voxels: int
     median_adc: float
     median_std: float
@@ -32,7 +33,8 @@ class AdcFiles:
 def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, noise: float | None = None) -> AdcFiles:
     """Fit images of one geometry and write ADC and standard deviation (``_std``) as NIfTI in 1e-6 mm^2/s, 0 where
     nothing could be fitted. ``b_values`` (s/mm^2): one a file; none: those that the files state, see
-    ``recon.images.diffusion_volumes``.
+    ``recon.images.diffusion_volumes``. ``noise`` (standard deviation of a real component, in the images' unit): None:
+    what results state of their scans, whose background is masked; of other files that of the background.
 
     Raises ReconError as ``fit_adc`` does, for images on different grids, and for b-values that are missing.
     """
@@ -43,6 +45,7 @@ def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, no
     else:
         images = [image for path in paths for image in read_diffusion(path)]
     first = images[0].volume
+    noise, source = _noise(images) if noise is None else (noise, "--noise")
     values = [on_grid(image.volume, first.values.shape, first.affine, "image") for image in images]
     with naming(first.path):
         found = fit_adc(np.stack(values), [image.b_value for image in images], noise)
@@ -63,9 +66,16 @@ def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, no
         output,
         std_output,
         found.noise,
+        source,
         int(inside.sum()),
         median_adc=float(np.median(found.adc[inside])),
         median_std=float(np.median(found.std[inside])),
         b_values=tuple(image.b_value for image in images),
         b_sources=tuple(image.source for image in images),
     )
+
+
+def _noise(images: Sequence[DiffusionVolume]) -> tuple[float | None, str]:
+    """The noise that all of the images' files state, the largest where they differ, and where it is from."""
+    stated = [image.noise for image in images if image.noise is not None]
+    return (max(stated), "scans' noise, in the results") if len(stated) == len(images) else (None, "background")

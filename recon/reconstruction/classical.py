@@ -50,7 +50,7 @@ def l1_wavelet(prepared: Prepared, task: Task) -> Solution:
 
 
 def grappa(prepared: Prepared, task: Task) -> Solution:
-    """GRAPPA for masks with gaps along one axis, its filled kspace combined with the coil maps; lines that were never
+    """GRAPPA, its filled kspace combined with the coil maps; lines that were never
     encoded stay zero.
 
     The kernels are learnt on the scan's own calibration lines, or on those of a reference scan where there is one: its

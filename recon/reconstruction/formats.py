@@ -31,7 +31,8 @@ class ImageFormat:
     """One format. ``write(result, scan, reference)`` writes it beside the result and returns the files; ``place(stem)``
     is where it then is; ``check(scan)`` raises ReconError when the scan does not state what the format needs;
     ``complete(result)``: whether all that ``write`` would write is there and whole (None: ``place`` exists);
-    ``draws_reference``: a reference is of use to it; ``pushed``: which of its files go to a DICOM server, behind the
+    ``draws_reference``: a reference is of use to it; ``reads_kspace``: it needs more of a scan than its header;
+    ``pushed``: which of its files go to a DICOM server, behind the
     result's name and an underscore."""
 
     name: str
@@ -41,6 +42,7 @@ class ImageFormat:
     check: Callable[["Scan"], None] = _nothing_missing
     complete: Callable[["Reconstruction"], bool] | None = None
     draws_reference: bool = False
+    reads_kspace: bool = False
     pushed: str = ""
 
 
@@ -74,7 +76,7 @@ FORMATS: dict[str, ImageFormat] = {
         ImageFormat(
             "png", "a picture of one slice", later(_EXPORT, "write_png_file"), lambda stem: Path(f"{stem}.png"),
             complete=later(_COMPLETE, "png_complete"),
-            draws_reference=True,
+            draws_reference=True, reads_kspace=True,
         ),
     )
 }  # fmt: skip

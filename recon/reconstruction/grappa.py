@@ -12,13 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from recon.errors import ReconError
+from recon.reconstruction.grappa_plane import OVERDETERMINATION, grappa_plane
+from recon.reconstruction.ridge import fitted_kernel
 
 READOUT_WIDTH = 5  # readout samples that a kernel spans
 NEIGHBOURS = 4  # acquired lines that a kernel reads, half of them on either side where there are
-OVERDETERMINATION = 2.0  # equations for each unknown below which a kernel reads fewer lines
-# Fractions of the largest eigenvalue from which cross-validation chooses. Never less than 1e-6: the calibration lines
-# hold the strongest signal, and weights that fit it to the last digit amplify errors in the outer lines.
-PENALTIES = np.logspace(-6, 0, 25)
 
 Pattern = tuple[int, ...]  # offsets of the acquired lines that a missing line is computed from
 
@@ -33,18 +31,18 @@ def grappa(
 ) -> NDArray[np.complex64]:
     """Fill the missing lines of ``kspace`` ``[coil, readout, phase]``, zero where ``mask`` is False.
 
-    mask: ``[phase]``, or ``[readout, phase]`` when it is every crossing of some rows and some columns with gaps along
-    one axis only, as of asymmetric echoes and of 3-D scans that are accelerated along one axis. What lies beyond the
-    acquired band of the other axis stays zero.
+    mask: ``[phase]`` or ``[readout, phase]``. Where that is every crossing of some rows and some columns with gaps
+    along one axis only, as of asymmetric echoes and of 3-D scans that are accelerated along one axis, what lies beyond
+    the acquired band of the other axis stays zero. Other 2-D masks go to ``grappa_plane``.
 
     calibration: centred fully sampled extent (readout, phase), in ``kspace`` or in the separate ``calibration_kspace``
     (same layout). phase_limits: half-open range of lines that were encoded at all; the others stay zero, and so do
     lines that lie further outside the acquired ones than the mask's widest gap between them (partial Fourier).
 
-    Acquired lines come back unchanged. Each kernel is a ridge regression whose penalty generalised cross-validation
-    chooses (Golub, Heath and Wahba, Technometrics 21:215, 1979), so nothing is tuned and the unit does not matter.
+    Acquired lines come back unchanged. Kernels are those of ``ridge.fitted_kernel``.
 
-    Raises ReconError for other 2-D masks, sizes that differ, NaN, and calibration too small for the gaps of the mask.
+    Raises ReconError for irregular 2-D masks, sizes that differ, NaN, and calibration too small for the gaps of the
+    mask.
     """
     mask = np.asarray(mask)
     _check(kspace, mask, calibration, calibration_kspace)
@@ -53,14 +51,17 @@ def grappa(
         return _filled(kspace, mask, lines, phase_limits)
     rows, columns = np.asarray(mask.any(axis=1)), np.asarray(mask.any(axis=0))
     filled = np.array(kspace, np.complex64)
-    if _band(rows) is None:
-        first, last = _one_way(mask, columns)
-        band = kspace[:, :, first:last].swapaxes(1, 2)
-        filled[:, :, first:last] = _filled(band, rows, lines.swapaxes(1, 2), None).swapaxes(1, 2)
-    else:
-        first, last = _one_way(mask, rows)
-        filled[:, first:last] = _filled(kspace[:, first:last], columns, lines, phase_limits)
-    return filled
+    if (mask == np.outer(rows, columns)).all():
+        if (band := _band(rows)) is not None:
+            first, last = band
+            filled[:, first:last] = _filled(kspace[:, first:last], columns, lines, phase_limits)
+            return filled
+        if (band := _band(columns)) is not None:
+            first, last = band
+            turned = kspace[:, :, first:last].swapaxes(1, 2)
+            filled[:, :, first:last] = _filled(turned, rows, lines.swapaxes(1, 2), None).swapaxes(1, 2)
+            return filled
+    return grappa_plane(filled, mask, lines, phase_limits)
 
 
 def _filled(
@@ -126,22 +127,7 @@ def _weights(lines: NDArray[np.complex64], pattern: Pattern) -> NDArray[np.compl
     positions = range(-lowest, lines.shape[2] - highest)
     sources = np.concatenate([_neighbourhoods(lines, position, pattern) for position in positions])
     targets = np.concatenate([lines[:, margin : lines.shape[1] - margin, position].T for position in positions])
-    # Double precision: the Gram matrix squares the condition number.
-    sources, targets = sources.astype(np.complex128), targets.astype(np.complex128)
-    values, vectors = np.linalg.eigh(sources.conj().T @ sources)
-    values = np.maximum(values, 0)
-    if values[-1] == 0:
-        raise ReconError("GRAPPA: the calibration lines are all zero; check the mask and the calibration extent")
-    projected = vectors.conj().T @ (sources.conj().T @ targets)
-    # Generalised cross-validation: residual(penalty) / (equations - effective unknowns)^2 at its least.
-    energy, power = float(np.linalg.norm(targets) ** 2), (np.abs(projected) ** 2).sum(axis=1)
-    scores = []
-    for penalty in PENALTIES * values[-1]:
-        shrunk = values + penalty
-        residual = energy - float((power * (values + 2 * penalty) / shrunk**2).sum())
-        scores.append(max(residual, 0.0) / (len(sources) - float((values / shrunk).sum())) ** 2)
-    penalty = PENALTIES[int(np.argmin(scores))] * values[-1]
-    return (vectors @ (projected / (values + penalty)[:, None])).astype(np.complex64)
+    return fitted_kernel(sources, targets)
 
 
 def _neighbourhoods(padded: NDArray[np.complex64], line: int, pattern: Pattern) -> NDArray[np.complex64]:
@@ -162,17 +148,6 @@ def _band(sampled: NDArray[np.bool_]) -> tuple[int, int] | None:
     places = np.flatnonzero(sampled)
     first, last = int(places[0]), int(places[-1]) + 1
     return (first, last) if last - first == places.size else None
-
-
-def _one_way(mask: NDArray[np.bool_], along: NDArray[np.bool_]) -> tuple[int, int]:
-    """The band of the axis without gaps. Raises ReconError when the mask has gaps along both axes, or not the same
-    lines everywhere."""
-    band = _band(along)
-    if band is None or (mask != np.outer(mask.any(axis=1), mask.any(axis=0))).any():
-        raise ReconError(
-            "GRAPPA fills whole lines along one axis, and this 2-D mask has gaps along both; choose --method sense"
-        )
-    return band
 
 
 def _check(

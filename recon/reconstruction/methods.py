@@ -133,7 +133,7 @@ METHODS: dict[str, Method] = {
             later(_PREPARING, "calibrated"), later(_CLASSICAL, "zero_filled"), cost=0.3, shown=True,
         ),
         Method(
-            "grappa", "GRAPPA", "missing lines from their neighbours (Griswold 2002); masks with gaps along one axis",
+            "grappa", "GRAPPA", "missing lines from their neighbours (Griswold 2002); lines, and lattices in a plane",
             later(_PREPARING, "calibrated"), later(_CLASSICAL, "grappa"), cost=2.0, shown=True, masks=(1,),
         ),
         Method(

@@ -80,7 +80,10 @@ def _deviations(problem: Problem, solution: Solution) -> NDArray[np.float32] | N
 
 
 def shown_noise(problem: Problem) -> float:
-    """Noise standard deviation per real component of a fully sampled image in the file's units, median over pixels."""
+    """Noise standard deviation per real component of a fully sampled image in the file's units, median over the pixels
+    that a coil sees: where the maps are masked the image is zero, and that may be most of it."""
     sets, shape = problem.maps.shape[1], problem.maps.shape[-2:]
     level = (problem.sigma / problem.guard_scale).reshape(-1, 1, 1, 1).expand(-1, sets, *shape).to(problem.kspace.dtype)
-    return float(problem.magnitude(level).median())
+    found = problem.magnitude(level)
+    seen = found[found > 0]
+    return float(seen.median()) if seen.numel() else 0.0

@@ -37,9 +37,9 @@ class UndersamplingOptions:
     acceleration: float = option(REQUIRED, "How many times fewer lines to acquire.", minimum=1)
     mask: str = option(
         "equispaced",
-        "equispaced (every R-th line plus calibration), random, poisson (2-D, for slices of 3-D scans), or the fastMRI "
-        "package's: fastmri-random, fastmri-equispaced, fastmri-equispaced-fraction, fastmri-magic, "
-        "fastmri-magic-fraction.",
+        "equispaced (every R-th line plus calibration), random; for slices of 3-D scans caipirinha (a lattice with "
+        "gaps along both axes) and poisson; or the fastMRI package's: fastmri-random, fastmri-equispaced, "
+        "fastmri-equispaced-fraction, fastmri-magic, fastmri-magic-fraction.",
         metavar="KIND",
     )
     calibration_lines: int | None = option(None, "Fully sampled central lines; 24 or fewer where not given.", minimum=0)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import (
+    PLANE_MASKS,
     SMALLEST_CALIBRATION,
     describe_mask,
     draw_mask,
@@ -38,7 +39,7 @@ class Undersampled:
 def default_calibration_lines(shape: tuple[int, int], acceleration: float, kind: str) -> int:
     """24 lines, the usual number for coil maps; fewer where that would be half of all that is acquired, but not so few
     that coil maps cannot be made."""
-    if kind == "poisson":
+    if kind in PLANE_MASKS:
         return min(24, min(shape) // 4)
     return max(SMALLEST_CALIBRATION, min(24, int(shape[1] / (2 * acceleration))))
 

@@ -152,16 +152,22 @@ def _every_slice(
 
 
 def _kept(keeper: Keeper, work: Work, service: Service) -> str:
-    """Where the result is and what the watch says of it."""
+    """Where the result is, what the watch says of it, and what becomes of it."""
     path = keeper.finish(work)
     if path is None:
         return f"not kept: {keeper.reason}"
-    if service.watch is None:
-        return f"kept as {path.name}"
-    try:
-        return f"kept as {path.name}: {service.watch(path)}"
-    except ReconError:
-        return f"kept as {path.name}: not judged, its audit lacks what the baseline charts"
+    said = f"kept as {path.name}"
+    if service.watch is not None:
+        try:
+            said += f": {service.watch(path)}"
+        except ReconError:
+            said += ": not judged, its audit lacks what the baseline charts"
+    if service.deliver is not None:
+        try:
+            said += f"; {service.deliver(path, work.solver.scan)}"
+        except (ReconError, OSError) as error:  # the images have gone back, and the result is kept
+            said += f"; not exported: {(error.strerror if isinstance(error, OSError) else None) or error}"
+    return said
 
 
 def _needed(count: int) -> list[int]:

@@ -25,7 +25,7 @@ class OutOfTime(Exception):
 class Service:
     """What a server does with every scan. ``deadline``: seconds after the last line in which the prior must be done.
     ``at_end``: nothing is reconstructed before the peer has closed. ``save``: folder for the results; ``watch``: what
-    looks at each of them and says in a few words what it found."""
+    looks at each of them and says in a few words what it found; ``deliver``: likewise, what exports and sends it."""
 
     options: ReconstructionOptions
     prior: "Prior | None" = None
@@ -34,6 +34,7 @@ class Service:
     at_end: bool = False
     save: Path | None = None
     watch: Callable[[Path], str] | None = None
+    deliver: Callable[[Path, Scan], str] | None = None
 
 
 @dataclass

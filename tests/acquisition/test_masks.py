@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from recon.acquisition.masks import (
     KINDS,
+    PLANE_MASKS,
     SMALLEST_CALIBRATION,
+    caipirinha_mask,
     calibration_extent,
     centre_block,
     describe_mask,
@@ -113,10 +115,28 @@ def test_poisson_that_cannot_be_drawn_is_refused() -> None:
     assert net_acceleration(poisson_mask((64, 64), 1.1, (8, 8), generator(), elliptical=False)) < 1.11
 
 
+@pytest.mark.parametrize(
+    ("acceleration", "steps", "shift"), [(2, (1, 2), 1), (4, (2, 2), 1), (6, (2, 3), 1), (8, (2, 4), 2)]
+)
+def test_caipirinha_is_a_sheared_lattice(acceleration: int, steps: tuple[int, int], shift: int) -> None:
+    mask = caipirinha_mask((48, 60), acceleration, (12, 12), generator(1))
+    assert mask[centre_block(48, 12), centre_block(60, 12)].all()
+    corner = mask[:16, :20]
+    rows = np.flatnonzero(corner.any(axis=1))
+    assert (np.diff(rows) == steps[0]).all()
+    first = [int(np.flatnonzero(corner[row])[0]) for row in rows]
+    assert (np.diff(first) % steps[1] == shift).all()
+    assert corner.sum() == pytest.approx(corner.size / acceleration, rel=0.1)
+    with pytest.raises(ReconError, match="whole acceleration"):
+        caipirinha_mask((48, 60), 2.5, (12, 12), generator())
+    with pytest.raises(ReconError, match="do not fit"):
+        caipirinha_mask((48, 60), 4, (52, 12), generator())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_repeats_with_its_seed_and_obeys_limits(kind: str) -> None:
     masks = [draw_mask(kind, (48, 64), 4, 8, generator(seed), (3, 62)) for seed in (5, 5, 6)]
-    assert masks[0].shape == ((48, 64) if kind == "poisson" else (64,))
+    assert masks[0].shape == ((48, 64) if kind in PLANE_MASKS else (64,))
     np.testing.assert_array_equal(masks[0], masks[1])
     assert (masks[0] != masks[2]).any() or "magic" in kind
     assert not masks[0][..., :3].any()

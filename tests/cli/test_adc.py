@@ -11,6 +11,7 @@ from small_world import ADC, write_small_scan
 
 from recon.images.dicom import DicomSeries, write_dicom_series
 from recon.images.nifti import write_nifti
+from recon.images.result import read_result_facts
 
 AFFINE = np.array([[-2.0, 0, 0, 20], [0, -3.0, 0, 30], [0, 0, 5.0, 1], [0, 0, 0, 1]])
 
@@ -197,6 +198,12 @@ def test_from_scans_to_the_map_without_naming_a_b_value(tmp_path: Path, run_cli:
     assert told["b_values_s_per_mm2"] == [0, 400, 1000]
     assert set(told["b_value_sources"]) == {"result"}
     assert told["median_adc_mm2_per_s"] == pytest.approx(ADC, rel=0.02)
+    unnamed = run_cli("adc", *results, "--out", tmp_path / "unnamed.nii", "--json").json  # the background is masked
+    assert unnamed["noise"] == max(read_result_facts(result).audit["noise_std"] for result in results)
+    assert unnamed["noise_source"] == "scans' noise, in the results"
+    assert unnamed["median_adc_mm2_per_s"] == pytest.approx(ADC, rel=0.02)
+    named = run_cli("adc", *results, "--b-values", "0,400,1000", "--out", tmp_path / "named.nii", "--json").json
+    assert named["noise"] == unnamed["noise"]
     series = [made / f"{scan.stem}_dicom" / "sense" for scan in scans]
     again = run_cli("adc", *series, "--out", tmp_path / "dicom.nii", "--noise", 0.02, "--json").json
     assert again["b_values_s_per_mm2"] == told["b_values_s_per_mm2"]

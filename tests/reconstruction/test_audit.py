@@ -19,10 +19,15 @@ from recon.reconstruction.audit import (
     result_warnings,
     summarise,
 )
+from recon.reconstruction.options import ReconstructionOptions
+from recon.reconstruction.pipeline import solver_for
 from recon.reconstruction.preparing import Prepared
+from recon.reconstruction.shown import shown_noise
 from recon.reconstruction.solving import Solution
 from recon.scan import Scan
+from recon.scans.opening import open_scan
 from tests.posterior.gaussian_posterior import BulkNoise, gaussian_case
+from tests.small_world import write_small_scan
 
 
 def scan_with(mask: np.ndarray, calibration: tuple[int, int] = (64, 24), **changes: object) -> Scan:
@@ -49,6 +54,17 @@ def usual_mask(size: int = 96, acceleration: int = 2, lines: int = 24) -> np.nda
 def test_a_usual_scan_has_no_warning() -> None:
     assert data_warnings(scan_with(usual_mask()), 8) == []
     assert data_warnings(scan_with(np.random.default_rng(0).random((64, 96)) < 0.3, (24, 24)), 8) == []
+
+
+def test_noise_of_a_head_in_a_wide_field_of_view(tmp_path: Path) -> None:
+    """Where coil maps are masked the image has no noise; that must not become the noise of the image."""
+    scan = open_scan(write_small_scan(tmp_path / "scan.h5", slices=1, noise=0.02))
+    problem = solver_for(scan, ReconstructionOptions(method="zero-filled")).prepare(range(1)).problem
+    assert shown_noise(problem) == pytest.approx(0.02, rel=0.15)
+    inside = torch.zeros(problem.maps.shape[-2:])
+    inside[20:30, 15:25] = 1
+    assert shown_noise(dataclasses.replace(problem, maps=problem.maps * inside)) == pytest.approx(0.02, rel=0.15)
+    assert shown_noise(dataclasses.replace(problem, maps=problem.maps * 0)) == 0
 
 
 def test_each_warning_about_the_data() -> None:

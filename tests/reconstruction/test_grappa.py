@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from recon.acquisition.masks import centre_block
 from recon.errors import ReconError
+from recon.images.result import read_result
 from recon.quality.metrics import nrmse
 from recon.reconstruction.grappa import grappa, neighbour_patterns
+from recon.reconstruction.grappa_plane import grappa_plane
+from tests.small_world import object_image, write_small_scan
 
 
 def fft2(image: np.ndarray) -> np.ndarray:
@@ -38,6 +42,21 @@ def equispaced(lines: int, acceleration: int, calibration: int) -> np.ndarray:
     mask[(lines // 2) % acceleration :: acceleration] = True
     start = lines // 2 - calibration // 2
     mask[start : start + calibration] = True
+    return mask
+
+
+def lattice(readout: int, phase: int, steps: tuple[int, int], shift: int = 0, calibration: int = 20) -> np.ndarray:
+    """Every ``steps``-th sample along either axis, moved by ``shift`` from row to row, and a calibration region."""
+    row, column = np.indices((readout, phase))
+    mask = (row % steps[0] == 0) & ((column - shift * (row // steps[0])) % steps[1] == 0)
+    mask[centre_block(readout, calibration), centre_block(phase, calibration)] = True
+    return mask
+
+
+def irregular(share: float) -> np.ndarray:
+    mask = np.random.default_rng(0).random((64, 64)) < share
+    mask[0, 0] = mask[-1, -1] = mask[0, -1] = True
+    mask[centre_block(64, 12), centre_block(64, 12)] = True
     return mask
 
 
@@ -141,16 +160,76 @@ def test_lines_of_2d_masks_along_either_axis(turned):
     assert np.linalg.norm(filled - full * rows[:, None]) < 1.2 * np.linalg.norm(alone - full * rows[:, None])
 
 
+@pytest.mark.parametrize(
+    ("steps", "shift", "bar"),
+    [((2, 2), 0, 0.01), ((2, 2), 1, 0.01), ((1, 2), 1, 0.01), ((3, 2), 1, 0.02), ((3, 3), 0, 0.04)],
+)
+def test_gaps_along_both_axes(steps, shift, bar):
+    """Slices of 3-D scans: lattices with and without the shift of CAIPIRINHA, and a calibration region."""
+    full = head(66, 60)
+    mask = lattice(66, 60, steps, shift)
+    filled = grappa(full * mask, mask, (20, 20))
+    np.testing.assert_array_equal(filled[:, mask], full[:, mask])
+    assert np.abs(filled).sum(0).all()
+    error = nrmse(rss(filled), rss(full))
+    assert error < bar
+    assert error < 0.15 * nrmse(rss(full * mask), rss(full))
+
+
+def test_a_lattice_from_the_mask_to_the_image(tmp_path, run_cli):
+    full = write_small_scan(tmp_path / "full.h5", slices=1, coils=8)
+    fast = tmp_path / "fast.h5"
+    words = ("--mask", "caipirinha", "--acceleration", 4, "--calibration-lines", 16)
+    assert run_cli("undersample", full, *words, "--out", fast).code == 0
+    errors = {}
+    for method in ("zero-filled", "grappa"):
+        done = run_cli("reconstruct", fast, "--method", method, "--out", tmp_path / method)
+        assert done.code == 0, done.err
+        result = read_result(tmp_path / method / "fast.h5").reconstruction
+        errors[method] = nrmse(result, np.abs(object_image(1)))
+    assert errors["grappa"] < 0.65 * errors["zero-filled"]
+
+
+def test_a_lattice_with_gaps_along_one_axis_agrees_with_lines():
+    """The same samples by kernels of a plane and by those of lines."""
+    full = head(60, 60)
+    columns = equispaced(60, 2, 20)
+    mask = np.broadcast_to(columns, (60, 60))
+    lines, plane = grappa(full * mask, columns, (60, 20)), grappa_plane(full * mask, mask, full[:, 20:40, 20:40])
+    assert np.linalg.norm(plane - full) < 1.5 * np.linalg.norm(lines - full) + 1e-3 * np.linalg.norm(full)
+
+
+def test_a_separate_calibration_scan_and_what_lies_outside_of_a_lattice():
+    """No calibration region within, corners of an ellipse, positions that were not encoded, and partial Fourier."""
+    full = head(64, 60)
+    y, x = np.mgrid[-32:32, -30:30]
+    ellipse = (y / 32) ** 2 + (x / 30) ** 2 <= 1
+    mask = lattice(64, 60, (2, 2), 1, calibration=0) & ellipse & (x >= -14) & (x < 27)
+    apart = np.where(lattice(64, 60, (64, 60), calibration=24), full, 0)
+    filled = grappa(full * mask, mask, (24, 24), calibration_kspace=apart, phase_limits=(14, 57))
+    energy = np.abs(filled).sum(0)
+    assert not energy[:, :14].any()
+    assert not energy[:, 57:].any()
+    assert not energy[:4, 50:].any()
+    inside = ellipse & (x >= -12) & (x < 27)
+    assert energy[inside].all()
+    assert np.linalg.norm((filled - full)[:, inside]) < 0.05 * np.linalg.norm(full[:, inside])
+
+
 def test_a_fully_sampled_scan_comes_back():
     full = head(32, 32)
     np.testing.assert_array_equal(grappa(full, np.ones(32, bool), (32, 32)), full)
+    y, x = np.mgrid[-16:16, -16:16]
+    ellipse = y**2 + x**2 <= 256
+    np.testing.assert_array_equal(grappa(full * ellipse, ellipse, (20, 20)), full * ellipse)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mask": np.outer(equispaced(32, 2, 12), equispaced(32, 2, 12))}, "gaps along both"),
-        ({"mask": np.random.default_rng(0).random((32, 32)) < 0.5}, "gaps along both"),
+        ({"mask": irregular(0.3)}, "lattices, not irregular masks"),
+        ({"mask": irregular(0.002)}, "too far for its kernels"),
+        ({"mask": lattice(32, 32, (2, 2)), "calibration": (2, 2)}, "calibration region of 2 x 2 is too small"),
         ({"mask": np.ones(31, bool)}, "differ in size"),
         ({"mask": np.zeros(32, bool)}, "mask is empty"),
         ({"calibration": (0, 0)}, "no usable calibration lines"),
@@ -162,6 +241,7 @@ def test_a_fully_sampled_scan_comes_back():
 )
 def test_what_grappa_cannot_do_is_one_clear_error(change, words):
     mask = equispaced(32, 4, 12)
-    arguments = {"kspace": head(32, 32, 4) * mask, "mask": mask, "calibration": (32, 12), **change}
+    shape = change["mask"].shape if change.get("mask", mask).ndim == 2 else (32, 32)
+    arguments = {"kspace": head(*shape, 4), "mask": mask, "calibration": (12, 12), **change}
     with pytest.raises(ReconError, match=words):
         grappa(**arguments)
