@@ -130,8 +130,8 @@ def _case(
     reach = np.array([t.ppf(0.5 + options.level / 2, freedom) for freedom in freedoms])[:, None, None]
     unit = float(np.quantile(truth, 0.99))
 
-    def judged(region: NDArray[np.bool_], outlined: bool) -> RegionError:
-        found: RegionMean = region_mean(result.reconstruction, result.deviations, region, outlined=outlined)
+    def judged(region: NDArray[np.bool_], acceleration: float | None) -> RegionError:
+        found: RegionMean = region_mean(result.reconstruction, result.deviations, region, acceleration=acceleration)
         low, high = found.interval(options.level)
         true = float(truth[region].mean())
         return RegionError(found.mean - true, found.std, low <= true <= high)
@@ -151,8 +151,8 @@ def _case(
         edge=edge[head],
         lesion=lesion[head],
         covered=(np.abs(gap) <= reach * result.std)[head],
-        regions=tuple(judged(region, False) for region in regions_of(head & ~lesion, scan.identity, options)),
-        lesions=(judged(lesion & head, True),) if (lesion & head).any() else (),
+        regions=tuple(judged(region, None) for region in regions_of(head & ~lesion, scan.identity, options)),
+        lesions=(judged(lesion & head, float(result.attributes["acceleration"])),) if (lesion & head).any() else (),
         relative_std_error=float(np.median([(2 * freedom) ** -0.5 for freedom in freedoms])),
         amplification=float(np.mean(amplifications)) if amplifications else None,
         spread=float(np.sqrt(np.mean(np.square(spreads)))) if spreads else None,

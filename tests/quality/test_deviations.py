@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import convolve1d, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from recon.errors import ReconError
 from recon.quality.deviations import (
@@ -12,7 +12,7 @@ from recon.quality.deviations import (
     pixel_degrees_of_freedom,
     variance_of_sum,
 )
-from recon.quality.regions import EDGE_UNCERTAINTY, edge_error, region_mean
+from recon.quality.regions import EDGE_ERROR, edge_error, region_mean
 
 SHAPE = (96, 80)
 
@@ -70,7 +70,7 @@ def test_intervals_of_region_means_cover_the_truth(draws: int, width: int) -> No
         region = np.zeros(image.shape, bool)
         row, column = (int(generator.integers(0, size - width)) for size in SHAPE)
         region[0, row : row + width, column : column + width] = True
-        found = region_mean(image, deviations, region)
+        found = region_mean(image, deviations, region, acceleration=None)
         low, high = found.interval(0.9)
         covered.append(low <= truth[region].mean() <= high)
         ratios.append(((truth[region].mean() - 10) ** 2, found.std**2))
@@ -85,40 +85,58 @@ def test_slices_of_a_region_are_independent() -> None:
     image = np.full((4, *SHAPE), 10, np.float32)
     region = np.zeros(image.shape, bool)
     region[0, 5:15, 5:15] = True
-    one = region_mean(image, deviations, region)
+    one = region_mean(image, deviations, region, acceleration=None)
     region[:, 5:15, 5:15] = True
-    four = region_mean(image, deviations, region)
+    four = region_mean(image, deviations, region, acceleration=None)
     assert four.std == pytest.approx(one.std / 2, rel=0.35)
     assert four.degrees_of_freedom > 2 * one.degrees_of_freedom
 
 
 def test_a_region_drawn_around_something_is_uncertain_by_its_edge() -> None:
-    """When so much of each pixel goes to its neighbours, a bright region loses about what the interval allows for; its
-    dark twin gains it; a region that no edge surrounds is not affected."""
-    image = np.full((1, *SHAPE), 1, np.float32)
+    """Errors of one sign along the edge, of a size that grows with the acceleration, are in the interval; in that of a
+    region that was put anywhere they are not."""
+    generator = np.random.default_rng(8)
+    image = np.full((1, *SHAPE), 10, np.float32)
     region = np.zeros(image.shape, bool)
     region[0, 20:32, 30:40] = True
-    assert edge_error(image, region) == 0
-    for contrast in (0.5, -0.5):
-        image[region] = 1 + contrast
-        share = 1 - 10 * 8 / 120
-        assert edge_error(image, region) == pytest.approx(0.5 * EDGE_UNCERTAINTY * share)
-        kernel = [EDGE_UNCERTAINTY, 1 - 2 * EDGE_UNCERTAINTY, EDGE_UNCERTAINTY]
-        blurred = convolve1d(convolve1d(image[0], kernel, 0), kernel, 1)
-        assert abs(blurred[region[0]].mean() - image[region].mean()) == pytest.approx(
-            edge_error(image, region), rel=0.2
-        )
-    still = np.zeros((1, 1, *SHAPE), np.float32)
-    assert region_mean(image, still, region).std == pytest.approx(edge_error(image, region))
-    assert region_mean(image, still, region, outlined=False).std == 0
+    edge = region & ~np.pad(np.ones((1, 10, 8), bool), ((0, 0), (21, SHAPE[0] - 31), (31, SHAPE[1] - 39)))
+    share = 1 - 10 * 8 / 120
+    level = np.full(image.shape, 2, np.float32)
+    assert edge_error(level, region, 3.0) == pytest.approx(EDGE_ERROR * 3 * 2 * share)
+    covered = {acceleration: [] for acceleration in (1.0, 3.0, None)}
+    for _ in range(300):
+        truth = image + field(generator) + 3 * EDGE_ERROR * generator.standard_normal() * edge
+        deviations = field(generator)[None, None]
+        for acceleration, seen in covered.items():
+            low, high = region_mean(image, deviations, region, acceleration=acceleration).interval(0.9)
+            seen.append(low <= truth[region].mean() <= high)
+    assert np.mean(covered[None]) <= np.mean(covered[1.0]) <= np.mean(covered[3.0])
+    assert 0.85 <= np.mean(covered[3.0]) <= 0.96
+
+
+def test_a_lesion_hardly_measured_is_less_certain_than_a_large_one() -> None:
+    """The edge's share of a region falls with its size, and with it what is uncertain of its mean."""
+    image = np.full((1, *SHAPE), 10, np.float32)
+    level = np.ones(image.shape, np.float32)
+    found = []
+    for width in (3, 6, 12, 24):
+        region = np.zeros(image.shape, bool)
+        region[0, 10 : 10 + width, 10 : 10 + width] = True
+        found.append(edge_error(level, region, 4.0))
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 2 * found[-1]
 
 
 def test_what_cannot_be_measured_is_said() -> None:
     image, region = np.ones((1, 8, 8), np.float32), np.zeros((1, 8, 8), bool)
     deviations = np.ones((1, 1, 8, 8), np.float32)
     with pytest.raises(ReconError, match="empty"):
-        region_mean(image, deviations, region)
+        region_mean(image, deviations, region, acceleration=None)
     with pytest.raises(ReconError, match="two samples"):
-        region_mean(image, None, region)
+        region_mean(image, None, region, acceleration=None)
     with pytest.raises(ReconError, match="different grids"):
-        region_mean(image, deviations[..., :4], region)
+        region_mean(image, deviations[..., :4], region, acceleration=None)
+    region[0, 2:5, 2:5] = True
+    for acceleration in (0.5, float("nan")):
+        with pytest.raises(ReconError, match="acceleration must be at least one"):
+            region_mean(image, deviations, region, acceleration=acceleration)
