@@ -118,9 +118,11 @@ def test_one_that_cannot_be_segmented_is_left_out(study: Path, run_cli) -> None:
     ],
 )
 def test_a_wrong_option_is_one_line(study: Path, run_cli, words: tuple[str, str], message: str) -> None:
-    files = [study / "good", "--reference", study / "full", "--lesions", study / "full"]
-    outcome = run_cli("interactive", *files, *words)
+    files = ["--reference", study / "full", "--lesions", study / "full"]
+    outcome = run_cli("interactive", study / "good", *files, *words)
     assert outcome.code == 2
+    twice = run_cli("interactive", study / "good", study / "good", *files)
+    assert (twice.code, "named twice" in twice.err) == (2, True)
     assert message in outcome.err
     assert "Traceback" not in outcome.err
 

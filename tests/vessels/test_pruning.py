@@ -103,7 +103,8 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
     write_pruning(tmp_path, fit_pruning([case("a", 0)], PruningOptions(epochs=1, width=4)))
     config = json.loads((tmp_path / "config.json").read_text())
     for wrong in ({"format": "other"}, {"offset": "x"}, {"features": ["length"]}, {"options": {"width": 0}},
-                  {"options": {"width": 5}}, {"thresholds": {}}, {"offset": float("nan")}):  # fmt: skip
+                  {"options": {"width": 5}}, {"thresholds": {}}, {"offset": float("nan")},
+                  {"options": {"width": 10**9}}, {"options": {"width": "4"}}, {"persons": "abc"}):  # fmt: skip
         (tmp_path / "config.json").write_text(json.dumps({**config, **wrong}))
         with pytest.raises(ReconError, match="fit it again"):
             read_pruning(tmp_path)
