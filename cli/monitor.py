@@ -112,8 +112,6 @@ def _watched(
     from recon.quality.finding import find_results
 
     paths, refused = find_results(results), Refused()
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ReconError("a result is named twice: once by itself and once by its folder? Each scan counts once")
     encoder = None
     if embed:
         from cli.encode_inputs import load

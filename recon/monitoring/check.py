@@ -95,12 +95,13 @@ class Check:
         chance = f"by chance in {100 * self.false_alarm_probability:.0f} % of such series for the charts"
         chance += f", {100 * self.level:g} % for the windows"
         if not self.changed:
-            text = f"no change seen in {count} scans (an alarm would come {chance})"
+            text = f"no change seen in {count} scan{'s' * (count != 1)} (an alarm would come {chance})"
         else:
             words = [self._words(entry) for entry in self.strata if entry.changed]
             text = f"CHANGED: {'; '.join(words)} (alarms come {chance})"
         left = sum(number for _, number in self.unjudged)
-        return text + (f"; {left} scans without a baseline were NOT judged" if left else "")
+        left_out = "1 scan without a baseline was" if left == 1 else f"{left} scans without a baseline were"
+        return text + (f"; {left_out} NOT judged" if left else "")
 
     def _words(self, entry: StratumCheck) -> str:
         """What changed in a stratum, which is named where there are several: by the facts in which they differ."""

@@ -6,6 +6,7 @@ from recon.options import check_minimums, option
 
 LEAST_SCANS = 20  # of a baseline, in each stratum: below, location and scale are too uncertain for any useful limit
 LEAST_PERSONS = 10
+MOST_PERMUTATIONS = 100_000
 # Facts of a result that tell scanners and protocols apart. Results that differ in one of them are not compared.
 STRATUM = (
     "vendor", "model", "site", "field_strength_t", "contrast", "matrix", "acceleration", "method", "prior",
@@ -32,6 +33,8 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        if len(set(self.by)) < len(self.by):
+            raise ValueError("by: a fact is named twice")
         if not 0.5 <= self.confidence < 1:
             raise ValueError("confidence must be at least .5 and less than 1")
         if not 10 <= self.run_length <= 5000:
@@ -49,5 +52,7 @@ class CheckOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        if self.permutations > MOST_PERMUTATIONS:
+            raise ValueError(f"permutations must be at most {MOST_PERMUTATIONS}")
         if not 0 < self.level < 0.5:
             raise ValueError("level must lie between 0 and .5")

@@ -65,12 +65,14 @@ def _stratum(entry: StratumCheck, level: float) -> list[str]:
         notes.append(f"Not charted, as it does not vary in the baseline or is missing: {', '.join(stratum.left_out)}.")
     parts = [f"<h2>{escape(stratum.name)}</h2>", *(f'<p class="note">{escape(note)}</p>' for note in notes)]
     if entry.alarms:
-        rows = [
-            [str(a.number), a.scan, a.acquired_at or "", f"{TITLES.get(a.figure, a.figure)} {a.direction}",
-             f"{a.since_number} ({a.since})"]
+        head, rows = ["scan", "name", "alarm", "since scan"], [
+            [str(a.number), a.scan, f"{TITLES.get(a.figure, a.figure)} {a.direction}", f"{a.since_number} ({a.since})"]
             for a in entry.alarms
         ]  # fmt: skip
-        parts.append(_table(["scan", "name", "acquired", "alarm", "since scan"], rows))
+        if entry.by_time:
+            head.append("acquired")
+            rows = [[*row, a.acquired_at or ""] for row, a in zip(rows, entry.alarms, strict=True)]
+        parts.append(_table(head, rows))
     else:
         parts.append("<p>No chart raised an alarm.</p>")
     if entry.windows:

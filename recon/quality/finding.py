@@ -13,8 +13,12 @@ MASKS = ("_lesion", "_lesions", "_mask")  # how names of lesion masks end
 
 def find_results(words: Iterable[str | Path]) -> list[Path]:
     """The results that the words name: files as they are, folders by their result files, else by their NIfTI images
-    (not standard deviations, not masks), else as the DICOM series that they are."""
-    return expanded(words, lambda folder: _results_in(folder) or _images_in(folder) or _series(folder))
+    (not standard deviations, not masks), else as the DICOM series that they are. Raises ReconError when one is named
+    twice: each counts once."""
+    found = expanded(words, lambda folder: _results_in(folder) or _images_in(folder) or _series(folder))
+    if len({path.resolve() for path in found}) < len(found):
+        raise ReconError("a result is named twice: once by itself and once by its folder? Each counts once")
+    return found
 
 
 def find_references(words: Iterable[str | Path]) -> list[Path]:

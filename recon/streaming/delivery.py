@@ -43,10 +43,10 @@ class Delivery:
         check_exportable(scan, self._formats)
         files = export(result, scan, self._formats)
         if self._destination is None:
-            return f"{len(files)} more files"
+            return f"exported in {len(files)} files"
         result.with_suffix(WAITING).touch()
         self._woken.set()
-        return f"{len(pushed_files(result, self._formats))} instances for {self._destination}"
+        return f"{counted(len(pushed_files(result, self._formats)))} for {self._destination}"
 
     @contextmanager
     def sending(self, note: Note = unsaid) -> Iterator[None]:
@@ -98,4 +98,9 @@ class Delivery:
             self._due[result] = (time.monotonic() + pause, pause)
             return
         self._due.pop(result, None)
-        note(f"{result.name}: {confirmed} instances confirmed by {destination}")
+        note(f"{result.name}: {counted(confirmed)} confirmed by {destination}")
+
+
+def counted(instances: int) -> str:
+    """A number of DICOM instances in words."""
+    return f"{instances} instance{'s' * (instances != 1)}"

@@ -23,6 +23,10 @@ class TreeOptions:
             raise ValueError("smallest_radius must be below root_radius")
 
 
+# A model folder states its options: what it may ask for.
+MOST = {"epochs": 10_000, "width": 256, "heads": 16, "repeats": 100_000}
+
+
 @dataclass(frozen=True)
 class PruningOptions:
     """Tracing, which takes too much on purpose, and training."""
@@ -38,5 +42,8 @@ class PruningOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most}")
         if not self.contrast < 1:
             raise ValueError("contrast must be below 1")

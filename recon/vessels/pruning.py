@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from recon.configuration import from_mapping
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 from recon.model_folder import write_model_folder
@@ -146,17 +147,19 @@ def read_pruning(folder: Path) -> Pruning:
     config = read_json(folder / "config.json")
     where = folder / "model.safetensors"
     try:
-        if config["format"] != FORMAT or tuple(config["features"]) != FEATURES:
-            raise ReconError(f"{folder}: not a pruning of this version of recon; fit it again")
-        options = PruningOptions(**config["options"])
+        if config["format"] != FORMAT or config["features"] != list(FEATURES):
+            raise ValueError("not of this version of recon")
+        options = from_mapping(PruningOptions, config["options"], "its options")
         tensors = load_file(where)
         network = BranchNetwork(len(FEATURES), options.width, options.heads)
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         arrays = {name: tensors[name].double().numpy() for name in ("mean", "std", "weights")}
         thresholds = {judge: float(config["thresholds"][judge]) for judge in JUDGES[1:]}
+        if not isinstance(config["persons"], list):
+            raise TypeError("its persons are no list")
         persons = tuple(str(person) for person in config["persons"])
         offset = float(config["offset"])
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError, ReconError) as error:
         said = " ".join(str(error).split())[:200]
         raise ReconError(f"{folder}: damaged pruning ({type(error).__name__}: {said}); fit it again") from error
     numbers = [

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.acquisition.fourier_numpy import to_image, to_kspace
+from recon.scans.twix_file import Layout, measurements
 from tests.fuzzing.mutation import BYTES, Expected, Mutation, pick
 from tests.fuzzing.text_mutations import NUMBERS
 from tests.scans.twix_writer import Line, Scan, protocol, write_vb, write_vd
@@ -63,54 +64,33 @@ def protocol_value(path: Path, generator: np.random.Generator) -> Expected:
     return _stored(path, data, "any")
 
 
-# Bytes from the beginning of a line's header, in VB and from VD on, and how the number is stored.
-_FIELDS = {
-    "length": (0, 0, "<I"), "mask": (20, 40, "<Q"), "samples": (28, 48, "<H"), "channels": (30, 50, "<H"),
-    "line": (32, 52, "<H"), "average": (34, 54, "<H"), "slice": (36, 56, "<H"), "partition": (38, 58, "<H"),
-    "echo": (40, 60, "<H"), "phase": (42, 62, "<H"), "repetition": (44, 64, "<H"), "set": (46, 66, "<H"),
-    "cut before": (60, 80, "<H"), "centre column": (64, 84, "<H"), "centre line": (76, 96, "<H"),
-    "position": (96, 100, "<f"), "quaternion": (108, 112, "<f"),
-}  # fmt: skip
-_UNREAD = {"measurement": (4, 4, "<I"), "counter": (8, 8, "<I"), "time": (12, 12, "<I")}  # of no image's concern
+_UNREAD = ("measurement", "counter", "time")  # fields of no image's concern
 
 
 def line_field(path: Path, generator: np.random.Generator) -> Expected:
     """One field of one line's header with an odd value."""
-    data = bytearray(path.read_bytes())
-    version = 0 if path.name.startswith("vb") else 1
-    starts = _starts_of_lines(data, version)
-    start = starts[int(generator.integers(len(starts)))]
+    layout, starts = _lines(path)
+    data, start = bytearray(path.read_bytes()), starts[int(generator.integers(len(starts)))]
     unread = bool(generator.random() < 0.15)
-    fields = _UNREAD if unread else _FIELDS
-    entry = fields[str(pick(generator, list(fields)))]
-    place, layout = start + entry[version], entry[2]
-    if layout == "<f":
-        struct.pack_into(
-            layout, data, place, pick(generator, [0.0, float("nan"), float("inf"), -1.0, 1e30, 7.0, 1e-30])
-        )
+    read = [name for name in layout.line.names or () if name not in _UNREAD]
+    kind, offset = (layout.line.fields or {})[str(pick(generator, list(_UNREAD) if unread else read))][:2]
+    kind, place = kind.base, start + offset + kind.base.itemsize * int(generator.integers(max(kind.shape, default=1)))
+    value: float
+    if kind.kind == "f":
+        value = pick(generator, [0.0, float("nan"), float("inf"), -1.0, 1e30, 7.0, 1e-30])
     else:
-        (old,) = struct.unpack_from(layout, data, place)
-        bits = 8 * struct.calcsize(layout)
+        (old,) = (int(number) for number in np.frombuffer(data, kind, 1, place))
+        bits = 8 * kind.itemsize
         odd = [0, 1, 2, old + 1, old - 1, 1 << (bits - 1), (1 << bits) - 1, old ^ (1 << int(generator.integers(bits)))]
-        struct.pack_into(layout, data, place, int(pick(generator, odd)) % (1 << bits))  # type: ignore[call-overload]
+        value, kind = int(pick(generator, odd)) % (1 << bits), np.dtype(f"<u{kind.itemsize}")
+    data[place : place + kind.itemsize] = np.array(value, kind).tobytes()
     return _stored(path, data, "same" if unread else "any")
 
 
-def _starts_of_lines(data: bytearray, version: int) -> list[int]:
-    """Where the lines of a healthy file begin: all of its imaging lines have one length."""
-    begin = 0 if version == 0 else int(struct.unpack_from("<Q", data, 16)[0])
-    first = begin + int(struct.unpack_from("<I", data, begin)[0])
-    sizes = (0, 128) if version == 0 else (192, 32)
-    samples_at = _FIELDS["samples"][version]
-    starts, position = [], first
-    while True:
-        samples, channels = struct.unpack_from("<2H", data, position + samples_at)
-        step = sizes[0] + channels * (sizes[1] + 8 * samples)
-        (mask,) = struct.unpack_from("<Q", data, position + _FIELDS["mask"][version])
-        if mask & 1:
-            return starts
-        starts.append(position)
-        position += step
+def _lines(path: Path) -> tuple[Layout, list[int]]:
+    """The layout of a healthy file, and where its lines begin."""
+    (measured,) = measurements(path)
+    return measured.layout, measured.offsets.tolist()
 
 
 def table(path: Path, generator: np.random.Generator) -> Expected:
@@ -126,9 +106,8 @@ def table(path: Path, generator: np.random.Generator) -> Expected:
 def sample_values(path: Path, generator: np.random.Generator) -> Expected:
     """Samples of an image that are not finite, or beyond anything that a receiver gives."""
     data = bytearray(path.read_bytes())
-    version = 0 if path.name.startswith("vb") else 1
-    starts = _starts_of_lines(data, version)[1:]
-    start = starts[int(generator.integers(len(starts)))] + (128 if version == 0 else 192 + 32)
+    layout, starts = _lines(path)
+    start = starts[int(generator.integers(1, len(starts)))] + layout.before_line + layout.before_channel
     struct.pack_into("<f", data, start + 8 * int(generator.integers(40)), pick(generator, [np.nan, np.inf, -np.inf]))
     return _stored(path, data, "refusal")
 

@@ -70,9 +70,9 @@ def test_a_lesion_that_faded_needs_more_clicks(study: Path, run_cli) -> None:
     stored = json.loads((study / "out" / "interactive.json").read_text())
     assert stored["rows"] == found["rows"]
     assert (study / "out" / "interactive.png").stat().st_size > 1000
-    again = run_cli("interactive", *words, "--clicks", 6, "--json").json
-    assert [{**row, "seconds": 0} for row in again["rows"]] == [{**row, "seconds": 0} for row in found["rows"]]
-    people = run_cli("interactive", *words, "--clicks", 2)
+    again = run_cli("interactive", *words, "--clicks", 6, "--segmenter", "region-growing", "--json").json
+    assert [{**row, "seconds": 0} for row in again["rows"]] == [{**row, "seconds": 0} for row in found["rows"][2:]]
+    people = run_cli("interactive", *words, "--clicks", 1, "--segmenter", "random-walker")
     assert "random-walker" in people.out
     assert "in brackets the change from the reference" in people.out
 
@@ -118,9 +118,11 @@ def test_one_that_cannot_be_segmented_is_left_out(study: Path, run_cli) -> None:
     ],
 )
 def test_a_wrong_option_is_one_line(study: Path, run_cli, words: tuple[str, str], message: str) -> None:
-    files = [study / "good", "--reference", study / "full", "--lesions", study / "full"]
-    outcome = run_cli("interactive", *files, *words)
+    files = ["--reference", study / "full", "--lesions", study / "full"]
+    outcome = run_cli("interactive", study / "good", *files, *words)
     assert outcome.code == 2
+    twice = run_cli("interactive", study / "good", study / "good", *files)
+    assert (twice.code, "named twice" in twice.err) == (2, True)
     assert message in outcome.err
     assert "Traceback" not in outcome.err
 

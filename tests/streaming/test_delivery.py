@@ -76,7 +76,7 @@ def test_orthanc_has_what_was_streamed(tmp_path: Path, kept: Path, orthanc: tupl
         assert len(send_scan(recorded(tmp_path, 1), "127.0.0.1", server.port).images) == 1
         until(lambda: bool(said))
     (result,) = kept_results(kept)
-    assert said == [f"{result.name}: 1 instances confirmed by ORTHANC@127.0.0.1:{dicom}"]
+    assert said == [f"{result.name}: 1 instance confirmed by ORTHANC@127.0.0.1:{dicom}"]
     (file,) = kept.glob("*_dicom/*/*.dcm")
     (name,) = json.loads(fetch(web, "/instances"))
     served = fetch(web, f"/instances/{name}/file")
