@@ -11,6 +11,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from recon.encode.probes.statistics import Interval
 from recon.errors import ReconError
 from recon.seeding import torch_generator
 from recon.study.acceleration import AccelerationReport, AccelerationResult, what_acceleration_costs
@@ -220,6 +221,11 @@ def test_the_words_of_the_figure_fit_on_it() -> None:
     figure = acceleration_figure(AccelerationReport(one, (row,), ("FLAIR",)), note)
     renderer = FigureCanvasAgg(figure).get_renderer()
     assert len(figure.texts) == 2
+    assert len(figure.axes) == 3
+    nameless = replace(
+        row, figures=replace(row.figures, changes={**one.values, "auc": Interval(np.nan, np.nan, np.nan)})
+    )
+    assert len(acceleration_figure(AccelerationReport(one, (nameless,), ("FLAIR",)), note).axes) == 2  # no empty panel
     for text in figure.texts:
         assert text.get_window_extent(renderer).x1 < figure.bbox.x1
 

@@ -15,7 +15,7 @@ from recon.errors import ReconError
 from recon.seeding import torch_generator
 from recon.study.images import Reconstructions
 from recon.study.options import GridOptions, PlanesFitOptions, TransformerShape
-from recon.study.plane_network import channels_of, random_plane_network
+from recon.study.plane_network import Planes, channels_of, random_plane_network
 from recon.study.table import Study, find_studies
 from recon.study.two_planes import (
     Examination,
@@ -80,15 +80,19 @@ def test_what_was_not_measured_is_not_given(found: list[Examination]) -> None:
 def test_the_answer_uses_either_plane_and_the_indication() -> None:
     network = random_plane_network(SMALL.network, SMALL.grid, channels_of(CONTRASTS, False), torch_generator(1, "test"))
     generator = torch_generator(2, "test")
-    volumes = {plane: torch.randn(2, 3, 48, 48, generator=generator) for plane in ("axial", "sagittal")}
-    both = {plane: (volume, torch.ones(2)) for plane, volume in volumes.items()}
-    said = float(network(both))
+    both: Planes = {
+        plane: (torch.randn(2, 3, 48, 48, generator=generator), torch.ones(2)) for plane in ("axial", "sagittal")
+    }
+
+    def logit(given: Planes) -> float:
+        return float(network(given).detach())
+
+    said = logit(both)
     for plane in ("axial", "sagittal"):
-        changed = {**both, plane: (both[plane][0] + 0.5, both[plane][1])}
-        assert float(network(changed)) != pytest.approx(said, abs=1e-5)
-        assert float(network({plane: both[plane]})) != pytest.approx(said, abs=1e-5)
-    zeroed = {**both, "axial": (both["axial"][0], torch.tensor([1.0, 0.0]))}
-    assert float(network(zeroed)) != pytest.approx(said, abs=1e-5)  # by the indication alone
+        changed: Planes = {**both, plane: (both[plane][0] + 0.5, both[plane][1])}
+        assert logit(changed) != pytest.approx(said, abs=1e-5)
+        assert logit({plane: both[plane]}) != pytest.approx(said, abs=1e-5)
+    assert logit({**both, "axial": (both["axial"][0], torch.tensor([1.0, 0.0]))}) != pytest.approx(said, abs=1e-5)
     loss = network({"axial": both["axial"]})
     loss.backward()
     assert network.encoders["sagittal"].absent.grad is not None
@@ -133,8 +137,8 @@ def test_a_network_learns_what_can_be_learned(found: list[Examination], tmp_path
         shift=0,
     )
     run = PlanesRun(options, CONTRASTS, tmp_path, "cpu")
-    losses = [run.step(marked) for _ in range(30)]
-    assert np.mean(losses[-5:]) < 0.3 < np.mean(losses[:3])
+    losses = [run.step(marked) for _ in range(20)]
+    assert np.mean(losses[-5:]) < 0.35 < np.mean(losses[:3])
 
 
 def test_resampled_series_are_channels_of_the_axial_encoder(two_planes: list[Study], kept: Reconstructions) -> None:
