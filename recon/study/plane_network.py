@@ -84,7 +84,7 @@ class PlaneNetwork(nn.Module):
 
     def __init__(self, shape: TransformerShape, grid: GridOptions, channels: Mapping[Plane, int]) -> None:
         super().__init__()
-        self.planes = tuple(channels)
+        self.channels, self.planes = dict(channels), tuple(channels)
         places = grid.matrix[0] * grid.matrix[1] // shape.patch**2
         indicated = sum(channels.values())
         self.encoders = nn.ModuleDict(
@@ -98,10 +98,7 @@ class PlaneNetwork(nn.Module):
 
     def forward(self, given: Planes) -> Tensor:
         """The logit of a lesion in one study, a scalar; planes that are not ``given`` were not measured."""
-        there = [
-            given[plane][1] if plane in given else torch.zeros(self.encoders[plane].tokenizer.in_channels)  # type: ignore[arg-type]
-            for plane in self.planes
-        ]
+        there = [given[plane][1] if plane in given else torch.zeros(count) for plane, count in self.channels.items()]
         indication = torch.cat([one.to(self.norm.weight) for one in there])[None]
         tokens = {
             plane: self.encoders[plane](given[plane][0] if plane in given else None, indication)
