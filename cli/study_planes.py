@@ -37,7 +37,10 @@ def fit_planes(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The model's folder; an interrupted run continues.")],
     given: Given,
     config: Annotated[
-        str, typer.Option(metavar="FILE", help="YAML file, or a recipe that comes with recon: study-planes.")
+        str,
+        typer.Option(
+            metavar="FILE", help="YAML file, or a recipe that comes with recon: study-planes, study-planes-gpu."
+        ),
     ] = "study-planes",
     kept: Kept = None,
     threads: Threads = 0,

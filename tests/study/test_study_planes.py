@@ -162,6 +162,7 @@ def test_what_is_wrong_is_one_line(two_planes: list[Study]) -> None:
     with pytest.raises(ValueError, match="takes both"):
         replace(SMALL, grid=replace(SMALL.grid, plane="sagittal"))
     assert load_config(PlanesFitOptions, "study-planes", {}).grid.matrix == (64, 64)
+    assert load_config(PlanesFitOptions, "study-planes-gpu", {}).network.depth == 6
 
 
 def test_the_commands(both_planes: tuple[Path, Path], run_cli: Callable[..., Any], tmp_path: Path) -> None:
