@@ -42,7 +42,11 @@ COMMANDS = {
     "encode": ("What foundation models see of a reconstruction.", "cli.encode", "cli.encoder_pretraining"),
     "probe": ("Small classifiers on an encoder's embeddings.", "cli.probe"),
     "task": ("Adapters and heads on an encoder, trained for one label.", "cli.task"),
-    "study": ("Which series of a study may be accelerated, judged by the infarct found.", "cli.study"),
+    "study": (
+        "Which series of a study may be accelerated, judged by the infarct found.",
+        "cli.study",
+        "cli.study_planes",
+    ),
     "monitor": ("A watch on what is deployed: has anything changed?", "cli.monitor"),
     "reader-study": ("Blinded reader studies, from protocol to report.", "cli.reader_study"),
 }

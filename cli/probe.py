@@ -42,7 +42,7 @@ def embed(
         typer.Argument(
             metavar="LABELS.csv",
             help="Columns file, subject, one a label (0/1); optional: case, acceleration (1 = reference), "
-            "split (fit or eval), vendor, field_strength, site.",
+            "split (fit or eval), vendor, field_strength, site, study, series.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Embeddings to write (.h5).")],

@@ -105,9 +105,9 @@ def pretrain(
 
     from recon.study.pretraining import pretrain_study_model
 
-    outcome, seconds = _trained(pretrain_study_model, options, _Place(studies, out, kept, threads, device, dry_run))
-    line = f"pre-trained on {_seen(outcome)}; squared error of hidden patches {outcome.loss:.3f}"
-    _emit_training(outcome, seconds, out, line, as_json)
+    outcome, seconds = trained(pretrain_study_model, options, Place(studies, out, kept, threads, device, dry_run))
+    line = f"pre-trained on {seen(outcome)}; squared error of hidden patches {outcome.loss:.3f}"
+    emit_training(outcome, seconds, out, line, as_json)
 
 
 @study_app.command()
@@ -147,14 +147,14 @@ def fit(
     from recon.study.start import load_start
 
     begun = None if start is None else load_start(start)
-    where = _Place(studies, out, kept, threads, device, dry_run)
-    outcome, seconds = _trained(partial(fit_study_model, start=begun), options, where)
-    line = f"trained on {_seen(outcome)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
-    _emit_training(outcome, seconds, out, line, as_json)
+    where = Place(studies, out, kept, threads, device, dry_run)
+    outcome, seconds = trained(partial(fit_study_model, start=begun), options, where)
+    line = f"trained on {seen(outcome)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
+    emit_training(outcome, seconds, out, line, as_json)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """What a training reads, where it writes, and on what it runs."""
 
     studies: list[Path]
@@ -165,7 +165,7 @@ class _Place:
     dry_run: int
 
 
-def _trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where: _Place) -> "tuple[Fitted, float]":
+def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where: Place) -> "tuple[Fitted, float]":
     """What came of a training, and its seconds."""
     import time
 
@@ -188,14 +188,14 @@ def _trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, wher
     return outcome, time.monotonic() - started
 
 
-def _seen(outcome: "Fitted") -> str:
+def seen(outcome: "Fitted") -> str:
     return (
         f"{outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
         f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}"
     )
 
 
-def _emit_training(outcome: "Fitted", seconds: float, out: Path, line: str, as_json: bool) -> None:
+def emit_training(outcome: "Fitted", seconds: float, out: Path, line: str, as_json: bool) -> None:
     if not outcome.finished:
         line = f"stopped after {outcome.samples} samples; the same command continues"
     emit({"output": out, **asdict(outcome), "seconds": seconds}, [f"{out}: {line}"], as_json)
@@ -269,21 +269,21 @@ def _evaluation_lines(results: "Sequence[SubsetResult]") -> list[str]:
     for result in results:
         values, changes = result.figures.values, result.figures.changes
         cells = "".join(
-            f"{_interval(values[key]):>22}{_interval(changes[key], sign=True) if changes else '':>26}"
+            f"{interval(values[key]):>22}{interval(changes[key], sign=True) if changes else '':>26}"
             for key in ("dice", "auc")
         )
         lines.append(f"{result.subset:<16}{result.model:<20}{cells}")
     for result in results:
         for group in result.lesions:
             name = f"{group.lesions} ({group.studies})"
-            lines.append(f"Dice of lesions {name:<24}{result.model:<20}{_interval(group.dice):>22}")
+            lines.append(f"Dice of lesions {name:<24}{result.model:<20}{interval(group.dice):>22}")
     if any(result.rejection is not None for result in results):
         lines.append(
             "AUC gained by rejecting the most uncertain studies (mean over 0 to 50 %; at random: 0), all series:"
         )
     for result in results:
         if result.rejection is not None:
-            gains = ", ".join(f"by {key.replace('_', ' ')} {_interval(found, sign=True)}" for key, found in
+            gains = ", ".join(f"by {key.replace('_', ' ')} {interval(found, sign=True)}" for key, found in
                               list(result.rejection.items())[:2])  # fmt: skip
             lines.append(f"  {result.model:<20}{gains}")
     return lines
@@ -351,8 +351,8 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
     lines = [
         f"{whole.persons} persons, {whole.studies} studies, {whole.lesions} with a lesion; 95 % intervals over "
         f"persons; {NO_DIAGNOSIS}",
-        f"complete series: Dice {_interval(whole.values['dice'])}, AUC {_interval(whole.values['auc'])}, volume error "
-        f"{_interval(whole.values['volume_error_ml'], digits=1)} mL",
+        f"complete series: Dice {interval(whole.values['dice'])}, AUC {interval(whole.values['auc'])}, volume error "
+        f"{interval(whole.values['volume_error_ml'], digits=1)} mL",
         "changes from complete series:",
         f"{'R':>4}{'net':>6} {'method':<14}{'series':<8}{'Dice':>26}{'AUC':>26}{'volume error, mL':>24}"
         f"{'mask entropy, mL':>24}{'detection entropy, bit':>26}",
@@ -360,7 +360,7 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
     for row in report.results:
         changes = row.figures.changes or {}
         cells = "".join(
-            f"{_interval(changes[key], sign=True, digits=digits):>{width}}"
+            f"{interval(changes[key], sign=True, digits=digits):>{width}}"
             for key, digits, width in (
                 ("dice", 3, 26), ("auc", 3, 26), ("volume_error_ml", 1, 24), ("mask_entropy_ml", 1, 24),
                 ("detection_entropy", 3, 26),
@@ -370,7 +370,7 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
     return lines
 
 
-def _interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
+def interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
     plus = "+" if sign else ""
     return f"{found.value:{plus}.{digits}f} ({found.low:{plus}.{digits}f} to {found.high:{plus}.{digits}f})"
 

@@ -34,7 +34,7 @@ def builtin_sources(whole: bool = False) -> list[AnatomySource]:
     ]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def builtin_anatomy(whole: bool = False) -> Anatomy:
     """The ICBM 152 head from the nilearn package (1 mm), read from the installed files: nothing is downloaded.
 

@@ -51,10 +51,10 @@ def coil_maps(
     maps = np.empty((len(positions), coils, *shape), np.complex64)
     for index, through in enumerate(positions):
         # x to the left, y backwards, z along the axis of the helmet (and of the main field).
-        places = (across[None, :], down[:, None], np.float64(through))
-        if plane == "sagittal":
-            places = (np.float64(through), across[None, :], -down[:, None])
-        points = np.stack(np.broadcast_arrays(*places), -1)
+        if plane == "axial":
+            points = np.stack(np.broadcast_arrays(across[None, :], down[:, None], np.float64(through)), -1)
+        else:
+            points = np.stack(np.broadcast_arrays(np.float64(through), across[None, :], -down[:, None]), -1)
         for coil in range(coils):
             field = gain[coil] * _loop_field(points, angle[coil], height[coil], distance[coil], radius[coil])
             maps[index, coil] = interpolation[0] @ field.astype(np.complex64) @ interpolation[1].T

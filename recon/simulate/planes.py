@@ -6,6 +6,7 @@ slices show one person and one lesion. The head ends above the neck.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def cut(whole: Subject, plane: Plane, options: SimulationOptions, generator: np.
     offsets = _profile(thickness)
     along = np.linalg.inv(whole.affine)[:3, :3] @ (affine[:3, 2] / step)  # of the whole grid's voxels, per mm
 
-    def averaged(volume: NDArray[np.floating]) -> NDArray[np.float32]:
+    def averaged(volume: NDArray[Any]) -> NDArray[np.float32]:
         values = np.asarray(volume, np.float32).transpose(1, 2, 0)  # in the order of the affine
         moved = (index + (offset * along).astype(np.float32)[:, None, None, None] for offset in offsets)
         return np.mean([sample_volume(values, place) for place in moved], axis=0, dtype=np.float32)
@@ -125,7 +126,7 @@ def _clamped(volume: NDArray[np.float32], index: NDArray[np.float32]) -> NDArray
     return sample_volume(values, np.clip(index, 0, ends))
 
 
-def _lesion(whole: Lesion, averaged: Callable[[NDArray[np.floating]], NDArray[np.float32]], voxel_ml: float) -> Lesion:
+def _lesion(whole: Lesion, averaged: Callable[[NDArray[Any]], NDArray[np.float32]], voxel_ml: float) -> Lesion:
     mask = averaged(whole.mask) > 0.5
     return replace(
         whole, core=averaged(whole.core), cavity=averaged(whole.cavity), mask=mask,

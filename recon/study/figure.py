@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recon.quality.drawing import FAINT, INK, PAGE, Box, page, place, write
-from recon.study.acceleration import AccelerationReport
+from recon.study.acceleration import AccelerationReport, AccelerationResult
 
 COLOURS = ("#4cc9f0", "#ffd166", "#80ed99", "#ef476f", "#c77dff")
 PANELS = (("dice", "Dice, change"), ("auc", "detection AUC, change"), ("volume_error_ml", "volume error, change in mL"))
@@ -18,14 +18,15 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
     methods = list(dict.fromkeys(result.method for result in report.results))
     names = list(dict.fromkeys(result.series for result in report.results))
     width = max(LEFT + len(rates) * (SIDE + GAP) + 0.2, LEAST_WIDTH)
-    figure = page(width, TOP + len(PANELS) * (HEIGHT + GAP) + 0.35)
+    panels = [(key, title) for key, title in PANELS if any(_finite(r, key) for r in report.results)]
+    figure = page(width, TOP + len(panels) * (HEIGHT + GAP) + 0.35)
     whole = report.complete
     write(
         figure, LEFT, 0.14, f"What acceleration costs: {whole.persons} persons, {whole.studies} studies, complete Dice "
         f"{whole.values['dice'].value:.2f}", size=9, ha="left",
     )  # fmt: skip
     write(figure, LEFT, 0.34, note, size=6.5, colour=FAINT, ha="left")
-    for row, (key, title) in enumerate(PANELS):
+    for row, (key, title) in enumerate(panels):
         top = TOP + row * (HEIGHT + GAP)
         shared = None
         for column, rate in enumerate(rates):
@@ -57,6 +58,13 @@ def acceleration_figure(report: AccelerationReport, note: str) -> Figure:
                 )  # fmt: skip
             axes.set_xticks(range(len(names)), names)
             axes.set_xlim(-0.6, len(names) - 0.4)
-            if (row, column) == (0, 0):
-                axes.legend(fontsize=6, frameon=False, labelcolor=INK, loc="lower left")
+            if (row, column) == (len(panels) - 1, 0):  # below the panels, where it covers no bar
+                axes.legend(
+                    fontsize=6, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=4
+                )
     return figure
+
+
+def _finite(result: AccelerationResult, key: str) -> bool:
+    """Whether there is such a change: an AUC needs studies with and without a lesion."""
+    return result.figures.changes is not None and bool(np.isfinite(result.figures.changes[key].value))

@@ -18,7 +18,7 @@ from recon.study.samples import slices_of
 from recon.study.start import Start
 from recon.study.store import model_card, person_hash, save_model
 from recon.study.table import Study, of_plane
-from recon.study.training import StudyRun, train
+from recon.study.training import StudyRun, StudyTraining, train
 
 PREPARATION = 0.3  # share of the progress that counts as preparing, where nothing is kept from before
 
@@ -74,20 +74,31 @@ def fit_study_model(
     parameters = sum(p.numel() for p in run.network.parameters())
     if finished:
         facts: dict[str, Any] = {
-            "licence": "Apache-2.0",
-            "contrasts": list(slices.contrasts),
+            **what_was_trained(run, chosen, held_out, slices.contrasts),
             "persons": sorted({*map(person_hash, persons), *(() if start is None else start.persons)}),
-            "held_out_persons": held_out,
             "start": None if start is None else f"{start.folder.resolve().name} ({start.weights_sha256[:16]})",
-            "studies": len(chosen),
-            "samples": run.samples,
-            "loss": run.loss,
             "parameters": parameters,
             "trained_parameters": sum(p.numel() for p in run.parameters.values()),
-            "data": origins(chosen),
         }
         save_model(out, run.network, options, facts, model_card(options, facts))
     return Fitted(finished, run.samples, run.loss, len(chosen), len(persons), held_out, slices.contrasts, parameters)
+
+
+def what_was_trained(
+    run: StudyTraining[Any], studies: Sequence[Study], held_out: int, contrasts: Sequence[str]
+) -> dict[str, Any]:
+    """What the folder of every model trained on studies says of its training."""
+    return {
+        "licence": "Apache-2.0",
+        "contrasts": list(contrasts),
+        "persons": sorted({person_hash(study.person) for study in studies}),
+        "held_out_persons": held_out,
+        "studies": len(studies),
+        "samples": run.samples,
+        "loss": run.loss,
+        "parameters": sum(p.numel() for p in run.parameters.values()),
+        "data": origins(studies),
+    }
 
 
 def split_by_person(studies: Sequence[Study], fraction: float, seed: int) -> tuple[list[Study], int]:

@@ -28,7 +28,24 @@ class GridOptions:
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class TransformerShape:
+    """Shape of the transformer over a study's tokens."""
+
+    width: int = option(64, "Features of a token.", minimum=4)
+    depth: int = option(2, "Transformer blocks.", minimum=1)
+    heads: int = option(4, "Attention heads.", minimum=1)
+    patch: int = option(8, "Pixels along each edge of a token: 4, 8 or 16.")
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if self.width % self.heads or self.width % 8 or max(self.width, self.depth) > 4096:
+            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads {self.heads}, all at most 4096")
+        if self.patch not in (4, 8, 16):
+            raise ValueError(f"patch {self.patch}: choose 4, 8 or 16")
+
+
+@dataclass(frozen=True)
+class NetworkOptions(TransformerShape):
     """Shape of a study network."""
 
     kind: Kind = option(  # noqa: RUF009
@@ -36,20 +53,14 @@ class NetworkOptions:
         "variable (tokens of whatever contrasts a study has, weights of the tokenizer generated from the contrast), "
         "fixed (one channel a contrast, zeros where it is missing) or linear (intensities of one pixel).",
     )
-    width: int = option(64, "Features of a token.", minimum=4)
-    depth: int = option(2, "Transformer blocks.", minimum=1)
-    heads: int = option(4, "Attention heads.", minimum=1)
-    patch: int = option(8, "Pixels along each edge of a token: 4, 8 or 16.")
     slab: int = option(3, "Slices that a token sees: odd, the middle one is segmented.", minimum=1)
     code: int = option(8, "Numbers that code a contrast.", minimum=1)
     stem: int = option(16, "Features of a pixel at full resolution.", minimum=2)
 
     def __post_init__(self) -> None:
-        check_minimums(self)
-        if self.width % self.heads or self.width % 8 or max(self.width, self.depth, self.code, self.stem) > 4096:
-            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads {self.heads}, all at most 4096")
-        if self.patch not in (4, 8, 16):
-            raise ValueError(f"patch {self.patch}: choose 4, 8 or 16")
+        super().__post_init__()
+        if max(self.code, self.stem) > 4096:
+            raise ValueError(f"code {self.code} and stem {self.stem}: at most 4096")
         if self.slab % 2 == 0 or self.slab > 15:
             raise ValueError(f"slab {self.slab}: choose an odd number up to 15")
 
@@ -58,7 +69,7 @@ class NetworkOptions:
 class StudyTrainingOptions:
     """What every training on studies has. Lengths are in samples; a sample is a slab of one study."""
 
-    network: NetworkOptions = field(default_factory=NetworkOptions)
+    network: TransformerShape = field(default_factory=TransformerShape)
     grid: GridOptions = field(default_factory=GridOptions)
     contrasts: tuple[str, ...] = option(
         ("T1", "T2", "FLAIR", "DWI", "ADC"), "Contrasts that are trained on, where studies have them."
@@ -100,6 +111,7 @@ class StudyTrainingOptions:
 class StudyFitOptions(StudyTrainingOptions):
     """One training of a study network on outlined lesions."""
 
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     kind: Kind | None = option(None, "The kind of network, in place of the recipe's.")  # noqa: RUF009
     persons: int | None = option(
         None, "Train on so many persons only, in order of a hash of their names. Without it: all.", minimum=1
@@ -130,6 +142,7 @@ class StudyFitOptions(StudyTrainingOptions):
 class StudyPretrainingOptions(StudyTrainingOptions):
     """One masked pre-training, on studies labelled or not."""
 
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     hidden: float = option(0.7, "Share of all series' tokens that is hidden.", minimum=0)
     decoder_depth: int = option(1, "Transformer blocks of the light decoder.", minimum=1)
 
@@ -139,6 +152,35 @@ class StudyPretrainingOptions(StudyTrainingOptions):
             raise ValueError(f"kind {self.network.kind!r}: only a variable network has tokens of each series to hide")
         if not 0 < self.hidden < 1:
             raise ValueError(f"hidden {self.hidden} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class PlanesFitOptions(StudyTrainingOptions):
+    """One training of a network of two planes: does the study show a lesion?"""
+
+    plane_dropout: float = option(0.3, "Chance that a step sees one of the two planes only.", minimum=0)
+    resampled: bool = option(
+        False, "Resample sagittal series to the axial slices, one encoder for all: the control of planes of their own.",
+        flag="--resampled",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.plane_dropout <= 1:
+            raise ValueError("plane_dropout lies in [0, 1]")
+        if self.grid.plane != "axial":
+            raise ValueError(f"plane {self.grid.plane!r}: a network of two planes takes both; leave the key out")
+
+
+@dataclass(frozen=True)
+class PlanesEvaluationOptions:
+    """How networks of two planes are compared on persons that none of them saw."""
+
+    repeats: int = option(1000, "Bootstrap samples of persons.", minimum=20)
+    seed: int = option(0, "Seed of the bootstrap.")
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
 
 
 @dataclass(frozen=True)

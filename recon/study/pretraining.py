@@ -12,19 +12,19 @@ from torch import Tensor
 from recon.progress import Note, Report, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
 from recon.study.contrasts import INPUTS
-from recon.study.fit import PREPARATION, Fitted, origins, split_by_person
+from recon.study.fit import PREPARATION, Fitted, split_by_person, what_was_trained
 from recon.study.images import Reconstructions
 from recon.study.masking import hide, masked_loss, random_masked_network
 from recon.study.options import StudyPretrainingOptions
 from recon.study.placing import placed_otherwise
 from recon.study.preparation import prepared_studies
 from recon.study.samples import Slices, any_slices, draw_contrasts, gains, slab_at
-from recon.study.store import PRETRAINED, person_hash, write_model
+from recon.study.store import PRETRAINED, write_model
 from recon.study.table import Study, of_plane
 from recon.study.training import StudyTraining, train
 
 
-class MaskedRun(StudyTraining):
+class MaskedRun(StudyTraining[Slices]):
     """A masked pre-training."""
 
     def __init__(
@@ -105,17 +105,7 @@ def pretrain_study_model(
     persons = sorted({study.person for study in chosen})
     parameters = sum(p.numel() for p in run.parameters.values())
     if finished:
-        facts: dict[str, Any] = {
-            "licence": "Apache-2.0",
-            "contrasts": list(slices.contrasts),
-            "persons": [person_hash(person) for person in persons],
-            "held_out_persons": held_out,
-            "studies": len(chosen),
-            "samples": run.samples,
-            "loss": run.loss,
-            "parameters": parameters,
-            "data": origins(chosen),
-        }
+        facts = what_was_trained(run, chosen, held_out, slices.contrasts)
         write_model(out, run.encoder(), PRETRAINED, options, facts, pretraining_card(options, facts))
     return Fitted(finished, run.samples, run.loss, len(chosen), len(persons), held_out, slices.contrasts, parameters)
 

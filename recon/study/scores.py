@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.encode.probes.statistics import Interval, auc, bootstrap
+from recon.interactive.agreement import dice
 from recon.seeding import numpy_generator
 from recon.study.prediction import Prediction
 from recon.study.volume import StudyVolume
@@ -31,12 +32,11 @@ def score(volume: StudyVolume, prediction: Prediction, threshold: float) -> Stud
     """The scores of one prediction; the study's lesion must be known."""
     assert volume.lesion is not None
     truth, found = volume.lesion, prediction.mask >= threshold
-    both = int(truth.sum()) + int(found.sum())
     has = bool(truth.any())
     return StudyScore(
         person=volume.person,
         lesion=has,
-        dice=2 * int((truth & found).sum()) / both if has else float("nan"),
+        dice=dice(found, truth) if has else float("nan"),
         volume_error_ml=abs(prediction.volume_ml(volume.voxel_ml, threshold) - float(truth.sum()) * volume.voxel_ml),
         detection=prediction.detection,
         mask_entropy_ml=prediction.mask_entropy_ml(volume.voxel_ml),

@@ -6,7 +6,7 @@ L = BCE(mask) + 1 - (2 sum p m + 1) / (sum p + sum m + 1) + w BCE(lesion in the 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from recon.study.samples import Batch, Slices, draw_batch
 from recon.study.start import Start, begin_with
 from recon.training_state import TrainingState, fingerprint
 
+Data = TypeVar("Data")  # what a step draws from
 HOW_IT_RUNS = ("checkpoint_samples",)
 
 
@@ -35,7 +36,7 @@ def study_loss(mask: Tensor, detection: Tensor, batch: Batch, detection_weight: 
     return pixels + 1 - overlap + detection_weight * slabs
 
 
-class StudyTraining:
+class StudyTraining(Generic[Data]):
     """The state of a training: network, what of it is trained, optimiser, and how many samples were seen."""
 
     def __init__(
@@ -51,11 +52,11 @@ class StudyTraining:
         self.samples = 0
         self.loss = math.nan
 
-    def loss_of(self, slices: Slices) -> Tensor:
+    def loss_of(self, slices: Data) -> Tensor:
         """The loss of the next batch."""
         raise NotImplementedError
 
-    def step(self, slices: Slices) -> float:
+    def step(self, slices: Data) -> float:
         """One gradient step; returns the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.options, self.samples + self.options.batch)
@@ -84,7 +85,7 @@ class StudyTraining:
         return TrainingState(self.folder, self.parameters, self.optimiser, {}, self.same)
 
 
-class StudyRun(StudyTraining):
+class StudyRun(StudyTraining[Slices]):
     """A training on outlined lesions, from drawn weights or from ``start``'s."""
 
     def __init__(
@@ -122,7 +123,7 @@ def learning_rate_at(options: StudyTrainingOptions, samples: int) -> float:
 
 
 def train(
-    run: StudyTraining, slices: Slices, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
+    run: StudyTraining[Data], slices: Data, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
 ) -> bool:
     """Run or continue; True when the training reached its length, False when ``stop_after`` samples ended it before.
 

@@ -16,8 +16,9 @@ from recon.encode.neurovfm_head import load_head
 from recon.encode.options import DriftOptions, NoiseReplicas
 from recon.encode.probes.labels import LabelledVolume, LabelTable
 from recon.encode.probes.store import embed_table
-from recon.encode.volumes import Series
+from recon.encode.volumes import Series, read_series
 from recon.errors import ReconError
+from recon.header import pseudonym
 from tests.encode.conftest import AFFINE, make_head, save_nifti
 
 BLOCKS = 2
@@ -73,12 +74,28 @@ def test_a_study(encoder: NeuroVFM, series: Series, head_folder: Path, replicas:
 def test_embedding_a_table(tmp_path: Path) -> None:
     files = [save_nifti(tmp_path / f"{index}.nii.gz", make_head(index)) for index in range(3)]
     entries = tuple(
-        LabelledVolume(file, str(number), str(number), 1.0, "", {"lesion": number % 2})
+        LabelledVolume(
+            file, str(number), str(number), 1.0, "", {"lesion": number % 2},
+            {"study": "examination 7", "series": "FLAIR axial"} if number else {},
+        )
         for number, file in enumerate(files)
-    )
+    )  # fmt: skip
     heard = Heard()
-    embed_table(load_encoder("recon-small"), LabelTable(entries, ("lesion",)), heard)
+    encoder = load_encoder("recon-small")
+    found = embed_table(encoder, LabelTable(entries, ("lesion",)), heard)
     assert heard.fractions == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1]
+    assert found.fact("series") == ("", "FLAIR axial", "FLAIR axial")
+    assert found.fact("study")[1] == found.fact("study")[2] == pseudonym("examination 7")
+    # Places are those of the volume: a token is bright where the image is.
+    series = read_series(files[0])
+    inverse = np.linalg.inv(series.affine)
+    index = found.coordinates[0] @ inverse[:3, :3].T + inverse[:3, 3]
+    assert found.coordinates[0].shape == (len(found.tokens[0]), 3)
+    assert (index > -20).all()
+    assert (index < np.array(series.values.shape) + 20).all()
+    prepared = encoder.prepare(series.pixels, series.affine)
+    last = prepared.token_to_world @ [*prepared.coords[-1].tolist(), 1]
+    assert np.allclose(found.coordinates[0][-1], last[:3], atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:.*person of its own:recon.errors.ReconWarning")

@@ -240,6 +240,13 @@ def test_embeddings_file_round_trip_and_damage(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(again.tokens, embeddings.tokens, strict=True))
     assert (again.subjects, again.cases, again.splits) == (embeddings.subjects, embeddings.cases, embeddings.splits)
     assert np.array_equal(again.labels["lesion"], embeddings.labels["lesion"])
+    assert again.coordinates == ()  # as in files from before
+    placed = replace(
+        embeddings, coordinates=tuple(np.ones((len(t), 3), np.float32) * n for n, t in enumerate(embeddings.tokens))
+    )
+    write_embeddings(path, placed)
+    again = read_embeddings(path).select([2])
+    assert np.array_equal(again.coordinates[0], placed.coordinates[2])
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ReconError, match=r"e\.h5"):
         read_embeddings(path)

@@ -1,6 +1,7 @@
 """Study networks: any set of contrasts in any order, training that goes on, models on disk, acceleration."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from safetensors.torch import load_file, save_file
 
+from recon.encode.probes.statistics import Interval
 from recon.errors import ReconError
 from recon.seeding import torch_generator
 from recon.study.acceleration import AccelerationReport, AccelerationResult, what_acceleration_costs
@@ -25,7 +28,7 @@ from recon.study.prediction import Prediction, entropy, predict
 from recon.study.rejection import rejection_areas
 from recon.study.samples import draw_batch, slices_of
 from recon.study.scores import StudyScore, figures, lesion_groups, score
-from recon.study.store import load_model
+from recon.study.store import CODES, load_model
 from recon.study.table import Study, of_first_persons
 from recon.study.volume import StudyVolume
 from tests.study.conftest import SMALL
@@ -119,6 +122,21 @@ def test_a_model_refuses_persons_that_it_has_seen(studies: list[Study], model: P
         load_model(tmp_path)
     assert "Nothing" not in (model / "README.md").read_text("utf-8")
     assert "diagnosis" in (model / "README.md").read_text("utf-8")
+
+
+def test_a_model_from_before_there_was_another_contrast_says_the_same(
+    model: Path, volumes: list[StudyVolume], tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "older", ignore=shutil.ignore_patterns("kept"))
+    tensors = load_file(model / "model.safetensors")
+    tensors[CODES] = tensors[CODES][:7].contiguous()
+    save_file(tensors, tmp_path / "older" / "model.safetensors")
+    now, then = (predict(load_model(folder), volumes[0]) for folder in (model, tmp_path / "older"))
+    assert np.array_equal(now.mask, then.mask)
+    tensors[CODES] = tensors[CODES][0]
+    save_file(tensors, tmp_path / "older" / "model.safetensors")
+    with pytest.raises(ReconError, match="shape"):
+        load_model(tmp_path / "older")
 
 
 def test_scores_are_what_they_say(volumes: list[StudyVolume]) -> None:
@@ -220,6 +238,11 @@ def test_the_words_of_the_figure_fit_on_it() -> None:
     figure = acceleration_figure(AccelerationReport(one, (row,), ("FLAIR",)), note)
     renderer = FigureCanvasAgg(figure).get_renderer()
     assert len(figure.texts) == 2
+    assert len(figure.axes) == 3
+    nameless = replace(
+        row, figures=replace(row.figures, changes={**one.values, "auc": Interval(np.nan, np.nan, np.nan)})
+    )
+    assert len(acceleration_figure(AccelerationReport(one, (nameless,), ("FLAIR",)), note).axes) == 2  # no empty panel
     for text in figure.texts:
         assert text.get_window_extent(renderer).x1 < figure.bbox.x1
 

@@ -10,7 +10,14 @@ from recon.errors import ReconError
 
 LARGEST = 50_000_000  # bytes of a table
 LARGEST_LABEL = 2**31 - 1
-FACTS = ("vendor", "field_strength", "site")  # optional columns of words: where a volume was measured
+STUDY = "study"  # the examination that a volume belongs to
+FACTS = (
+    "vendor",
+    "field_strength",
+    "site",
+    STUDY,
+    "series",
+)  # optional columns of words: where and as what it was measured
 RESERVED = ("file", "subject", "case", "acceleration", "reference", "split", "mask", "view", *FACTS)
 SPLITS = ("fit", "eval", "")
 NO_LESION = "none"  # in the column mask: it is known that there is none

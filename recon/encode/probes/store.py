@@ -1,6 +1,6 @@
-"""Embeddings on disk: one HDF5 with tokens, pooled features, labels and persons of every volume.
+"""Embeddings on disk: one HDF5 with tokens and their places, pooled features, labels and persons of every volume.
 
-A person is stored as a short hash of the name in the table, so that the file carries no identifier.
+Persons, cases and studies are stored as short hashes of the names in the table, so that the file carries no identifier.
 """
 
 import json
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from recon.atomic import atomic_path
 from recon.encode.encoders import find_row
-from recon.encode.interface import Encoder
+from recon.encode.interface import Encoder, PreparedVolume
 from recon.encode.probes.facts import facts_of
-from recon.encode.probes.labels import SPLITS, LabelTable
+from recon.encode.probes.labels import SPLITS, STUDY, LabelTable
 from recon.encode.probes.prepared import prepared_volumes
 from recon.errors import ReconError
 from recon.foreign.hdf5 import foreign_hdf5, text_attribute
@@ -32,6 +32,7 @@ PARTS = (
     Part("tokens", NUMBER, (2,), needed=True),
     Part("token_counts", NUMBER, (1,), needed=True),
     Part("accelerations", NUMBER, (1,), needed=True),
+    Part("coordinates", NUMBER, (2,)),
     Part("/@encoder", TEXT, (0,), 1, needed=True),
     Part("/@weights_hash", TEXT, (0,), 1, needed=True),
 )
@@ -51,7 +52,9 @@ class Embeddings:
     accelerations: NDArray[np.float64]  # [volume]
     splits: tuple[str, ...]
     labels: dict[str, NDArray[np.int64]]  # by name [volume]; MISSING where not given
-    facts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # vendor, field_strength, site; "" where unstated
+    # vendor, field_strength, site, contrast, series, study (a hash); "" where unstated
+    facts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    coordinates: tuple[NDArray[np.float32], ...] = ()  # each [token, 3] RAS+ mm; empty: not stored
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "Embeddings":
         """The volumes at ``rows``, in that order."""
@@ -67,6 +70,7 @@ class Embeddings:
             tuple(self.splits[row] for row in index),
             {name: values[index] for name, values in self.labels.items()},
             {name: tuple(values[row] for row in index) for name, values in self.facts.items()},
+            tuple(self.coordinates[row] for row in index) if self.coordinates else (),
         )
 
     def without_splits(self) -> "Embeddings":
@@ -102,11 +106,13 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
         raise ReconError(f"encoders of other names than '{first.name}': they do not share its preparation")
     pooled: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
     tokens: list[list[NDArray[np.float16]]] = [[] for _ in encoders]
+    coordinates = []
     for index, (_, _, prepared) in enumerate(prepared_volumes(first, table)):
         for number, encoder in enumerate(encoders):
             embedding = encoder.encode(prepared)
             pooled[number].append(embedding.pooled.numpy())
             tokens[number].append(embedding.tokens.numpy().astype(np.float16))
+        coordinates.append(token_places(prepared))
         report("embedding", (index + 1) / len(table.entries))
     subjects = tuple(pseudonym(entry.subject) for entry in table.entries)
     cases = tuple(pseudonym(f"{entry.case}|{entry.view}" if entry.view else entry.case) for entry in table.entries)
@@ -126,9 +132,17 @@ def embed_with_each(encoders: Sequence[Encoder], table: LabelTable, report: Repo
             splits,
             labels,
             facts,
+            tuple(coordinates),
         )
         for number, encoder in enumerate(encoders)
     ]
+
+
+def token_places(prepared: PreparedVolume) -> NDArray[np.float32]:
+    """Where the middle of each token lies, ``[token, 3]`` RAS+ mm."""
+    return (prepared.coords.numpy() @ prepared.token_to_world[:3, :3].T + prepared.token_to_world[:3, 3]).astype(
+        np.float32
+    )
 
 
 def _preparation(encoder: str) -> str:
@@ -139,6 +153,9 @@ def _preparation(encoder: str) -> str:
 def _facts(table: LabelTable) -> dict[str, tuple[str, ...]]:
     """What the table says of where each volume was measured, else what the volume's own file says."""
     stated = [{**facts_of(entry.file), **entry.facts} for entry in table.entries]
+    for facts in stated:
+        if STUDY in facts:
+            facts[STUDY] = pseudonym(facts[STUDY])
     names = sorted({name for facts in stated for name in facts})
     return {name: tuple(facts.get(name, "") for facts in stated) for name in names}
 
@@ -162,6 +179,9 @@ def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
         counts = np.array([len(tokens) for tokens in embeddings.tokens])
         file.create_dataset("token_counts", data=counts)
         file.create_dataset("tokens", data=np.concatenate(embeddings.tokens), compression="gzip", compression_opts=1)
+        if embeddings.coordinates:
+            places = np.concatenate(embeddings.coordinates)
+            file.create_dataset("coordinates", data=places, compression="gzip", compression_opts=1)
         file.check()
 
 
@@ -180,17 +200,22 @@ def read_embeddings(path: str | Path) -> Embeddings:
             if (counts < 1).any() or counts.sum() != len(file["tokens"]):
                 raise ValueError(f"{len(file['tokens'])} tokens where the counts ask for {counts.sum()}")
             tokens = np.asarray(file["tokens"], np.float16)
+            ends = np.cumsum(counts)[:-1]
+            places = np.asarray(file["coordinates"], np.float32) if "coordinates" in file else None
+            if places is not None and (places.shape != (len(tokens), 3) or not np.isfinite(places).all()):
+                raise ValueError(f"coordinates of shape {places.shape}, or not finite, for {len(tokens)} tokens")
             found = Embeddings(
                 str(file.attrs["encoder"]),
                 str(file.attrs["weights_hash"]),
                 np.asarray(file["pooled"], np.float32),
-                tuple(np.split(tokens, np.cumsum(counts)[:-1])),
+                tuple(np.split(tokens, ends)),
                 tuple(map(str, volumes["subjects"])),
                 tuple(map(str, volumes["cases"])),
                 np.asarray(file["accelerations"], np.float64),
                 tuple(map(str, volumes["splits"])),
                 {str(name): np.asarray(values, np.int64) for name, values in volumes["labels"].items()},
                 {str(name): tuple(map(str, values)) for name, values in volumes.get("facts", {}).items()},
+                () if places is None else tuple(np.split(places, ends)),
             )
     except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ReconError(f"{path}: truncated or not an embeddings file ({error})") from error
