@@ -43,7 +43,7 @@ const ReconWorklist = (() => {
       });
       return { input, node: element("label", {}, element("span", {}, label), input) };
     };
-    const slice = field("Image", "Image number in the series, from 1");
+    const slice = field("Image no.", "Image number in the series, from 1");
     const column = field("Column (x)", "Column under the cursor, in pixels from the left");
     const row = field("Row (y)", "Row under the cursor, in pixels from the top");
     const fields = [slice, column, row];
