@@ -178,5 +178,5 @@ def redcap_dictionary(
     fields = text.count("\n") - 1
     lines = [f"{out}: REDCap data dictionary, {fields} fields"]
     if protocol.localisation is not None:
-        lines.append("marks of lesions are made in the viewer and come in signed sheets; this form has none")
+        lines.append(f"marks of lesions are typed into '{protocol.localisation.item}' as the PACS shows them")
     emit({"output": str(out), "fields": fields}, lines, as_json)

@@ -149,7 +149,7 @@ def from_sheets(
                 continue
             for name, score in response.scores.items():
                 empty.put(row, name, score)
-            if protocol.localisation is not None and response.images:  # typed scores have none
+            if protocol.localisation is not None and response.marked:
                 own = tuple(flag for flag in response.flags if flag.kind == protocol.localisation.item)
                 marked.append(MarkedReading(row.arms[0], row.reader, row.case, row.kind == "repeat", own))
             if row.kind == "main":

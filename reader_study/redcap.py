@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reader_study.protocol import Protocol
+from reader_study.typed_marks import how_to_type
 from recon.errors import ReconError
 
 FORM = "reading"
@@ -60,7 +61,8 @@ def data_dictionary(protocol: Protocol, added: Sequence[str] = ()) -> str:
 
     Raises ReconError for items whose names REDCap cannot tell apart.
     """
-    names = {key: redcap_name(key) for key in protocol.score_keys}
+    located = [item for item in protocol.items if protocol.located(item)]
+    names = {key: redcap_name(key) for key in (*protocol.score_keys, *(item.id for item in located))}
     taken = [*_OWN, *names.values()]
     for key, name in names.items():
         if taken.count(name) > 1:
@@ -71,7 +73,12 @@ def data_dictionary(protocol: Protocol, added: Sequence[str] = ()) -> str:
         _field("reader", "dropdown", "Reader", _choices((name, name) for name in readers)),
         _field("presentation", "text", "Presentation (the identifier beside the image)"),
     ]
-    for key, name in names.items():
+    for asked in located:
+        field = _field(names[asked.id], "notes", asked.question)
+        scale = ", ".join(f"{score} {asked.anchors[str(score)]}" for score in asked.scale)
+        rows.append({**field, "Field Note": f"{how_to_type(protocol)}; rating: {scale}"})
+    for key in protocol.score_keys:
+        name = names[key]
         item, _, side = key.partition("@")
         asked = protocol.item(item)
         label = asked.question + (f" (image {side})" if side else "")

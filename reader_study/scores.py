@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reader_study.deviations import deviations, excused
 from reader_study.sheet import Package, Response, Sheet
-from reader_study.sheet_check import check_sheet
+from reader_study.sheet_check import check_response, check_sheet
 from reader_study.sheet_files import read_sheet
 from reader_study.study import Study
 from reader_study.tables import ColumnMap, TableScore, read_table
@@ -112,7 +112,7 @@ def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Shee
     if any(score.case for score in scores):
         raise ReconError(f"{path}: the table tells the arm of each row; a sealed study takes presentation ids instead")
     owners = {entry.id: (package, entry) for package in study.packages for entry in package.presentations}
-    gathered: dict[str, dict[str, dict[str, int | str]]] = {}
+    gathered: dict[str, dict[str, list[TableScore]]] = {}
     packages: dict[str, Package] = {}
     for score in scores:
         owner = owners.get(score.presentation)
@@ -129,14 +129,22 @@ def _from_table(study: Study, path: Path, scores: list[TableScore]) -> list[Shee
                 " before they can be used"
             )
         packages[package.id] = package
-        gathered.setdefault(package.id, {}).setdefault(score.presentation, {})[score.key] = score.score
+        gathered.setdefault(package.id, {}).setdefault(score.presentation, []).append(score)
     return [_unsigned_sheet(study, packages[name], answers, path) for name, answers in gathered.items()]
 
 
-def _unsigned_sheet(study: Study, package: Package, answers: dict[str, dict[str, int | str]], path: Path) -> Sheet:
-    responses = tuple(
-        Response(entry.id, entry.order, entry.training, answers[entry.id], (), "", 0.0, "", "")
-        for entry in package.presentations
-        if entry.id in answers
+def _unsigned_sheet(study: Study, package: Package, answers: dict[str, list[TableScore]], path: Path) -> Sheet:
+    responses = []
+    for entry in package.presentations:
+        rows = answers.get(entry.id)
+        if rows is None:
+            continue
+        scores = {row.key: row.score for row in rows if row.marks is None}
+        marks = [row.marks for row in rows if row.marks is not None]
+        flags, typed = (marks[0], True) if marks else ((), False)
+        response = Response(*(entry.id, entry.order, entry.training, scores, flags, "", 0.0, "", ""), typed_marks=typed)
+        check_response(response, f"{rows[0].where}: reader {package.reader}", study.protocol, entry)
+        responses.append(response)
+    return Sheet(
+        study.protocol.hash, package.id, package.reader, package.session, "", "", tuple(responses), (), path=path
     )
-    return Sheet(study.protocol.hash, package.id, package.reader, package.session, "", "", responses, (), path=path)

@@ -36,8 +36,8 @@ class Flag:
     kind: str
     side: str
     slice: int
-    x: int
-    y: int
+    x: float
+    y: float
     sequence: str = ""  # of several shown together
     confidence: int | None = None  # of a lesion that is marked: ``kind`` is the item that asks for it
 
@@ -65,6 +65,12 @@ class Response:
     started: str
     finished: str
     images: tuple[str, ...] = ()  # SHA-256 of what was shown, as the viewer found it; older sheets do not say
+    typed_marks: bool = False  # of an unsigned table: the flags hold all marks of lesions
+
+    @property
+    def marked(self) -> bool:
+        """Was there the chance to mark lesions, so that no mark says that there is none?"""
+        return bool(self.images) or self.typed_marks
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class Sheet:
             response["flags"] = tuple(flag.as_mapping() for flag in own.flags)
             if not response["images"]:
                 del response["images"]
+            if not response["typed_marks"]:
+                del response["typed_marks"]
         return {"format": FORMAT, **values}
 
     def signed(self, jwk: dict[str, Any]) -> "Sheet":

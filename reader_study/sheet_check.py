@@ -41,7 +41,9 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
         if response.presentation in seen:
             raise ReconError(f"{where} stands twice")
         seen.add(response.presentation)
-        _check_response(response, where, protocol, known)
+        if response.typed_marks:
+            raise ReconError(f"{where}: typed marks stand in a table, not in a score sheet")
+        check_response(response, where, protocol, known)
         if tuple(response.images) not in (tuple(known.images), tuple(known.series or known.images)):
             raise ReconError(
                 f"{where}: the images shown are not those that were exported (SHA-256 differs); a package was changed"
@@ -57,7 +59,7 @@ def check_sheet(sheet: Sheet, protocol: Protocol, packages: Sequence[Package]) -
     return package
 
 
-def _check_response(response: Response, where: str, protocol: Protocol, known: Expected) -> None:
+def check_response(response: Response, where: str, protocol: Protocol, known: Expected) -> None:
     """Raises ReconError for a score, time, comment or flag that the viewer cannot have written."""
     if not isinstance(response.scores, dict):
         raise ReconError(f"{where}: scores are {response.scores!r}, not one for each item")
@@ -134,8 +136,8 @@ def missing(sheets: Sequence[Sheet], protocol: Protocol, packages: Sequence[Pack
                 continue
             response = responses.get(entry.id)
             without = [key for key in required if response is None or key not in response.scores]
-            if lesions is not None and package.reader != third and response is not None and not response.images:
-                without.append(lesions.item)  # typed scores have no marks
+            if lesions is not None and package.reader != third and response is not None and not response.marked:
+                without.append(lesions.item)
             if without or response is None:
                 what = "response" if response is None else ", ".join(without)
                 found.append({**line, "presentation": entry.id, "order": entry.order, "what": what})

@@ -6,7 +6,7 @@ A column map is a YAML file that says which column holds what:
     presentation: image_id         # column with the presentation's id as shown by the viewer and the worklist
     items:                         # wide tables: protocol item -> column
       sharpness: sharp_score
-    # long tables instead: item: question, score: answer
+    # long tables instead: item: question, score: answer; marks of lesions: ``typed_marks``
     readers: {Dr A: R1}            # optional: what stands in the table -> reader id
     sheet: Scores                  # optional: worksheet of an XLSX file
     # tables that already tell the arm (nothing was sealed): case: patient, arm: protocol, reading: visit
@@ -28,6 +28,8 @@ from typing import Any
 from reader_study.item import Item
 from reader_study.protocol import Protocol
 from reader_study.redcap import is_export, redcap_name
+from reader_study.sheet import Flag
+from reader_study.typed_marks import parse_marks
 from recon.configuration import load_config
 from recon.errors import ReconError
 from recon.foreign.archive import check_members
@@ -65,6 +67,7 @@ class TableScore:
     reading: int
     key: str
     score: int | str
+    marks: tuple[Flag, ...] | None = None  # of the item that is answered by marks, in place of a score
 
 
 def load_column_map(path: str | Path) -> ColumnMap:
@@ -223,9 +226,14 @@ def _scores(
         for key, answer in answers:
             if answer == "":
                 continue
-            if key not in protocol.score_keys:
+            if key not in _keys(protocol):
                 raise ReconError(f"{where}: '{key}' is not an item of the protocol")
-            score = parse_score(protocol, key, answer, f"{where}: reader {reader}, {subject}")
+            asked = f"{where}: reader {reader}, {subject}"
+            if key not in protocol.score_keys:
+                marks = parse_marks(protocol, answer, asked)
+                yield TableScore(where, reader, presentation, case, arm, reading, key, "", marks)
+                continue
+            score = parse_score(protocol, key, answer, asked)
             yield TableScore(where, reader, presentation, case, arm, reading, key, score)
 
 
@@ -233,7 +241,7 @@ def _item_columns(header: list[str], protocol: Protocol, columns: ColumnMap, red
     """Score key -> column of a wide table; REDCap names are lower case with underscores."""
     if columns.item:
         return {}
-    wanted = {key: columns.items.get(key, key) for key in protocol.score_keys}
+    wanted = {key: columns.items.get(key, key) for key in _keys(protocol)}
     stems = {name.split("___")[0] for name in header}
     for key, column in list(wanted.items()):
         if column not in header and redcap and column not in stems:
@@ -242,6 +250,11 @@ def _item_columns(header: list[str], protocol: Protocol, columns: ColumnMap, red
         if wanted[key] not in header and wanted[key] not in stems:
             del wanted[key]
     return wanted
+
+
+def _keys(protocol: Protocol) -> tuple[str, ...]:
+    """What is answered: the score keys, and the item that is answered by marks."""
+    return (*protocol.score_keys, *(item.id for item in protocol.items if protocol.located(item)))
 
 
 def _unfinished(row: Mapping[str, str]) -> bool:

@@ -120,7 +120,7 @@ def open_label(
         if is_sheet(path):
             raise ReconError(f"{path}: a score sheet needs its study folder; give the folder instead of the protocol")
     if protocol.localisation is not None:
-        raise ReconError(f"{protocol_path}: marks of lesions come with signed sheets; a table has none")
+        raise ReconError(f"{protocol_path}: marks of lesions are judged by a study's key; give the study folder")
     unknown = ["When, in which order and how blinded the scores were given."]
     if protocol.readers_per_case is not None:
         unknown.append("Which reader was to read which case: a case without any score of a reader counts as not his.")

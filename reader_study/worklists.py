@@ -4,8 +4,8 @@
 in one file without images: it names one presentation's patient IDs after the other, asks the same questions, and signs
 the answers offline with the key of the package ``packages/R1-session-1``. In the place of the hashes of the images that
 the viewer finds, its sheet has those of the DICOM series that were exported under these patient IDs
-(``Expected.series``). What the PACS showed no page can see: the reader confirms, image by image, that it is open. Where
-readers mark lesions there is no page: marks need the images of the package.
+(``Expected.series``). What the PACS showed no page can see: the reader confirms, image by image, that it is open.
+Marks of lesions are typed as the PACS shows them under its cursor: image number, column and row.
 """
 
 import base64
@@ -58,10 +58,7 @@ def write_worklist(building: Path, package: Package, patients: Mapping[str, Sequ
             shown = patients[entry.id]
             pads = [""] * (2 - len(shown))
             rows.writerow([entry.order, entry.id, str(entry.training).lower(), *shown, *pads])
-    setup = read_setup(building / package.folder)
-    if "localisation" in setup:  # lesions are marked in an image, and the page has none
-        return {table.name: file_sha256(table)}
-    write_text(page, _page(setup, package, patients))
+    write_text(page, _page(read_setup(building / package.folder), package, patients))
     return {path.name: file_sha256(path) for path in (table, page)}
 
 
@@ -84,10 +81,11 @@ def _page(setup: Mapping[str, Any], package: Package, patients: Mapping[str, Seq
             **{name: value for name, value in row.items() if name not in ("images", "sha256")},
             "patients": list(patients[entry.id]),
             "series": list(entry.series),
+            "shapes": [list(shape) for shape in entry.shapes or ((entry.shape,) if entry.shape else ())],
         }
         for row, entry in zip(setup["presentations"], package.presentations, strict=True)
     ]
-    # Spots are marked in an image, and there is none here.
+    # Flags are set in an image, and there is none here.
     content = {**setup, "on_pacs": True, "viewing": {**setup["viewing"], "flags": []}, "presentations": presentations}
     # No text of the protocol may end the script it stands in.
     told = json.dumps(content, ensure_ascii=True).replace("<", "\\u003c")

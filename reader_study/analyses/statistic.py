@@ -100,7 +100,7 @@ def comparison_of(protocol: Protocol, item: Item, found: Observations, by: str =
     if not protocol.located(item):
         return Comparison(protocol, item, found.cases)
     if found.located is None:
-        raise ReconError("marks of lesions come with signed sheets; a table has none")
+        raise ReconError("no marks of lesions came with the scores")
     return Comparison(protocol, item, found.cases, found.located.truth, by)
 
 

@@ -69,7 +69,9 @@ def climb(data: ClusteredScores, start: Floats) -> Summit:
         reached = _top(data, _near(data, start, free), free)
         bend = information(reached, data)
         if np.linalg.eigvalsh(bend)[0] > 1e-8:
-            return Summit(data, reached, np.linalg.inv(bend), -negative_log_likelihood(reached, data)[0])
+            return Summit(
+                data, reached, np.asarray(np.linalg.inv(bend), np.float64), -negative_log_likelihood(reached, data)[0]
+            )
         start = reached + 1e-3  # off a saddle
     raise ReconError(_NOT_REACHED)
 

@@ -89,13 +89,18 @@ const ReconForm = (() => {
   // Mark, rate and remove suspected lesions: none, one or several.
   function lesionSection() {
     const { kind, question: asked, anchors, scores } = setup.localisation;
+    return element("section", { class: "item" },
+      element("h3", {}, asked, element("small", {}, "none, one or several")),
+      ReconSession.onPacs() ? ReconWorklist.marking(kind, place) : element("div", { class: "marking" }, marker(kind)),
+      lesionList,
+      element("p", { class: "anchors" }, scores.map((score) => `${score} ${anchors[score]}`).join(" · ")));
+  }
+
+  function marker(kind) {
     const button = element("button", { type: "button", class: "flag", "data-kind": kind, onclick: () => flag(kind) },
       element("span", { class: "dot" }), "Mark a place");
     button.style.setProperty("--flag", ReconPanes.colours.at(-1));
-    return element("section", { class: "item" },
-      element("h3", {}, asked, element("small", {}, "none, one or several")),
-      element("div", { class: "marking" }, button), lesionList,
-      element("p", { class: "anchors" }, scores.map((score) => `${score} ${anchors[score]}`).join(" · ")));
+    return button;
   }
 
   const isLesion = (spot) => spot.kind === setup.localisation?.kind;
@@ -123,14 +128,17 @@ const ReconForm = (() => {
 
   function where(spot) {
     const image = [setup.mode === "independent" ? "" : `image ${spot.side}`, spot.sequence].filter(Boolean);
+    if (ReconSession.onPacs()) return [`image ${spot.slice}`, ...image, `column ${spot.x}`, `row ${spot.y}`].join(", ");
     return [`slice ${spot.slice}`, ...image].join(", ");
   }
 
   // What leads to a spot, and what removes it.
   function entry(spot, label) {
     const kinds = ReconDesk.kinds();
-    const link = element("button", { type: "button", class: "link", onclick: () => ReconPanes.find(spot) },
-      element("span", { class: "dot" }), label);
+    const dot = element("span", { class: "dot" });
+    const link = ReconSession.onPacs()
+      ? element("span", { class: "link" }, dot, label)
+      : element("button", { type: "button", class: "link", onclick: () => ReconPanes.find(spot) }, dot, label);
     link.style.setProperty("--flag", ReconPanes.colour(spot.kind, kinds));
     return [link, element("button", {
       type: "button", class: "remove", "aria-label": `Remove ${label}`,
@@ -194,7 +202,7 @@ const ReconForm = (() => {
   function place(spot) {
     draft.flags.push(spot);
     flagging = "";
-    ReconPanes.aim("");
+    if (ReconPanes.view) ReconPanes.aim("");
     refresh();
     changed();
   }

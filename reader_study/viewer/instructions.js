@@ -6,7 +6,11 @@ const ReconInstructions = (() => {
     const { mode, viewing } = ReconSession.setup;
     const answers = ["Answer", "click", mode === "preference" ? "A, B, T (tie)" : "digits; ← → other question"];
     const next = ["Next", "button at the lower right", "N"];
-    if (ReconSession.onPacs()) return [["It is open", "button in the middle", "O"], answers, next];
+    if (ReconSession.onPacs()) {
+      const typed = ["Mark a lesion", "type image, column and row, then rate it", "M; Enter; Esc; digits"];
+      const open = ["It is open", "button in the middle", "O"];
+      return [open, answers, ...(ReconSession.setup.localisation ? [typed] : []), next];
+    }
     const spot = ["Mark a spot", "choose the kind, click in the image", "F, G …; arrows, Enter, Esc"];
     const lesion = ["Mark a lesion", "Mark a place, click in the image, rate it", "M; arrows, Enter, Esc; digits"];
     const marks = [...(ReconSession.setup.localisation ? [lesion] : []), ...(viewing.flags.length ? [spot] : [])];
@@ -92,7 +96,10 @@ const ReconInstructions = (() => {
       element("h2", {}, "Reading on the PACS"),
       element("p", {}, "This page shows no images. For each answer it names a patient ID: open that patient on the PACS, say here "
         + "that it is open, and answer. Please open no other patient of this study meanwhile, and none again before this page asks."),
-    ];
+      ReconSession.setup.localisation
+        ? element("p", {}, "A lesion is marked by the numbers that the PACS shows: the image's number in its series, and column and "
+          + "row in pixels under the cursor at its centre. Positions in millimetres do not serve.") : null,
+    ].filter(Boolean);
   }
 
   // Another computer: the sheet saved so far brings the finished answers along.

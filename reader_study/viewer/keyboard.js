@@ -30,7 +30,8 @@ const ReconKeyboard = (() => {
       if (event.key === "Escape") target.blur();
       return;
     }
-    if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
+    if (target instanceof HTMLInputElement && (target.type === "number" || event.key.startsWith("Arrow"))) return;
+    if (target instanceof HTMLSelectElement) return;
     if (ReconSession.screen !== "reading" && ReconSession.screen !== "guessing") return;
     if (ReconSession.onPacs() && event.key.toLowerCase() === "o") {
       ReconWorklist.confirm();
@@ -62,7 +63,9 @@ const ReconKeyboard = (() => {
     } else if (key === "ArrowLeft") ReconForm.step(-1);
     else if (key === "ArrowRight") ReconForm.step(1);
     else if (key === "n") ReconReading.advance();
-    else if (key === "m" && ReconSession.setup.localisation) ReconForm.flag(ReconSession.setup.localisation.kind);
+    else if (key === "m" && ReconSession.setup.localisation && ReconSession.onPacs()) {
+      ReconSession.page.querySelector(".typed input").focus();
+    } else if (key === "m" && ReconSession.setup.localisation) ReconForm.flag(ReconSession.setup.localisation.kind);
     else if ("fghj".includes(key) && ReconSession.setup.viewing.flags["fghj".indexOf(key)]) {
       ReconForm.flag(ReconSession.setup.viewing.flags["fghj".indexOf(key)]);
     } else return ReconForm.type(key.toLowerCase());

@@ -14,10 +14,12 @@ pytest.importorskip("selenium", reason="selenium is not installed (pip install '
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from reader_study.lesion_truth import read_lesions
 from reader_study.localised import locate
 from reader_study.observations import from_sheets
+from reader_study.worklists import names
 from tests.reader_study.reading_browser import browser as browser
 from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
@@ -88,3 +90,60 @@ def test_lesions_are_marked_rated_and_removed(browser, tmp_path):
     found = from_sheets(study.protocol, key.presentations, [sheet], (), ("R1",))
     located = locate(study.protocol, found.marked, found.readers, lesions, key.images)
     assert [judged.distance for judged in located.marks] == [0.0] * len(marks)
+
+
+def test_lesions_are_typed_beside_the_pacs(browser, tmp_path):
+    """By image number, column and row: out of the image, unrated and taken away marks, and where the others lie."""
+    folder = exported(tmp_path)
+    study = open_study(folder)
+    package = study.packages[0]
+    rows = {row.id: row for row in key_of(folder).presentations}
+    browser.open(folder / "worklists" / names(package)[1])
+    assert "type image, column and row" in browser.text(".controls")
+    browser.click("button.primary")
+
+    tried = False
+
+    def typed(*values):
+        for field, value in zip(browser.driver.find_elements(By.CSS_SELECTOR, ".typed input"), values, strict=True):
+            field.clear()
+            field.send_keys(str(value))
+        browser.click("[data-add]")
+
+    for entry in package.presentations:
+        browser.wait(f"ReconSession.current().id === '{entry.id}'")
+        browser.press("o")
+        series = browser.driver.find_element(By.CSS_SELECTOR, ".typed select")
+        places = lesion_places(rows[entry.id].case)[:1]
+        for place in places:
+            z, y, x = (round(float(value)) for value in shown_at("DWI", place))
+            Select(series).select_by_visible_text("DWI")
+            if not tried:
+                slices = entry.shapes[study.protocol.sequence_names.index("DWI")][0]
+                typed(slices + 1, x, y)
+                assert f"from 1: 1 to {slices}" in browser.text(".typed .hint")
+                assert browser.count(".lesions li") == 0
+            typed(z + 1, x, y)
+            assert f"image {z + 1}, DWI, column {x}, row {y}" in browser.text(".lesions li")
+            browser.run("document.activeElement.blur()")
+            if not tried:
+                browser.press("n")
+                assert browser.run("return ReconSession.current().id") == entry.id, "a mark without a rating holds"
+            browser.press("3")
+            tried = True
+        if entry.order == 1:
+            browser.press("m")
+            typed(1, 0.5, 2)
+            browser.driver.find_elements(By.CSS_SELECTOR, ".lesions .remove")[-1].click()
+            assert browser.count(".lesions li") == len(places)
+        browser.run("document.activeElement.blur()")
+        browser.press("4", "n")
+    sheet = verified(study, browser.save("json"))
+    assert verified(study, browser.save("csv")).payload() == sheet.payload()
+    assert errors(browser) == []
+    assert package.on_pacs(sheet) == len(sheet.responses)
+    lesions = {case: read_lesions(tmp_path / "masks" / f"{case}.nii.gz", case) for case in CASES}
+    key = key_of(folder)
+    found = from_sheets(study.protocol, key.presentations, [sheet], (), ("R1",))
+    located = locate(study.protocol, found.marked, found.readers, lesions, key.images)
+    assert [judged.distance for judged in located.marks] == [0.0] * (2 * len(LESIONS))

@@ -14,12 +14,16 @@ import yaml
 from sequences_maker import affine_of, sequences_mapping, write_sequences
 from study_maker import PASSPHRASE, key_of, protocol_mapping
 
+from reader_study.deviations import log_deviation
 from reader_study.export import export_study
 from reader_study.lesion_truth import read_lesions
+from reader_study.localised import locate
+from reader_study.observations import from_sheets
 from reader_study.packages import read_setup
 from reader_study.protocol import load_protocol
+from reader_study.scores import collect
 from reader_study.sheet import Flag, Response, Sheet
-from reader_study.sheet_check import check_sheet
+from reader_study.sheet_check import check_sheet, missing
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.localisation import FIGURES
@@ -181,7 +185,8 @@ def test_a_study_with_marks_from_plan_to_report(run_cli, tmp_path):
     assert "a mark within 4 mm of a lesion finds it; area under the AFROC curve" in planning.out
     assert "--images PATTERN --lesions PATTERN" in run_cli("reader-study", "status", study).out
     form = run_cli("reader-study", "redcap-dictionary", study, "--out", tmp_path / "form.csv")
-    assert "marks of lesions are made in the viewer" in form.out
+    assert "marks of lesions are typed into 'infarcts'" in form.out
+    assert "for each mark 'FLAIR image column row rating'" in (tmp_path / "form.csv").read_text()
     images, lesions = write_sequences(tmp_path / "images", [*CASES, "T1"]), write_masks(tmp_path / "masks")
     exporting = ["reader-study", "export", study, "--images", images, "--passphrase-file", secret]
     refused = run_cli(*exporting)
@@ -444,3 +449,87 @@ def test_typed_scores_have_no_marks(run_cli, made, tmp_path):
     assert run_cli(*logging).code == 0
     found = run_cli("reader-study", "status", study, "--json").json["sittings"]
     assert [(one["reader"], one["missing"]) for one in found] == [("R1", 16), ("R2", 0), ("R3", 0)]
+
+
+def typed(marks):
+    """Marks as one types them from the cursor of a PACS."""
+    return "; ".join(f"{one.sequence} {one.slice} {one.x} {one.y} {one.confidence}" for one in marks) or "none"
+
+
+@pytest.mark.parametrize("form", ["table", "redcap"])
+def test_marks_typed_in_a_table_are_judged_as_those_of_the_viewer(made, tmp_path, form):
+    """Of R1 typed, of the others signed: the same ratings as where all are signed."""
+    study = open_study(made / "study")
+    (study.folder / "sheets").mkdir(exist_ok=True)
+    rows = {row.id: row for row in key_of(study.folder).presentations}
+    for package in study.packages:
+        if package.reader != "R1":
+            write_sheet(study.folder / "sheets" / f"{package.reader}.json", sheet_of(study.folder, package, simulated))
+            continue
+        added = {"reading_complete": "2"} if form == "redcap" else {}
+        lines = [
+            {"record_id": entry.id, "reader": "R1", "presentation": entry.id, "overall": "4",
+             "infarcts": typed(simulated(rows[entry.id])), **added}
+            for entry in package.presentations
+        ]  # fmt: skip
+        with (study.folder / "sheets" / f"R1-{package.session}.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, lines[0].keys())
+            table.writeheader()
+            table.writerows(lines)
+    log_deviation(study.folder, "unsigned", "R1 read on the PACS and typed", "R1")
+    study = open_study(study.folder)
+    collected = collect(study, [study.folder / "sheets"])
+    assert missing(collected.sheets, study.protocol, study.packages) == []
+    key = key_of(study.folder)
+    found = from_sheets(study.protocol, key.presentations, collected.sheets, (), ("R1", "R2", "R3"))
+    lesions = {case: read_lesions(made / "masks" / f"{case}.nii.gz", case) for case in CASES}
+    located = locate(study.protocol, found.marked, found.readers, lesions, key.images)
+    assert np.array_equal(located.ratings, expected_ratings(), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("DWI 3 10 12", "expected 'none', or for each mark"),
+        ("3 10 12 2", "expected 'none', or for each mark"),
+        ("T1 3 10 12 2", "expected 'none', or for each mark"),
+        ("DWI 99 10 12 2", "is not possible here"),
+        ("DWI 3 10 999 2", "is not possible here"),
+        ("DWI 3 10 12 9", "rated out of scale"),
+        (";", "expected 'none', or for each mark"),
+    ],
+)
+def test_typed_marks_that_cannot_be_are_refused_in_one_line(made, answer, said):
+    study = open_study(made / "study")
+    package = study.packages[0]
+    log_deviation(study.folder, "unsigned", "scores were typed", package.reader)
+    table = made / "typed.csv"
+    first = package.presentations[0]
+    table.write_text(f'reader,presentation,infarcts\n{package.reader},{first.id},"{answer}"\n')
+    with pytest.raises(ReconError, match=said) as refused:
+        collect(open_study(study.folder), [table])
+    assert "typed.csv row 2" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_typed_row_without_marks_lacks_them_and_a_signed_sheet_has_none_typed(made):
+    study = open_study(made / "study")
+    package = study.packages[0]
+    log_deviation(study.folder, "unsigned", "scores were typed", package.reader)
+    table = made / "typed.csv"
+    analysed = next(entry for entry in package.presentations if not entry.training)
+    table.write_text(f"reader,presentation,overall\n{package.reader},{analysed.id},4\n")
+    study = open_study(study.folder)
+    (sheet,) = collect(study, [table]).sheets
+    lacking = [
+        line["what"] for line in missing([sheet], study.protocol, [package]) if line["presentation"] == analysed.id
+    ]
+    assert lacking == ["infarcts"]
+    signed = sheet_of(study.folder, package, simulated)
+    forged = replace(signed, responses=(replace(signed.responses[0], typed_marks=True), *signed.responses[1:]))
+    with pytest.raises(ReconError, match="signature"):
+        check_sheet(forged, study.protocol, study.packages)
+    with pytest.raises(ReconError, match="typed marks stand in a table"):
+        check_sheet(
+            forged.signed(read_setup(study.folder / package.folder)["signing_key"]), study.protocol, study.packages
+        )

@@ -194,8 +194,8 @@ def test_size_and_coverage_of_areas(kind, area):
         )
         assert found.estimate == pytest.approx(-0.1, abs=0.006)
         assert 0.93 < found.covered < 0.97
-        # Near 1 an area that came out high has too small an error, so that the claim comes too often in few cases.
-        assert 0.015 < found.claimed < (0.035 if area < 0.9 else 0.055)
+        # An area that came out high has too small an error, the more so near 1: the claim comes too often in few cases.
+        assert 0.015 < found.claimed < (0.04 if area < 0.9 else 0.055)
 
 
 def test_too_few_of_either_kind():
