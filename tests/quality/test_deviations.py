@@ -104,7 +104,7 @@ def test_a_region_drawn_around_something_is_uncertain_by_its_edge() -> None:
     level = np.full(image.shape, 2, np.float32)
     assert edge_error(level, region, 3.0) == pytest.approx(EDGE_ERROR * 3 * 2 * share)
     covered = {acceleration: [] for acceleration in (1.0, 3.0, None)}
-    for _ in range(300):
+    for _ in range(150):
         truth = image + field(generator) + 3 * EDGE_ERROR * generator.standard_normal() * edge
         deviations = field(generator)[None, None]
         for acceleration, seen in covered.items():

@@ -433,7 +433,7 @@ def test_masks_belong_to_a_study_folder(run_cli, tmp_path):
     (tmp_path / "marks.yaml").write_text(yaml.safe_dump(mapping()))
     words[2] = tmp_path / "marks.yaml"
     found = run_cli(*words, "--sheets", tmp_path / "plan.yaml")
-    assert (found.code, "come with signed sheets" in found.err) == (2, True)
+    assert (found.code, "give the study folder" in found.err) == (2, True)
 
 
 def test_typed_scores_have_no_marks(run_cli, made, tmp_path):
