@@ -3,6 +3,7 @@
 python examples/figures/make.py [FOLDER of a finished `recon demo`]
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,11 @@ WIDTH = 1600  # pixels
 
 def main() -> None:
     """Write demo.png beside this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="of a finished demonstration; without it one is run")
+    given = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        folder = given or Path(temporary)
         if not (folder / "demo.png").is_file():
             subprocess.run([sys.executable, "-m", "cli", "demo", "--out", str(folder)], check=True)
         with Image.open(folder / "demo.png") as figure:

@@ -4,11 +4,11 @@
     python examples/reader_study/run.py three-arms.yaml   # three arms, 18 cases, a few seconds
 
 It runs the commands a coordinator would type and prints each of them. About a minute on two cores; everything lands in
-``out/reader-study-example`` (or the folder given as the last argument), the report in ``report/report.html``.
+``out/reader-study-example`` (or the folder that ``--out`` names), the report in ``report/report.html``.
 """
 
+import argparse
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -48,7 +48,7 @@ def run(protocol_file: Path, folder: Path, read: Callable[[Path, Path, int, date
     ``read`` reads one package, puts its sheet into a folder and gives the number of images; see ``read_session``.
     """
     if folder.exists():
-        sys.exit(f"{folder} exists already; name another folder: python examples/reader_study/run.py FOLDER")
+        raise SystemExit(f"{folder} exists already; name another one with --out FOLDER")
     folder.mkdir(parents=True)
     started = time.perf_counter()
     study = folder / "study"
@@ -86,6 +86,8 @@ def run(protocol_file: Path, folder: Path, read: Callable[[Path, Path, int, date
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    chosen = words.pop(0) if words and words[0].endswith(".yaml") else "protocol.yaml"
-    run(HERE / chosen, Path(words[0]) if words else Path("out") / "reader-study-example")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", nargs="?", default="protocol.yaml", help="a protocol of this folder")
+    parser.add_argument("--out", type=Path, default=Path("out") / "reader-study-example")
+    chosen = parser.parse_args()
+    run(HERE / chosen.protocol, chosen.out)

@@ -161,7 +161,7 @@ def test_two_arms_from_plan_to_report_as_typed(tmp_path):
     """The published design with fewer cases."""
     protocol = shortened("protocol.yaml", tmp_path / "short.yaml", (5, 3), 2, 4)
     done = subprocess.run(
-        [sys.executable, str(EXAMPLE / "run.py"), str(protocol), str(tmp_path / "example")],
+        [sys.executable, str(EXAMPLE / "run.py"), str(protocol), "--out", str(tmp_path / "example")],
         env={**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1])},
         capture_output=True,
         text=True,

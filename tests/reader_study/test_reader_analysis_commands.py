@@ -140,7 +140,7 @@ def test_the_example_runs_from_plan_to_report(tmp_path):
     """All of examples/reader_study in one command, under three minutes, everything called simulated."""
     folder = tmp_path / "example"
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "reader_study" / "run.py"), str(folder)],
+        [sys.executable, str(ROOT / "examples" / "reader_study" / "run.py"), "--out", str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
