@@ -40,7 +40,8 @@ th { text-align: left; font-weight: 600; color: var(--muted); font-size: .78rem;
   border-bottom: 1.5px solid var(--ink); padding: .35rem .9rem .35rem 0; }
 td { border-bottom: 1px solid var(--rule); padding: .36rem .9rem .36rem 0; vertical-align: top; }
 .named td:first-child { min-width: 6.6rem; }
-th.n, td.n { text-align: right; white-space: nowrap; padding: .36rem 0 .36rem .9rem; }
+th.n, td.n { text-align: right; padding: .36rem 0 .36rem .9rem; }
+td.n { white-space: nowrap; }
 @media (max-width: 760px) { main { margin: 0; padding: 1.4rem 1.1rem 3rem; border: 0; } }
 @media print { html { background: none; } main { border: 0; margin: 0; padding: 0; max-width: none; }
   section, figure, tr { break-inside: avoid; } details::details-content { content-visibility: visible; } }
