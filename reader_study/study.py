@@ -22,7 +22,7 @@ from reader_study.allocation import Presentation, allocate, new_seed
 from reader_study.protocol import Protocol, from_mapping_checked, load_protocol
 from reader_study.sheet import Expected, Package
 from recon.atomic import atomic_path
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
 
 CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
 ADDED = "reader-added"  # event of the log; see ``added_reader``
@@ -75,10 +75,8 @@ class Study:
 
 def planned(protocol: Protocol, path: str | Path) -> list[Presentation]:
     """The presentations of a protocol, allocated on trial. Raises ReconError, naming its file, when that cannot be."""
-    try:
+    with naming(path):
         return allocate(protocol, new_seed())
-    except ReconError as error:
-        raise ReconError(f"{path}: {error}") from error
 
 
 def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> tuple[Study, bool]:
