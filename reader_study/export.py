@@ -34,7 +34,7 @@ from reader_study.study import KEY, LOG, open_study, package_mapping
 from reader_study.worklists import write_worklists
 from recon.digest import file_sha256
 from recon.errors import ReconError
-from recon.progress import Report, silent
+from recon.progress import Report, part_of, silent
 
 _FOLDERS = ("packages", "dicom", "worklists")
 # Names and orders are drawn anew where chance alone lets them tell the arms, as it does in one draw of twenty: a sound
@@ -128,7 +128,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
     """Write and check the draft, seal the key, and rename everything into place; nothing of it where a check fails."""
     protocol, building = draft.protocol, draft.folder
     files = ImageFiles(building, draft.rows, draft.seed, protocol.sequence_names)
-    hashes = write_images(draft, files, lambda stage, done: report(stage, 0.7 * done))
+    hashes = write_images(draft, files, part_of(report, 0, 0.7))
     truth = {}
     if draft.lesions is not None:
         grids = {place: (affine, files.shapes[place]) for place, affine in files.affines.items()}
@@ -144,7 +144,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
     write_text(building / "dicom" / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
     for path in sorted(building.rglob("*"), reverse=True):
         stamp(path)
-    check = check_pairs(dicom_pairs(building, protocol, key), lambda stage, done: report(stage, 0.7 + 0.3 * done))
+    check = check_pairs(dicom_pairs(building, protocol, key), part_of(report, 0.7, 1))
     viewer_check = check_pairs(files.pairs(protocol))
     if not (check.passed and viewer_check.passed):
         return Export(check, viewer_check, (), 0, "", draft.study.head)

@@ -10,6 +10,11 @@ def silent(stage: str, fraction: float) -> None:
     """Report nothing."""
 
 
+def part_of(report: Report, first: float, last: float) -> Report:
+    """For work that is the part of a whole from fraction ``first`` to ``last``; it counts from 0 to 1 itself."""
+    return lambda stage, fraction: report(stage, first + (last - first) * fraction)
+
+
 Note = Callable[[str], None]
 """``note(line)``: one line for people about something that happened, such as a candidate that was left out."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from recon.encode.latent_prediction.volumes import is_held_out
 from recon.errors import ReconError
-from recon.progress import Note, Report, silent, unsaid
+from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.study.images import Reconstructions
 from recon.study.options import StudyFitOptions
 from recon.study.preparation import prepared_studies
@@ -62,14 +62,10 @@ def fit_study_model(
     if options.persons is not None:
         few = sorted({study.person for study in chosen}, key=person_hash)[: options.persons]
         chosen = [study for study in chosen if study.person in few]
-    volumes = prepared_studies(
-        chosen, reconstructions, options.grid, lambda stage, done: report(stage, PREPARATION * done)
-    )
+    volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
     slices = slices_of(by_protocol(volumes, options.protocols), options.contrasts)
     run = StudyRun(options, slices.contrasts, out, reconstructions.device, start)
-    finished = train(
-        run, slices, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), note, stop_after
-    )
+    finished = train(run, slices, part_of(report, PREPARATION, 1), note, stop_after)
     persons = sorted({study.person for study in chosen})
     parameters = sum(p.numel() for p in run.network.parameters())
     if finished:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.progress import Note, Report, silent, unsaid
+from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
 from recon.study.contrasts import INPUTS
 from recon.study.fit import PREPARATION, Fitted, split_by_person, what_was_trained
@@ -94,14 +94,10 @@ def pretrain_study_model(
     Raises ReconError when no study is left, one cannot be read, or the training diverges.
     """
     chosen, held_out = split_by_person(of_plane(studies, options.grid.plane), options.held_out_fraction, options.seed)
-    volumes = prepared_studies(
-        chosen, reconstructions, options.grid, lambda stage, done: report(stage, PREPARATION * done)
-    )
+    volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
     slices = any_slices(volumes, options.contrasts)
     run = MaskedRun(options, slices.contrasts, out, reconstructions.device)
-    finished = train(
-        run, slices, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), note, stop_after
-    )
+    finished = train(run, slices, part_of(report, PREPARATION, 1), note, stop_after)
     persons = sorted({study.person for study in chosen})
     parameters = sum(p.numel() for p in run.parameters.values())
     if finished:

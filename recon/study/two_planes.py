@@ -18,7 +18,7 @@ from recon.encode.volumes import onto_reference
 from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
-from recon.progress import Note, Report, silent, unsaid
+from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
 from recon.study.contrasts import DIRECTIONS, Plane, in_order
 from recon.study.fit import PREPARATION, Fitted, split_by_person, what_was_trained
@@ -216,11 +216,9 @@ def fit_planes(
     contrasts = in_order({c for pair in chosen for study in pair for c in study.contrasts} & set(options.contrasts))
     if not contrasts:
         raise ReconError(f"no study has any of the contrasts {', '.join(options.contrasts)}")
-    found = examinations(chosen, reconstructions, options, lambda what, done: report(what, PREPARATION * done))
+    found = examinations(chosen, reconstructions, options, part_of(report, 0, PREPARATION))
     run = PlanesRun(options, contrasts, out, reconstructions.device)
-    finished = train(
-        run, found, lambda what, done: report(what, PREPARATION + (1 - PREPARATION) * done), note, stop_after
-    )
+    finished = train(run, found, part_of(report, PREPARATION, 1), note, stop_after)
     facts = what_was_trained(run, first, held_out, contrasts)
     if finished:
         write_model(out, run.network.state_dict(), FORMAT, options, facts, planes_card(options, facts))

@@ -13,7 +13,7 @@ from recon.encode.latent_prediction.pretraining import EncoderRun, pretrain
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
-from recon.progress import Note, Report, unsaid
+from recon.progress import Note, Report, part_of, unsaid
 
 PREPARATION = 0.02  # share of a run that counts as bringing volumes onto the grid, where they are not kept from before
 
@@ -55,13 +55,11 @@ def pretrain_encoder(
         chosen,
         cache or out / "volumes",
         options.network.patch,
-        lambda stage, done: report(stage, PREPARATION * done),
+        part_of(report, 0, PREPARATION),
     )
     run = EncoderRun(options, out, device)
     heads = by_head(volumes)
-    finished = pretrain(
-        run, heads, lambda stage, done: report(stage, PREPARATION + (1 - PREPARATION) * done), stop_after, note
-    )
+    finished = pretrain(run, heads, part_of(report, PREPARATION, 1), stop_after, note)
     persons = len({source.person for source in chosen})
     if finished:
         batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))

@@ -20,7 +20,7 @@ from recon.encode.tasks.store import save_task
 from recon.encode.tasks.training import TaskRun, train
 from recon.encode.tasks.volumes import Case, cases_of, read_view, some_tokens
 from recon.errors import ReconError
-from recon.progress import Note, Report, silent, unsaid
+from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import share_of, torch_generator
 
 PREPARATION = 0.3  # share of the progress that counts as preparing volumes
@@ -61,7 +61,7 @@ def fit_task(
     """
     if not isinstance(encoder, DifferentiableEncoder):
         raise ReconError(f"encoder '{encoder.name}': is no network, so nothing of it can be adapted or trained on")
-    cases = cases_of(encoder, table, options.label, cache, lambda what, done: report(what, PREPARATION * done))
+    cases = cases_of(encoder, table, options.label, cache, part_of(report, 0, PREPARATION))
     trained, watched = split_cases(cases, options)
     classes = tuple(sorted({case.label for case in trained}))
     sizes = _sizes(encoder, trained[0])
@@ -71,10 +71,7 @@ def fit_task(
         run.begin(_probe(encoder, run.head, trained, classes, options))
     else:
         note(f"continuing at sample {run.samples}")
-    finished = train(
-        run, trained, watched, classes, lambda what, done: report(what, PREPARATION + (1 - PREPARATION) * done), note,
-        stop_after,
-    )  # fmt: skip
+    finished = train(run, trained, watched, classes, part_of(report, PREPARATION, 1), note, stop_after)
     weights = weights_in(run.adapters.values())
     persons = sorted({case.person for case in (*trained, *watched)})
     found = FittedTask(
