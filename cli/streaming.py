@@ -18,6 +18,7 @@ from recon.reconstruction.options import ReconstructionOptions
 
 if TYPE_CHECKING:
     from recon.streaming.delivery import Delivery
+    from recon.streaming.events import Event, Tell
 
 KEPT = [name for name, row in image_formats.FORMATS.items() if not row.reads_kspace]
 
@@ -87,6 +88,14 @@ def serve(
     config: ConfigFile = None,
     device: Device = None,
     threads: Threads = 0,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object a line: when it listens, after each session, when a PACS has confirmed a "
+            "result. The log on standard error stays.",
+        ),
+    ] = False,
 ) -> None:
     """Reconstruct scans that are streamed to a port (ISMRMRD/MRD protocol), and send the images back.
 
@@ -104,6 +113,7 @@ def serve(
 
     from recon.prior.store import load_prior, shipped_prior
     from recon.reconstruction.machine import chosen_device, physical_threads
+    from recon.streaming.events import Listening, Stopped
     from recon.streaming.limits import Limits
     from recon.streaming.server import listening
     from recon.streaming.server import serve as serve_peers
@@ -112,14 +122,28 @@ def serve(
     torch.set_num_threads(threads or physical_threads())
     place = chosen_device(device)
     loaded = load_prior(prior or shipped_prior(), place) if method.needs_prior else None
-    deliver = None if delivery is None else delivery.add
+    deliver, tell = None if delivery is None else delivery.add, _teller(as_json)
     service = Service(options, loaded, place, deadline, at_end, save, watch, deliver)
     try:
-        with listening(host, port) as listener, nullcontext() if delivery is None else delivery.sending(note):
-            note(f"listening on {host}:{listener.getsockname()[1]}, method {method.name}")
-            serve_peers(listener, service, Limits(memory=memory << 20, silence=silence), note)
+        with listening(host, port) as listener, nullcontext() if delivery is None else delivery.sending(tell):
+            tell(Listening(host, listener.getsockname()[1], method.name))
+            serve_peers(listener, service, Limits(memory=memory << 20, silence=silence), tell)
     except KeyboardInterrupt:
-        note("stopped")
+        tell(Stopped())
+
+
+def _teller(as_json: bool) -> "Tell":
+    """What prints events. A reader of standard output who has gone does not end the server."""
+
+    def tell(event: "Event") -> None:
+        note(event.line())
+        if as_json:
+            try:
+                emit(event.facts(), [], True)
+            except ReconError as error:
+                note(f"warning: {error}")
+
+    return tell
 
 
 def _watch(save: Path | None, monitor: Path | None) -> Callable[[Path], str] | None:

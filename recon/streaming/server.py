@@ -3,10 +3,9 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from recon.errors import ReconError
-from recon.progress import Note, unsaid
+from recon.streaming.events import Tell, untold
 from recon.streaming.limits import Limits
 from recon.streaming.session import Summary, serve_session
 from recon.streaming.wire import Wire
@@ -34,10 +33,10 @@ def serve(
     listener: socket.socket,
     service: Service,
     limits: Limits = Limits(),
-    note: Note = unsaid,
+    tell: Tell = untold,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[Summary]:
-    """Serve peers one after another until ``stopped()``; ``note`` gets one line a session, without any identity."""
+    """Serve peers one after another until ``stopped()``; ``tell`` gets one ``Summary`` a session."""
     served = 0
     recent: list[Summary] = []
     while not stopped():
@@ -50,9 +49,9 @@ def serve(
         served += 1
         wire = Wire(connection, limits.silence)
         try:
-            summary = serve_session(wire, service, limits, Path(f"session-{served}"))
+            summary = serve_session(wire, service, limits, served)
         finally:
             wire.drop()
-        note(f"session {served}: {summary.line()}")
+        tell(summary)
         recent = [*recent[-99:], summary]
     return recent

@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recon.acquisition.problem import representative_slices
 from recon.errors import ReconError
@@ -33,6 +34,7 @@ from recon.streaming.work import Service, Work, begin
 class Summary:
     """What may be said of a session in a log: numbers and our own words, nothing that the peer wrote."""
 
+    session: int
     slices: int = 0
     images: int = 0
     shape: tuple[int, ...] = ()
@@ -41,11 +43,14 @@ class Summary:
     fault: str | None = None
     first_image: float | None = None  # seconds after the last line; negative: before it
     last_image: float | None = None
-    kept: str = ""  # which file its result is in, or why it is in none, and what the watch says of it
+    result: str | None = None  # the name of the file that its result is kept in
+    not_kept: str | None = None  # or why it is in none
+    watch: str | None = None  # what the watch says of it
+    delivery: str | None = None  # and what becomes of it
 
     def line(self) -> str:
         """One line for people."""
-        text = f"{self.images} images of {self.slices} slices"
+        text = f"session {self.session}: {self.images} images of {self.slices} slices"
         if self.shape:
             _, coils, readout, phase = self.shape
             text += f", {coils} coils, {readout} x {phase}, R = {self.acceleration:.2f}"
@@ -53,14 +58,28 @@ class Summary:
             text += f", the last {self.last_image:.1f} s after the last line"
         if self.fallback:
             text += "; without the prior"
-        if self.kept:
-            text += f"; {self.kept}"
+        if self.not_kept is not None:
+            text += f"; not kept: {self.not_kept}"
+        if self.result is not None:
+            text += f"; kept as {self.result}"
+            text += "" if self.watch is None else f": {self.watch}"
+            text += "" if self.delivery is None else f"; {self.delivery}"
         return text if self.fault is None else f"{text}; ended by an error: {self.fault}"
 
+    def facts(self) -> dict[str, Any]:
+        """The same for machines."""
+        seconds = {"seconds_to_first_image": self.first_image, "seconds_to_last_image": self.last_image}
+        others = ("session", "slices", "images", "acceleration", "fallback", "fault", "result", "not_kept", "watch")
+        shape = {name: size for name, size in zip(("coils", "readout", "phase"), self.shape[1:], strict=False)}
+        return {
+            "event": "session", **{name: getattr(self, name) for name in others}, "delivery": self.delivery, **shape,
+            **seconds,
+        }  # fmt: skip
 
-def serve_session(wire: Wire, service: Service, limits: Limits, path: Path) -> Summary:
-    """Serve one peer to the end, whatever it does. ``path`` names the scan in errors."""
-    arrivals, summary = Arrivals(limits, service.at_end), Summary()
+
+def serve_session(wire: Wire, service: Service, limits: Limits, number: int) -> Summary:
+    """Serve one peer to the end, whatever it does. ``number`` names the session, in errors, too."""
+    arrivals, summary, path = Arrivals(limits, service.at_end), Summary(number), Path(f"session-{number}")
     receiver = threading.Thread(target=_receive, args=(wire, arrivals, limits, path), daemon=True)
     receiver.start()
     try:
@@ -119,7 +138,7 @@ def _reconstruct(
     try:
         _every_slice(wire, arrivals, service, (streamed, work, keeper), summary)
         if keeper is not None:
-            summary.kept = _kept(keeper, work, service)
+            _keep(keeper, work, service, summary)
     finally:
         if keeper is not None:
             keeper.drop("the session ended before its last slice")
@@ -151,23 +170,23 @@ def _every_slice(
         raise failed
 
 
-def _kept(keeper: Keeper, work: Work, service: Service) -> str:
-    """Where the result is, what the watch says of it, and what becomes of it."""
+def _keep(keeper: Keeper, work: Work, service: Service, summary: Summary) -> None:
+    """Finish the result, let the watch look at it, and hand it on; ``summary`` gets what came of each."""
     path = keeper.finish(work)
     if path is None:
-        return f"not kept: {keeper.reason}"
-    said = f"kept as {path.name}"
+        summary.not_kept = keeper.reason
+        return
+    summary.result = path.name
     if service.watch is not None:
         try:
-            said += f": {service.watch(path)}"
+            summary.watch = service.watch(path)
         except ReconError:
-            said += ": not judged, its audit lacks what the baseline charts"
+            summary.watch = "not judged, its audit lacks what the baseline charts"
     if service.deliver is not None:
         try:
-            said += f"; {service.deliver(path, work.solver.scan)}"
+            summary.delivery = service.deliver(path, work.solver.scan)
         except (ReconError, OSError) as error:  # the images have gone back, and the result is kept
-            said += f"; not exported: {(error.strerror if isinstance(error, OSError) else None) or error}"
-    return said
+            summary.delivery = f"not exported: {(error.strerror if isinstance(error, OSError) else None) or error}"
 
 
 def _needed(count: int) -> list[int]:

@@ -17,6 +17,7 @@ from recon.scan import Scan
 from recon.scans.derived import with_mask
 from recon.scans.opening import open_scan
 from recon.streaming.acquisitions import acquisitions_of
+from recon.streaming.events import Event
 from recon.streaming.limits import Limits
 from recon.streaming.server import listening, serve
 from recon.streaming.session import Summary
@@ -69,8 +70,11 @@ def running(service: Service, limits: Limits = Limits(silence=10.0)) -> Iterator
     with listening("127.0.0.1", 0) as listener:
         server = Running(listener.getsockname()[1])
 
+        def tell(event: Event) -> None:
+            server.notes.append(event.line())
+
         def work() -> None:
-            server.summaries += serve(listener, service, limits, server.notes.append, stop.is_set)
+            server.summaries += serve(listener, service, limits, tell, stop.is_set)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -14,6 +14,7 @@ import pytest
 
 from recon.images.dicom_push import Destination
 from recon.streaming.delivery import Delivery
+from recon.streaming.events import Tell
 from recon.streaming.keeping import kept_results, prepare_folder
 from recon.streaming.sending import send_scan
 from recon.streaming.work import Service
@@ -61,6 +62,11 @@ def unsent(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.unsent"))
 
 
+def lines_into(said: list[str]) -> Tell:
+    """Keeps the line of every event."""
+    return lambda event: said.append(event.line())
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     prepare_folder(tmp_path / "kept")
@@ -72,7 +78,7 @@ def test_orthanc_has_what_was_streamed(tmp_path: Path, kept: Path, orthanc: tupl
     said: list[str] = []
     delivery = Delivery(kept, ("dicom",), Destination("ORTHANC", "127.0.0.1", dicom))
     service = Service(SENSE, save=kept, deliver=delivery.add)
-    with delivery.sending(said.append), running(service) as server:
+    with delivery.sending(lines_into(said)), running(service) as server:
         assert len(send_scan(recorded(tmp_path, 1), "127.0.0.1", server.port).images) == 1
         until(lambda: bool(said))
     (result,) = kept_results(kept)
@@ -92,7 +98,7 @@ def test_a_pacs_that_is_away_gets_it_later_and_after_a_restart(tmp_path: Path, k
     there = Destination("PACS", "127.0.0.1", port)
     delivery = Delivery(kept, ("h5", "dicom-enhanced"), there, pause=0.1)
     service = Service(SENSE, save=kept, deliver=delivery.add)
-    with delivery.sending(said.append), running(service) as server:
+    with delivery.sending(lines_into(said)), running(service) as server:
         for number in (1, 2):
             assert len(send_scan(recorded(tmp_path, number), "127.0.0.1", server.port).images) == 1
         until(lambda: len(said) == 2)
@@ -121,7 +127,11 @@ def test_what_a_pacs_refuses_holds_up_nothing_else(tmp_path: Path, kept: Path) -
 
     delivery = Delivery(kept, ("dicom",), Destination("PACS", "127.0.0.1", port), pause=60)
     service = Service(SENSE, save=kept, deliver=delivery.add)
-    with pacs(port, answer) as stored, delivery.sending(said.append), running(service) as server:
+    with (
+        pacs(port, answer) as stored,
+        delivery.sending(lines_into(said)),
+        running(service) as server,
+    ):
         for number in (1, 2):
             send_scan(recorded(tmp_path, number), "127.0.0.1", server.port)
         until(lambda: len(said) == 2)
