@@ -81,6 +81,7 @@ def run(scan: Path, prior: Path | Prior, out: Path, **options: object) -> Outcom
     return reconstruct_to_file(open_scan(scan), chosen, out, loaded)
 
 
+@pytest.mark.slow
 def test_the_default_is_as_good_as_many_more_langevin_steps(tmp_path: Path) -> None:
     """With a trained prior, whose errors are not those of an exact denoiser: the default's posterior mean is no worse
     than that of the asymptotically exact sampler, to which it is an approximation, with three times the work."""
@@ -302,7 +303,7 @@ def test_a_full_disk_is_one_clear_line(
     assert not list(out.iterdir())
 
 
-def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: Path, tmp_path: Path) -> None:
+def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: Path, tmp_path: Path, run_cli) -> None:
     """Ctrl-C in the middle of a scan: 130, no temporary file, and the same command then goes through."""
     for name in ("a", "b"):
         write_scan(tmp_path / f"{name}.h5", slices=1)
@@ -335,8 +336,8 @@ def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: P
     assert "interrupted" in said
     assert "Traceback" not in said
     assert not list(out.iterdir())
-    done = subprocess.run([*command, "--steps", "1"], cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    done = run_cli(*words, "--samples", "1", "--steps", "1")
+    assert done.code == 0, done.err
     assert sorted(path.name for path in out.iterdir()) == ["a.h5", "b.h5"]
 
 

@@ -1,9 +1,6 @@
 """Masks and noise are named by what was measured: the same on every machine, whatever the last bits of k-space."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,29 +18,8 @@ from recon.scans.derived import with_axes_swapped, with_calibration, with_mask, 
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample, undersampling_mask
+from tests.numerical_threads import numerical_threads
 from tests.small_world import write_small_prior, write_small_scan
-
-ROOT = Path(__file__).parents[2]
-THREE_COMMANDS = """
-import sys
-from pathlib import Path
-from cli.main import main
-
-folder, prior, threads = sys.argv[1:]
-
-def recon(*words):
-    try:
-        main([str(word) for word in words])
-    except SystemExit as stop:
-        assert not stop.code, words
-
-recon("simulate", "--out", folder, "--size", 80, "--coils", 6, "--slices", 1, "--seed", 3)
-(full,) = Path(folder).glob("*.h5")
-fast = Path(folder) / "fast" / "scan.h5"
-recon("undersample", full, "--acceleration", 3, "--mask", "random", "--out", fast)
-few = ("--samples", 2, "--steps", 3, "--coils", 4, "--threads", threads)
-recon("reconstruct", fast, "--prior", prior, "--out", Path(folder) / "out", *few)
-"""
 
 
 def rounded_elsewhere(path: Path, copy: Path) -> Path:
@@ -132,21 +108,20 @@ def test_files_keep_the_identity(twins: tuple[Scan, Scan], tmp_path: Path, run_c
         np.testing.assert_array_equal(stored.read_kspace(index), made.read_kspace(index))
 
 
-def test_one_and_two_threads_draw_the_same(tmp_path: Path) -> None:
+def test_one_and_two_threads_draw_the_same(tmp_path: Path, run_cli) -> None:
     """The way of a user through three commands: the same mask and noise to the bit, images equal up to rounding."""
     prior = write_small_prior(tmp_path / "prior")
     found = []
-    for threads in ("1", "2"):
-        folder = tmp_path / threads
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-
-        done = subprocess.run(
-            [sys.executable, "-c", THREE_COMMANDS, str(folder), str(prior), threads],
-            cwd=ROOT, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        (full,) = folder.glob("*.h5")
-        fast = folder / "fast" / "scan.h5"
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        with numerical_threads(threads):
+            words = ("--size", 80, "--coils", 6, "--slices", 1, "--seed", 3)
+            assert run_cli("simulate", "--out", folder, *words).code == 0
+            (full,) = folder.glob("*.h5")
+            fast = folder / "fast" / "scan.h5"
+            assert run_cli("undersample", full, "--acceleration", 3, "--mask", "random", "--out", fast).code == 0
+            few = ("--samples", 2, "--steps", 3, "--coils", 4, "--threads", threads)
+            assert run_cli("reconstruct", fast, "--prior", prior, "--out", folder / "out", *few).code == 0
         found.append((open_scan(full), open_scan(fast), read_result(folder / "out" / "scan.h5")))
     (full, fast, result), (full2, fast2, result2) = found
     assert full.identity == full2.identity

@@ -1,8 +1,5 @@
 """What a seed stands for: draws hang on names alone, whatever version, threads or options of the process."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -12,6 +9,7 @@ import pytest
 from recon.errors import ReconError
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions, read_matrix
+from tests.numerical_threads import numerical_threads
 
 
 def test_a_seed_gives_the_scan_it_always_gave(tmp_path: Path):
@@ -39,14 +37,14 @@ def _arrays(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def test_one_and_two_threads_simulate_the_same(tmp_path: Path):
+def test_one_and_two_threads_simulate_the_same(tmp_path: Path, run_cli):
     """Anatomy, lesion and noise bit for bit; what passes through a matrix product or a transform up to rounding."""
-    words = ["simulate", "--stroke", "--size", "96", "--coils", "12", "--slices", "2", "--seed", "5", "--out"]
+    words = ("simulate", "--stroke", "--size", 96, "--coils", 12, "--slices", 2, "--seed", 5, "--out")
     found = []
-    for threads in ("1", "2"):
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        folder = tmp_path / threads
-        subprocess.run([sys.executable, "-m", "cli", *words, str(folder)], check=True, env=environment)
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        with numerical_threads(threads):
+            assert run_cli(*words, folder).code == 0
         found.append(_arrays(folder))
     assert set(found[0]) == set(found[1])
     assert len(found[0]) == 5
