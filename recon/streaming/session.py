@@ -38,7 +38,7 @@ class Summary:
     slices: int = 0
     images: int = 0
     shape: tuple[int, ...] = ()
-    acceleration: float = 1.0
+    acceleration: float | None = None
     fallback: bool = False
     fault: str | None = None
     first_image: float | None = None  # seconds after the last line; negative: before it
@@ -70,7 +70,7 @@ class Summary:
         """The same for machines."""
         seconds = {"seconds_to_first_image": self.first_image, "seconds_to_last_image": self.last_image}
         others = ("session", "slices", "images", "acceleration", "fallback", "fault", "result", "not_kept", "watch")
-        shape = {name: size for name, size in zip(("coils", "readout", "phase"), self.shape[1:], strict=False)}
+        shape = dict(zip(("coils", "readout", "phase"), self.shape[1:] or (None,) * 3, strict=True))
         return {
             "event": "session", **{name: getattr(self, name) for name in others}, "delivery": self.delivery, **shape,
             **seconds,

@@ -95,6 +95,8 @@ def test_what_it_does_as_json(tmp_path: Path, run_cli) -> None:
     assert 0 < first["seconds_to_first_image"] <= first["seconds_to_last_image"]
     assert (second["session"], second["images"], second["result"]) == (2, 0, None)
     assert second["fault"]
+    assert second.keys() == first.keys()
+    assert (first["coils"], second["coils"], second["acceleration"]) == (4, None, None)
     assert [json.loads(line) for line in rest] == [{"event": "stopped"}]
 
 
