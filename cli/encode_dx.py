@@ -31,7 +31,10 @@ def dx(
     reconstruction: Annotated[
         list[str], typer.Option(metavar="NAME=FILE", help="Reconstruction of one series under the same name; repeat.")
     ],
-    head: Annotated[Path, typer.Option(metavar="FOLDER", help="Diagnostic head with its label names.")],
+    head: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Diagnostic head. Label names beside it go first."),
+    ],
     given: Given,
     everything: Annotated[bool, typer.Option("--all", help="Show every label, not only flips and stroke.")] = False,
     as_json: AsJson = False,
@@ -75,6 +78,8 @@ def dx(
         "encoder": network.name,
         "weights_hash": network.weights_hash,
         "head_hash": loaded_head.weights_hash,
+        "labels_hash": loaded_head.labels_hash,
+        "labels_from": loaded_head.labels_from,
         "series": change.series,
         "unchanged_series": [name for name in named if name not in rebuilt],
         "tokens": change.tokens,
@@ -87,7 +92,7 @@ def dx(
         "labels": [asdict(row) for row in change.labels],
         "exploratory": True,
     }
-    emit(result, _lines(change, everything), as_json)
+    emit(result, [*_lines(change, everything), loaded_head.said_of_labels()], as_json)
 
 
 def _lines(change: "StudyChange", everything: bool) -> list[str]:

@@ -51,11 +51,14 @@ def map_tokens(
     prepared = network.prepare(base.pixels, base.affine, slice_axis=axis)
     before = network.encode(prepared)
     after = network.encode(network.prepare(series.pixels, base.affine, prepared.preprocessing))
+    labels: dict[str, str] = {}
     if label is not None and head is not None:
         from recon.encode.neurovfm_head import load_head
 
         _need_neurovfm(network)
-        token_map = label_map(prepared, before, after, load_head(head), label)
+        loaded = load_head(head)
+        labels = {"labels_hash": loaded.labels_hash, "labels_from": loaded.labels_from}
+        token_map = label_map(prepared, before, after, loaded, label)
     else:
         token_map = difference_map(prepared, before, after)
     write_map(out, token_map)
@@ -72,6 +75,7 @@ def map_tokens(
         "peak_value": float(token_map.token_values[abs(token_map.token_values).argmax()]),
         "score_change": token_map.logit_change,
         "sum_of_tokens": float(token_map.token_values.sum()),
+        **labels,
         "exploratory": True,
     }
     lines = [

@@ -60,7 +60,10 @@ def examine(
 
         loaded = _attempt(found, load_head, head)
         if loaded is not None:
-            facts["head"] = {"labels": len(loaded.labels), "weights_hash": loaded.weights_hash}
+            facts["head"] = {
+                "labels": len(loaded.labels), "labels_hash": loaded.labels_hash, "labels_from": loaded.labels_from,
+                "weights_hash": loaded.weights_hash,
+            }  # fmt: skip
     edges = volumes.voxel_size
     series = None if volumes.volume is None else _attempt(found, read_series, volumes.volume, edges)
     if series is not None:

@@ -5,6 +5,7 @@ label c is an exact sum over tokens i of all series, scale_c * sum_i a_ic h_ic +
 calibration of the public head was measured off by 0.251 on external data, so nothing here calls them probabilities.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ WIDTH = 768
 STROKE_FAMILY = ("acute_ischemic_stroke", "chronic_ischemic_stroke", "lacunar_stroke", "small_vessel_ischemic_disease")
 NAMES = ("classify_then_aggregate", "addmil")  # the second is upstream's older name of the same
 LABEL_FILES = ("label_names.txt", "mri_label_names.txt", "ct_label_names.txt")
+SHIPPED_LABELS = Path(__file__).parent / "head_labels" / "neurovfm-mri.txt"  # of the public head for MRI, in its order
+SHIPPED = "shipped with recon: those of upstream's neurovfm-dx-mri"
 LABELS_FROM = (
-    "upstream keeps them apart from the weights, in neurovfm/pipelines/resources/mri_label_names.txt of "
-    "github.com/MLNeurosurg/neurovfm (74 names; ct_label_names.txt: 82)"
+    "upstream keeps them apart from the weights, in neurovfm/pipelines/resources/ct_label_names.txt of "
+    "github.com/MLNeurosurg/neurovfm (82 names; the 74 of the head for MRI come with recon)"
 )
 
 
@@ -101,6 +104,16 @@ class DiagnosticHead:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]  # logits
     weights_hash: str
+    labels_from: str  # a file's name, or SHIPPED
+
+    @property
+    def labels_hash(self) -> str:
+        """SHA-256 of the label names in their order, one a line: two heads whose digests differ say other things."""
+        return hashlib.sha256("\n".join(self.labels).encode()).hexdigest()
+
+    def said_of_labels(self) -> str:
+        """Where the label names are from, with the start of their digest."""
+        return f"names of the {len(self.labels)} labels: {self.labels_from} (sha256 {self.labels_hash[:12]})"
 
     def score(self, series: Sequence[Embedding]) -> StudyScores:
         """Score one study from the embeddings of its series. Raises ReconError when features are not finite."""
@@ -135,7 +148,9 @@ def load_head(weights: str | Path) -> DiagnosticHead:
     """Load a head strictly from a folder with ``config.json``, weights and label names, or the weight file in one.
 
     Label names are the list ``label_names`` of the configuration or the lines of ``label_names.txt`` (or upstream's
-    ``mri_label_names.txt``); thresholds are ``thresholds`` (logits, one per label) or zero, which is upstream's rule.
+    ``mri_label_names.txt``). A head of 74 labels that has neither gets the names that come with recon, and
+    ``labels_from`` says so: with as many outputs it may still be another head. Thresholds are ``thresholds`` (logits,
+    one per label) or zero, which is upstream's rule.
     Other hidden sizes, and heads without norms or gate, are loaded as their tensors and configuration say.
 
     Raises ReconError for a missing file, label names that do not fit, missing, extra or misshapen tensors, and a
@@ -160,13 +175,18 @@ def load_head(weights: str | Path) -> DiagnosticHead:
     thresholds = config.get("thresholds", [0.0] * shape.labels)
     if not isinstance(thresholds, list) or len(thresholds) != shape.labels or not all(map(is_number, thresholds)):
         raise ReconError(f"{described}: 'thresholds' needs one finite logit for each of the {shape.labels} labels")
-    labels = _label_names(folder, config, shape.labels)
+    labels, labels_from = _label_names(folder, config, shape.labels)
     network = DiagnosticNetwork(shape)
     check_tensors(network, tensors, file)
     network.load_state_dict(tensors, strict=True)
     return DiagnosticHead(
-        network.float().eval(), tuple(labels), tuple(float(value) for value in thresholds), file_sha256(file)
+        network.float().eval(), labels, tuple(float(value) for value in thresholds), file_sha256(file), labels_from
     )
+
+
+def shipped_labels() -> tuple[str, ...]:
+    """The 74 names of the public head for MRI, in its order; whose they are stands beside them."""
+    return tuple(SHIPPED_LABELS.read_text(encoding="utf-8").split())
 
 
 def _shape_of(tensors: Mapping[str, Tensor], file: Path) -> HeadShape:
@@ -207,12 +227,15 @@ def _check_configuration(config: Mapping[str, Any], shape: HeadShape, path: Path
     check_keys(params, network, ("drop_rate", "init_std"), path)
 
 
-def _label_names(folder: Path, config: dict[str, object], count: int) -> list[str]:
+def _label_names(folder: Path, config: dict[str, object], count: int) -> tuple[tuple[str, ...], str]:
+    """Names, and where they are from."""
     names = config.get("label_names")
     where = folder / "config.json"
     if names is None:
         found = [folder / name for name in LABEL_FILES if (folder / name).is_file()]
         if not found:
+            if len(shipped := shipped_labels()) == count:
+                return shipped, SHIPPED
             raise ReconError(
                 f"{folder / LABEL_FILES[0]}: no such file; put the {count} names of this head there, one a line; "
                 f"{LABELS_FROM}"
@@ -223,7 +246,7 @@ def _label_names(folder: Path, config: dict[str, object], count: int) -> list[st
         raise ReconError(f"{where}: label names must be a list of strings; found {json.dumps(names)[:60]}")
     if len(names) != count or len(set(names)) != count:
         raise ReconError(f"{where}: {len(set(names))} different label names for a head of {count} labels")
-    return [str(name) for name in names]
+    return tuple(str(name) for name in names), where.name
 
 
 def _text(path: Path) -> str:

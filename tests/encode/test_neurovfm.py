@@ -18,7 +18,14 @@ from recon.encode import neurovfm
 from recon.encode.encoders import load_encoder
 from recon.encode.interface import Embedding, Encoder
 from recon.encode.neurovfm import NeuroVFM
-from recon.encode.neurovfm_head import DiagnosticNetwork, HeadShape, load_head, ordered_labels
+from recon.encode.neurovfm_head import (
+    STROKE_FAMILY,
+    DiagnosticNetwork,
+    HeadShape,
+    load_head,
+    ordered_labels,
+    shipped_labels,
+)
 from recon.encode.neurovfm_network import NeuroVFMNetwork, position_code
 from recon.encode.neurovfm_preprocessing import MEAN, STANDARD_DEVIATION, prepare_neurovfm
 from recon.encode.weights import check_tensors, read_tensors
@@ -276,14 +283,31 @@ def test_stroke_comes_first_and_labels_are_checked(head_folder: Path, tmp_path: 
         head.index("stroke")
     for name in ("config.json", "pytorch_model.bin"):
         (tmp_path / name).write_bytes((head_folder / name).read_bytes())
-    with pytest.raises(ReconError, match=r"mri_label_names\.txt of github\.com"):
-        load_head(tmp_path)
+    assert load_head(tmp_path).labels_from.startswith("shipped with recon")
     (tmp_path / "label_names.txt").write_text("a\nb\n")
     with pytest.raises(ReconError, match="2 different label names for a head of 74"):
         load_head(tmp_path)
     (tmp_path / "config.json").write_text('{"which": "aggregate_then_classify"}')
     with pytest.raises(ReconError, match="aggregate_then_classify"):
         load_head(tmp_path)
+
+
+def test_the_names_of_the_public_head_come_with_recon(head_folder: Path, tmp_path: Path) -> None:
+    """Upstream's 74 names in its order, told by their digest; names beside the weights go before them."""
+    names = shipped_labels()
+    assert len(names) == len(set(names)) == 74
+    assert list(names) == sorted(names)  # as upstream's file has them
+    assert set(STROKE_FAMILY) < set(names)
+    for name in ("config.json", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes((head_folder / name).read_bytes())
+    head, own = load_head(tmp_path), load_head(head_folder)
+    assert head.labels == names
+    assert head.labels_hash == "01a566bee1895ca8002d1a283c5013acd95f9e3083199a0398798362f6a02367"
+    assert own.labels_from == "label_names.txt"
+    assert own.labels_hash != head.labels_hash
+    assert "01a566bee189" in head.said_of_labels()
+    (tmp_path / "label_names.txt").write_text("\n".join(reversed(names)))
+    assert load_head(tmp_path).labels == names[::-1]
 
 
 @pytest.mark.slow

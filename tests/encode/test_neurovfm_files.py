@@ -208,5 +208,5 @@ def test_thresholds_must_be_finite_logits(tmp_path: Path, thresholds: object) ->
         load_head(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "mri_label_names.txt").unlink()
-    with pytest.raises(ReconError, match=r"label_names\.txt: no such file.*mri_label_names\.txt of github\.com"):
+    with pytest.raises(ReconError, match=r"label_names\.txt: no such file.*ct_label_names\.txt of github\.com"):
         load_head(tmp_path)
