@@ -15,6 +15,7 @@ from recon.reconstruction.cohort import own_share
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
+from tests.numerical_threads import numerical_threads
 from tests.small_world import AFFINE, write_small_prior, write_small_scan
 
 FAST = ("--samples", 2, "--steps", 2)
@@ -215,7 +216,7 @@ def test_shares_are_disjoint_and_complete():
         own_share(entries, {"RANK": "3", "WORLD_SIZE": "3"})
 
 
-def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path):
+def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path, run_cli):
     cohort = tmp_path / "cohort"
     cohort.mkdir()
     for name in ("a", "b"):
@@ -224,7 +225,8 @@ def test_two_processes_give_the_bits_of_one(prior, fast, tmp_path):
     # As accelerate does: libraries below torch round differently on another number of threads.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-m", "cli", *words, str(tmp_path / "one")], cwd=root, env=environment, check=True)
+    with numerical_threads(1):
+        assert run_cli(*words, tmp_path / "one").code == 0
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "-m", "cli"]
     done = subprocess.run(

@@ -128,6 +128,7 @@ def test_conjugate_gradients_stay_on_the_device(
         return len(asked) % 3 == 0
 
     monkeypatch.setattr(iterative, "_all", not_yet)
+    monkeypatch.setattr(iterative, "RESTART", 3)  # steps between two looks; each is slow on tensors without values
     system = iterative_system(problem)
     draws = stochastic_dds(
         system,
