@@ -72,9 +72,11 @@ def plan(
         "frozen": out is not None,
     }
     per_reader = len(rows) // len(checked.readers)
+    spare = len(checked.readers) - len(checked.planned_readers)
+    reserves = f" and {spare} in reserve" if spare else ""
     lines = [
         f"{checked.title}",
-        f"  {checked.mode}, {len(checked.case_ids)} cases, {len(checked.readers)} readers, "
+        f"  {checked.mode}, {len(checked.case_ids)} cases, {len(checked.planned_readers)} readers{reserves}, "
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
