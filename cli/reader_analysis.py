@@ -125,7 +125,7 @@ def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
     subsets = "" if size is None else f", {size} for each case"
     lines = [
         f"{primary.hypothesis} on '{primary.item}', margin {primary.margin:g}, alpha {primary.alpha:g} one-sided, "
-        f"{len(planned.readers)} {primary.readers} readers{subsets}, {replicates} simulated studies a line",
+        f"{len(planned.planned_readers)} {primary.readers} readers{subsets}, {replicates} simulated studies a line",
         f"{'cases':>6} {'true difference':>16} {'claimed':>9} {'+-':>6} {'formula':>8} {'random readers':>15} "
         f"{'(pooled rows)':>14}",
     ]

@@ -72,9 +72,11 @@ def plan(
         "frozen": out is not None,
     }
     per_reader = len(rows) // len(checked.readers)
+    spare = len(checked.readers) - len(checked.planned_readers)
+    reserves = f" and {spare} in reserve" if spare else ""
     lines = [
         f"{checked.title}",
-        f"  {checked.mode}, {len(checked.case_ids)} cases, {len(checked.readers)} readers, "
+        f"  {checked.mode}, {len(checked.case_ids)} cases, {len(checked.planned_readers)} readers{reserves}, "
         f"{checked.sessions.count} sessions, {per_reader} presentations a reader",
         f"  primary: {checked.primary.hypothesis} on '{checked.primary.item}', margin {checked.primary.margin:g}, "
         f"one-sided alpha {checked.primary.alpha:g}, {checked.primary.readers} readers",
@@ -174,8 +176,8 @@ def export(
             outcome = export_study(study, images, passphrase, masks=masks, lesions=lesions, report=progress.show)
         checks = {"dicom": outcome.check.as_mapping(), "viewer": outcome.viewer_check.as_mapping()}
         result |= {"passed": outcome.passed, "check": checks, "log_head": outcome.head}
-        for verdict in (outcome.check, outcome.viewer_check):
-            lines += _verdict_lines(verdict)
+        for where, verdict in (("DICOM series", outcome.check), ("viewer's packages", outcome.viewer_check)):
+            lines += _verdict_lines(verdict, f" of the {where}")
         if lesions is not None and outcome.passed:
             lines.append("the lesion masks are frozen by their hashes in the log; 'analyze' needs them again")
         if not outcome.passed:
@@ -365,7 +367,7 @@ def _passphrase(file: Path | None, new: bool = False) -> str:
     return lines[0]
 
 
-def _verdict_lines(verdict: Any) -> list[str]:
+def _verdict_lines(verdict: Any, of: str = "") -> list[str]:
     lines = []
     for finding in verdict.findings:
         kind = "LEAK" if finding.leaks else "warning"
@@ -374,4 +376,4 @@ def _verdict_lines(verdict: Any) -> list[str]:
         )
     outcome = "passed" if verdict.passed else "FAILED"
     guessed = f"{verdict.correct} of {verdict.pairs} arms guessed from names and order, p = {verdict.exchange_p:.2g}"
-    return [*lines, f"blind check {outcome}: {verdict.pairs} pairs; {guessed}"]
+    return [*lines, f"blind check{of} {outcome}: {verdict.pairs} pairs; {guessed}"]

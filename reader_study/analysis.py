@@ -47,7 +47,10 @@ def analyse(
                 raise
             skipped.append(f"{error}; not analysed")
     primary = next(item for item in items if item.primary)
-    decision = _decision(protocol, primary)
+    item = protocol.item(primary.item)
+    compared = comparison_of(protocol, item, found).readers(found.measured(item.id))
+    names = [reader for reader, here in zip(found.readers, compared, strict=True) if here]
+    decision = {**_decision(protocol, primary), "compared_readers": names}
     # The family: superiority of every secondary item, two-sided.
     secondary = {item.item: item.planned.p_difference for item in items if not item.primary}
     adjust = protocol.primary.multiplicity == "holm"

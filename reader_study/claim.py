@@ -33,8 +33,8 @@ def points(analysis: Analysis) -> str:
 
 
 def readers_text(analysis: Analysis) -> str:
-    """Whom the claim covers."""
-    count = len(analysis.readers)
+    """Whom the claim covers: who read nothing is none of them."""
+    count = len(analysis.decision["compared_readers"])
     if analysis.decision["readers"] == "random":
         return f"readers like these {count}"
     return "this one reader" if count == 1 else f"these {count} readers"
@@ -73,8 +73,8 @@ def limits(analysis: Analysis) -> list[str]:
             f"The claim covers {readers_text(analysis)} only; it is not a statement about readers in general "
             "(the readers were analysed as fixed)."
         )
-    elif len(analysis.readers) < 5:
-        lines.append(f"With {len(analysis.readers)} readers the spread between readers is known only roughly.")
+    elif len(d["compared_readers"]) < 5:
+        lines.append(f"With {len(d['compared_readers'])} readers the spread between readers is known only roughly.")
     if d["hypothesis"] == "non-inferiority":
         limits_text = interval(planned.low, planned.high, digits(primary_item(analysis)))
         if planned.low > 0:

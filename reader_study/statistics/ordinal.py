@@ -35,7 +35,7 @@ class OrdinalFit:
     log_likelihood: float
     observations: int
     clusters: int
-    summit: "Summit"
+    summit: Summit
 
     def effect(self, name: str, confidence: float = 0.95) -> dict[str, float]:
         """Odds ratio of one coefficient by the likelihood ratio: profile interval and two-sided p value.
@@ -61,7 +61,7 @@ class OrdinalFit:
 
     def p_value(self, name: str, log_odds_ratio: float = 0.0) -> float:
         """Two-sided p value of the likelihood ratio test of one coefficient. Raises ReconError as ``effect`` does."""
-        return float(2 * stats.norm.sf(abs(self.summit.signed_root(self.names.index(name), log_odds_ratio)[0])))
+        return float(2 * stats.norm.sf(abs(self.summit.signed_root(self.names.index(name), log_odds_ratio))))
 
 
 def _prepare(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...]) -> tuple[Integers, Floats]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from statsmodels.tools.numdiff import approx_fprime
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -78,106 +79,42 @@ def unpack(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats, F
     return parameters[:effects], thresholds, parameters[effects + cuts :]
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    """The likelihood at one place, and the first and second derivatives of log(F(a) - F(b)) of every row and node.
+def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
+    """Minus the integrated log-likelihood, and its gradient in ``parameters``.
 
-    ``share`` `[cluster, node]` is each node's part in its cluster's integral; ``in_upper`` and ``in_lower`` are
-    derivatives in a and in b, ``bend_upper`` and ``bend_lower`` the second ones, `[row, node]`; ``bend_both`` `[row]`.
+    With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation.
     """
-
-    log_likelihood: float
-    share: Floats
-    in_upper: Floats
-    in_lower: Floats
-    bend_upper: Floats
-    bend_lower: Floats
-    bend_both: Floats
-
-
-def _evaluated(parameters: Floats, data: ClusteredScores) -> _Evaluated:
-    """With F logistic, F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)): no cancellation."""
     beta, thresholds, deviations = unpack(parameters, data)
     edges = np.r_[-np.inf, thresholds, np.inf]
-    upper, lower = edges[data.category + 1], edges[data.category]
+    upper, lower = edges[data.category + 1, None], edges[data.category, None]
     shift = (data.design @ beta)[:, None] + (data.loadings * deviations) @ data.places  # [row, node]
-    # exp(-a) and exp(b): what the logarithm and every derivative need, so that there are three slow functions only.
-    odds_above = np.exp(np.clip(shift - upper[:, None], -_LARGEST, _LARGEST))
-    odds_below = np.exp(np.clip(lower[:, None] - shift, -_LARGEST, _LARGEST))
-    log_chance = np.log1p(-np.exp(lower - upper))[:, None] - np.log((1 + odds_above) * (1 + odds_below))
+    # exp(-a) and exp(b): what the logarithm and its derivatives need, so that there are three slow functions only.
+    odds_above = np.exp(np.clip(shift - upper, -_LARGEST, _LARGEST))
+    odds_below = np.exp(np.clip(lower - shift, -_LARGEST, _LARGEST))
+    log_chance = np.log1p(-np.exp(lower - upper)) - np.log((1 + odds_above) * (1 + odds_below))
     terms = data.counts @ log_chance + data.log_weights
     highest = terms.max(axis=1, keepdims=True)
     chances = np.exp(terms - highest)
     integral = chances.sum(axis=1, keepdims=True)
-    above, below = odds_above / (1 + odds_above), odds_below / (1 + odds_below)
+    share = data.counts.T @ (chances / integral)  # [row, node]: each node's part in the integrals, over the clusters
     with np.errstate(over="ignore", divide="ignore"):
         between = 1 / np.expm1(upper - lower)  # what comes of 1 - exp(b - a) is the same at every node
-    both = between * (1 + between)
-    return _Evaluated(
-        float((highest + np.log(integral)).sum()),
-        chances / integral,
-        above + between[:, None],
-        -below - between[:, None],
-        -above * (1 - above) - both[:, None],
-        -below * (1 - below) - both[:, None],
-        both,
+    in_upper = share * (odds_above / (1 + odds_above) + between)
+    in_lower = -share * (odds_below / (1 + odds_below) + between)
+    in_shift = -in_upper - in_lower
+    last = data.thresholds
+    in_thresholds = np.bincount(data.category, in_upper.sum(axis=1))[:last]
+    in_thresholds += np.bincount(data.category, in_lower.sum(axis=1))[1:]
+    steps = np.r_[1.0, np.diff(thresholds)]  # a step moves every threshold above it
+    gradient = (
+        in_shift.sum(axis=1) @ data.design,
+        np.cumsum(in_thresholds[::-1])[::-1] * steps,
+        ((in_shift @ data.places.T) * data.loadings).sum(axis=0),
     )
-
-
-def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
-    """Minus the integrated log-likelihood, and its gradient in ``parameters``."""
-    found, (of_upper, of_lower, places) = _evaluated(parameters, data), _linear(data)
-    share = data.counts.T @ found.share  # [row, node], summed over the clusters
-    plain = of_upper * ((share * found.in_upper) @ places.T) + of_lower * ((share * found.in_lower) @ places.T)
-    return -found.log_likelihood, -(plain.sum(axis=0) @ _steps(parameters, data))
+    return -float((highest + np.log(integral)).sum()), -np.concatenate(gradient)
 
 
 def information(parameters: Floats, data: ClusteredScores) -> Floats:
-    """Second derivatives of minus the integrated log-likelihood `[parameter, parameter]`.
-
-    Louis 1982: of every cluster the expected second derivative given the scores, and the variance of the first.
-    """
-    found, (of_upper, of_lower, places) = _evaluated(parameters, data), _linear(data)
-    count, share = parameters.size, data.counts.T @ found.share
-    scores = np.stack(
-        [
-            (data.counts @ (of_upper[:, [at]] * found.in_upper + of_lower[:, [at]] * found.in_lower)) * places[at]
-            for at in range(count)
-        ],
-        axis=1,
-    )  # [cluster, parameter, node]
-    mean = np.einsum("cpn,cn->cp", scores, found.share)
-    squares = np.einsum("cpn,cqn->pq", scores * found.share[:, None], scores, optimize=True) - mean.T @ mean
-    products = (places[:, None] * places).reshape(count**2, -1)
-    for one, other, bend in (
-        (of_upper, of_upper, found.bend_upper),
-        (of_lower, of_lower, found.bend_lower),
-        (of_upper, of_lower, found.bend_both[:, None]),
-        (of_lower, of_upper, found.bend_both[:, None]),
-    ):
-        expected = ((share * bend) @ products.T).reshape(-1, count, count)
-        squares += np.einsum("rpq,rp,rq->pq", expected, one, other)
-    steps = _steps(parameters, data)
-    # The thresholds are exponentials of their steps, so that these have a second derivative of their own.
-    _, gradient = negative_log_likelihood(parameters, data)
-    effects, cuts = data.design.shape[1], data.thresholds
-    bent = np.where((np.arange(count) > effects) & (np.arange(count) < effects + cuts), gradient, 0.0)
-    return np.asarray(np.diag(bent) - steps.T @ squares @ steps)
-
-
-def _linear(data: ClusteredScores) -> tuple[Floats, Floats, Floats]:
-    """Derivatives of a and b in coefficients, thresholds, deviations: `[row, parameter]` times `[parameter, node]`."""
-    cuts = np.arange(data.thresholds)
-    upper, lower = (data.category[:, None] - shift == cuts for shift in (0, 1))
-    of_upper, of_lower = (np.hstack([-data.design, at.astype(np.float64), -data.loadings]) for at in (upper, lower))
-    ones = np.ones((data.design.shape[1] + cuts.size, data.places.shape[1]))
-    return of_upper, of_lower, np.concatenate([ones, data.places])
-
-
-def _steps(parameters: Floats, data: ClusteredScores) -> Floats:
-    """Derivative of coefficients, thresholds and deviations in ``parameters``: a step moves every threshold above."""
-    effects, cuts = data.design.shape[1], data.thresholds
-    steps = np.eye(parameters.size)
-    moved = np.r_[1.0, np.exp(np.clip(parameters[effects + 1 : effects + cuts], -30.0, 30.0))]
-    steps[effects : effects + cuts, effects : effects + cuts] = np.tril(np.ones((cuts, cuts))) * moved
-    return steps
+    """Second derivatives of minus the integrated log-likelihood `[parameter, parameter]`, from its gradient."""
+    bend = approx_fprime(parameters, lambda moved: negative_log_likelihood(moved, data)[1], centered=True)
+    return np.asarray(bend + bend.T) / 2

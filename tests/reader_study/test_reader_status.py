@@ -9,6 +9,7 @@ from test_reader_analysis import Built, write_protocol
 
 from reader_study import unblinding
 from reader_study.analysis import analyse
+from reader_study.claim import claim
 from reader_study.deviations import log_deviation
 from reader_study.scores import collect
 from reader_study.status import study_status
@@ -124,6 +125,15 @@ def test_a_reserve_who_was_called_in_replaces_a_lost_reader(tmp_path, run_cli):
     assert analysis.primary.fixed.cases == 12
     assert analysis.primary.random is not None
     assert analysis.primary.random.components.readers == 2
+    assert "these 2 readers" in claim(analysis)  # R2, who is lost, is none of them
+
+
+def test_plan_and_power_count_who_is_to_read(tmp_path, run_cli):
+    path = write_protocol(tmp_path / "plan.yaml")
+    text = path.read_text()
+    path.write_text(text.replace("3 years}]", "3 years}, {id: R3, experience: none, reserve: true}]"))
+    assert "2 readers and 1 in reserve" in run_cli("reader-study", "plan", path).out
+    assert "2 fixed readers" in run_cli("reader-study", "power", path, "--replicates", 100).out
 
 
 def test_a_protocol_without_reserves_keeps_its_hash(built):

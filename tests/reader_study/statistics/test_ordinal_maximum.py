@@ -166,10 +166,34 @@ def test_separated_scores_have_no_odds_ratio():
 
 def test_an_interval_that_the_scores_leave_open_has_no_end():
     """Far out the deviations grow with the odds ratio, and the likelihood falls no further."""
-    found = fitted(studies(200, 14, effect=0.0)[4], True).effect("arm")
+    few = Design(READERS, 6, True, 0.0, 0.025, (1, 5))
+    found = fitted(studies(12, 14, effect=0.0, design=few)[5], True).effect("arm")
     assert found["high"] == np.inf
     assert 0 < found["low"] < 1
     assert interval(found["low"], found["high"]).endswith("to ∞")
+
+
+@pytest.mark.parametrize(
+    ("effect", "seed", "number", "log_odds_ratio"),
+    [(0.0, 14, 4, 5.8), (0.2, 21, 6, 0.0)],
+    ids=["far out, which was said to have no end", "off a deviation of 0, which was taken for the maximum"],
+)
+def test_the_profile_is_the_independent_one(effect, seed, number, log_odds_ratio):
+    scores = studies(number + 1, seed, effect=effect)[number]
+    fit = fitted(scores, True)
+    independent, others = Independent(scores, True), np.maximum(cold(fit)[1:], 0.5)
+    line = np.arange(-6, 6.01, 0.25)
+    independent.use(line, np.exp(-(line**2) / 2))
+
+    def value(moved):
+        found, gradient = independent.with_gradient(np.r_[log_odds_ratio, moved])
+        return found, gradient[1:]
+
+    best = min(
+        optimize.minimize(value, start, jac=True, method="BFGS").fun for start in (others, parameters_of(fit)[1:])
+    )
+    root = np.sqrt(2 * (best + fit.log_likelihood))
+    assert abs(fit.summit.signed_root(0, log_odds_ratio)) == pytest.approx(root, abs=5e-3)
 
 
 @pytest.mark.slow
