@@ -32,9 +32,10 @@ from recon.encode.tasks.low_rank import (
 from recon.encode.tasks.network import answer, random_head
 from recon.encode.tasks.options import AdapterOptions, TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
-from recon.encode.tasks.training import TaskRun
+from recon.encode.tasks.training import TaskCases, TaskRun
 from recon.encode.tasks.volumes import View, cases_of, lesion_share, read_view, some_tokens
 from recon.errors import ReconError
+from recon.processes import alone
 from tests.encode.conftest import AFFINE, make_head, save_nifti
 
 SMALL = ("--samples", 12, "--batch", 2, "--tokens", 60, "--judge-samples", 6, "--choose-on", 0.4, "--threads", 1)
@@ -321,6 +322,15 @@ def test_the_tokens_of_a_network_of_volumes_are_left_alone() -> None:
     assert some_tokens(View(whole, None), 10, torch.Generator()).prepared is whole
 
 
+class GivenBatches(TaskRun):
+    """A training whose batches are told."""
+
+    batch: list[tuple[list[View], int]]
+
+    def draw(self, data: TaskCases) -> list[tuple[list[View], int]]:
+        return self.batch
+
+
 def test_the_probe_s_layer_moves_slowly() -> None:
     encoder = load_encoder("recon-small")
     assert isinstance(encoder, DifferentiableEncoder)
@@ -328,10 +338,11 @@ def test_the_probe_s_layer_moves_slowly() -> None:
     moved = {}
     for rate in (0.0, 0.02, 1.0):
         options = TaskFitOptions(label="lesion", adapter="lora", head_rate=rate, warmup_fraction=0.0)
-        run = TaskRun(options, encoder, (128, 256, 2), Path("nowhere"))
+        run = GivenBatches(options, encoder, (128, 256, 2), Path("nowhere"), alone())
         before = run.head.classify.weight.detach().clone()
-        run.step([([view], 0), ([view], 1)])
-        run.step([([view], 0), ([view], 0)])
+        for labels in ((0, 1), (0, 0)):
+            run.batch = [([view], label) for label in labels]
+            run.step(TaskCases((), (), (0, 1)))
         moved[rate] = float((run.head.classify.weight.detach() - before).abs().max())
         assert float(run.adapters["blocks.2.qkv"].up.detach().abs().max()) > 0  # type: ignore[operator, union-attr]
     assert moved[0.0] == 0
