@@ -1,5 +1,6 @@
 """Commands on studies: study list, pretrain, fit, eval, accelerate."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -375,7 +376,12 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
 
 
 def interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
+    """A figure with its interval; an en dash for one that there is none of, such as an AUC where all have a lesion."""
+    if not math.isfinite(found.value):
+        return "–"
     plus = "+" if sign else ""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return f"{found.value:{plus}.{digits}f} (–)"
     return f"{found.value:{plus}.{digits}f} ({found.low:{plus}.{digits}f} to {found.high:{plus}.{digits}f})"
 
 

@@ -15,9 +15,7 @@ from torch.nn import functional
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.encode.volumes import onto_reference
-from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
-from recon.foreign.json_file import read_json
 from recon.processes import Processes, training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
@@ -29,7 +27,7 @@ from recon.study.placing import placed_otherwise
 from recon.study.plane_network import PlaneNetwork, Planes, channels_of, random_plane_network
 from recon.study.preparation import prepared_study
 from recon.study.samples import draw_subset, gains
-from recon.study.store import write_model
+from recon.study.store import filled, read_stored, write_model
 from recon.study.table import Study
 from recon.study.training import StudyTraining, train
 from recon.study.volume import StudyVolume, study_volume
@@ -254,23 +252,15 @@ class PlanesModel:
 
 def load_planes(folder: str | Path, device: str = "cpu") -> PlanesModel:
     """Load what ``recon study fit-planes`` wrote. Raises ReconError for another folder, or a damaged one."""
-    folder = Path(folder)
-    path = folder / "config.json"
-    if not path.is_file() or (config := read_json(path)).get("format") != FORMAT:
-        raise ReconError(f"{folder}: no model of 'recon study fit-planes' (format {FORMAT})")
-    options = from_mapping(PlanesFitOptions, config.get("fit", {}), str(path))
-    try:
-        contrasts, persons = tuple(map(str, config["contrasts"])), frozenset(map(str, config["persons"]))
-    except (KeyError, TypeError) as error:
-        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
-    weights = find_weight_file(folder)
-    tensors = read_tensors(weights)
-    generator = torch.Generator().manual_seed(0)
-    network = random_plane_network(options.network, options.grid, channels_of(contrasts, options.resampled), generator)
-    check_tensors(network, tensors, weights)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
-    network.requires_grad_(False).to(device).eval()
-    return PlanesModel(folder, network, options, contrasts, persons, file_sha256(weights), device)
+    stored = read_stored(folder, {FORMAT: "recon study fit-planes"})
+    options = from_mapping(PlanesFitOptions, stored.config.get("fit", {}), str(stored.path))
+    channels = channels_of(stored.contrasts, options.resampled)
+    network = filled(
+        lambda generator: random_plane_network(options.network, options.grid, channels, generator),
+        stored.tensors, stored.weights, device,
+    )  # fmt: skip
+    digest = file_sha256(stored.weights)
+    return PlanesModel(Path(folder), network, options, stored.contrasts, stored.persons, digest, device)
 
 
 def planes_card(options: PlanesFitOptions, facts: Mapping[str, Any]) -> str:
