@@ -37,6 +37,7 @@ from recon.encode.tasks.volumes import View, cases_of, lesion_share, read_view, 
 from recon.errors import ReconError
 from recon.processes import alone
 from tests.encode.conftest import AFFINE, make_head, save_nifti
+from tests.less_memory import a_gigabyte_left
 
 SMALL = ("--samples", 12, "--batch", 2, "--tokens", 60, "--judge-samples", 6, "--choose-on", 0.4, "--threads", 1)
 
@@ -293,6 +294,11 @@ def test_wrong_input_is_one_line(run_cli, table: Path, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "sizes": [128, 7]}))
     assert "does not fit config.json" in run_cli(*other).err
+    asked = {**config, "sizes": [100_000, 100_000], "classes": list(range(10_000))}  # four gigabytes
+    (tmp_path / "m" / "config.json").write_text(json.dumps(asked))
+    with a_gigabyte_left():
+        refused = run_cli(*other)
+    assert (refused.code, "does not fit config.json" in refused.err) == (2, True)
     assert "no finished model" in run_cli(*other[:-1], table.parent).err
     masks = (table.parent / "labels.csv").read_text().replace("mask11-1", "gone11-1")
     (table.parent / "other.csv").write_text(masks)

@@ -1,7 +1,6 @@
 """Study networks: any set of contrasts in any order, training that goes on, models on disk, acceleration."""
 
 import json
-import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from recon.study.scores import StudyScore, figures, lesion_groups, score
 from recon.study.store import CODES, load_model
 from recon.study.table import Study, of_first_persons
 from recon.study.volume import StudyVolume
+from tests.less_memory import a_gigabyte_left
 from tests.study.conftest import SMALL
 
 FLAIR, DWI, ADC = (INPUTS.index(name) for name in ("FLAIR", "DWI", "ADC"))
@@ -161,13 +161,8 @@ def test_a_configuration_that_asks_for_any_memory_is_refused_in_one_line(
         json.dumps({"format": form, "fit": fit, "contrasts": ["FLAIR"], "persons": []}), encoding="utf-8"
     )
     save_file({"whole": torch.ones(1, 64)}, tmp_path / "model.safetensors")
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), before[1]))
-    try:
+    with a_gigabyte_left():
         refused = run_cli("study", command, tmp_path, "--model", tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
     assert refused.code == 2
     assert message in refused.err
     assert refused.err.count("\n") == 1
