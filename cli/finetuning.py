@@ -7,7 +7,7 @@ import typer
 
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, speaks
 from cli.progress import Progress
 from recon.finetuning.plan import FinetuneOptions
 from recon.progress import silent
@@ -65,12 +65,11 @@ def finetune(
         torch.set_num_threads(physical_threads())
     old = open_folder(old_data) if old_data else []
     folder = Path(prior) if prior else shipped_prior()
-    speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process shows progress and result
     task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
     with Progress() as progress:
-        show = progress.show if speaks else silent
+        show = progress.show if speaks() else silent
         outcome = run(task, options, device=device, report=show, note=progress.note)
-    if not speaks:
+    if not speaks():
         return
     values = outcome.values
     result = {

@@ -31,6 +31,11 @@ def emit(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
         ) from error
 
 
+def speaks() -> bool:
+    """Whether this process shows progress and result: under ``accelerate launch`` the first one does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def write_json(path: str | Path, result: dict[str, Any]) -> None:
     """Write ``result`` as one indented JSON object, complete or not at all. NaN and infinity become null."""
     from recon.atomic import atomic_path

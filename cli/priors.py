@@ -8,7 +8,7 @@ import typer
 
 from cli.flags import AsJson, Device
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, speaks
 from cli.progress import Progress
 from recon.prior.options import PreparationOptions, TrainingOptions
 from recon.progress import silent
@@ -96,8 +96,6 @@ def pretrain(
 
     On several GPUs or nodes: accelerate launch -m cli pretrain ... with the same options gives the same batches.
     """
-    import os
-
     from recon.configuration import load_config
 
     options = load_config(TrainingOptions, config, given)
@@ -116,10 +114,9 @@ def pretrain(
         begin = load_prior(shipped_prior() if start == "shipped" and not Path(start).exists() else start)
         options = started_from(options, begin)
     scans = open_folder(data)
-    speaks = int(os.environ.get("RANK", "0")) == 0  # under accelerate launch one process speaks
     started = time.monotonic()
     stop = dry_run * options.batch if dry_run else None
-    if speaks:
+    if speaks():
         with Progress() as progress:
             outcome = run(
                 options, scans, Path(out), progress.show,

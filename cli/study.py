@@ -1,5 +1,6 @@
 """Commands on studies: study list, pretrain, fit, eval, accelerate."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,7 +11,7 @@ import typer
 
 from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit, write_json
+from cli.output import emit, speaks, write_json
 from cli.progress import Progress
 from recon.study.options import (
     AccelerationOptions,
@@ -171,6 +172,7 @@ def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where
 
     import torch
 
+    from recon.progress import silent, unsaid
     from recon.reconstruction.machine import chosen_device
     from recon.study.images import Reconstructions
     from recon.study.table import find_studies
@@ -182,8 +184,9 @@ def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where
     with Progress() as progress:
         outcome = train(
             options, find_studies(where.studies), where.out,
-            Reconstructions(where.kept or where.out / "kept", device=str(place)), report=progress.show,
-            note=progress.note, stop_after=where.dry_run * options.batch if where.dry_run else None,
+            Reconstructions(where.kept or where.out / "kept", device=str(place)),
+            report=progress.show if speaks() else silent, note=progress.note if speaks() else unsaid,
+            stop_after=where.dry_run * options.batch if where.dry_run else None,
         )  # fmt: skip
     return outcome, time.monotonic() - started
 
@@ -196,6 +199,8 @@ def seen(outcome: "Fitted") -> str:
 
 
 def emit_training(outcome: "Fitted", seconds: float, out: Path, line: str, as_json: bool) -> None:
+    if not speaks():
+        return
     if not outcome.finished:
         line = f"stopped after {outcome.samples} samples; the same command continues"
     emit({"output": out, **asdict(outcome), "seconds": seconds}, [f"{out}: {line}"], as_json)
@@ -371,7 +376,12 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
 
 
 def interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
+    """A figure with its interval; an en dash for one that there is none of, such as an AUC where all have a lesion."""
+    if not math.isfinite(found.value):
+        return "–"
     plus = "+" if sign else ""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return f"{found.value:{plus}.{digits}f} (–)"
     return f"{found.value:{plus}.{digits}f} ({found.low:{plus}.{digits}f} to {found.high:{plus}.{digits}f})"
 
 

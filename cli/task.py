@@ -8,7 +8,7 @@ import typer
 from cli.encode_inputs import axis_of, load, read
 from cli.flags import AsJson, ConfigFile
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, speaks
 from cli.progress import INTERVAL, Progress
 from recon.encode.options import EncoderChoice, VolumeReading
 from recon.encode.tasks.options import TaskEvaluationOptions, TaskFitOptions
@@ -66,26 +66,31 @@ def fit(
     persons are held out for 'recon task eval'.
     """
     import time
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     import torch
 
     from recon.configuration import load_config
     from recon.encode.probes.labels import read_labels
     from recon.encode.tasks.fit import fit_task
+    from recon.progress import silent, unsaid
+    from recon.reconstruction.cohort import own_device
 
     options = load_config(TaskFitOptions, config, given.of(TaskFitOptions))
     table = read_labels(labels)
-    network: Any = load(load_config(EncoderChoice, None, given.of(EncoderChoice)))
+    choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    network: Any = load(replace(choice, device=own_device(choice.device)))
     if threads:
         torch.set_num_threads(threads)
     started = time.monotonic()
     stop = dry_run * options.batch if dry_run else None
     with Progress(quiet=INTERVAL) as progress:
         found = fit_task(
-            options, network, table, out, cache=cache or labels.parent / "volumes", report=progress.show,
-            note=progress.note, stop_after=stop,
+            options, network, table, out, cache=cache or labels.parent / "volumes",
+            report=progress.show if speaks() else silent, note=progress.note if speaks() else unsaid, stop_after=stop,
         )  # fmt: skip
+    if not speaks():
+        return
     result = {
         "output": out, "encoder": network.name, "weights_hash": network.weights_hash, "label": options.label,
         "adapter": options.adapter, "pool": options.pool, **asdict(found), "seconds": time.monotonic() - started,

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from recon.configuration import load_config
-from recon.finetuning.candidates import OneProcess
 from recon.prior.dataset import TrainingImages, open_folder
 from recon.prior.denoiser import build_denoiser, low_precision
 from recon.prior.options import TrainingOptions
 from recon.prior.store import assign_contrast_labels
 from recon.prior.training import Run, edm_loss, train
+from recon.processes import OneProcess
 
 
 def main() -> None:

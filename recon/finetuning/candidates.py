@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from recon.atomic import atomic_path
 from recon.errors import ReconError
@@ -23,6 +22,7 @@ from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.denoiser import Denoiser
 from recon.prior.options import TrainingOptions
 from recon.prior.training import Run, train
+from recon.processes import OneProcess
 from recon.progress import Report
 
 
@@ -37,19 +37,6 @@ class Record:
     nrmse: dict[str, float]
     denoising: tuple[float, ...]
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class OneProcess:
-    """What ``train`` asks of an accelerator, for a run that no other process shares."""
-
-    device: torch.device
-    num_processes: int = 1
-    process_index: int = 0
-    is_main_process: bool = True
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
 
 
 def training_options(

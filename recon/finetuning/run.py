@@ -24,12 +24,11 @@ from recon.finetuning.session import (
     pretraining_options,
     slices_of,
     start_contrast_labels,
-    start_processes,
-    wait,
 )
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import PriorFacts, assign_contrast_labels, load_prior, read_facts
+from recon.processes import start_processes, wait
 from recon.progress import Note, Report, silent, unsaid
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recon.configuration import from_mapping
 from recon.finetuning.candidates import (
-    OneProcess,
     Record,
     read_records,
     run_candidate,
@@ -22,11 +21,12 @@ from recon.finetuning.cohort import Patient, scans_of, split_folds
 from recon.finetuning.memorisation import SAMPLES
 from recon.finetuning.plan import Costs, Plan, fit_budget, whole_plan
 from recon.finetuning.report import write_json
-from recon.finetuning.session import Session, wait
+from recon.finetuning.session import Session
 from recon.finetuning.validation import HeldOutValidation, judged_options, prepare_cases
 from recon.finetuning.validation_cases import validation_cases
 from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.training import Run, train
+from recon.processes import OneProcess, wait
 
 
 def search(session: Session) -> Choice:

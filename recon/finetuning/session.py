@@ -3,10 +3,8 @@ progress."""
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import torch
 
 from recon.configuration import from_mapping
 from recon.errors import ReconError
-from recon.finetuning.candidates import OneProcess
 from recon.finetuning.cohort import Patient, scans_of
 from recon.finetuning.plan import FinetuneOptions
 from recon.prior.dataset import PreparedScan
@@ -66,25 +63,6 @@ class Session:
             self.report(stage, done / max(self.total, done))
 
         return tell
-
-
-def start_processes(device: torch.device | str | None) -> tuple[Any, torch.device]:
-    """An accelerator, or its stand-in where this process is the only one, and the device."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return OneProcess(where), where
-    from accelerate import Accelerator, InitProcessGroupKwargs
-
-    wanted_cpu = device is not None and torch.device(device).type == "cpu"
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=3))  # processes wait for the slowest candidate
-    accelerator = Accelerator(cpu=wanted_cpu or not torch.cuda.is_available(), kwargs_handlers=[patience])
-    return accelerator, accelerator.device
-
-
-def wait(accelerator: Any) -> None:
-    """Until every process is here."""
-    if accelerator.num_processes > 1:
-        accelerator.wait_for_everyone()
 
 
 def pretraining_options(facts: PriorFacts) -> TrainingOptions:

@@ -9,6 +9,7 @@ from typing import Any
 
 from recon.encode.latent_prediction.volumes import is_held_out
 from recon.errors import ReconError
+from recon.processes import training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.study.images import Reconstructions
 from recon.study.options import StudyFitOptions
@@ -52,7 +53,8 @@ def fit_study_model(
 
     ``start``: weights to begin with; whoever they have seen counts as seen by this model, too.
 
-    Raises ReconError when no study is left, one cannot be read, the start does not fit, or the training diverges.
+    Under ``accelerate launch`` or ``torchrun`` the processes share every batch, and the first of them writes. Raises
+    ReconError when no study is left, one cannot be read, the start does not fit, or the training diverges.
     """
     options = resolved(options)
     known = [study for study in of_plane(studies, options.grid.plane) if study.labelled]
@@ -62,13 +64,15 @@ def fit_study_model(
     if options.persons is not None:
         few = sorted({study.person for study in chosen}, key=person_hash)[: options.persons]
         chosen = [study for study in chosen if study.person in few]
-    volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
+    processes = training_processes(reconstructions.device, options.batch)
+    with processes.one_after_the_other():
+        volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
     slices = slices_of(by_protocol(volumes, options.protocols), options.contrasts)
-    run = StudyRun(options, slices.contrasts, out, reconstructions.device, start)
+    run = StudyRun(options, slices.contrasts, out, processes, start)
     finished = train(run, slices, part_of(report, PREPARATION, 1), note, stop_after)
     persons = sorted({study.person for study in chosen})
     parameters = sum(p.numel() for p in run.network.parameters())
-    if finished:
+    if finished and processes.main:
         facts: dict[str, Any] = {
             **what_was_trained(run, chosen, held_out, slices.contrasts),
             "persons": sorted({*map(person_hash, persons), *(() if start is None else start.persons)}),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.encode.latent_prediction.network import TransformerBlock, draw_weights
+from recon.processes import Processes
 from recon.study.contrasts import INPUTS
 from recon.study.network import Generated, StudyNetwork, VariableInput, random_network
 from recon.study.options import StudyPretrainingOptions
@@ -70,15 +71,16 @@ class MaskedStudyNetwork(nn.Module):
         return torch.einsum("bcpw,ciw->bcpi", full, weights) + biases[:, None], patches.transpose(2, 3)
 
 
-def masked_loss(told: Tensor, true: Tensor, hidden: Hidden) -> Tensor:
-    """Mean squared error of hidden patches that show the head.
+def masked_loss(told: Tensor, true: Tensor, hidden: Hidden, processes: Processes) -> Tensor:
+    """Mean squared error of hidden patches that show the head, of all processes' parts of a batch.
 
     Patches of air are left out: they are all alike."""
     kept = torch.zeros(hidden.order.shape, device=told.device)
     kept.scatter_(1, hidden.order[:, hidden.visible :], 1.0)
     kept = kept.view(told.shape[:3]) * (true.std(dim=-1) > LEAST_SPREAD)
     error = functional.mse_loss(told, true, reduction="none").mean(dim=-1)
-    return (error * kept).sum() / kept.sum().clamp(min=1.0)
+    wrong, count = processes.total(torch.stack([(error * kept).sum(), kept.sum()]))
+    return wrong / count.clamp(min=1.0)
 
 
 def random_masked_network(

@@ -1,5 +1,6 @@
 """What study networks are made of, how they are fitted and judged: YAML keys and flags. Imports nothing heavy."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -8,6 +9,8 @@ from recon.study.contrasts import DIRECTIONS, INPUTS, Plane
 
 Kind = Literal["variable", "fixed", "linear"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# A model folder states its options: what it may ask for, beside weights that the file must hold.
+MOST_PLACES, MOST_FEATURES = 1 << 14, 1 << 26  # of tokens a slice; of pixels times features
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ class TransformerShape:
 
     def __post_init__(self) -> None:
         check_minimums(self)
-        if self.width % self.heads or self.width % 8 or max(self.width, self.depth) > 4096:
-            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads {self.heads}, all at most 4096")
+        if self.width % self.heads or self.width % 8 or self.width > 4096:
+            raise ValueError(f"width {self.width} must be a multiple of 8 and of heads {self.heads}, at most 4096")
+        if self.depth > 256:
+            raise ValueError(f"depth {self.depth}: at most 256 blocks")
         if self.patch not in (4, 8, 16):
             raise ValueError(f"patch {self.patch}: choose 4, 8 or 16")
 
@@ -103,6 +108,12 @@ class StudyTrainingOptions:
             raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
         if any(count % self.network.patch for count in self.grid.matrix):
             raise ValueError(f"matrix {self.grid.matrix} must be a multiple of the patch {self.network.patch}")
+        pixels = math.prod(self.grid.matrix)
+        if pixels // self.network.patch**2 > MOST_PLACES or pixels * getattr(self.network, "stem", 1) > MOST_FEATURES:
+            raise ValueError(
+                f"matrix {self.grid.matrix} at this patch and stem: at most {MOST_PLACES:,} tokens a slice and "
+                f"{MOST_FEATURES:,} features of all pixels"
+            )
         if self.turn > 180 or self.zoom > 1 or self.shift > 100:
             raise ValueError("turn, zoom and shift: at most 180 degrees, 1 and 100 mm")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.processes import Processes, training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
 from recon.study.contrasts import INPUTS
@@ -28,12 +29,12 @@ class MaskedRun(StudyTraining[Slices]):
     """A masked pre-training."""
 
     def __init__(
-        self, options: StudyPretrainingOptions, contrasts: tuple[str, ...], folder: Path, device: str = "cpu"
+        self, options: StudyPretrainingOptions, contrasts: tuple[str, ...], folder: Path, processes: Processes
     ) -> None:
-        self.hiding, self.device = options, device
+        self.hiding = options
         numbers = [INPUTS.index(name) for name in contrasts]
         generator = torch_generator(options.seed, "study-pretraining")
-        self.masked = random_masked_network(options, numbers, generator).to(device)
+        self.masked = random_masked_network(options, numbers, generator).to(processes.device)
         # Pixels are not part of it: only what makes tokens and attends to them is trained.
         parameters = {
             name: parameter
@@ -41,17 +42,18 @@ class MaskedRun(StudyTraining[Slices]):
             if not name.startswith("network.") or name.split(".")[1] in ("place", "whole", "blocks", "norm")
             or name.startswith(("network.input.codes", "network.input.tokenizer"))
         }  # fmt: skip
-        super().__init__(options, self.masked, parameters, folder, ",".join(contrasts))
+        super().__init__(options, self.masked, parameters, folder, ",".join(contrasts), processes)
 
-    def loss_of(self, slices: Slices) -> Tensor:
+    def loss_of(self, data: Slices) -> Tensor:
         """See ``recon.study.masking``."""
-        slabs, contrasts = draw_slabs(slices, self.hiding, self.samples)
+        slabs, contrasts = draw_slabs(data, self.hiding, self.samples)
         count = slabs.shape[1] * self.masked.network.place.shape[0]
         drawn = torch_generator(self.hiding.seed, "study-hidden", self.samples)
         hidden = hide(len(slabs), count, self.hiding.hidden, drawn)
-        hidden = dataclasses.replace(hidden, order=hidden.order.to(self.device))
-        told, true = self.masked(slabs.to(self.device), contrasts, hidden)
-        return masked_loss(told, true, hidden)
+        rows, device = list(self.processes.own(range(len(slabs)))), self.processes.device
+        hidden = dataclasses.replace(hidden, order=hidden.order[rows].to(device))
+        told, true = self.masked(slabs[rows].to(device), contrasts, hidden)
+        return masked_loss(told, true, hidden, self.processes)
 
     def encoder(self) -> dict[str, Tensor]:
         """What a study network can begin with, by its own names."""
@@ -91,16 +93,19 @@ def pretrain_study_model(
 ) -> Fitted:
     """Pre-train on every study but those of held-out persons; an interrupted run continues.
 
-    Raises ReconError when no study is left, one cannot be read, or the training diverges.
+    Under ``accelerate launch`` or ``torchrun`` the processes share every batch, and the first of them writes. Raises
+    ReconError when no study is left, one cannot be read, or the training diverges.
     """
     chosen, held_out = split_by_person(of_plane(studies, options.grid.plane), options.held_out_fraction, options.seed)
-    volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
+    processes = training_processes(reconstructions.device, options.batch)
+    with processes.one_after_the_other():
+        volumes = prepared_studies(chosen, reconstructions, options.grid, part_of(report, 0, PREPARATION))
     slices = any_slices(volumes, options.contrasts)
-    run = MaskedRun(options, slices.contrasts, out, reconstructions.device)
+    run = MaskedRun(options, slices.contrasts, out, processes)
     finished = train(run, slices, part_of(report, PREPARATION, 1), note, stop_after)
     persons = sorted({study.person for study in chosen})
     parameters = sum(p.numel() for p in run.parameters.values())
-    if finished:
+    if finished and processes.main:
         facts = what_was_trained(run, chosen, held_out, slices.contrasts)
         write_model(out, run.encoder(), PRETRAINED, options, facts, pretraining_card(options, facts))
     return Fitted(finished, run.samples, run.loss, len(chosen), len(persons), held_out, slices.contrasts, parameters)

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
-from recon.encode.weights import find_weight_file
 from recon.errors import ReconError
-from recon.foreign.json_file import read_json
-from recon.study.options import GridOptions, NetworkOptions
-from recon.study.store import FORMAT, PRETRAINED, stored_weights
+from recon.study.options import GridOptions, NetworkOptions, StudyFitOptions, StudyPretrainingOptions
+from recon.study.store import FORMAT, PRETRAINED, read_stored
+
+OPTIONS: dict[str, type[StudyFitOptions] | type[StudyPretrainingOptions]] = {
+    FORMAT: StudyFitOptions,
+    PRETRAINED: StudyPretrainingOptions,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +35,11 @@ class Start:
 def load_start(folder: str | Path) -> Start:
     """What ``recon study fit`` or ``recon study pretrain`` wrote, to begin with. Raises ReconError when it is neither,
     or damaged."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ReconError(f"{folder}: not a folder; give the one that 'recon study fit' or 'recon study pretrain' wrote")
-    path = folder / "config.json"
-    config = read_json(path)
-    if config.get("format") not in (FORMAT, PRETRAINED):
-        raise ReconError(f"{path}: no model of 'recon study fit' ({FORMAT}) or 'recon study pretrain' ({PRETRAINED})")
-    try:
-        shapes = config["fit"]
-        contrasts, persons = tuple(map(str, config["contrasts"])), frozenset(map(str, config["persons"]))
-        network = from_mapping(NetworkOptions, shapes["network"], str(path))
-        grid = from_mapping(GridOptions, shapes["grid"], str(path))
-    except (KeyError, TypeError) as error:
-        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
-    weights = find_weight_file(folder)
-    return Start(folder, stored_weights(weights), network, grid, contrasts, persons, file_sha256(weights))
+    stored = read_stored(folder, {FORMAT: "recon study fit", PRETRAINED: "recon study pretrain"})
+    # Both kinds of training hold more options than these two; they are checked as a whole.
+    options = from_mapping(OPTIONS[stored.config["format"]], stored.config.get("fit", {}), str(stored.path))
+    digest = file_sha256(stored.weights)
+    return Start(Path(folder), stored.tensors, options.network, options.grid, stored.contrasts, stored.persons, digest)
 
 
 def begin_with(network: nn.Module, start: Start, shape: NetworkOptions, grid: GridOptions) -> None:

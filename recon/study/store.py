@@ -2,10 +2,10 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from recon.study.options import StudyFitOptions
 FORMAT = "recon-study-2"
 CODES = "input.codes.weight"  # [contrast, code]
 PRETRAINED = "recon-study-pretraining-1"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,29 +61,69 @@ def write_model(
     write_model_folder(folder, tensors, {"format": kind, "fit": dataclasses.asdict(options), **facts}, card)
 
 
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a folder of a training on studies says and holds."""
+
+    config: dict[str, Any]
+    path: Path  # of the configuration
+    contrasts: tuple[str, ...]
+    persons: frozenset[str]  # hashes of those it was trained on
+    weights: Path
+    tensors: dict[str, Tensor]
+
+
+def read_stored(folder: str | Path, formats: Mapping[str, str]) -> Stored:
+    """Read a folder of one of some formats, given with the commands that write them. Raises ReconError in one line for
+    another folder, and for a damaged one."""
+    folder = Path(folder)
+    commands = " or ".join(f"'{command}'" for command in formats.values())
+    if not folder.is_dir():
+        raise ReconError(f"{folder}: not a folder; give the one that {commands} wrote")
+    path = folder / "config.json"
+    if not path.is_file() or (config := read_json(path)).get("format") not in formats:
+        known = ", ".join(formats)
+        raise ReconError(
+            f"{folder}: no model of {commands} (config.json of format {known}); the same command again continues an "
+            "interrupted one"
+        )
+    contrasts, persons = config.get("contrasts"), config.get("persons")
+    if not isinstance(contrasts, list) or not contrasts or set(map(str, contrasts)) - set(INPUTS):
+        raise ReconError(f"{path}: damaged (contrasts: a list of {', '.join(INPUTS)}); copy the model again")
+    if len(set(contrasts)) < len(contrasts) or not isinstance(persons, list):
+        raise ReconError(f"{path}: damaged (contrasts named twice, or no list of persons); copy the model again")
+    weights = find_weight_file(folder)
+    return Stored(
+        config, path, tuple(map(str, contrasts)), frozenset(map(str, persons)), weights, stored_weights(weights)
+    )
+
+
+def filled(
+    build: Callable[[torch.Generator], Network], tensors: Mapping[str, Tensor], weights: Path, device: str
+) -> Network:
+    """The network with the stored tensors in it, ready to be asked. Raises ReconError when they are not its own.
+
+    Its shape is compared before memory is taken: a configuration may ask for anything, a file holds what it holds."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    with torch.device("meta"):
+        network = build(generator)
+    check_tensors(network, tensors, weights)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+    network.requires_grad_(False).to(device).eval()
+    return network
+
+
 def load_model(folder: str | Path, device: str = "cpu") -> StudyModel:
     """Load what ``recon study fit`` wrote. Raises ReconError for a missing file, another format, misshapen tensors."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ReconError(f"{folder}: not a folder; give the one that 'recon study fit' wrote")
-    path = folder / "config.json"
-    config = read_json(path)
-    if config.get("format") != FORMAT:
-        raise ReconError(f"{path}: no model of 'recon study fit' (format {FORMAT})")
-    options = from_mapping(StudyFitOptions, config.get("fit", {}), str(path))
-    try:
-        contrasts = tuple(str(name) for name in config["contrasts"])
-        numbers = [INPUTS.index(name) for name in contrasts]
-        persons = frozenset(str(person) for person in config["persons"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
-    weight_file = find_weight_file(folder)
-    tensors = stored_weights(weight_file)
-    network = random_network(options.network, options.grid, numbers, torch.Generator().manual_seed(0))
-    check_tensors(network, tensors, weight_file)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
-    network.requires_grad_(False).to(device).eval()
-    return StudyModel(folder, network, options, contrasts, persons, file_sha256(weight_file), device)
+    stored = read_stored(folder, {FORMAT: "recon study fit"})
+    options = from_mapping(StudyFitOptions, stored.config.get("fit", {}), str(stored.path))
+    numbers = [INPUTS.index(name) for name in stored.contrasts]
+    network = filled(
+        lambda generator: random_network(options.network, options.grid, numbers, generator),
+        stored.tensors, stored.weights, device,
+    )  # fmt: skip
+    digest = file_sha256(stored.weights)
+    return StudyModel(Path(folder), network, options, stored.contrasts, stored.persons, digest, device)
 
 
 def stored_weights(path: Path) -> dict[str, Tensor]:

@@ -15,9 +15,8 @@ from torch.nn import functional
 from recon.configuration import from_mapping
 from recon.digest import file_sha256
 from recon.encode.volumes import onto_reference
-from recon.encode.weights import check_tensors, find_weight_file, read_tensors
 from recon.errors import ReconError
-from recon.foreign.json_file import read_json
+from recon.processes import Processes, training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import numpy_generator, torch_generator
 from recon.study.contrasts import DIRECTIONS, Plane, in_order
@@ -28,7 +27,7 @@ from recon.study.placing import placed_otherwise
 from recon.study.plane_network import PlaneNetwork, Planes, channels_of, random_plane_network
 from recon.study.preparation import prepared_study
 from recon.study.samples import draw_subset, gains
-from recon.study.store import write_model
+from recon.study.store import filled, read_stored, write_model
 from recon.study.table import Study
 from recon.study.training import StudyTraining, train
 from recon.study.volume import StudyVolume, study_volume
@@ -147,26 +146,31 @@ def given_planes(
 class PlanesRun(StudyTraining[Sequence[Examination]]):
     """A training of a network of two planes: the cross-entropy of lesion or none, as many of either."""
 
-    def __init__(self, options: PlanesFitOptions, contrasts: tuple[str, ...], folder: Path, device: str) -> None:
-        self.fit, self.contrasts, self.device = options, contrasts, device
+    def __init__(
+        self, options: PlanesFitOptions, contrasts: tuple[str, ...], folder: Path, processes: Processes
+    ) -> None:
+        self.fit, self.contrasts, self.device = options, contrasts, str(processes.device)
         self.network: PlaneNetwork
         network = random_plane_network(
             options.network, options.grid, channels_of(contrasts, options.resampled),
             torch_generator(options.seed, "study-planes"),
-        ).to(device)  # fmt: skip
-        super().__init__(options, network, dict(network.named_parameters()), folder, ",".join(contrasts))
+        ).to(processes.device)  # fmt: skip
+        super().__init__(options, network, dict(network.named_parameters()), folder, ",".join(contrasts), processes)
 
-    def loss_of(self, slices: Sequence[Examination]) -> Tensor:
+    def loss_of(self, data: Sequence[Examination]) -> Tensor:
         """The mean over a batch of examinations, each changed a little and shown in part."""
         generator = numpy_generator(self.fit.seed, "study-planes-batch", self.samples)
-        said, labels = [], []
+        given, labels = [], []
         for _ in range(self.fit.batch):
             wanted = generator.random() < 0.5
-            pool = [one for one in slices if one.lesion == wanted] or slices
+            pool = [one for one in data if one.lesion == wanted] or data
             chosen = pool[int(generator.integers(len(pool)))]
-            said.append(self.network(self._shown(chosen, generator)))
+            given.append(self._shown(chosen, generator))
             labels.append(float(chosen.lesion))
-        return functional.binary_cross_entropy_with_logits(torch.stack(said), torch.tensor(labels).to(self.device))
+        said = torch.stack([self.network(one) for one in self.processes.own(given)])
+        wanted_by = torch.tensor(self.processes.own(labels), device=self.device)
+        own = functional.binary_cross_entropy_with_logits(said, wanted_by, reduction="sum")
+        return self.processes.total(own) / self.fit.batch
 
     def _shown(self, one: Examination, generator: np.random.Generator) -> Planes:
         names = names_by_plane(self.contrasts, self.fit.resampled)
@@ -208,7 +212,8 @@ def fit_planes(
 ) -> Fitted:
     """Train on the examinations of persons that are not held out; an interrupted run continues.
 
-    Raises ReconError when none is left or has a contrast, one cannot be read, or the training diverges.
+    Under ``accelerate launch`` or ``torchrun`` the processes share every batch, and the first of them writes. Raises
+    ReconError when none is left or has a contrast, one cannot be read, or the training diverges.
     """
     pairs = pairs_of(studies)
     first, held_out = split_by_person([axial for axial, _ in pairs], options.held_out_fraction, options.seed)
@@ -216,11 +221,12 @@ def fit_planes(
     contrasts = in_order({c for pair in chosen for study in pair for c in study.contrasts} & set(options.contrasts))
     if not contrasts:
         raise ReconError(f"no study has any of the contrasts {', '.join(options.contrasts)}")
+    processes = training_processes(reconstructions.device, options.batch)
     found = examinations(chosen, reconstructions, options, part_of(report, 0, PREPARATION))
-    run = PlanesRun(options, contrasts, out, reconstructions.device)
+    run = PlanesRun(options, contrasts, out, processes)
     finished = train(run, found, part_of(report, PREPARATION, 1), note, stop_after)
     facts = what_was_trained(run, first, held_out, contrasts)
-    if finished:
+    if finished and processes.main:
         write_model(out, run.network.state_dict(), FORMAT, options, facts, planes_card(options, facts))
     persons = len({study.person for study in first})
     return Fitted(finished, run.samples, run.loss, len(first), persons, held_out, contrasts, facts["parameters"])
@@ -246,23 +252,15 @@ class PlanesModel:
 
 def load_planes(folder: str | Path, device: str = "cpu") -> PlanesModel:
     """Load what ``recon study fit-planes`` wrote. Raises ReconError for another folder, or a damaged one."""
-    folder = Path(folder)
-    path = folder / "config.json"
-    if not path.is_file() or (config := read_json(path)).get("format") != FORMAT:
-        raise ReconError(f"{folder}: no model of 'recon study fit-planes' (format {FORMAT})")
-    options = from_mapping(PlanesFitOptions, config.get("fit", {}), str(path))
-    try:
-        contrasts, persons = tuple(map(str, config["contrasts"])), frozenset(map(str, config["persons"]))
-    except (KeyError, TypeError) as error:
-        raise ReconError(f"{path}: damaged ({error}); copy the model again") from error
-    weights = find_weight_file(folder)
-    tensors = read_tensors(weights)
-    generator = torch.Generator().manual_seed(0)
-    network = random_plane_network(options.network, options.grid, channels_of(contrasts, options.resampled), generator)
-    check_tensors(network, tensors, weights)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True)
-    network.requires_grad_(False).to(device).eval()
-    return PlanesModel(folder, network, options, contrasts, persons, file_sha256(weights), device)
+    stored = read_stored(folder, {FORMAT: "recon study fit-planes"})
+    options = from_mapping(PlanesFitOptions, stored.config.get("fit", {}), str(stored.path))
+    channels = channels_of(stored.contrasts, options.resampled)
+    network = filled(
+        lambda generator: random_plane_network(options.network, options.grid, channels, generator),
+        stored.tensors, stored.weights, device,
+    )  # fmt: skip
+    digest = file_sha256(stored.weights)
+    return PlanesModel(Path(folder), network, options, stored.contrasts, stored.persons, digest, device)
 
 
 def planes_card(options: PlanesFitOptions, facts: Mapping[str, Any]) -> str:

@@ -32,10 +32,12 @@ from recon.encode.tasks.low_rank import (
 from recon.encode.tasks.network import answer, random_head
 from recon.encode.tasks.options import AdapterOptions, TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
-from recon.encode.tasks.training import TaskRun
+from recon.encode.tasks.training import TaskCases, TaskRun
 from recon.encode.tasks.volumes import View, cases_of, lesion_share, read_view, some_tokens
 from recon.errors import ReconError
+from recon.processes import alone
 from tests.encode.conftest import AFFINE, make_head, save_nifti
+from tests.less_memory import a_gigabyte_left
 
 SMALL = ("--samples", 12, "--batch", 2, "--tokens", 60, "--judge-samples", 6, "--choose-on", 0.4, "--threads", 1)
 
@@ -292,6 +294,11 @@ def test_wrong_input_is_one_line(run_cli, table: Path, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "sizes": [128, 7]}))
     assert "does not fit config.json" in run_cli(*other).err
+    asked = {**config, "sizes": [100_000, 100_000], "classes": list(range(10_000))}  # four gigabytes
+    (tmp_path / "m" / "config.json").write_text(json.dumps(asked))
+    with a_gigabyte_left():
+        refused = run_cli(*other)
+    assert (refused.code, "does not fit config.json" in refused.err) == (2, True)
     assert "no finished model" in run_cli(*other[:-1], table.parent).err
     masks = (table.parent / "labels.csv").read_text().replace("mask11-1", "gone11-1")
     (table.parent / "other.csv").write_text(masks)
@@ -321,6 +328,15 @@ def test_the_tokens_of_a_network_of_volumes_are_left_alone() -> None:
     assert some_tokens(View(whole, None), 10, torch.Generator()).prepared is whole
 
 
+class GivenBatches(TaskRun):
+    """A training whose batches are told."""
+
+    batch: list[tuple[list[View], int]]
+
+    def draw(self, data: TaskCases) -> list[tuple[list[View], int]]:
+        return self.batch
+
+
 def test_the_probe_s_layer_moves_slowly() -> None:
     encoder = load_encoder("recon-small")
     assert isinstance(encoder, DifferentiableEncoder)
@@ -328,10 +344,11 @@ def test_the_probe_s_layer_moves_slowly() -> None:
     moved = {}
     for rate in (0.0, 0.02, 1.0):
         options = TaskFitOptions(label="lesion", adapter="lora", head_rate=rate, warmup_fraction=0.0)
-        run = TaskRun(options, encoder, (128, 256, 2), Path("nowhere"))
+        run = GivenBatches(options, encoder, (128, 256, 2), Path("nowhere"), alone())
         before = run.head.classify.weight.detach().clone()
-        run.step([([view], 0), ([view], 1)])
-        run.step([([view], 0), ([view], 0)])
+        for labels in ((0, 1), (0, 0)):
+            run.batch = [([view], label) for label in labels]
+            run.step(TaskCases((), (), (0, 1)))
         moved[rate] = float((run.head.classify.weight.detach() - before).abs().max())
         assert float(run.adapters["blocks.2.qkv"].up.detach().abs().max()) > 0  # type: ignore[operator, union-attr]
     assert moved[0.0] == 0

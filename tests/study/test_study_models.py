@@ -31,6 +31,7 @@ from recon.study.scores import StudyScore, figures, lesion_groups, score
 from recon.study.store import CODES, load_model
 from recon.study.table import Study, of_first_persons
 from recon.study.volume import StudyVolume
+from tests.less_memory import a_gigabyte_left
 from tests.study.conftest import SMALL
 
 FLAIR, DWI, ADC = (INPUTS.index(name) for name in ("FLAIR", "DWI", "ADC"))
@@ -137,6 +138,34 @@ def test_a_model_from_before_there_was_another_contrast_says_the_same(
     save_file(tensors, tmp_path / "older" / "model.safetensors")
     with pytest.raises(ReconError, match="shape"):
         load_model(tmp_path / "older")
+
+
+HOSTILE: list[tuple[str, dict[str, Any], str]] = [
+    ("eval", {"network": {"width": 4096, "depth": 200, "heads": 2}}, "does not fit"),
+    ("eval", {"network": {"stem": 4096}}, "does not fit"),
+    ("eval", {"network": {"depth": 10**6}}, "at most 256"),
+    ("eval", {"grid": {"matrix": [1024, 1024]}, "network": {"patch": 4}}, "tokens a slice"),
+    ("eval-planes", {"network": {"width": 4096, "depth": 200, "heads": 2}}, "does not fit"),
+    ("eval-planes", {"grid": {"matrix": [1024, 1024]}, "network": {"patch": 4}}, "tokens a slice"),
+]
+
+
+@pytest.mark.parametrize(("command", "asked", "message"), HOSTILE)
+def test_a_configuration_that_asks_for_any_memory_is_refused_in_one_line(
+    command: str, asked: dict[str, Any], message: str, tmp_path: Path, run_cli: Callable[..., Any]
+) -> None:
+    """With a gigabyte to take: the networks that are asked for have up to 160 GB."""
+    fit: dict[str, Any] = {"contrasts": ["FLAIR"], **asked}
+    form = {"eval": "recon-study-2", "eval-planes": "recon-study-planes-1"}[command]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"format": form, "fit": fit, "contrasts": ["FLAIR"], "persons": []}), encoding="utf-8"
+    )
+    save_file({"whole": torch.ones(1, 64)}, tmp_path / "model.safetensors")
+    with a_gigabyte_left():
+        refused = run_cli("study", command, tmp_path, "--model", tmp_path)
+    assert refused.code == 2
+    assert message in refused.err
+    assert refused.err.count("\n") == 1
 
 
 def test_scores_are_what_they_say(volumes: list[StudyVolume]) -> None:
@@ -286,3 +315,22 @@ def test_the_commands_from_cohort_to_answer(
                     "--acceleration", 3, "--methods", "magic")  # fmt: skip
     assert wrong.code == 2
     assert "unknown" in wrong.err
+
+
+def test_a_figure_that_there_is_none_of_is_a_dash_and_null(
+    cohorts: tuple[Path, Path], model: Path, tmp_path: Path, run_cli: Callable[..., Any]
+) -> None:
+    """Every study has a lesion: no AUC."""
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    shutil.copytree(model, tmp_path / "unseen", ignore=shutil.ignore_patterns("kept"))
+    (tmp_path / "unseen" / "config.json").write_text(json.dumps({**config, "persons": []}), encoding="utf-8")
+    shared = (cohorts[0], "--model", tmp_path / "unseen", "--kept", tmp_path / "kept", "--repeats", 20)
+    accelerate = ("accelerate", "--out", tmp_path / "answer", "--acceleration", 2, "--methods", "zero-filled")
+    for words in (("eval", "--subsets", "FLAIR"), accelerate):
+        said = run_cli("study", words[0], *shared, *words[1:])
+        assert said.code == 0, said.err
+        assert "nan" not in said.out
+        assert "\u2013" in said.out
+    written = json.loads((tmp_path / "answer" / "accelerate.json").read_text("utf-8"))
+    assert written["complete"]["values"]["auc"]["value"] is None
+    assert "NaN" not in (tmp_path / "answer" / "accelerate.json").read_text("utf-8")

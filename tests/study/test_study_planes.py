@@ -12,6 +12,7 @@ import torch
 
 from recon.configuration import load_config
 from recon.errors import ReconError
+from recon.processes import alone
 from recon.seeding import torch_generator
 from recon.study.images import Reconstructions
 from recon.study.options import GridOptions, PlanesFitOptions, TransformerShape
@@ -106,7 +107,7 @@ def test_an_interrupted_training_is_the_same_and_a_model_is_read_back(
     assert fit_planes(SMALL, two_planes, tmp_path / "twice", kept).finished
     once, twice = load_planes(tmp_path / "once"), load_planes(tmp_path / "twice")
     assert once.weights_sha256 == twice.weights_sha256
-    run = PlanesRun(SMALL, CONTRASTS, tmp_path / "once", "cpu")
+    run = PlanesRun(SMALL, CONTRASTS, tmp_path / "once", alone())
     assert run.load()
     given = given_planes(found[0], names_by_plane(CONTRASTS, False), ("axial", "sagittal"))
     with torch.inference_mode():
@@ -136,7 +137,7 @@ def test_a_network_learns_what_can_be_learned(found: list[Examination], tmp_path
         zoom=0,
         shift=0,
     )
-    run = PlanesRun(options, CONTRASTS, tmp_path, "cpu")
+    run = PlanesRun(options, CONTRASTS, tmp_path, alone())
     losses = [run.step(marked) for _ in range(20)]
     assert np.mean(losses[-5:]) < 0.35 < np.mean(losses[:3])
 

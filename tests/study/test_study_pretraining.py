@@ -12,6 +12,7 @@ import torch
 
 from recon.configuration import load_config
 from recon.errors import ReconError
+from recon.processes import alone
 from recon.seeding import torch_generator
 from recon.study.contrasts import INPUTS
 from recon.study.evaluation import evaluate, unseen_studies
@@ -72,9 +73,9 @@ def test_the_loss_is_that_of_hidden_patches_of_the_head() -> None:
     told = true.clone()
     told[0, 0] += 9.0
     told[0, 1, 2] += 9.0
-    assert float(masked_loss(told, true, hidden)) == 0.0
+    assert float(masked_loss(told, true, hidden, alone())) == 0.0
     told[0, 1, 1] += 2.0
-    assert float(masked_loss(told, true, hidden)) == pytest.approx(4.0)
+    assert float(masked_loss(told, true, hidden, alone())) == pytest.approx(4.0)
 
 
 def test_an_interrupted_pretraining_is_the_same_pretraining(

@@ -17,9 +17,10 @@ from recon.encode.tasks.low_rank import weights_in
 from recon.encode.tasks.network import TaskHead
 from recon.encode.tasks.options import TaskFitOptions
 from recon.encode.tasks.store import save_task
-from recon.encode.tasks.training import TaskRun, train
+from recon.encode.tasks.training import TaskCases, TaskRun, train
 from recon.encode.tasks.volumes import Case, cases_of, read_view, some_tokens
 from recon.errors import ReconError
+from recon.processes import training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
 from recon.seeding import share_of, torch_generator
 
@@ -56,29 +57,32 @@ def fit_task(
     """Fit on references that carry the label: those of split ``fit``, else of persons not held out. An interrupted run
     continues.
 
-    Raises ReconError for an encoder without a network, too few classes or persons, adapters beyond the budget, and a
+    Under ``accelerate launch`` or ``torchrun`` the processes share every batch, and the first of them writes. Raises
+    ReconError for an encoder without a network, too few classes or persons, adapters beyond the budget, and a
     training that diverges.
     """
     if not isinstance(encoder, DifferentiableEncoder):
         raise ReconError(f"encoder '{encoder.name}': is no network, so nothing of it can be adapted or trained on")
-    cases = cases_of(encoder, table, options.label, cache, part_of(report, 0, PREPARATION))
+    processes = training_processes(encoder.device, options.batch)
+    with processes.one_after_the_other():
+        cases = cases_of(encoder, table, options.label, cache, part_of(report, 0, PREPARATION))
     trained, watched = split_cases(cases, options)
     classes = tuple(sorted({case.label for case in trained}))
     sizes = _sizes(encoder, trained[0])
-    run = TaskRun(options, encoder, (*sizes, len(classes)), out)
+    run = TaskRun(options, encoder, (*sizes, len(classes)), out, processes)
     if not run.load():
         note("a linear probe on the frozen encoder, as the start")
         run.begin(_probe(encoder, run.head, trained, classes, options))
     else:
         note(f"continuing at sample {run.samples}")
-    finished = train(run, trained, watched, classes, part_of(report, PREPARATION, 1), note, stop_after)
+    finished = train(run, TaskCases(trained, watched, classes), part_of(report, PREPARATION, 1), note, stop_after)
     weights = weights_in(run.adapters.values())
     persons = sorted({case.person for case in (*trained, *watched)})
     found = FittedTask(
         finished, run.samples, run.best_samples, run.best_loss, len(persons), len({case.person for case in watched}),
         classes, weights, weights / weights_in([encoder.network]), tuple(run.adapters),
     )  # fmt: skip
-    if finished:
+    if finished and processes.main:
         run.keep_best()
         facts: dict[str, Any] = {
             "classes": list(classes), "persons": persons, "samples": run.samples, "best_samples": run.best_samples,

@@ -98,15 +98,16 @@ def load_task(folder: str | Path, encoder: Encoder) -> TaskModel:
         )
     if min(features, pooled) < 1 or max(features, pooled) > 100_000 or not 2 <= len(classes) <= 10_000:
         raise ReconError(f"{path}: damaged (sizes {features}, {pooled}); copy the model again")
-    generator = torch.Generator().manual_seed(0)
-    adapters = build_adapters(encoder.network, options, generator)
-    head = random_head(features, pooled, len(classes), options, generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    with torch.device("meta"):  # shapes only: a configuration may ask for anything, the file holds what it holds
+        adapters = build_adapters(encoder.network, options, generator)
+        head = random_head(features, pooled, len(classes), options, generator)
     weight_file = find_weight_file(folder)
     tensors = read_tensors(weight_file)
     for prefix, module in _modules(adapters, head).items():
         own = {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
         _check(module, own, weight_file, prefix)
-        module.load_state_dict(own, strict=True)
+        module.load_state_dict(own, strict=True, assign=True)
         module.requires_grad_(False).to(encoder.device).eval()
     return TaskModel(folder, encoder, adapters, head, options, classes, persons, file_sha256(weight_file))
 

@@ -8,7 +8,9 @@ on, the start (a linear probe on the frozen encoder) being one of the candidates
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +23,12 @@ from recon.encode.tasks.low_rank import attached, build_adapters
 from recon.encode.tasks.network import Answer, TaskHead, answer, random_head
 from recon.encode.tasks.options import TaskFitOptions
 from recon.encode.tasks.volumes import Case, View, read_view, some_tokens
-from recon.errors import ReconError
-from recon.gradient_steps import decaying_optimiser, warm_cosine
+from recon.gradient_steps import decaying_optimiser
+from recon.processes import Processes
 from recon.progress import Note, Report, silent, unsaid
 from recon.seeding import torch_generator
-from recon.training_state import TrainingState, fingerprint
+from recon.training_loop import Training, run_to_end
+from recon.training_state import fingerprint
 
 
 def task_loss(given: Answer, label: int, views: Sequence[View], pixel_weight: float) -> Tensor:
@@ -43,27 +46,40 @@ def task_loss(given: Answer, label: int, views: Sequence[View], pixel_weight: fl
     return loss + pixel_weight * functional.binary_cross_entropy_with_logits(said, wanted)
 
 
-class TaskRun:
-    """The state of a training: adapters, head, optimiser, the best weights so far, and how many samples were seen."""
+@dataclass(frozen=True)
+class TaskCases:
+    """What a training draws from, and what its duration is chosen on."""
+
+    trained: Sequence[Case]
+    watched: Sequence[Case]
+    classes: Sequence[int]
+
+
+class TaskRun(Training[TaskCases]):
+    """A training of adapters and head, and the best weights so far."""
+
+    memory = 0.95
 
     def __init__(
-        self, options: TaskFitOptions, encoder: DifferentiableEncoder, sizes: tuple[int, int, int], folder: Path
-    ) -> None:
+        self, options: TaskFitOptions, encoder: DifferentiableEncoder, sizes: tuple[int, int, int], folder: Path,
+        processes: Processes,
+    ) -> None:  # fmt: skip
         """``sizes``: features of a token, of the pooled vector, and classes."""
-        self.options, self.encoder, self.folder = options, encoder, folder
+        self.options, self.encoder = options, encoder
         self.adapters = build_adapters(encoder.network, options, torch_generator(options.seed, "adapters"))
         self.head: TaskHead = random_head(*sizes, options, torch_generator(options.seed, "task-head"))
         for module in (self.head, *self.adapters.values()):
             module.to(encoder.device)
-        self.parameters: dict[str, nn.Parameter] = named_weights(self.adapters, self.head)
+        parameters = named_weights(self.adapters, self.head)
         fitted = list(self.head.classify.parameters())
-        self.optimiser = decaying_optimiser(
-            [p for p in self.parameters.values() if not any(p is each for each in fitted)],
+        optimiser = decaying_optimiser(
+            [p for p in parameters.values() if not any(p is each for each in fitted)],
             options.learning_rate, options.weight_decay, (0.9, 0.98),
         )  # fmt: skip
         # At the full rate a few hundred samples spoil what the probe's regularisation, chosen over persons, has found.
-        self.optimiser.add_param_group({"params": fitted, "weight_decay": 0.0, "rate": options.head_rate})
-        self.samples, self.loss = 0, math.nan
+        optimiser.add_param_group({"params": fitted, "weight_decay": 0.0, "rate": options.head_rate})
+        same = f"{fingerprint(options, ())}|{encoder.name}|{encoder.weights_hash}"
+        super().__init__(options, parameters, optimiser, processes, (folder, same))
         self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.best_loss, self.best_samples = math.inf, 0
 
@@ -76,36 +92,52 @@ class TaskRun:
             ):  # fmt: skip
                 tensor.copy_(torch.from_numpy(probe[name]))
 
-    def step(self, batch: Sequence[tuple[list[View], int]]) -> float:
-        """One gradient step over several cases; returns the mean loss."""
+    def draw(self, data: TaskCases) -> list[tuple[list[View], int]]:
+        """The views and class of each case of the next batch, drawn whole: it does not hang on how many processes
+        share it."""
         options = self.options
-        for group in self.optimiser.param_groups:
-            group["lr"] = group.get("rate", 1.0) * warm_cosine(
-                options.learning_rate, self.samples + len(batch), options.samples, options.warmup_fraction
+        generator = torch_generator(options.seed, "task-tokens", self.samples)
+        return [
+            (
+                [some_tokens(read_view(path), options.tokens, generator) for path in case.views],
+                data.classes.index(case.label),
             )
-        self.optimiser.zero_grad()
-        total = 0.0
+            for case in draw_cases(data.trained, data.classes, options, self.samples)
+        ]
+
+    def backward(self, data: TaskCases) -> float:
+        """Case by case, so that one case's features are held at a time."""
+        drawn, weight = self.draw(data), self.options.pixel_weight
+        own = torch.zeros((), device=self.encoder.device)
         with attached(self.encoder.network, self.adapters):
-            for views, label in batch:
+            for views, label in self.processes.own(drawn):
                 given = answer(self.encoder, self.head, [view.prepared for view in views])
-                loss = task_loss(given, label, views, options.pixel_weight) / len(batch)
+                loss = task_loss(given, label, views, weight) / len(drawn)
                 loss.backward()
-                total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
-        self.optimiser.step()
-        self.samples += len(batch)
-        return total
+                own += loss.detach()
+        return float(self.processes.total(own))
+
+    def between(self, data: TaskCases, before: int, ended: bool, note: Note) -> None:
+        """Judge the weights when it is time, and keep the state."""
+        options = self.options
+        complete = self.samples >= options.samples // options.batch * options.batch
+        judged = complete or before // options.judge_samples != self.samples // options.judge_samples
+        if judged:
+            found = self.judge(data.watched, data.classes)
+            note(f"sample {self.samples}: loss {self.loss:.4f}, log loss {found:.4f} on cases not trained on")
+        if judged or ended:
+            self.save()
 
     def judge(self, cases: Sequence[Case], classes: Sequence[int]) -> float:
         """Mean log loss over cases that are not trained on; the weights are kept when it is the least so far."""
-        losses = []
+        own = torch.zeros((), dtype=torch.float64)
         with torch.no_grad(), attached(self.encoder.network, self.adapters):
-            for case in cases:
+            for case in self.processes.own(cases):
                 generator = torch_generator(self.options.seed, "judged-tokens", case.case)
                 views = [some_tokens(read_view(path), self.options.tokens, generator) for path in case.views]
                 given = answer(self.encoder, self.head, [view.prepared for view in views])
-                losses.append(float(task_loss(given, classes.index(case.label), views, 0.0)))
-        found = float(np.mean(losses))
+                own += float(task_loss(given, classes.index(case.label), views, 0.0))
+        found = float(self.processes.total(own.to(self.encoder.device))) / len(cases)
         if found < self.best_loss:
             self.best_loss, self.best_samples = found, self.samples
             with torch.no_grad():
@@ -119,28 +151,19 @@ class TaskRun:
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
 
-    def save(self) -> None:
-        """Write the state; a kill at any moment leaves the previous one intact."""
-        facts = {
-            "samples": self.samples, "loss": repr(self.loss), "best_loss": repr(self.best_loss),
-            "best_samples": self.best_samples,
-        }  # fmt: skip
-        self._state().save(facts)
+    def facts(self) -> dict[str, Any]:
+        """With the best weights' loss and number of samples."""
+        return {**super().facts(), "best_loss": repr(self.best_loss), "best_samples": self.best_samples}
 
-    def load(self) -> bool:
-        """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
-        facts = self._state().load()
-        if facts is None:
-            return False
-        self.samples, self.loss = int(facts["samples"]), float(facts["loss"])
+    def take(self, facts: Mapping[str, Any]) -> None:
+        """Put stored facts in place."""
+        super().take(facts)
         self.best_loss, self.best_samples = float(facts["best_loss"]), int(facts["best_samples"])
-        return True
 
-    def _state(self) -> TrainingState:
-        others = {f"best/{name}": tensor for name, tensor in self.best.items()}
-        others |= {f"buffer/{name}": tensor for name, tensor in self.head.named_buffers()}
-        same = f"{fingerprint(self.options, ())}|{self.encoder.name}|{self.encoder.weights_hash}"
-        return TrainingState(self.folder, self.parameters, self.optimiser, others, same)
+    def others(self) -> dict[str, Tensor]:
+        """The best weights, and what the head standardises by."""
+        best = {f"best/{name}": tensor for name, tensor in self.best.items()}
+        return best | {f"buffer/{name}": tensor for name, tensor in self.head.named_buffers()}
 
 
 def named_weights(adapters: Mapping[str, nn.Module], head: nn.Module) -> dict[str, nn.Parameter]:
@@ -163,45 +186,15 @@ def draw_cases(cases: Sequence[Case], classes: Sequence[int], options: TaskFitOp
 
 
 def train(
-    run: TaskRun,
-    trained: Sequence[Case],
-    watched: Sequence[Case],
-    classes: Sequence[int],
-    report: Report = silent,
-    note: Note = unsaid,
-    stop_after: int | None = None,
+    run: TaskRun, cases: TaskCases, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
 ) -> bool:
-    """Run or continue; True when the training reached its length, False when ``stop_after`` samples ended it before.
+    """Step on from where the training is; True when it reached its length, False when ``stop_after`` samples ended it
+    before.
 
     Raises ReconError when the loss is not finite; the last good state stays on disk.
     """
-    options = run.options
-    last = options.samples // options.batch * options.batch
-    stop = last if stop_after is None else min(last, stop_after)
     if run.samples == 0 and math.isinf(run.best_loss):
-        note(f"before training: log loss {run.judge(watched, classes):.4f} on {len(watched)} cases not trained on")
+        found, count = run.judge(cases.watched, cases.classes), len(cases.watched)
+        note(f"before training: log loss {found:.4f} on {count} cases not trained on")
         run.save()
-    while run.samples < stop:
-        before = run.samples
-        generator = torch_generator(options.seed, "task-tokens", run.samples)
-        batch = [
-            (
-                [some_tokens(read_view(path), options.tokens, generator) for path in case.views],
-                classes.index(case.label),
-            )
-            for case in draw_cases(trained, classes, options, run.samples)
-        ]
-        value = run.step(batch)
-        if not math.isfinite(value):
-            raise ReconError(
-                f"training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
-            )
-        run.loss = value if math.isnan(run.loss) else 0.95 * run.loss + 0.05 * value
-        judged = run.samples >= last or before // options.judge_samples != run.samples // options.judge_samples
-        if judged:
-            found = run.judge(watched, classes)
-            note(f"sample {run.samples}: loss {run.loss:.4f}, log loss {found:.4f} on cases not trained on")
-        if judged or run.samples >= stop:
-            run.save()
-        report("training", run.samples / last)
-    return run.samples >= last
+    return run_to_end(run, cases, report, note, stop_after)

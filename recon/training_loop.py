@@ -1,0 +1,137 @@
+"""The loop of trainings that can be interrupted, in one process or several: rate, gradients, state on disk.
+
+Lengths are counted in samples. What a step draws depends on the seed and the number of the sample alone, so a training
+that was interrupted is the same as one that was not, with whatever number of processes it goes on.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from recon.errors import ReconError
+from recon.gradient_steps import warm_cosine
+from recon.processes import Processes
+from recon.progress import Note, Report, silent, unsaid
+from recon.training_state import TrainingState
+
+Data = TypeVar("Data")  # what a step draws from
+
+
+class LoopOptions(Protocol):
+    """What the loop asks of the options of a training."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_fraction(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+
+
+class Training(Generic[Data]):
+    """The state of a training: what is trained, the optimiser, and how many samples were seen.
+
+    A training says what the loss of its next batch is (``loss_of``, or ``backward`` where it comes in parts), and what
+    happens between steps (``between``).
+    """
+
+    memory = 0.98  # share of the loss so far in the loss that is told
+
+    def __init__(
+        self, options: LoopOptions, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer,
+        processes: Processes, state: tuple[Path, str],
+    ) -> None:  # fmt: skip
+        """``state``: its folder, and what must be equal for an interrupted run to be continued."""
+        self.loop, self.parameters, self.optimiser = options, dict(parameters), optimiser
+        self.processes, self.folder, self.same = processes, *state
+        self.samples, self.loss = 0, math.nan
+
+    def loss_of(self, data: Data) -> Tensor:
+        """The loss of the next batch, whose gradient is that of the own part of it; see ``recon.processes``."""
+        raise NotImplementedError
+
+    def backward(self, data: Data) -> float:
+        """Gradients of the own part of the next batch; returns the loss of all of it."""
+        loss = self.loss_of(data)
+        loss.backward()
+        return float(loss.detach())
+
+    def between(self, data: Data, before: int, ended: bool, note: Note) -> None:
+        """What happens after a step; the state is kept when it is time. ``before``: samples before the step."""
+        raise NotImplementedError
+
+    def step(self, data: Data) -> float:
+        """One gradient step; returns the loss."""
+        options = self.loop
+        rate = warm_cosine(
+            options.learning_rate, self.samples + options.batch, options.samples, options.warmup_fraction
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = group.get("rate", 1.0) * rate
+        self.optimiser.zero_grad()
+        loss = self.backward(data)
+        self.processes.add_gradients(self.parameters.values())
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
+        self.optimiser.step()
+        self.samples += options.batch
+        return loss
+
+    def facts(self) -> dict[str, Any]:
+        """What of the state is no tensor."""
+        return {"samples": self.samples, "loss": repr(self.loss)}
+
+    def take(self, facts: Mapping[str, Any]) -> None:
+        """Put stored facts in place."""
+        self.samples, self.loss = int(facts["samples"]), float(facts["loss"])
+
+    def others(self) -> dict[str, Tensor]:
+        """Tensors of the state that are not trained by gradients."""
+        return {}
+
+    def save(self) -> None:
+        """Write the state, in one process; a kill at any moment leaves the previous one intact."""
+        if self.processes.main:
+            self._state().save(self.facts())
+
+    def load(self) -> bool:
+        """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
+        facts = self._state().load()
+        if facts is None:
+            return False
+        self.take(facts)
+        return True
+
+    def _state(self) -> TrainingState:
+        return TrainingState(self.folder, self.parameters, self.optimiser, self.others(), self.same)
+
+
+def run_to_end(
+    run: Training[Data], data: Data, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
+) -> bool:
+    """Step on from where the training is; True when it reached its length, False when ``stop_after`` samples ended it
+    before.
+
+    Raises ReconError when the loss is not finite; the last good state stays on disk.
+    """
+    options = run.loop
+    last = options.samples // options.batch * options.batch
+    stop = last if stop_after is None else min(last, stop_after)
+    while run.samples < stop:
+        before = run.samples
+        value = run.step(data)
+        if not math.isfinite(value):
+            raise ReconError(
+                f"training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
+            )
+        run.loss = value if math.isnan(run.loss) else run.memory * run.loss + (1 - run.memory) * value
+        run.between(data, before, run.samples >= stop, note)
+        report("training", run.samples / last)
+    return run.samples >= last

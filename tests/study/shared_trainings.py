@@ -1,0 +1,65 @@
+"""Every training on studies and on an encoder, small: run by the test alone, and as a module by each of two processes.
+
+``python -m tests.study.shared_trainings STROKE HEALTHY BLEEDING CLEAR LABELS OUT`` with RANK, WORLD_SIZE, MASTER_ADDR
+and MASTER_PORT set, as ``torchrun`` sets them.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from recon.encode.encoders import load_encoder
+from recon.encode.interface import DifferentiableEncoder
+from recon.encode.probes.labels import read_labels
+from recon.encode.tasks.fit import fit_task
+from recon.encode.tasks.options import TaskFitOptions
+from recon.study.fit import fit_study_model
+from recon.study.images import Reconstructions
+from recon.study.options import (
+    GridOptions,
+    NetworkOptions,
+    PlanesFitOptions,
+    StudyFitOptions,
+    StudyPretrainingOptions,
+    TransformerShape,
+)
+from recon.study.pretraining import pretrain_study_model
+from recon.study.table import find_studies
+from recon.study.two_planes import fit_planes
+
+NETWORK = NetworkOptions(width=16, depth=1, heads=2, slab=1, code=2, stem=4)
+GRID = GridOptions(pixel=5.0, matrix=(40, 40))
+CONTRASTS = ("FLAIR", "DWI", "ADC")
+# Batches of three: two processes have unequal parts of them.
+FIT = StudyFitOptions(NETWORK, GRID, CONTRASTS, samples=18, batch=3, held_out_fraction=0.0, lesion_share=0.7)
+PRETRAINING = StudyPretrainingOptions(NETWORK, GRID, CONTRASTS, samples=12, batch=3, held_out_fraction=0.0)
+PLANES = PlanesFitOptions(
+    TransformerShape(16, 1, 2, 16), GridOptions(pixel=5.0, matrix=(48, 48)), ("FLAIR", "T2STAR"), samples=12, batch=3,
+    held_out_fraction=0.0,
+)  # fmt: skip
+TASK = TaskFitOptions(
+    adapter="lora", label="lesion", pool="slices", pixel_weight=5.0, samples=12, batch=3, tokens=60, judge_samples=6,
+    choose_on=0.4, hold_out=0.0,
+)  # fmt: skip
+
+
+def run_all(inputs: Sequence[Path], out: Path, fit_until: int | None = None) -> None:
+    """Train all four into folders below ``out``; ``fit_until``: where the first is interrupted."""
+    stroke, healthy, bleeding, clear, labels = inputs
+    studies, kept = find_studies([stroke, healthy]), Reconstructions(out / "kept")
+    fit_study_model(FIT, studies, out / "fit", kept, stop_after=fit_until)
+    pretrain_study_model(PRETRAINING, studies, out / "pretraining", kept)
+    fit_planes(PLANES, find_studies([bleeding, clear]), out / "planes", kept)
+    encoder = load_encoder("recon-small")
+    assert isinstance(encoder, DifferentiableEncoder)
+    # A rate at which the weights leave their start, which is a candidate of what is kept.
+    fit_task(replace(TASK, learning_rate=0.02), encoder, read_labels(labels), out / "task", cache=out / "volumes")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    *given, folder = map(Path, sys.argv[1:])
+    run_all(given, folder, fit_until=9)

@@ -1,0 +1,102 @@
+"""Two processes that share every batch train what one trains, whatever the loss; either goes on for the other."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from recon.errors import ReconError
+from recon.processes import training_processes
+from recon.study.fit import fit_study_model
+from recon.study.images import Reconstructions
+from recon.study.table import find_studies
+from tests.encode.conftest import make_head, save_nifti
+from tests.study.shared_trainings import FIT, run_all
+
+
+def labelled(folder: Path) -> Path:
+    """A table of twelve heads of as many persons, every other with a lesion and its mask."""
+    folder.mkdir()
+    rows = []
+    for number in range(12):
+        head = make_head(seed=number)
+        mask = np.zeros_like(head)
+        if number % 2:
+            mask[6:10, 6:10, 2:4] = 1
+            head = head + 2 * head.mean() * mask
+            save_nifti(folder / f"mask{number}.nii.gz", mask)
+        save_nifti(folder / f"{number}.nii.gz", head)
+        mask_name = f"mask{number}.nii.gz" if number % 2 else "none"
+        rows.append((f"{number}.nii.gz", f"p{number}", number % 2, mask_name))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "subject", "lesion", "mask"), *rows])
+    return folder / "labels.csv"
+
+
+def two_processes(words: list[str]) -> None:
+    """What ``torchrun`` would start, without the seconds that it takes itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.study.shared_trainings", *words]
+    started = [
+        subprocess.Popen(
+            command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        for process in started:
+            said, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, said[-3000:]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    assert set(first) == set(second)
+    return sum(float((first[name].float() - second[name].float()).square().sum()) for name in first) ** 0.5
+
+
+def test_two_processes_train_what_one_trains(
+    cohorts: tuple[Path, Path], both_planes: tuple[Path, Path], tmp_path: Path
+) -> None:
+    inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled")]
+    run_all(inputs, tmp_path / "one")
+    two_processes([*map(str, inputs), str(tmp_path / "two")])
+    assert not (tmp_path / "two" / "fit" / "model.safetensors").exists(), "it was interrupted"
+    # One process goes on where two were interrupted.
+    finished = fit_study_model(
+        FIT, find_studies(cohorts), tmp_path / "two" / "fit", Reconstructions(tmp_path / "two" / "kept")
+    )
+    assert finished.finished
+    for name in ("fit", "pretraining", "planes", "task"):
+        one, two = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
+        weights, others = ({k: v for k, v in t.items() if k.startswith("weight/")} for t in (one, two))
+        # exp_avg is what the gradients were; the weights follow by Adam, whose first steps magnify rounding.
+        gradients, theirs = ({k: v for k, v in t.items() if k.startswith("exp_avg/")} for t in (one, two))
+        size = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
+        assert size > 0
+        assert apart(gradients, theirs) < 1e-4 * size, name
+        largest = max(float((weights[k] - others[k]).abs().max()) for k in weights)
+        assert largest < 1e-3, (name, largest)
+
+
+def test_more_processes_than_samples_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon import processes
+
+    place = torch.device("cpu")
+    monkeypatch.setattr(processes, "start_processes", lambda device: (processes.OneProcess(place, 8), place))
+    with pytest.raises(ReconError, match="8 processes share a batch of 4"):
+        training_processes("cpu", 4)
