@@ -16,6 +16,7 @@ import numpy as np
 from recon.acquisition.masks import caipirinha_mask, poisson_mask
 from recon.errors import ReconError
 from recon.face import load_prior
+from recon.prior.store import Prior
 from recon.quality.metrics import nrmse
 from recon.reconstruction.methods import METHODS
 from recon.reconstruction.options import ReconstructionOptions
@@ -43,7 +44,8 @@ def main() -> None:
         scans = dict(arms(scan))
         print(f"| | {' | '.join(scans)} |\n|{'---|' * (len(scans) + 1)}")
         for method in options.methods.split(","):
-            figures = " | ".join(error(one, scan, method) for one in scans.values())
+            prior = load_prior(device="cpu") if METHODS[method].needs_prior else None
+            figures = " | ".join(error(one, scan, method, prior) for one in scans.values())
             print(f"| {METHODS[method].title} | {figures} |", flush=True)
 
 
@@ -60,11 +62,9 @@ def arms(scan: Scan) -> list[tuple[str, Scan]]:
     return found
 
 
-def error(fast: Scan, full: Scan, method: str) -> str:
+def error(fast: Scan, full: Scan, method: str, prior: Prior | None) -> str:
     """NRMSE in the mean of the slices, or a dash where the method does not take the mask."""
-    needs_prior = METHODS[method].needs_prior
-    chosen = ReconstructionOptions(method=method, **({"samples": 0} if needs_prior else {}))
-    prior = load_prior(device="cpu") if needs_prior else None
+    chosen = ReconstructionOptions(method=method, **({} if prior is None else {"samples": 0}))
     assert full.read_reference is not None
     try:
         images = [one_slice(fast, index, chosen, prior) for index in range(full.shape[0])]
