@@ -222,7 +222,8 @@ def fit_planes(
     if not contrasts:
         raise ReconError(f"no study has any of the contrasts {', '.join(options.contrasts)}")
     processes = training_processes(reconstructions.device, options.batch)
-    found = examinations(chosen, reconstructions, options, part_of(report, 0, PREPARATION))
+    with processes.one_after_the_other():
+        found = examinations(chosen, reconstructions, options, part_of(report, 0, PREPARATION))
     run = PlanesRun(options, contrasts, out, processes)
     finished = train(run, found, part_of(report, PREPARATION, 1), note, stop_after)
     facts = what_was_trained(run, first, held_out, contrasts)
