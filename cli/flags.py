@@ -1,5 +1,6 @@
 """Flags that many commands have, worded once."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ ConfigFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="YAML file with these options; flags override it.")
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")]
+Columns = Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")]
 ExpectHead = Annotated[
     str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.flags import AsJson, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
@@ -157,7 +157,7 @@ def analyze(
     key: Annotated[
         Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json.")
     ] = None,
-    columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
+    columns: Columns = None,
     readers: Annotated[
         str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
     ] = None,
@@ -234,7 +234,7 @@ def _observations(
         release = version("recon")
     except PackageNotFoundError:
         release = "(run from its source)"
-    mapping = load_column_map(columns) if columns is not None else None
+    mapping = load_column_map(columns)
     if study.is_dir():
         found = unblinding.sealed(
             study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head, lesions

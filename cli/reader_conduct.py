@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.flags import AsJson, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead
 from cli.output import emit
 
 
@@ -25,15 +25,17 @@ def status(
     sheets: Annotated[
         list[Path] | None, typer.Option(help="Score sheets or folders; repeatable. Default STUDY/sheets.")
     ] = None,
+    columns: Columns = None,
     expect_head: ExpectHead = None,
     as_json: AsJson = False,
 ) -> None:
     """Who returned what, what is missing, and what comes next. Logs nothing and tells nothing about the arms."""
     from reader_study.status import study_status
     from reader_study.study import open_study
+    from reader_study.tables import load_column_map
 
     opened = open_study(study, expect_head)
-    found = study_status(opened, sheets)
+    found = study_status(opened, sheets, load_column_map(columns))
     rows = [{**asdict(sitting), "state": sitting.state} for sitting in found.sittings]
     result = {
         "output": str(study),
@@ -125,6 +127,7 @@ def adjudicate(
     sheets: Annotated[
         list[Path] | None, typer.Option(help="The readers' sheets or folders; repeatable. Default STUDY/sheets.")
     ] = None,
+    columns: Columns = None,
     expect_head: ExpectHead = None,
     as_json: AsJson = False,
 ) -> None:
@@ -136,9 +139,10 @@ def adjudicate(
     from reader_study.adjudication import adjudicate as hand_out
     from reader_study.scores import collect
     from reader_study.study import open_study
+    from reader_study.tables import load_column_map
 
     opened = open_study(study, expect_head)
-    entry = hand_out(opened, collect(opened, sheets or [study / "sheets"]).sheets)
+    entry = hand_out(opened, collect(opened, sheets or [study / "sheets"], load_column_map(columns)).sheets)
     count, compared = len(entry.details["shows"]), entry.details["compared"]
     folders = [str(study / row["folder"]) for row in entry.details["packages"]]
     result = {"output": str(study), "reader": entry.details["reader"], "disagreements": count, "compared": compared}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import reader_analysis, reader_conduct
-from cli.flags import AsJson, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
 
@@ -219,6 +219,7 @@ def check(
         list[Path] | None,
         typer.Option(help="Study folder only: check score sheets that came in and log their hashes; repeatable."),
     ] = None,
+    columns: Columns = None,
     expect_head: ExpectHead = None,
     as_json: AsJson = False,
 ) -> None:
@@ -235,7 +236,7 @@ def check(
 
     if pairs is None and (folder / LOG).is_file():
         open_study(folder, expect_head)
-        _check_study(folder, passphrase_file, sheets, as_json)
+        _check_study(folder, passphrase_file, sheets, columns, as_json)
         return
     with unpacked(folder) as place, Progress(quiet=INTERVAL) as progress:
         verdict = check_pairs(find_pairs(place, pairs), progress.show)
@@ -244,7 +245,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] | None, as_json: bool) -> None:
+def _check_study(
+    folder: Path, passphrase_file: Path | None, sheets: list[Path] | None, columns: Path | None, as_json: bool
+) -> None:
     from reader_study import audit_log
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
@@ -269,20 +272,22 @@ def _check_study(folder: Path, passphrase_file: Path | None, sheets: list[Path] 
         lines += _verdict_lines(verdict)
         audit_log.append(folder / LOG, "check", {"passed": verdict.passed, "key_opened": True})
     if sheets:
-        lines += _check_sheets(folder, sheets, result)
+        lines += _check_sheets(folder, sheets, columns, result)
     emit(result, lines, as_json)
     if not result["passed"]:
         raise typer.Exit(1)
 
 
-def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> list[str]:
+def _check_sheets(folder: Path, places: list[Path], columns: Path | None, result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
+    from reader_study.conduct import ends_ahead
     from reader_study.scores import collect
     from reader_study.sheet_check import missing
     from reader_study.study import open_study
+    from reader_study.tables import load_column_map
     from reader_study.unsealing import log_sheet
 
-    collected = collect(open_study(folder), places)
+    collected = collect(open_study(folder), places, load_column_map(columns))
     found = []
     lines = []
     for sheet in collected.sheets:
@@ -291,11 +296,16 @@ def _check_sheets(folder: Path, places: list[Path], result: dict[str, Any]) -> l
         new = log_sheet(study, sheet) is not None
         left = missing([sheet], study.protocol, [package])
         signed = sheet.path is None or sheet.path.name not in collected.unsigned
-        found.append({"reader": sheet.reader, "session": sheet.session, "logged": new, "missing": left})
+        ahead = ends_ahead(sheet)
+        found.append(
+            {"reader": sheet.reader, "session": sheet.session, "logged": new, "ends_ahead": ahead, "missing": left}
+        )
         signature = "signature valid" if signed else "not signed"
         state = f"{len(left)} readings incomplete" if left else "complete"
         kept = "logged" if new else "logged before"
         lines.append(f"{sheet.path}: reader {sheet.reader}, session {sheet.session}, {signature}, {state}, {kept}")
+        if ahead:
+            lines.append("  warning: by its times it ends later than now; a clock is wrong, or the times are")
     result["sheets"] = found
     return lines
 
@@ -308,7 +318,7 @@ def unseal(
             help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
         ),
     ] = None,
-    columns: Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")] = None,
+    columns: Columns = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write the opened key (JSON). Default STUDY/key.opened.json.")
     ] = None,
@@ -335,7 +345,7 @@ def unseal(
     if out.exists():
         raise ReconError(f"{out}: exists already; choose another name")
     opened = open_study(study, expect_head)
-    mapping = load_column_map(columns) if columns is not None else None
+    mapping = load_column_map(columns)
     read = collect(opened, sheets or [study / "sheets"], mapping).sheets
     key = open_sealed(opened, _passphrase(passphrase_file), reason, read)
     with atomic_path(out, private=True) as temporary:

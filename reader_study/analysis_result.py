@@ -70,6 +70,16 @@ class Analysis:
         return next(item for item in self.items if item.primary)
 
     @property
+    def compared(self) -> int:
+        """How many readers the primary comparison is of: those without a pair of readings are not among them."""
+        return len(self.decision["compared_readers"])
+
+    def has(self, name: str) -> bool:
+        """Did the statistic of that name give a result, for any item or for the study?"""
+        parts: tuple[ItemResult | Analysis, ...] = (*self.items, self)
+        return any(bool(found.results.get(name)) for found in parts)
+
+    @property
     def one_sided_test(self) -> str:
         """What the one-sided test shows: "non-inferiority", or "superiority" where the margin is zero."""
         return "non-inferiority" if self.decision["margin"] > 0 else "superiority"

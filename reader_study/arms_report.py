@@ -43,7 +43,7 @@ def family_document(family: FamilyAnalysis, found: Observations, provenance: Pro
         facts=facts,
         claim=" ".join(family_claims(family)),
         shown=family.claimed,
-        limits=(*family_limits(family), *provenance.conduct.departures),
+        limits=(*family_limits(family), *provenance.departures),
         sections=tuple(_sections(family, found, provenance)),
         notice=provenance.notice,
     )

@@ -5,18 +5,31 @@ J Clin Epidemiol 2011); the wording here is our own short form.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from reader_study.analyses.drift import DRIFT
 from reader_study.analyses.localisation import LOCALISATION
 from reader_study.analyses.missing import MISSING
+from reader_study.analyses.ordinal import ORDINAL
+from reader_study.analyses.reliability import RELIABILITY
 from reader_study.analyses.roc import ROC
+from reader_study.analyses.signed_rank import SIGNED_RANK
+from reader_study.analyses.statistic import Statistic
 from reader_study.analysis_result import Analysis
-from reader_study.claim import claim, digits, points, primary_item
+from reader_study.claim import claim, digits, points, primary_item, readers_counted
 from reader_study.conduct import Conduct
 from reader_study.provenance import Provenance
 from reader_study.sequences import described
 from reader_study.wording import number
 
 AUTHORS = "Authors: to be written."
+_PLANNED = "Authors: how the size was planned ('recon reader-study power' simulates the frozen analysis)."
+_OTHERS: tuple[tuple[Statistic[Any], str], ...] = (
+    (ORDINAL, "ordinal mixed model"),
+    (SIGNED_RANK, "signed-rank test"),
+    (MISSING, "missing-data sensitivity"),
+    (DRIFT, "reading-order drift"),
+)
 
 
 def _design(analysis: Analysis, known: Conduct) -> str:
@@ -61,7 +74,22 @@ def _statistics(analysis: Analysis) -> str:
 
 def _readers(analysis: Analysis) -> str:
     known = {reader.id: reader.experience for reader in analysis.protocol.readers}
-    return "; ".join(f"{name}: {known.get(name, 'added after the export, see there')}" for name in analysis.readers)
+    named = [f"{name}: {known.get(name, 'added after the export, see there')}" for name in analysis.readers]
+    rule = analysis.protocol.adjudication
+    return "; ".join([*named, *([f"{rule.reader}, who adjudicates: {rule.experience}"] if rule is not None else [])])
+
+
+def _counted(analysis: Analysis) -> str:
+    counted = f"{readers_counted(analysis)} reader{'s' * (len(analysis.readers) != 1)}"
+    return counted if analysis.compared == len(analysis.readers) else f"{counted} (the others have no pair of readings)"
+
+
+def _robustness(parts: Sequence[Analysis]) -> str:
+    """The other analyses of the primary item that were made."""
+    made = {"Random readers": any(part.primary.random is not None for part in parts)}
+    for statistic, words in _OTHERS:
+        made[words] = any(statistic.of(part.primary) for part in parts)
+    return "; ".join(words for words, there in made.items() if there) + "." if any(made.values()) else AUTHORS
 
 
 def _cases(analysis: Analysis) -> str:
@@ -105,6 +133,7 @@ def _capital(text: str) -> str:
 def grras(analysis: Analysis, provenance: Provenance, parts: Sequence[Analysis] = ()) -> list[tuple[str, str, str]]:
     """(number, item, what this study says) for GRRAS; ``parts``: the comparisons, where there are several."""
     protocol, sealed = analysis.protocol, provenance.sealed
+    agreement, none = analysis.has(RELIABILITY.name), "Agreement was not computed; see section Reliability."
     arms = " and ".join(f"{arm.name} ({arm.description})" for arm in protocol.arms)
     return [
         ("1", "Title or abstract names reliability or agreement", AUTHORS),
@@ -112,19 +141,20 @@ def grras(analysis: Analysis, provenance: Provenance, parts: Sequence[Analysis] 
         ("3", "Population of subjects", f"{_cases(analysis)}. Authors: say which patients they stand for."),
         ("4", "Population of raters", f"{_readers(analysis)}. Authors: say whom they stand for."),
         ("5", "What is known, and why this study", f"Question: {protocol.question} Authors: background."),
-        ("6", "Sample size, raters, subjects, repeats", f"{_cases(analysis)}, {len(analysis.readers)} readers, "
-         f"{_repeats(analysis)}. Planning: 'recon reader-study power' on the frozen protocol."),
+        ("6", "Sample size, raters, subjects, repeats", f"{_cases(analysis)}, {_counted(analysis)}, "
+         f"{_repeats(analysis)}. {_PLANNED}"),
         ("7", "How subjects and raters were sampled", AUTHORS),
         ("8", "Rating process, intervals, blinding", f"{_design(analysis, provenance.conduct)}; "
          f"{_blinding(provenance)}"),
         ("9", "Were ratings independent", "Every reader had an own package with an own order." if sealed else AUTHORS),
         ("10", "Statistical analysis", "Weighted kappa, Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha, "
          + ("all six" if protocol.readers_per_case is None else "one-way")
-         + " intraclass correlations; see Methods."),
-        ("11", "Raters, subjects and repeats that were included", f"{len(analysis.readers)} readers, "
+         + " intraclass correlations; see Methods." if agreement else none),
+        ("11", "Raters, subjects and repeats that were included", f"{_counted(analysis)}, "
          f"{_of_each(analysis, parts, _pairs)}; {_of_each(analysis, parts, _missing)}."),
         ("12", "Characteristics of raters and subjects", f"{_readers(analysis)}. Authors: patients' characteristics."),
-        ("13", "Estimates with their uncertainty", "Section Reliability, with standard errors and intervals."),
+        ("13", "Estimates with their uncertainty",
+         "Section Reliability, with standard errors and intervals." if agreement else none),
         ("14", "Practical relevance", AUTHORS),
         ("15", "Detailed results", "scores.csv and analysis.json beside this report."),
     ]  # fmt: skip
@@ -150,18 +180,16 @@ def claim_2024(
         + (f" Truth of {protocol.truth.condition}: {protocol.truth.standard}." if protocol.truth else "")
         + (f" Lesions ({marks.condition}): {marks.standard}." if marks else ""),
         15: f"Margin {protocol.primary.margin:g}: {protocol.primary.margin_justification}",
-        16: f"Scores by {len(analysis.readers)} readers. {_readers(analysis)}.",
+        16: f"Scores by {_counted(analysis)}. {_readers(analysis)}.",
         17: f"Anchored scales; {_design(analysis, provenance.conduct)}.",
-        18: "Section Reliability: between readers for every item and arm"
+        18: ("Section Reliability: between readers" if analysis.has(RELIABILITY.name) else "Between readers: not known")
         + (f"; within readers on {_repeats(analysis)}." if protocol.repeats else "; no repeats were planned."),
-        21: f"{_cases(analysis)}; planning by simulation of the frozen analysis ('recon reader-study power').",
+        21: f"{_cases(analysis)}. {_PLANNED}",
         22: f"New arm: {new}. Authors: the model.",
         28: f"Items: {', '.join(item.id for item in protocol.items)}; mean difference new minus reference"
         + (" (of ratings of confidence and of marks: of an area under a curve)." if protocol.truth or marks else "."),
         29: f"{_statistics(analysis)}. Multiplicity: {analysis.multiplicity}.",
-        30: "Random readers, reading-order drift."
-        if rated
-        else "Random readers, ordinal mixed model, signed-rank test, missing-data sensitivity, reading-order drift.",
+        30: _robustness(parts or (analysis,)),
         35: f"{len(protocol.case_ids)} cases planned, {_of_each(analysis, parts, _complete)}.",
         37: " ".join(claim(part) for part in parts or (analysis,)),
         38: "Every estimate stands with its interval; see Results.",

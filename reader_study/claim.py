@@ -32,6 +32,12 @@ def points(analysis: Analysis) -> str:
     return "net preference" if analysis.protocol.mode == "preference" else "points"
 
 
+def readers_counted(analysis: Analysis) -> str:
+    """'5', or '4 of 5' where the primary comparison is not of all."""
+    whole = len(analysis.readers)
+    return str(whole) if analysis.compared == whole else f"{analysis.compared} of {whole}"
+
+
 def readers_text(analysis: Analysis) -> str:
     """Whom the claim covers: who read nothing is none of them."""
     count = len(analysis.decision["compared_readers"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
+from reader_study import audit_log
 from reader_study.audit_log import LogEntry
 from reader_study.canonical import digest
 from reader_study.protocol import Protocol
@@ -67,7 +68,7 @@ def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None
         facts.append(f"By the log the key was first opened on {_day(opening[0].time)}, when {all_in}.")
     _receipts(study, sittings, facts, unknown)
     for sitting in sittings:
-        departures += _times(sitting, export, opening)
+        departures += _times(sitting, export, _receipt(study, sitting), opening)
         departures += _looks(sitting)
     without = [sitting.name for sitting in sittings if sitting.begun is None]
     if without:
@@ -90,6 +91,12 @@ def moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def ends_ahead(sheet: Sheet) -> bool:
+    """Does a sheet that came in now end later than now, by its own times?"""
+    times = [moment(text) for text in (sheet.finished, *(row.finished for row in sheet.responses))]
+    return any(time is not None and time > audit_log.now() + CLOCKS for time in times)
 
 
 def _day(text: str) -> str:
@@ -187,22 +194,31 @@ def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:
         )
 
 
-def _times(sitting: _Sitting, export: LogEntry, opening: Sequence[LogEntry]) -> list[str]:
-    """Was this sitting after the export and before the key was opened?"""
+def _receipt(study: Study, sitting: _Sitting) -> LogEntry | None:
+    """The line of the log by which this sheet came in."""
+    known = digest(sitting.sheet.payload())
+    return next((one for one in study.entries if one.event == "sheet" and one.details["sha256"] == known), None)
+
+
+def _times(sitting: _Sitting, export: LogEntry, receipt: LogEntry | None, opening: Sequence[LogEntry]) -> list[str]:
+    """Was this sitting after the export, before its sheet came in, and before the key was opened?"""
     if sitting.begun is None or sitting.ended is None:
         return []
     found = []
     made, opened = moment(export.time), moment(opening[0].time) if opening else None
+    received = moment(receipt.time) if receipt is not None else None
     if made is not None and sitting.begun < made - CLOCKS:
         found.append(
             f"By its times {sitting.name} began on {_day(sitting.begun.isoformat())}, before the export on "
             f"{_day(export.time)}."
         )
+    after = []
+    if receipt is not None and received is not None and sitting.ended > received + CLOCKS:
+        after.append(f"after its sheet came in on {_day(receipt.time)}")
     if opened is not None and sitting.ended > opened + CLOCKS:
-        found.append(
-            f"By its times {sitting.name} ended on {_day(sitting.ended.isoformat())}, after the key was opened on "
-            f"{_day(opening[0].time)}."
-        )
+        after.append(f"after the key was opened on {_day(opening[0].time)}")
+    if after:
+        found.append(f"By its times {sitting.name} ended on {_day(sitting.ended.isoformat())}, {' and '.join(after)}.")
     return found
 
 

@@ -18,3 +18,12 @@ class Provenance:
     conduct: Conduct = field(default_factory=Conduct)
     notice: str = ""
     version: str = ""
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """What differs from the plan, for the first page: what log and sheets tell, and what was logged as a deviation.
+
+        A reader added after the export is among the former.
+        """
+        logged = (f"Logged: {text}" for text in self.deviations if not text.startswith("added,"))
+        return (*self.conduct.departures, *logged)

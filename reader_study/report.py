@@ -5,7 +5,7 @@ from reader_study.analyses.statistic import OTHER_ANALYSES
 from reader_study.analyses.subsets import SUBSETS
 from reader_study.analysis_result import Analysis
 from reader_study.checklists import claim_2024, grras
-from reader_study.claim import claim, curve, digits, limits, primary_item
+from reader_study.claim import claim, curve, digits, limits, primary_item, readers_counted
 from reader_study.document import Bullets, Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.figures.forest import forest
 from reader_study.observations import Observations
@@ -25,6 +25,13 @@ SUBSET_METHODS = (
 )
 
 
+RANDOM_METHODS = (
+    "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees of "
+    "freedom, to which those of the covariances are added (Satterthwaite); "
+    "SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r)."
+)
+
+
 def document(analysis: Analysis, found: Observations, provenance: Provenance) -> Document:
     """The report of one analysis."""
     protocol, decision = analysis.protocol, analysis.decision
@@ -34,7 +41,7 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
             "Margin and alpha",
             f"{number(decision['margin'], digits(primary_item(analysis)))}; {decision['alpha']:g} one-sided",
         ),
-        ("Readers", f"{len(analysis.readers)}, analysed as {decision['readers']}"),
+        ("Readers", f"{readers_counted(analysis)}, analysed as {decision['readers']}"),
         ("Cases", f"{decision['cases']} complete of {len(protocol.case_ids)}"),
         ("Arms", f"{protocol.new} against {protocol.reference}"),
         *source_facts(protocol, provenance),
@@ -45,7 +52,7 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
         facts=facts,
         claim=claim(analysis),
         shown=analysis.claimed,
-        limits=(*limits(analysis), *provenance.conduct.departures),
+        limits=(*limits(analysis), *provenance.departures),
         sections=tuple(_sections(analysis, found, provenance)),
         notice=provenance.notice,
     )
@@ -114,7 +121,7 @@ def checklist(title: str, rows: list[tuple[str, str, str]]) -> Section:
 
 
 def _random_note(analysis: Analysis) -> tuple[Paragraph, ...]:
-    count = len(analysis.readers)
+    count = analysis.compared
     if count > 4 or analysis.primary.random is None:
         return ()
     return (
@@ -154,7 +161,7 @@ def provenance_section(analysis: Analysis, provenance: Provenance) -> Section:
 
 
 def methods(analysis: Analysis) -> list[str]:
-    """How everything was computed, ready for a statistician to check."""
+    """How everything that stands in this report was computed, ready for a statistician to check."""
     d, protocol, test = analysis.decision, analysis.protocol, analysis.one_sided_test.capitalize()
     bound = number(-d["margin"], digits(primary_item(analysis)))
     merit = f"mean area under the {curve(analysis)}" if curve(analysis) else "score"
@@ -163,9 +170,7 @@ def methods(analysis: Analysis) -> list[str]:
         f"so that higher is better. {test} is t = (mean d + margin) / SE, claimed where the one-sided lower bound lies "
         f"above {bound}. The case is the unit: rows of reader x case are never pooled. "
         f"Intervals are two-sided at {100 * analysis.primary.planned.level:g} %.",
-        "Random readers: Obuchowski-Rockette with covariances from the jackknife over the cases and Hillis' degrees "
-        "of freedom, to which those of the covariances are added (Satterthwaite); "
-        "SE = sqrt(2 [MS(TR) + r max(Cov2 − Cov3, 0)] / r).",
-        *(statistic.methods for statistic in table.STATISTICS if statistic.methods),
+        *((RANDOM_METHODS,) if any(item.random is not None for item in analysis.items) else ()),
+        *(statistic.methods for statistic in table.STATISTICS if statistic.methods and analysis.has(statistic.name)),
         *((SUBSET_METHODS,) if protocol.readers_per_case is not None else ()),
     ]

@@ -141,8 +141,11 @@ def _unsigned_sheet(study: Study, package: Package, answers: dict[str, list[Tabl
             continue
         scores = {row.key: row.score for row in rows if row.marks is None}
         marks = [row.marks for row in rows if row.marks is not None]
+        comment = next((row.comment for row in rows if row.comment), "")
         flags, typed = (marks[0], True) if marks else ((), False)
-        response = Response(*(entry.id, entry.order, entry.training, scores, flags, "", 0.0, "", ""), typed_marks=typed)
+        response = Response(
+            *(entry.id, entry.order, entry.training, scores, flags, comment, 0.0, "", ""), typed_marks=typed
+        )
         check_response(response, f"{rows[0].where}: reader {package.reader}", study.protocol, entry)
         responses.append(response)
     return Sheet(

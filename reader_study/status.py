@@ -8,10 +8,11 @@ from pathlib import Path
 from reader_study.canonical import digest
 from reader_study.conduct import moment
 from reader_study.deviations import deviations, excused
-from reader_study.scores import collect
+from reader_study.scores import collect, find_sheets
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import KEY, Study, exported
+from reader_study.study import ADDED, KEY, Study, exported
+from reader_study.tables import ColumnMap
 from recon.errors import ReconError
 
 SHEETS = "sheets"  # folder inside the study folder
@@ -45,7 +46,7 @@ class Sitting:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """``problem`` is what the sheets here suffer from, empty where they are sound; ``following`` what to do now."""
+    """``problem`` is what the first bad sheet suffers from, empty where all are sound; ``following`` what to do now."""
 
     phase: str  # planned, exported, reading, complete, unsealed, analysed
     sittings: tuple[Sitting, ...]
@@ -55,8 +56,13 @@ class StudyStatus:
     following: tuple[str, ...]
 
 
-def study_status(study: Study, places: Sequence[str | Path] | None = None) -> StudyStatus:
-    """The status by the log and by the sheets in ``places`` (default: the study's own folder ``sheets``)."""
+def study_status(
+    study: Study, places: Sequence[str | Path] | None = None, columns: ColumnMap | None = None
+) -> StudyStatus:
+    """The status by the log and by the sheets in ``places`` (default: the study's own folder ``sheets``).
+
+    ``columns`` of foreign tables among them.
+    """
     logged = tuple(str(deviation) for deviation in deviations(study.entries))
     if exported(study.entries) is None:
         marks = " --lesions PATTERN" if study.protocol.localisation is not None else ""
@@ -67,14 +73,26 @@ def study_status(study: Study, places: Sequence[str | Path] | None = None) -> St
     sheets: Sequence[Sheet] = ()
     problem = ""
     try:
-        sheets = collect(study, wanted).sheets if wanted else ()
+        sheets = collect(study, wanted, columns).sheets if wanted else ()
     except ReconError as error:
-        problem = str(error)
+        problem, sheets = str(error), _sound(study, wanted, columns)
     by_package = {sheet.package: sheet for sheet in sheets}
     sittings = tuple(_sitting(study, package, by_package) for package in study.packages)
     phase = _phase(study, sittings)
     reserves = tuple(dict.fromkeys(package.reader for package in study.reserved))
     return StudyStatus(phase, sittings, logged, reserves, problem, _following(study, phase, sittings, problem))
+
+
+def _sound(study: Study, places: Sequence[str | Path], columns: ColumnMap | None) -> list[Sheet]:
+    """The sheets of every file that is sound by itself: one that is not hides none of the others."""
+    found: dict[str, Sheet] = {}
+    for path in find_sheets(places):
+        try:
+            for sheet in collect(study, [path], columns).sheets:
+                found.setdefault(sheet.package, sheet)
+        except ReconError:
+            continue  # named as the problem, if it is the first
+    return list(found.values())
 
 
 def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Sitting:
@@ -144,9 +162,13 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
         return (*steps, f"hand the disagreements to the third reader: recon reader-study adjudicate {folder}")
     if phase == "complete":
         return (*steps, f"open the key ({folder / KEY}): recon reader-study unseal {folder} --reason WHY")
+    replaced = {one.details["in_place_of"]: one.details["reader"] for one in study.entries if one.event == ADDED}
     for sitting in sittings:
         name = f"reader {sitting.reader}, session {sitting.session}"
-        if sitting.returned and sitting.missing and not sitting.excused:
+        if not sitting.returned and not sitting.excused and sitting.reader in replaced:
+            excuse = f"recon reader-study deviation {folder} WHY --kind missing --reader {sitting.reader}"
+            steps.append(f"{name}: {replaced[sitting.reader]} reads it; log that it stays unread: {excuse}")
+        elif sitting.returned and sitting.missing and not sitting.excused:
             steps.append(f"{name}: {sitting.missing} readings are missing; have them read, or log a deviation")
         elif not sitting.returned and not sitting.excused:
             earlier = [one for one in sittings if one.reader == sitting.reader and one.session < sitting.session]

@@ -21,7 +21,7 @@ import itertools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +68,21 @@ class TableScore:
     key: str
     score: int | str
     marks: tuple[Flag, ...] | None = None  # of the item that is answered by marks, in place of a score
+    comment: str = ""  # of the row: the column of that name
 
 
-def load_column_map(path: str | Path) -> ColumnMap:
-    """Read a column map. Raises ReconError naming the file and the wrong key."""
-    return load_config(ColumnMap, path)
+def load_column_map(path: str | Path | None) -> ColumnMap | None:
+    """Read a column map, None where none is given. Raises ReconError naming the file and the wrong key."""
+    return None if path is None else load_config(ColumnMap, path)
 
 
 def read_table(
     path: str | Path, protocol: Protocol, columns: ColumnMap | None = None, added: Sequence[str] = ()
 ) -> list[TableScore]:
     """Read and check a CSV or XLSX table, REDCap exports recognised by their columns.
+
+    A table whose columns carry the plain names, and not the map's, is read by its own: tables of several origins may
+    lie together.
 
     ``added``: readers outside the protocol. Raises ReconError naming file, row, reader and presentation (or case) for
     a missing column, an unknown reader, arm or case, a score out of scale, or a score given twice.
@@ -89,6 +93,9 @@ def read_table(
     if not rows:
         raise ReconError(f"{path}: the table has no rows")
     header = list(rows[0][1])
+    plain = ColumnMap()
+    if mapping.reader not in header and {plain.reader, plain.presentation} <= {*header}:
+        mapping = replace(plain, readers=mapping.readers)  # the map is of another table beside this one
     redcap = is_export(header)
     found = list(_scores(path, rows, header, protocol, mapping, redcap, added))
     if not found:
@@ -197,7 +204,7 @@ def _scores(
         where = f"{path} row {number}"
         if redcap and _unfinished(row):
             continue
-        reader = columns.readers.get(row[columns.reader], row[columns.reader])
+        reader, said = columns.readers.get(row[columns.reader], row[columns.reader]), row.get("comment", "")
         if not reader and not any(row.get(column) for column in named.values()):
             continue  # REDCap writes one row per event; rows of other instruments are empty here
         if reader not in readers:
@@ -231,10 +238,10 @@ def _scores(
             asked = f"{where}: reader {reader}, {subject}"
             if key not in protocol.score_keys:
                 marks = parse_marks(protocol, answer, asked)
-                yield TableScore(where, reader, presentation, case, arm, reading, key, "", marks)
+                yield TableScore(where, reader, presentation, case, arm, reading, key, "", marks, said)
                 continue
             score = parse_score(protocol, key, answer, asked)
-            yield TableScore(where, reader, presentation, case, arm, reading, key, score)
+            yield TableScore(where, reader, presentation, case, arm, reading, key, score, comment=said)
 
 
 def _item_columns(header: list[str], protocol: Protocol, columns: ColumnMap, redcap: bool) -> dict[str, str]:

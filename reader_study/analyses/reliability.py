@@ -1,5 +1,7 @@
 """Agreement between the readers, item by item and arm by arm."""
 
+import numpy as np
+
 from reader_study.analyses.statistic import Readings, Statistic
 from reader_study.analysis_result import Analysis
 from reader_study.document import Paragraph, ReportBlock, Table
@@ -23,8 +25,14 @@ _CAPTION_SUBSETS = (
 def _compute(readings: Readings) -> dict[str, Reliability]:
     readers, raw = readings.found.readers, readings.raw
     by_arm = dict(zip(readings.arms, raw, strict=True)) if readings.item.scale else {"preference": raw[1]}
-    found = {name: reliability(ratings, readers, readings.scale, readings.planned) for name, ratings in by_arm.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    found = {}
+    for name, ratings in by_arm.items():
+        read = np.isfinite(ratings).any(axis=1)  # a lost reader costs himself, not the agreement of the others
+        named = tuple(reader for reader, here in zip(readers, read, strict=True) if here)
+        value = reliability(ratings[read], named, readings.scale, readings.planned[read])
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def _row(item: str, arm: str, found: Reliability) -> tuple[str, ...]:
@@ -48,7 +56,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
         _row(item.item, arm, found) for item in analysis.items for arm, found in (RELIABILITY.of(item) or {}).items()
     ]
     if not rows and len(analysis.readers) > 1:
-        return (Paragraph("Agreement between readers is not computed of marks."),)
+        scaled = [item for item in analysis.protocol.items if not analysis.protocol.located(item)]
+        few = "No two cases were scored by all who scored in one arm: agreement between readers is not known."
+        return (Paragraph(few if scaled else "Agreement between readers is not computed of marks."),)
     if not rows:
         return (Paragraph("One reader: agreement between readers does not apply."),)
     if analysis.protocol.readers_per_case is None:

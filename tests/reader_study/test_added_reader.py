@@ -87,6 +87,8 @@ def test_an_added_reader_counts_and_stands_in_the_report(run_cli, exported, tmp_
     )
     assert "R3, R3" in data_dictionary(open_study(exported).protocol, open_study(exported).readers)
     hand_back(exported, "R1", 4)
+    excuse = "reader R2, session 1: R3 reads it; log that it stays unread: recon reader-study deviation"
+    assert any(excuse in step for step in study_status(open_study(exported)).following)
     hand_back(exported, "R2", 2, unread=3)
     assert any("reader R3, session 1: hand out" in step for step in study_status(open_study(exported)).following)
     hand_back(exported, "R3", 5)

@@ -408,6 +408,9 @@ def test_xlsx_and_long_tables_and_labels(built, tmp_path):
     found = read_table(tmp_path / "scores.xlsx", built.protocol, load_column_map(map_file))
     assert [(row.key, row.score) for row in found] == [("overall", 4), ("artifacts", 2)]
     assert parse_score(built.protocol, "overall", "4 - good", "here") == 4
+    rows = [{"reader": "R1", "presentation": first.presentation, "overall": 3, "comment": "dark"}]
+    beside = read_table(write_csv(tmp_path / "own.csv", rows), built.protocol, load_column_map(map_file))
+    assert [(row.key, row.score, row.comment) for row in beside] == [("overall", 3, "dark")]
     map_file.write_text("{readr: who}")
     with pytest.raises(ReconError, match="readr"):
         load_column_map(map_file)

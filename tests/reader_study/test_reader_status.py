@@ -8,9 +8,12 @@ import pytest
 from test_reader_analysis import Built, write_protocol
 
 from reader_study import unblinding
+from reader_study.analyses.reliability import RELIABILITY
 from reader_study.analysis import analyse
+from reader_study.checklists import claim_2024
 from reader_study.claim import claim
 from reader_study.deviations import log_deviation
+from reader_study.report import document
 from reader_study.scores import collect
 from reader_study.status import study_status
 from reader_study.study import freeze, open_study
@@ -73,6 +76,8 @@ def test_status_counts_missing_readings_and_names_a_bad_sheet(built, run_cli):
     assert outcome.code == 0
     assert "put this right first" in outcome.out
     assert "signature does not match" in outcome.out
+    assert "reader R1, session 1: not returned" in outcome.out
+    assert "reader R2, session 2: complete" in outcome.out  # one bad sheet hides none of the others
 
 
 def test_a_changed_protocol_cannot_orphan_an_export(built, tmp_path):
@@ -126,6 +131,13 @@ def test_a_reserve_who_was_called_in_replaces_a_lost_reader(tmp_path, run_cli):
     assert analysis.primary.random is not None
     assert analysis.primary.random.components.readers == 2
     assert "these 2 readers" in claim(analysis)  # R2, who is lost, is none of them
+    assert set(RELIABILITY.of(analysis.primary)["standard"].pairs) == {"R1 / R3"}
+    told = {number: text for number, _, text in claim_2024(analysis, found.provenance)}
+    assert told["16"].startswith("Scores by 2 of 3 readers")
+    assert "reading-order drift" in told["30"]
+    text = document(analysis, found.observations, found.provenance)
+    assert ("Readers", "2 of 3, analysed as fixed") in text.facts
+    assert "Logged: missing, reader R2: R2 fell ill" in text.limits
 
 
 def test_plan_and_power_count_who_is_to_read(tmp_path, run_cli):

@@ -670,7 +670,8 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
     shutil.copytree(exported, folder)
     simulated_sheets(folder, tmp_path / "in")
     command = ["reader-study", "check", folder, "--sheets", tmp_path / "in" / "R1.json", "--json"]
-    assert run_cli(*command).json["sheets"] == [{"reader": "R1", "session": 1, "logged": True, "missing": []}]
+    (found,) = run_cli(*command).json["sheets"]
+    assert found == {"reader": "R1", "session": 1, "logged": True, "ends_ahead": False, "missing": []}
     assert run_cli(*command).json["sheets"][0]["logged"] is False
     opened = study.open_study(folder)
     sheet = read_sheet(tmp_path / "in" / "R1.json")
@@ -683,6 +684,35 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
     assert "differs from the sheet of R1" in outcome.err
     with pytest.raises(ReconError, match="differs from the sheet of R1"):
         unsealing.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
+
+
+def test_check_warns_of_a_sheet_from_the_future(exported, tmp_path, run_cli):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    simulated_sheets(folder, tmp_path / "in")
+    sheet = read_sheet(tmp_path / "in" / "R1.json")
+    text = (folder / study.open_study(folder).packages[0].folder / "package.js").read_text()
+    private = json.loads(text.removeprefix("reconPackage(").rstrip(");\n"))["signing_key"]
+    write_sheet(
+        tmp_path / "in" / "R1.json", dataclasses.replace(sheet, finished="2999-01-01T00:00:00Z").signed(private)
+    )
+    outcome = run_cli("reader-study", "check", folder, "--sheets", tmp_path / "in")
+    assert outcome.code == 0
+    assert outcome.out.count("warning: by its times it ends later than now") == 1
+
+
+def test_a_table_with_a_column_map_is_counted_and_logged(exported, tmp_path, run_cli):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    first = study.open_study(folder).packages[0]
+    asked = [entry.id for entry in first.presentations if not entry.training]
+    (tmp_path / "typed.csv").write_text("reader,image,overall\n" + "".join(f"R1,{name},4\n" for name in asked))
+    (tmp_path / "columns.yaml").write_text("{presentation: image}")
+    assert run_cli("reader-study", "deviation", folder, "paper", "--kind", "unsigned", "--reader", "R1").code == 0
+    given = ("--sheets", tmp_path / "typed.csv", "--columns", tmp_path / "columns.yaml")
+    assert "reader R1, session 1: complete, not logged yet" in run_cli("reader-study", "status", folder, *given).out
+    assert "not signed, complete, logged" in run_cli("reader-study", "check", folder, *given).out
+    assert "not logged yet" not in run_cli("reader-study", "status", folder, *given).out
 
 
 def test_the_key_says_what_every_image_was_read_from(tmp_path):

@@ -270,6 +270,10 @@ SITTINGS = {
         lambda w: retime(w, 1, UNSEALED + timedelta(1)),
         "after the key was opened on 2026-05-22",
     ),
+    "ended after it came in": (
+        lambda w: retime(w, 1, UNSEALED - timedelta(hours=12)),
+        r"reader R1, session 2 ended on 2026-05-2\d \d\d:\d\d UTC, after its sheet came in on 2026-05-21",
+    ),
     "started in 1999": (lambda w: retime(w, 0, datetime(1999, 1, 1, tzinfo=timezone.utc)), "began on 1999-01-01"),
     "a tenth of a second": (hasty, r"In reader R1, session 1 \d+ of \d+ images were looked at for less than a second"),
     "out of order": (swapped_order, r"session 1 \d of \d+ images were begun before the one planned ahead"),

@@ -70,7 +70,9 @@ def test_redcap_through_the_command_line(run_cli, tmp_path):
     made = run_cli("reader-study", "redcap-dictionary", built.folder, "--out", out, "--json")
     assert (made.code, made.json["fields"]) == (0, 6)
     assert run_cli("reader-study", "redcap-dictionary", built.folder, "--out", out).code == 2
-    table = write_csv(tmp_path / "export.csv", as_redcap(built))
+    records = as_redcap(built)
+    records[3]["comment"] = "moved"
+    table = write_csv(tmp_path / "export.csv", records)
     for reader in ("R1", "R2"):
         words = [
             "reader-study",
@@ -93,3 +95,7 @@ def test_redcap_through_the_command_line(run_cli, tmp_path):
     back, given = (from_sheets(built.protocol, built.rows, some).scores for some in (sheets, built.sheets))
     assert (back["overall"] == given["overall"]).all()
     assert (back["artifacts"] == given["artifacts"]).all()
+    said = {row.presentation: row.comment for sheet in sheets for row in sheet.responses if row.comment}
+    assert said == {records[3]["presentation"]: "moved"}
+    first_page = (tmp_path / "r" / "report.md").read_text().split("## Results")[0]
+    assert "- Logged: unsigned, reader R2: scored in REDCap" in first_page
