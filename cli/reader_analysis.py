@@ -193,14 +193,14 @@ def analyze(
         **decided,
         "unsigned": list(provenance.unsigned),
         "deviations": list(provenance.deviations),
-        "departures": list(provenance.conduct.departures),
+        "departures": list(provenance.departures),
         "log_head": head,
         "output": {name: str(path) for name, path in written.items() if not name.startswith("figures/")},
         "seconds": round(time.perf_counter() - started, 2),
     }
     lines = [
         *summary(analysis),
-        *(f"- {text}" for text in provenance.conduct.departures),
+        *(f"- {text}" for text in provenance.departures),
         f"report: {written['report.html']}",
         *([f"log ends with {head}"] if head else []),
     ]

@@ -253,16 +253,24 @@ def _check_study(
     from reader_study.export import dicom_pairs
     from reader_study.integrity import absent, uniform_series, verify_files
     from reader_study.seal import open_key
+    from reader_study.series_facts import MODIFIED
     from reader_study.study import KEY, LOG, exported, open_study
 
     study = open_study(folder)
     problems = verify_files(study)
     findings = uniform_series(study)
-    problems += [f"{finding.attribute}: {finding.example}" for finding in findings]
+    copied = [finding for finding in findings if finding.attribute == MODIFIED]
+    problems += [f"{finding.attribute}: {finding.example}" for finding in findings if finding not in copied]
     away = absent(study)
     result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems, "absent": away}
+    result["copied"] = bool(copied)
     kept = "every file here, the key and the log are as exported; all series here have the same attributes"
     lines = [*(problems or [kept]), *away]
+    if copied:
+        lines.append(
+            "warning: modification times are not those of the export, as after a copy that keeps none; copy with "
+            f"'cp -p' or 'rsync -t' what is handed out ({copied[0].example})"
+        )
     export_line = exported(study.entries)
     if passphrase_file is not None and export_line is not None:
         details = export_line.details

@@ -161,7 +161,12 @@ def _openings(study: Study, by_package: dict[str, Sheet], opening: Sequence[LogE
         name, sheet = f"reader {package.reader}, session {package.session}", by_package.get(package.id)
         then, now = before.get(package.id), None if sheet is None else digest(sheet.payload())
         if now is None:
-            found.append(f"There is no sheet of {name}.")
+            received = _received(study, package)
+            found.append(
+                f"There is no sheet of {name}."
+                if received is None
+                else f"The sheet of {name} that came in on {_day(received.time)} is not among those analysed."
+            )
         elif then is None:
             found.append(f"The sheet of {name} came in after the key was opened.")
         elif then != now:
@@ -192,6 +197,12 @@ def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:
             "Read on a PACS, where the signed page names the series to open by the hash of its exported files and "
             f"cannot see what was opened, and where no spots can be marked (number of images): {'; '.join(read)}."
         )
+
+
+def _received(study: Study, package: Package) -> LogEntry | None:
+    """The line of the log by which a sheet of this package last came in."""
+    lines = [one for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
+    return lines[-1] if lines else None
 
 
 def _receipt(study: Study, sitting: _Sitting) -> LogEntry | None:

@@ -7,15 +7,16 @@ from pathlib import Path
 from pydicom import dcmread
 
 from reader_study.blind_check import Finding, uniform_attributes
+from reader_study.opened_key import check_opened_key, read_opened_key
 from reader_study.packages import MANIFEST
 from reader_study.series_facts import FileFacts, read_series
-from reader_study.study import KEY, Study, exported
+from reader_study.study import KEY, OPENED_KEY, Study, exported
 from recon.digest import file_sha256
 from recon.errors import ReconError
 
 
 def verify_files(study: Study) -> list[str]:
-    """What is altered, missing or added in the packages, the DICOM series and the sealed key; empty when nothing is.
+    """What is altered, missing or added in the packages, the DICOM series and the key, sealed or opened.
 
     Raises ReconError when the study was not exported.
     """
@@ -25,6 +26,11 @@ def verify_files(study: Study) -> list[str]:
     problems = []
     if _sha256(study.folder / KEY) != export.details["sealed_key_sha256"]:
         problems.append(f"{study.folder / KEY}: the sealed key is missing or was altered since the export")
+    if (study.folder / OPENED_KEY).exists():
+        try:
+            check_opened_key(study, read_opened_key(study.folder / OPENED_KEY))
+        except ReconError as error:
+            problems.append(str(error))
     folders = {package.folder: package.manifest_sha256 for package in (*study.packages, *study.reserved)}
     folders["dicom"] = export.details["dicom_manifest_sha256"]
     for name, expected in folders.items():

@@ -13,9 +13,8 @@ from reader_study.deviations import Deviation, deviations, excused
 from reader_study.item import Item
 from reader_study.localised import Located, MarkedReading
 from reader_study.protocol import Protocol
-from reader_study.seal import Key
 from reader_study.sheet import Sheet
-from reader_study.study import Study, exported
+from reader_study.study import Study
 from reader_study.tables import TableScore
 from recon.errors import ReconError
 
@@ -77,20 +76,6 @@ class Observations:
         if self.located is not None and self.located.item == item:
             return self.located.ratings
         return self.decided(item)
-
-
-def check_opened_key(study: Study, key: Key) -> None:
-    """Is this the key that the export committed to, and was it opened through ``unseal``?
-
-    Raises ReconError when the key was changed after it was opened, or the log has no unsealing.
-    """
-    export = exported(study.entries)
-    if export is None:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
-    if key.commitment != export.details["commitment"]:
-        raise ReconError(f"{study.folder}: this key is not the one committed to at the export; unseal again")
-    if not any(entry.event == "unseal" and entry.index > export.index for entry in study.entries):
-        raise ReconError(f"{study.folder}: the key was never unsealed; run 'recon reader-study unseal' first")
 
 
 def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:

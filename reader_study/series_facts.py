@@ -24,6 +24,7 @@ IDENTIFIERS = {
     *("SOPInstanceUID", "MediaStorageSOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
     *("PatientID", "PatientName", "StudyID", "AccessionNumber"),
 }
+MODIFIED = "modification time"  # the one file fact that any copy changes
 _HEXADECIMAL = set("0123456789abcdefABCDEF")
 _HEADER_BYTES = 1024  # of a viewer image script: shape, spacing and window stand before the pixels
 
@@ -66,7 +67,7 @@ def _read_file(path: Path, container: Container) -> FileFacts:
     attributes = {
         "file name": (uid_form if path.stem.count(".") > 3 else form)(path.stem) + path.suffix,
         "file size": str(status.st_size),
-        "modification time": str(status.st_mtime_ns),
+        MODIFIED: str(status.st_mtime_ns),
         "permissions": oct(status.st_mode),
     }
     if path.suffix == ".js":

@@ -32,13 +32,15 @@ class Sitting:
     presentations: int
     begun: str  # by the sheet's times; empty where not known
     ended: str
+    received: str  # the day by the log on which a sheet came in that is not here; empty otherwise
     not_before: str  # of a session that waits for the washout; empty otherwise
 
     @property
     def state(self) -> str:
         """In one word or two."""
         if not self.returned:
-            return "missing, excused" if self.excused else "not returned"
+            lost = f"came in on {self.received}, not here" if self.received else "not returned"
+            return f"{lost if self.received else 'missing'}, excused" if self.excused else lost
         if self.missing:
             return f"{self.missing} of {self.presentations} missing" + (", excused" if self.excused else "")
         return "complete"
@@ -114,6 +116,7 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
         presentations=asked,
         begun=times[0] if times else "",
         ended=_ended(sheet),
+        received=_received(study, package) if sheet is None else "",
         not_before=_not_before(study, package, by_package) if sheet is None else "",
     )
 
@@ -121,6 +124,11 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
 def _ended(sheet: Sheet | None) -> str:
     times = sorted(row.finished for row in sheet.responses if row.finished) if sheet is not None else []
     return times[-1] if times else ""
+
+
+def _received(study: Study, package: Package) -> str:
+    times = [one.time for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
+    return times[-1][:10] if times else ""
 
 
 def _not_before(study: Study, package: Package, by_package: dict[str, Sheet]) -> str:
@@ -168,6 +176,8 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
         if not sitting.returned and not sitting.excused and sitting.reader in replaced:
             excuse = f"recon reader-study deviation {folder} WHY --kind missing --reader {sitting.reader}"
             steps.append(f"{name}: {replaced[sitting.reader]} reads it; log that it stays unread: {excuse}")
+        elif sitting.received and not sitting.excused:
+            steps.append(f"{name}: its sheet came in on {sitting.received}; put it back into {folder / SHEETS}")
         elif sitting.returned and sitting.missing and not sitting.excused:
             steps.append(f"{name}: {sitting.missing} readings are missing; have them read, or log a deviation")
         elif not sitting.returned and not sitting.excused:

@@ -1,6 +1,5 @@
 """From checked scores and the opened key to observations with known arms, and where they came from."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from reader_study.conduct import Conduct, conduct
 from reader_study.deviations import deviations
 from reader_study.lesion_truth import frozen_lesions, mask_files
 from reader_study.localised import locate
-from reader_study.observations import Observations, check_opened_key, check_same_sheets, from_sheets, from_table
+from reader_study.observations import Observations, check_same_sheets, from_sheets, from_table
+from reader_study.opened_key import check_opened_key, read_opened_key
 from reader_study.protocol import Protocol, load_protocol
 from reader_study.provenance import Provenance
 from reader_study.scores import collect, find_sheets, is_sheet
@@ -30,17 +30,6 @@ class Unblinded:
     protocol: Protocol
     observations: Observations
     provenance: Provenance
-
-
-def read_opened_key(path: str | Path) -> Key:
-    """The opened key as ``unseal`` writes it. Raises ReconError when it is missing or not one."""
-    path = Path(path)
-    if not path.is_file():
-        raise ReconError(f"{path}: no opened key; run 'recon reader-study unseal' when all scores are in")
-    try:
-        return Key.from_mapping(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ReconError(f"{path}: not an opened key of recon ({error})") from error
 
 
 def sealed(

@@ -686,6 +686,15 @@ def test_a_received_sheet_is_logged_and_cannot_be_exchanged(exported, tmp_path, 
         unsealing.unseal(study.open_study(folder), PASSPHRASE, "test", [better])
 
 
+def test_a_copy_without_times_is_no_leak(exported, tmp_path, run_cli):
+    shutil.copytree(exported, tmp_path / "copy", copy_function=shutil.copyfile)
+    outcome = run_cli("reader-study", "check", tmp_path / "copy")
+    assert outcome.code == 0
+    assert outcome.out.count("warning: modification times are not those of the export") == 1
+    assert run_cli("reader-study", "check", tmp_path / "copy", "--json").json["copied"] is True
+    assert run_cli("reader-study", "check", exported, "--json").json["copied"] is False
+
+
 def test_check_warns_of_a_sheet_from_the_future(exported, tmp_path, run_cli):
     folder = tmp_path / "copy"
     shutil.copytree(exported, folder)

@@ -11,6 +11,7 @@ from reader_study.allocation import allocate
 from reader_study.case_subsets import achieved
 from reader_study.incomplete_blocks import assign, balance, turns
 from reader_study.observations import from_sheets
+from reader_study.opened_key import read_opened_key
 from reader_study.power import design_of, planned_claims, planned_tests, simulate
 from reader_study.power_arms import simulate_family
 from reader_study.power_options import AreaAssumptions, Assumptions
@@ -25,7 +26,6 @@ from reader_study.statistics.non_inferiority import case_differences, compare_by
 from reader_study.statistics.obuchowski_rockette import components_of_pairs, difference
 from reader_study.statistics.reliability import reliability
 from reader_study.study import open_study
-from reader_study.unblinding import read_opened_key
 from recon.errors import ReconError
 from tests.reader_study.study_maker import PASSPHRASE, export_small, protocol_mapping, write_protocol
 

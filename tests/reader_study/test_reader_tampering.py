@@ -324,6 +324,10 @@ RECEIVED = {
         then(deviate("exchanged", "R1", 1), re_sign),
         "exchanged, reader R1, session 1: the room",
     ),
+    "dropped after it came in, and excused": (
+        then(deviate("missing", "R2", 2), lambda w: (w.inbox / "R2-2.json").unlink()),
+        r"The sheet of reader R2, session 2 that came in on 2026-05-21 \d\d:\d\d UTC is not among those analysed",
+    ),
     "signed again, receipts cut out": (
         then(log_without("sheet"), re_sign),
         "Not logged when they came in.*R1, session 1",
@@ -458,6 +462,7 @@ FOLDERS = {
         lambda f: shutil.rmtree(f / "packages" / "R1-session-1"),
         "R1-session-1: not here, not checked",
     ),
+    "opened key forged": (lambda f: (f / OPENED_KEY).write_text("{}"), "key.opened.json: not an opened key of recon"),
     "DICOM file added": (lambda f: (next((f / "dicom").iterdir()) / "9.dcm").write_bytes(b"x"), "9.dcm: was added"),
     "viewer edited": (lambda f: next(f.glob("packages/*/viewer.js")).write_text("x"), "viewer.js: missing or altered"),
 }  # fmt: skip
