@@ -67,6 +67,7 @@ def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None
         all_in = f"the sheets of all {len(study.packages)} sittings were in, complete; they are the sheets analysed"
         facts.append(f"By the log the key was first opened on {_day(opening[0].time)}, when {all_in}.")
     _receipts(study, sittings, facts, unknown)
+    departures += _replaced(study, sittings)
     for sitting in sittings:
         departures += _times(sitting, export, _receipt(study, sitting), opening)
         departures += _looks(sitting)
@@ -188,6 +189,25 @@ def _receipts(study: Study, sittings: Sequence[_Sitting], facts: list[str], unkn
         )
     else:
         facts.append("Every sheet was logged when it came in, before the key was opened.")
+
+
+def _replaced(study: Study, sittings: Sequence[_Sitting]) -> list[str]:
+    """Sheets that came in for a sitting before the one that is analysed; those saved on the way are no others."""
+    found = []
+    for sitting in sittings:
+        whole = [
+            one
+            for one in study.entries
+            if one.event == "sheet"
+            and one.details["package"] == sitting.package.id
+            and not one.details.get("unfinished")
+        ]
+        others = [one for one in whole if one.details["sha256"] != digest(sitting.sheet.payload())]
+        if others:
+            found.append(
+                f"Another sheet of {sitting.name} came in on {_day(others[0].time)}; it is not the one analysed."
+            )
+    return found
 
 
 def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:

@@ -184,6 +184,11 @@ def re_sign(world: World) -> None:
     world.deliver()
 
 
+def log_again(world: World) -> None:
+    for sheet in collect(open_study(world.folder), [world.inbox]).sheets:
+        log_sheet(open_study(world.folder), sheet)
+
+
 def endless(world: World) -> None:
     path = world.inbox / "R1-1.json"
     path.write_text(path.read_text().replace('"seconds": 12.5', '"seconds": 1e999', 1))
@@ -327,6 +332,10 @@ RECEIVED = {
     "dropped after it came in, and excused": (
         then(deviate("missing", "R2", 2), lambda w: (w.inbox / "R2-2.json").unlink()),
         r"The sheet of reader R2, session 2 that came in on 2026-05-21 \d\d:\d\d UTC is not among those analysed",
+    ),
+    "signed again, excuse cut out of the log": (
+        then(deviate("exchanged", "R1", 1), re_sign, log_again, log_without("deviation")),
+        r"Another sheet of reader R1, session 1 came in on 2026-05-21 \d\d:\d\d UTC; it is not the one analysed",
     ),
     "signed again, receipts cut out": (
         then(log_without("sheet"), re_sign),
