@@ -13,6 +13,7 @@ from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
 from reader_study.study import ADDED, KEY, Study, exported
 from reader_study.tables import ColumnMap
+from reader_study.unsealing import unfinished
 from recon.errors import ReconError
 
 SHEETS = "sheets"  # folder inside the study folder
@@ -26,6 +27,7 @@ class Sitting:
     session: int
     folder: str
     returned: bool
+    underway: bool  # was the sheet saved on the way, so that the reader goes on with it?
     logged: bool  # by its hash, with 'check --sheets'
     missing: int
     excused: bool  # is all that is missing covered by logged deviations?
@@ -41,6 +43,8 @@ class Sitting:
         if not self.returned:
             lost = f"came in on {self.received}, not here" if self.received else "not returned"
             return f"{lost if self.received else 'missing'}, excused" if self.excused else lost
+        if self.underway:
+            return f"under way, {self.missing} of {self.presentations} to go"
         if self.missing:
             return f"{self.missing} of {self.presentations} missing" + (", excused" if self.excused else "")
         return "complete"
@@ -110,6 +114,7 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
         session=package.session,
         folder=package.folder,
         returned=sheet is not None,
+        underway=sheet is not None and unfinished(study, sheet),
         logged=sheet is not None and digest(sheet.payload()) in hashes,
         missing=asked if sheet is None else len(left),
         excused=bool(left) and covered,
@@ -178,11 +183,13 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
             steps.append(f"{name}: {replaced[sitting.reader]} reads it; log that it stays unread: {excuse}")
         elif sitting.received and not sitting.excused:
             steps.append(f"{name}: its sheet came in on {sitting.received}; put it back into {folder / SHEETS}")
+        elif sitting.underway and not sitting.excused:
+            steps.append(f"{name}: {sitting.missing} readings to go; the reader opens the saved sheet and goes on")
         elif sitting.returned and sitting.missing and not sitting.excused:
             steps.append(f"{name}: {sitting.missing} readings are missing; have them read, or log a deviation")
         elif not sitting.returned and not sitting.excused:
             earlier = [one for one in sittings if one.reader == sitting.reader and one.session < sitting.session]
-            if all(one.returned or one.excused for one in earlier):
+            if all((one.returned and not one.underway) or one.excused for one in earlier):
                 when = f", not before {sitting.not_before}" if sitting.not_before else ""
                 page = f"{Path(sitting.folder).name}.html"
                 beside = f"; to read on a PACS: {folder / 'worklists' / page}" if page in study.worklists else ""

@@ -159,6 +159,11 @@ def test_an_unfinished_sheet_binds_what_it_says(built):
     whole = built.sheets[0]
     partial = built.resigned(0, responses=whole.responses[:5], guesses=(), finished="")
     assert log_sheet(open_study(built.folder), partial) is not None
+    built.write(built.folder / "sheets", [partial])
+    found = now(built)
+    assert found.sittings[0].state.startswith("under way")
+    assert any("reader R1, session 1" in step and "goes on" in step for step in found.following)
+    assert not any("reader R1, session 2: hand out" in step for step in found.following)
     first = whole.responses[1]
     changed = replace(first, scores={**first.scores, "overall": 6 - int(first.scores["overall"]) or 1, "artifacts": 1})
     responses = (whole.responses[0], changed, *whole.responses[2:])
