@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
 from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
@@ -20,7 +20,6 @@ from reader_study.statistics import obuchowski_rockette_power
 from recon.errors import ReconError
 from recon.progress import Report, silent
 
-Floats = npt.NDArray[np.float64]
 STUDIES_AT_ONCE = 500
 
 
@@ -124,7 +123,7 @@ def check_subsets(design: Design) -> None:
         raise ReconError(f"{design.cases} cases by {size} of {design.readers} readers leave a reader fewer than two")
 
 
-def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+def planned_claims(design: Design, scores: Floats) -> tuple[Booleans, Floats]:
     """(claims `[study]`, pieces of ``planned_tests``)."""
     estimate, error, df, pieces = planned_tests(design, scores)
     lower = estimate - stats.t.ppf(1 - design.alpha, df) * error
@@ -181,7 +180,7 @@ def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats,
     return square, own / 2, shared / 2
 
 
-def _pooled_test(design: Design, scores: Floats) -> npt.NDArray[np.bool_]:
+def _pooled_test(design: Design, scores: Floats) -> Booleans:
     """What pooling reader x case rows would claim. For the warning in the plan only; no analysis offers it."""
     rows = (scores[:, 1] - scores[:, 0]).reshape(scores.shape[0], -1)
     rows = rows[:, np.isfinite(rows[0])]  # one draw of the subsets for all of these studies

@@ -19,7 +19,7 @@ def _compute(readings: Readings) -> missing.MissingData:
 
 def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     def line(name: str, test: HypothesisTest) -> tuple[str, ...]:
-        return name, number(test.estimate), number(test.lower_bound), verdict(test.claimed)
+        return name, number(test.estimate), number(test.low), verdict(test.claimed)
 
     found = MISSING.of(analysis.primary)
     if found is None:

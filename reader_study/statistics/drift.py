@@ -9,9 +9,9 @@ have stood at the places of any other (Freedman and Lane 1983 for what the other
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from reader_study.arrays import Floats
+
 EXCHANGES = 999
 FEWEST_CASES = 6
 

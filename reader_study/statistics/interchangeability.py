@@ -8,12 +8,10 @@ expanded for their number.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def interchangeability(
     tolerance: float = 0.0,
     replicates: int = 2000,
     confidence: float = 0.95,
-    planned: npt.NDArray[np.bool_] | None = None,
+    planned: Booleans | None = None,
 ) -> Interchangeability:
     """Interchangeability of arm 1 with arm 0; ``scores`` `[arm, reader, case]`, cases with a missing score left out.
 
@@ -46,36 +44,20 @@ def interchangeability(
     Raises ReconError for fewer than two readers or no complete case.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    if planned is not None and not planned.all():
-        return _summary(*_of_subsets(scores, planned, tolerance), generator, tolerance, replicates, confidence)
-    complete = np.isfinite(scores).all(axis=(0, 1))
-    reference, new = scores[0][:, complete], scores[1][:, complete]
-    readers, cases = reference.shape
-    if readers < 2 or cases < 1:
+    planned = np.ones(scores.shape[1:], dtype=bool) if planned is None else planned
+    complete = (np.isfinite(scores).all(axis=0) | ~planned).all(axis=0)
+    readers, cases = len(planned), int(complete.sum())
+    if planned.all() and (readers < 2 or cases < 1):
         raise ReconError(f"interchangeability needs two readers and a complete case, got {readers} and {cases}")
-    pairs = ~np.eye(readers, dtype=bool)
-    across = (np.abs(new[:, None] - reference[None]) > tolerance)[pairs].mean(axis=0)
-    within = (np.abs(reference[:, None] - reference[None]) > tolerance)[pairs].mean(axis=0)
-    return _summary(across, within, generator, tolerance, replicates, confidence)
-
-
-def _of_subsets(scores: Floats, planned: npt.NDArray[np.bool_], tolerance: float) -> tuple[Floats, Floats]:
-    """Shares of disagreeing pairs of readers, new against reference and within the reference, of each complete case."""
-    complete = (np.isfinite(scores).all(axis=0) | ~planned).all(axis=0) & (planned.sum(axis=0) >= 2)
+    complete &= planned.sum(axis=0) >= 2
     if not complete.any():
         raise ReconError("interchangeability needs a case that two readers were to read, and all who were did")
     (reference, new), here = scores[:, :, complete], planned[:, complete]
-    pairs = here[:, None] & here[None] & ~np.eye(len(here), dtype=bool)[..., None]
-    shares = []
-    for first in (new, reference):
-        disagree = (np.abs(first[:, None] - reference[None]) > tolerance) & pairs
-        shares.append(disagree.sum(axis=(0, 1)) / pairs.sum(axis=(0, 1)))
-    return np.asarray(shares[0]), np.asarray(shares[1])
-
-
-def _summary(
-    across: Floats, within: Floats, generator: np.random.Generator, tolerance: float, replicates: int, confidence: float
-) -> Interchangeability:
+    pairs = here[:, None] & here & ~np.eye(readers, dtype=bool)[..., None]
+    across, within = (
+        ((np.abs(first[:, None] - reference) > tolerance) & pairs).sum(axis=(0, 1)) / pairs.sum(axis=(0, 1))
+        for first in (new, reference)
+    )
     cases = across.size
     drawn = generator.integers(cases, size=(replicates, cases))
     resampled = (across - within)[drawn].mean(axis=1)

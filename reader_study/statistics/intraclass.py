@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Floats
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -40,34 +38,26 @@ def intraclass(ratings: Floats, confidence: float = 0.95) -> dict[str, Intraclas
     residual = max((within * cases * (readers - 1) - reader * (readers - 1)) / residual_df, 0.0)
     tail = 0.5 + confidence / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        one, three = between / within, between / residual
-        df = (cases - 1, cases * (readers - 1))
-        one_low, one_high = one / stats.f.ppf(tail, *df), one * stats.f.ppf(tail, *df[::-1])
-        df = (cases - 1, residual_df)
-        three_low, three_high = three / stats.f.ppf(tail, *df), three * stats.f.ppf(tail, *df[::-1])
-        two = (between - residual) / (between + (readers - 1) * residual + readers * (reader - residual) / cases)
-        two_low, two_high = _two_way_interval(two, between, reader, residual, cases, readers, tail)
-        return {
-            found.model: found
-            for found in (
-                Intraclass("ICC(1,1)", *(_single(value, readers) for value in (one, one_low, one_high))),
-                Intraclass("ICC(2,1)", float(two), two_low, two_high),
-                Intraclass("ICC(3,1)", *(_single(value, readers) for value in (three, three_low, three_high))),
-                Intraclass("ICC(1,k)", *(float(1 - 1 / value) for value in (one, one_low, one_high))),
-                Intraclass("ICC(2,k)", *(_stepped_up(value, readers) for value in (two, two_low, two_high))),
-                Intraclass("ICC(3,k)", *(float(1 - 1 / value) for value in (three, three_low, three_high))),
-            )
+        one = _ratios(between, within, (cases - 1, cases * (readers - 1)), tail)
+        three = _ratios(between, residual, (cases - 1, residual_df), tail)
+        agreed = (between - residual) / (between + (readers - 1) * residual + readers * (reader - residual) / cases)
+        two = np.array([agreed, *_two_way_interval(agreed, between, reader, residual, cases, readers, tail)])
+        # One rating's reliability and that of the mean of all; 1 where the error is zero, and F infinite.
+        values = {
+            "ICC(1,1)": np.where(np.isinf(one), 1.0, (one - 1) / (one + readers - 1)),
+            "ICC(2,1)": two,
+            "ICC(3,1)": np.where(np.isinf(three), 1.0, (three - 1) / (three + readers - 1)),
+            "ICC(1,k)": 1 - 1 / one,
+            "ICC(2,k)": two * readers / (1 + two * (readers - 1)),  # Spearman and Brown
+            "ICC(3,k)": 1 - 1 / three,
         }
+    return {model: Intraclass(model, *value.tolist()) for model, value in values.items()}
 
 
-def _single(ratio: float, readers: int) -> float:
-    """Single-rating coefficient from an F ratio; 1 where the error is zero."""
-    return 1.0 if np.isinf(ratio) else float((ratio - 1) / (ratio + readers - 1))
-
-
-def _stepped_up(single: float, readers: int) -> float:
-    """Spearman-Brown: reliability of the mean of ``readers`` ratings."""
-    return float(single * readers / (1 + single * (readers - 1)))
+def _ratios(numerator: float, denominator: float, df: tuple[int, int], tail: float) -> Floats:
+    """F and the ends of the interval of what it estimates."""
+    ratio = numerator / denominator
+    return np.array([ratio, ratio / stats.f.ppf(tail, *df), ratio * stats.f.ppf(tail, *df[::-1])])
 
 
 def _two_way_interval(
@@ -79,10 +69,8 @@ def _two_way_interval(
     v = ((readers - 1) * (cases - 1) * (readers * two * ratio + offset) ** 2) / (
         (cases - 1) * readers**2 * two**2 * ratio**2 + offset**2
     )
-    if not np.isfinite(v):
-        return float("nan"), float("nan")
     upper, lower = stats.f.ppf(tail, cases - 1, v), stats.f.ppf(tail, v, cases - 1)
     mixed = readers * reader + (readers * cases - readers - cases) * residual
     low = cases * (between - upper * residual) / (upper * mixed + cases * between)
     high = cases * (lower * between - residual) / (mixed + cases * lower * between)
-    return float(low), float(high)
+    return (low, high) if np.isfinite(v) else (np.nan, np.nan)

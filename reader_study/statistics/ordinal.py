@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from reader_study.arrays import Floats, Integers
 from reader_study.statistics.ordinal_likelihood import clustered, unpack
 from reader_study.statistics.ordinal_maximum import Summit, climb
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

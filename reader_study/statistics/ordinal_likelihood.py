@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy import special
 from statsmodels.tools.numdiff import approx_fprime
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from reader_study.arrays import Floats, Integers
+
 _FARTHEST = 5.5  # standard deviations
 _LARGEST = 300.0  # log odds; two such odds multiplied are still a number
 _STEPS = {1: 0.1, 2: 0.2}  # by number of random effects; 0.2 is off by 2e-4 at deviations of 7, 0.3 and 0.25 by 1e-3

@@ -7,13 +7,12 @@ about as steep in every direction, the top on the fine one.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize
 
+from reader_study.arrays import Floats
 from reader_study.statistics.ordinal_likelihood import ClusteredScores, information, negative_log_likelihood
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 _FARTHEST = 25.0  # log odds: nothing but separated scores leads there
 _LEVEL = 1e-4  # gradient at the top, in standard errors: half its square, 1e-8 log-likelihood units, is what is left
 _ROOT = 1e-4  # of a standard error: how near an end of a profile interval is found

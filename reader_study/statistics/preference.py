@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats
 
+from reader_study.arrays import Floats
 from recon.errors import ReconError
 
 
@@ -31,22 +33,26 @@ def tango_interval(b: int, c: int, n: int, confidence: float = 0.95) -> tuple[fl
         raise ReconError(f"discordant counts {b} and {c} do not fit into {n} pairs")
     critical = float(stats.norm.ppf(0.5 + confidence / 2))
 
-    def excess(delta: float) -> float:
-        """Score statistic (b - c - n delta)^2 - z^2 variance at the constrained maximum of the likelihood."""
-        linear = -b - c + (2 * n - b + c) * delta
-        constant = -c * delta * (1 - delta)
-        q21 = (np.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
-        variance = n * max(2 * q21 + delta * (1 - delta), 0.0)
-        return float((b - c - n * delta) ** 2 - critical**2 * variance)
+    def lower(b: int, c: int) -> float:
+        def excess(delta: float) -> float:
+            return float(tango_score(b, c, n, delta)) - critical
 
-    estimate = (b - c) / n
+        return float(optimize.brentq(excess, -1.0, (b - c) / n, xtol=1e-12)) if excess(-1.0) > 0 else -1.0
 
-    def limit(end: float) -> float:
-        if estimate == end or excess(end) <= 0:
-            return end
-        return float(optimize.brentq(excess, estimate, end, xtol=1e-12))
+    return lower(b, c), -lower(c, b)
 
-    return limit(-1.0), limit(1.0)
+
+def tango_score(b: npt.ArrayLike, c: npt.ArrayLike, n: int, delta: float) -> Floats:
+    """Score statistic of discordant counts ``b`` and ``c`` (any shape) of ``n`` pairs at a difference ``delta``.
+
+    The variance is that at the constrained maximum of the likelihood (Tango 1998).
+    """
+    b, c = np.asarray(b), np.asarray(c)
+    linear = -b - c + (2 * n - b + c) * delta
+    constant = -c * delta * (1 - delta)
+    q21 = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+    variance = n * np.maximum(2 * q21 + delta * (1 - delta), 0.0)
+    return np.asarray((b - c - n * delta) / np.sqrt(np.maximum(variance, 1e-9)))
 
 
 def preference(prefer_new: int, prefer_reference: int, ties: int, confidence: float = 0.95) -> Preference:

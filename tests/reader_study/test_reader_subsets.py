@@ -246,7 +246,7 @@ def test_statistics_count_what_was_planned():
     agreed = reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5), planned)
     assert set(agreed.intraclass) == {"ICC(1,1)", "ICC(1,k)"}
     assert len(agreed.pairs) == 6
-    assert reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5)) is None
+    assert reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5), np.ones_like(planned)) is None
 
 
 @pytest.mark.parametrize("fixed", [True, False])
