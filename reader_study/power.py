@@ -16,7 +16,7 @@ from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.power_subsets import subset_pieces
 from reader_study.protocol import Protocol
-from reader_study.statistics import obuchowski_rockette_power
+from reader_study.statistics.obuchowski_rockette_power import noncentrality
 from recon.errors import ReconError
 from recon.progress import Report, silent
 
@@ -198,9 +198,7 @@ def _analytic(design: Design, effect: float, pieces: Floats) -> tuple[float, flo
     fixed = float(stats.nct.sf(critical, design.cases - 1, distance / np.sqrt(variance)))
     if design.readers < 2:
         return fixed, None
-    pilot = obuchowski_rockette_power.Planning(design.cases, max(square - own + shared, 0.0), own, 0.0, shared, 0.0)
+    away, df = noncentrality(square, own, shared, scale=1.0, readers=design.readers, effect=distance)
     # Signed and one-sided: the usual noncentral F would count claims in the wrong direction.
-    ahead = obuchowski_rockette_power.power(pilot, design.readers, design.cases, distance, 2 * design.alpha)
-    shift = float(np.copysign(np.sqrt(ahead.noncentrality), distance))
-    random = float(stats.nct.sf(stats.t.ppf(1 - design.alpha, ahead.df), ahead.df, shift))
+    random = float(stats.nct.sf(stats.t.ppf(1 - design.alpha, df), df, np.copysign(np.sqrt(away), distance)))
     return (fixed if design.fixed_readers else random), random

@@ -9,6 +9,7 @@ from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
 from reader_study.arrays import Floats, Integers
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from recon.errors import ReconError
 
 Weighting = Literal["none", "quadratic"]
@@ -66,7 +67,7 @@ def _interval(counts: Floats, weights: Floats, kappa: float, error: float) -> tu
     if np.isfinite(places).all():
         away = places - np.average(places, weights=often)
         spread = float(np.sqrt((pairs - 1) / pairs * (often * away**2).sum()))
-    half = float(stats.t.ppf(0.975, max(pairs - 1, 1))) * spread
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, max(pairs - 1, 1))) * spread
     low, high = np.tanh(np.arctanh(kappa) + np.array([-half, half]))
     return float(low), float(high)
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special, stats
 
 from reader_study.arrays import Floats
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from reader_study.statistics.preference import tango_interval, tango_score
 from recon.errors import ReconError
 
@@ -40,7 +41,7 @@ class JamesIndex:
     high: float
 
 
-def blinding_index(correct: int, wrong: int, unknown: int, confidence: float = 0.95) -> BlindingIndex:
+def blinding_index(correct: int, wrong: int, unknown: int) -> BlindingIndex:
     """Bang's index of one arm from the counts of correct, wrong and "do not know" guesses.
 
     ``standard_error`` is the published [p1 (1 - p1) + p2 (1 - p2) + 2 p1 p2] / n. The interval is exact
@@ -53,12 +54,12 @@ def blinding_index(correct: int, wrong: int, unknown: int, confidence: float = 0
         raise ReconError("a blinding index needs at least one guess and no negative count")
     index, decided = (correct - wrong) / total, correct + wrong
     error = float(np.sqrt((decided / total - index**2) / total))
-    low, high = (_exact_interval if total <= _FEW else tango_interval)(correct, wrong, total, confidence)
+    low, high = (_exact_interval if total <= _FEW else tango_interval)(correct, wrong, total)
     p_value = float(stats.binomtest(correct, decided, 0.5, alternative="greater").pvalue) if decided else 1.0
     return BlindingIndex(total, index, error, low, high, p_value)
 
 
-def _exact_interval(correct: int, wrong: int, total: int, confidence: float) -> tuple[float, float]:
+def _exact_interval(correct: int, wrong: int, total: int) -> tuple[float, float]:
     """All differences of shares that neither one-sided exact test of Tango's score statistic refuses, to .01 outwards.
 
     The p value of a difference is the largest over the share of wrong guesses, about which nothing is assumed.
@@ -73,7 +74,7 @@ def _exact_interval(correct: int, wrong: int, total: int, confidence: float) -> 
         false = max(0.0, -delta) + _NUISANCE * (1 - abs(delta)) / 2
         shares = np.stack([false + delta, false, np.maximum(1 - delta - 2 * false, 0.0)])
         log_chance = special.xlogy(counts[:, extreme, None], shares[:, None]).sum(axis=0) + log_ways[extreme, None]
-        return bool(np.exp(log_chance).sum(axis=0).max() <= (1 - confidence) / 2)
+        return bool(np.exp(log_chance).sum(axis=0).max() <= (1 - CONFIDENCE) / 2)
 
     def lower(correct: int, wrong: int) -> float:
         below = [delta for delta in _GRID.tolist() if delta <= (correct - wrong) / total]
@@ -84,10 +85,7 @@ def _exact_interval(correct: int, wrong: int, total: int, confidence: float) -> 
 
 
 def james_index(
-    reference: tuple[int, int, int],
-    new: tuple[int, int, int],
-    generator: np.random.Generator,
-    confidence: float = 0.95,
+    reference: tuple[int, int, int], new: tuple[int, int, int], generator: np.random.Generator
 ) -> JamesIndex:
     """James' index of both arms together, each arm's counts of correct, wrong and "do not know" guesses.
 
@@ -101,7 +99,7 @@ def james_index(
         raise ReconError("James' blinding index needs a guess of either arm and no negative count")
     shares = np.stack([generator.dirichlet(arm + 1 / 3, DRAWS) for arm in counts], axis=1)
     drawn = _james(shares * counts.sum(axis=1)[:, None])
-    wider = float(stats.t.ppf(0.5 + confidence / 2, counts.sum() - 1))
+    wider = float(stats.t.ppf(0.5 + CONFIDENCE / 2, counts.sum() - 1))
     low, high = np.quantile(drawn, stats.norm.cdf([-wider, wider]))
     found = float(_james(counts))
     return JamesIndex(int(counts.sum()), found, min(float(low), found), max(float(high), found))

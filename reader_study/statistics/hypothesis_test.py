@@ -10,6 +10,8 @@ from scipy import stats
 
 from recon.errors import ReconError
 
+CONFIDENCE = 0.95  # of the intervals that no protocol sets the level of
+
 
 @dataclass(frozen=True, kw_only=True)
 class HypothesisTest:
@@ -23,8 +25,8 @@ class HypothesisTest:
     method: str
     cases: int
     estimate: float
-    standard_error: float
-    df: float
+    standard_error: float = float("nan")
+    df: float = float("nan")
     margin: float
     alpha: float  # one-sided
     alternative: str = "greater"

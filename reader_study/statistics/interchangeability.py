@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from reader_study.arrays import Booleans, Floats
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from recon.errors import ReconError
 
 
@@ -34,7 +35,6 @@ def interchangeability(
     generator: np.random.Generator,
     tolerance: float = 0.0,
     replicates: int = 2000,
-    confidence: float = 0.95,
     planned: Booleans | None = None,
 ) -> Interchangeability:
     """Interchangeability of arm 1 with arm 0; ``scores`` `[arm, reader, case]`, cases with a missing score left out.
@@ -62,16 +62,7 @@ def interchangeability(
     drawn = generator.integers(cases, size=(replicates, cases))
     resampled = (across - within)[drawn].mean(axis=1)
     # A bootstrap spreads too little, by (n - 1) / n and as the normal does against Student's t (Hesterberg 2015).
-    wider = np.sqrt(cases / max(cases - 1, 1)) * stats.t.ppf(0.5 + confidence / 2, max(cases - 1, 1))
+    wider = np.sqrt(cases / max(cases - 1, 1)) * stats.t.ppf(0.5 + CONFIDENCE / 2, max(cases - 1, 1))
     low, high = np.quantile(resampled, stats.norm.cdf([-wider, wider]))
-    return Interchangeability(
-        cases,
-        float(across.mean()),
-        float(within.mean()),
-        float((across - within).mean()),
-        float(low),
-        float(high),
-        confidence,
-        tolerance,
-        replicates,
-    )
+    shares = (float(share.mean()) for share in (across, within, across - within))
+    return Interchangeability(cases, *shares, float(low), float(high), CONFIDENCE, tolerance, replicates)

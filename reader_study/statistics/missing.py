@@ -9,6 +9,8 @@ from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from reader_study.statistics.non_inferiority import compare_by_case_means, compared_readers, over_readers
 from recon.errors import ReconError
 
+IMPUTATIONS = 50
+METHOD = f"multiple imputation ({IMPUTATIONS}) of the differences, Rubin's rules, one-sided t test"
 _TOO_FEW = "too few observed differences to impute the missing ones"
 
 
@@ -47,7 +49,6 @@ def sensitivity(
     alpha: float,
     generator: np.random.Generator,
     planned: Booleans | None = None,
-    imputations: int = 50,
 ) -> MissingData:
     """Missing-data sensitivity of the per-case-mean comparison.
 
@@ -55,7 +56,6 @@ def sensitivity(
     ``planned`` `[reader, case]`, of subsets of the cases, a reading that nobody planned is not missing.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    lowest, highest = scale
     planned = np.ones(scores.shape[1:], dtype=bool) if planned is None else planned
     missing = np.isnan(scores) & planned
     reference, new = (int(count) for count in missing.sum(axis=(1, 2)))
@@ -63,33 +63,33 @@ def sensitivity(
     if not missing.any():
         return found
     worst, best = (
-        compare_by_case_means(np.where(missing, np.array(ends)[:, None, None], scores), margin, alpha)
-        for ends in ((highest, lowest), (lowest, highest))
+        compare_by_case_means(np.where(missing, np.reshape(ends, (2, 1, 1)), scores), margin, alpha)
+        for ends in (scale[::-1], scale)
     )
     found = replace(found, worst=worst, best=best)
     compared = compared_readers(scores)
     difference = (scores[1] - scores[0])[compared]  # of a lost reader nothing can be imputed
     try:
-        draws = _completed(difference, generator, imputations)
+        draws = _completed(difference, generator)
     except ReconError:
         return found
     draws[:, ~planned[compared]] = np.nan  # drawn with the others, and not asked for
 
-    def at(shift: float) -> Imputed:
-        return _combine(draws - shift * np.isnan(difference), shift, margin, alpha)
+    shifts = np.arange(0.0, scale[1] - scale[0] + 1e-9, 0.05)
+    tests = (_combine(draws - shift * np.isnan(difference), margin, alpha) for shift in shifts)
+    base = next(tests)
+    lost = (round(float(shift), 2) for shift, test in zip(shifts[1:], tests, strict=True) if not test.claimed)
+    tipping = next(lost, None) if base.claimed else None
+    return replace(found, imputed=Imputed(0.0, IMPUTATIONS, base), tipping_shift=tipping)
 
-    base, penalties = at(0.0), np.arange(0.05, highest - lowest + 1e-9, 0.05)
-    lost = (round(shift, 2) for shift in penalties.tolist() if not at(shift).test.claimed)
-    return replace(found, imputed=base, tipping_shift=next(lost, None) if base.test.claimed else None)
 
-
-def _completed(difference: Floats, generator: np.random.Generator, imputations: int) -> Floats:
+def _completed(difference: Floats, generator: np.random.Generator) -> Floats:
     """Proper imputations of ``difference`` `[reader, case]`: `[imputation, reader, case]`.
 
     Each reader's missing differences come from a normal regression on the mean difference of the other readers
     (on the mean alone where those are missing too), its parameters drawn from their posterior.
     """
-    completed = np.tile(difference, (imputations, 1, 1))
+    completed = np.tile(difference, (IMPUTATIONS, 1, 1))
     for reader, own in enumerate(difference):
         observed, others = np.isfinite(own), np.delete(difference, reader, axis=0)
         if observed.sum() < 4:
@@ -101,14 +101,11 @@ def _completed(difference: Floats, generator: np.random.Generator, imputations: 
             if wanted.any():
                 varies = helped[wanted].all() and np.unique(helper[known]).size > 1
                 design = np.stack([np.ones(own.size), helper] if varies else [np.ones(own.size)], axis=1)
-                drawn = _posterior_predictive(own[known], design[known], design[wanted], generator, imputations)
-                completed[:, reader, wanted] = drawn
+                completed[:, reader, wanted] = _drawn(own[known], design[known], design[wanted], generator)
     return completed
 
 
-def _posterior_predictive(
-    response: Floats, design: Floats, fresh: Floats, generator: np.random.Generator, imputations: int
-) -> Floats:
+def _drawn(response: Floats, design: Floats, fresh: Floats, generator: np.random.Generator) -> Floats:
     """Draws `[imputation, case]` of a normal linear model's predictive distribution under the usual flat prior."""
     df = response.size - design.shape[1]
     if df < 1:
@@ -116,28 +113,21 @@ def _posterior_predictive(
     inverse = np.linalg.inv(design.T @ design)
     mean = inverse @ design.T @ response
     residual = float(((response - design @ mean) ** 2).sum())
-    deviation = np.sqrt(residual / generator.chisquare(df, size=imputations))
+    deviation = np.sqrt(residual / generator.chisquare(df, size=IMPUTATIONS))
     root = np.linalg.cholesky(inverse)
-    slopes = mean + deviation[:, None] * (generator.standard_normal((imputations, mean.size)) @ root.T)
-    noise = generator.standard_normal((imputations, fresh.shape[0]))
+    slopes = mean + deviation[:, None] * (generator.standard_normal((IMPUTATIONS, mean.size)) @ root.T)
+    noise = generator.standard_normal((IMPUTATIONS, len(fresh)))
     return np.asarray(slopes @ fresh.T + deviation[:, None] * noise)
 
 
-def _combine(completed: Floats, shift: float, margin: float, alpha: float) -> Imputed:
+def _combine(completed: Floats, margin: float, alpha: float) -> HypothesisTest:
     """Rubin's rules over `[imputation, reader, case]` with Barnard and Rubin's degrees of freedom."""
-    found, imputations = over_readers(completed), len(completed)
-    between = (1 + 1 / imputations) * found.estimate.var(ddof=1)
+    found = over_readers(completed)
+    between = (1 + 1 / IMPUTATIONS) * found.estimate.var(ddof=1)
     total = found.variance.mean() + between
     share = between / total if total > 0 else 0.0
     complete_df = found.effective[0] - 1
     observed_df = (complete_df + 1) / (complete_df + 3) * complete_df * (1 - share)
-    test = t_test(
-        float(found.estimate.mean()),
-        float(np.sqrt(total)),
-        float(1 / (share**2 / (imputations - 1) + 1 / observed_df)),
-        cases=int(np.isfinite(completed[0]).any(axis=0).sum()),
-        margin=margin,
-        alpha=alpha,
-        method=f"multiple imputation ({imputations}) of the differences, Rubin's rules, one-sided t test",
-    )
-    return Imputed(shift, imputations, test)
+    df = float(1 / (share**2 / (IMPUTATIONS - 1) + 1 / observed_df))
+    estimate, error = float(found.estimate.mean()), float(np.sqrt(total))
+    return t_test(estimate, error, df, cases=int(found.cases[0]), margin=margin, alpha=alpha, method=METHOD)

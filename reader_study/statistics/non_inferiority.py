@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reader_study.arrays import Booleans, Floats
-from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin, t_test
+from reader_study.arrays import Booleans, Floats, Integers
+from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from recon.errors import ReconError
 
 METHOD = "per-case means over these readers, one-sided t test"
@@ -56,37 +56,26 @@ def compare_by_case_means(scores: Floats, margin: float, alpha: float = 0.025) -
 
     Raises ReconError where no reader scored two cases in both arms, for a negative margin, or rows without a reader.
     """
-    check_margin(margin, alpha)
-    difference = _differences(scores)[compared_readers(scores)]
-    found = over_readers(difference)
-    return t_test(
-        float(found.estimate),
-        float(np.sqrt(found.variance)),
-        float(found.effective) - 1,
-        cases=int(np.isfinite(difference).any(axis=0).sum()),
-        margin=margin,
-        alpha=alpha,
-        method=METHOD,
-    )
+    found = over_readers(_differences(scores)[compared_readers(scores)])
+    error, df = float(np.sqrt(found.variance)), float(found.effective) - 1
+    return t_test(float(found.estimate), error, df, cases=int(found.cases), margin=margin, alpha=alpha, method=METHOD)
 
 
 @dataclass(frozen=True)
 class OverReaders:
-    """Of values `[..., reader, case]`: each reader's mean over the cases, and the mean of these means.
+    """Of values `[..., reader, case]`: each reader's mean over the cases, and ``estimate``, the mean of these.
 
     ``means`` `[..., reader]`; ``errors`` `[..., reader, case]` is the part of each reading in the error of its mean;
-    ``variance`` `[...]` belongs to the mean of the means, ``effective`` `[...]` is its number of cases (Kish 1965).
+    ``estimate`` `[...]` has the ``variance`` `[...]`, the number of cases with a value ``cases`` `[...]` and the
+    ``effective`` number of cases `[...]` (Kish 1965).
     """
 
     means: Floats
     errors: Floats
+    estimate: Floats
     variance: Floats
+    cases: Integers
     effective: Floats
-
-    @property
-    def estimate(self) -> Floats:
-        """`[...]`: the mean over the readers."""
-        return np.asarray(self.means.mean(axis=-1))
 
 
 def over_readers(values: Floats) -> OverReaders:
@@ -103,7 +92,9 @@ def over_readers(values: Floats) -> OverReaders:
     errors = np.where(read, values - means, 0.0) * np.sqrt(count / (count - 1)) / count
     variance = (errors.mean(axis=-2) ** 2).sum(axis=-1)
     weights = (read / count).sum(axis=-2)
-    return OverReaders(means[..., 0], errors, variance, weights.sum(axis=-1) ** 2 / (weights**2).sum(axis=-1))
+    effective = weights.sum(axis=-1) ** 2 / (weights**2).sum(axis=-1)
+    cases = read.any(axis=-2).sum(axis=-1)
+    return OverReaders(means[..., 0], errors, means.mean(axis=(-2, -1)), variance, cases, effective)
 
 
 def _differences(scores: Floats) -> Floats:

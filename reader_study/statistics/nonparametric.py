@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from reader_study.arrays import Floats
-from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin
+from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin, quotient
 from recon.errors import ReconError
 
 
@@ -63,8 +63,6 @@ def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> Sig
         method="Wilcoxon signed rank, Hodges-Lehmann",
         cases=differences.size,
         estimate=estimate,
-        standard_error=float("nan"),
-        df=float("nan"),
         margin=margin,
         alpha=alpha,
         statistic=at_zero,
@@ -77,8 +75,7 @@ def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> Sig
 
 
 def _standardised(differences: Floats, centre: float) -> float:
-    total, deviation = signed_ranks(differences, centre)
-    return total / deviation if deviation > 0 else 0.0
+    return quotient(*signed_ranks(differences, centre))
 
 
 def _crossing(differences: Floats, averages: Floats, level: float) -> float:

@@ -36,10 +36,6 @@ class Components:
     covariance_neither: float
     covariance_df: float = float("inf")
 
-    @property
-    def arm_means(self) -> Floats:
-        return np.asarray(self.figures.mean(axis=1))
-
 
 @dataclass(frozen=True, kw_only=True)
 class EqualityTest:
@@ -82,7 +78,8 @@ def components_of_pairs(scores: Floats) -> Components:
     read = np.isfinite(scores).all(axis=0)
     if scores.shape[:2] < (2, 2) or read.sum(axis=1).min() < 2:
         raise ReconError("Obuchowski-Rockette analysis needs two readers with two cases scored in both arms each")
-    found, cases = over_readers(np.where(read, scores, np.nan)), int(read.any(axis=0).sum())
+    found = over_readers(np.where(read, scores, np.nan))
+    cases = int(found.cases[0])
     return _components(found.means, found.errors, cases, cases - 1)
 
 
@@ -140,6 +137,6 @@ def difference(found: Components, margin: float = 0.0, alpha: float = 0.025) -> 
     negative one.
     """
     denominator, df = _denominator(found, found.covariance_df)
-    reference, new = found.arm_means[:2].tolist()
+    reference, new = found.figures[:2].mean(axis=1).tolist()
     error = float(np.sqrt(2 * denominator / found.figures.shape[1]))
     return t_test(new - reference, error, df, cases=found.cases, margin=margin, alpha=alpha, method=METHOD)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from reader_study.arrays import Floats, Integers
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from reader_study.statistics.ordinal_likelihood import clustered, unpack
 from reader_study.statistics.ordinal_maximum import Summit, climb
 from recon.errors import ReconError
@@ -20,22 +21,18 @@ from recon.errors import ReconError
 class OrdinalFit:
     """Log odds ratios ``coefficients`` of a HIGHER score, thresholds, and what the fit reached.
 
-    ``random_deviation`` is the standard deviation of the cluster intercepts, ``slope_deviation`` that of the clusters'
-    slopes, 0 where there are none; ``standard_errors`` belong to the coefficients (from the observed information).
+    ``deviations`` are the standard deviations of the cluster intercepts and, where there are any, of the clusters'
+    slopes; ``standard_errors`` belong to the coefficients (from the observed information).
     """
 
     names: tuple[str, ...]
     coefficients: Floats
     standard_errors: Floats
     thresholds: Floats
-    random_deviation: float
-    slope_deviation: float
-    log_likelihood: float
-    observations: int
-    clusters: int
+    deviations: Floats
     summit: Summit
 
-    def effect(self, name: str, confidence: float = 0.95) -> dict[str, float]:
+    def effect(self, name: str) -> dict[str, float]:
         """Odds ratio of one coefficient by the likelihood ratio: profile interval and two-sided p value.
 
         An end that no odds ratio reaches is 0 or infinite. Wald's z claims too often where cases are few, because the
@@ -44,7 +41,7 @@ class OrdinalFit:
         """
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
-        critical = float(stats.norm.ppf(0.5 + confidence / 2))
+        critical = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
         low, high = (self.summit.crossing(at, sign * critical, error) for sign in (-1, 1))
         with np.errstate(over="ignore"):
             ratio, low, high = np.exp([value, low, high]).tolist()
@@ -98,17 +95,5 @@ def cumulative_link_mixed(
     fixed = np.r_[np.zeros(len(names)), thresholds[:1], np.log(np.diff(thresholds))]
     summit = climb(data, np.r_[fixed, np.full(loadings.shape[1], 0.8)])
     beta, thresholds, deviations = unpack(summit.parameters, data)
-    both, clusters = np.abs(np.r_[deviations, 0.0]), data.counts.shape[0]
     errors = np.sqrt(np.diag(summit.covariance)[: len(names)])
-    return OrdinalFit(
-        names,
-        beta,
-        errors,
-        thresholds,
-        float(both[0]),
-        float(both[1]),
-        summit.log_likelihood,
-        category.size,
-        int(clusters),
-        summit,
-    )
+    return OrdinalFit(names, beta, errors, thresholds, np.abs(deviations), summit)

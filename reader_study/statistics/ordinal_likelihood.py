@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from scipy.stats.contingency import crosstab
 from statsmodels.tools.numdiff import approx_fprime
 
 from reader_study.arrays import Floats, Integers
@@ -50,13 +51,9 @@ class ClusteredScores:
 def clustered(category: Integers, design: Floats, loadings: Floats, cluster: npt.ArrayLike) -> ClusteredScores:
     """Gather observations: ``category`` and ``cluster`` `[observation]`, ``design`` and ``loadings`` by columns."""
     rows, row = np.unique(np.column_stack([category, design, loadings]), axis=0, return_inverse=True)
-    labels, member = np.unique(np.asarray(cluster), return_inverse=True)
-    counts = np.zeros((labels.size, rows.shape[0]))
-    np.add.at(counts, (member.ravel(), row.ravel()), 1.0)
-    effects, random = design.shape[1], loadings.shape[1]
-    return ClusteredScores(
-        rows[:, 0].astype(np.int64), rows[:, 1 : 1 + effects], rows[:, 1 + effects :], counts, *_grid(random)
-    )
+    counts = crosstab(np.asarray(cluster), row.ravel()).count.astype(np.float64)
+    level, effects, random = np.split(rows, [1, 1 + design.shape[1]], axis=1)
+    return ClusteredScores(level.ravel().astype(np.int64), effects, random, counts, *_grid(random.shape[1]))
 
 
 def _grid(random: int, coarseness: int = 1) -> tuple[Floats, Floats]:

@@ -20,7 +20,7 @@ from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.agreement import cohen, cross_table
 from reader_study.statistics.blinding_index import blinding_index, james_index
-from reader_study.statistics.drift import drift, pair_drift
+from reader_study.statistics.drift import drift
 from reader_study.statistics.interchangeability import interchangeability
 from reader_study.statistics.intraclass import intraclass
 from reader_study.statistics.missing import sensitivity
@@ -196,7 +196,7 @@ def reading_order(generator) -> Iterator[Row]:
     def read_pairs(slope):
         order = generator.permutation(20) + 1.0
         level = 4 - slope * order / 20 + 0.5 * generator.normal(size=20) + 0.6 * generator.normal(size=(2, 20))
-        return pair_drift(np.clip(np.rint(level), 1, 5), order, generator)
+        return drift(np.clip(np.rint(level), 1, 5), order, generator)
 
     for name, one in (("drift, 20 cases", read), ("drift, 20 cases, both arms at once", read_pairs)):
         flat, tired = ([one(slope) for _ in range(count)] for slope, count in ((0.0, 8000), (0.8, 1000)))
