@@ -13,7 +13,7 @@ def _compute(readings: Readings) -> missing.MissingData:
     primary, scale = readings.protocol.primary, readings.scale
     ends = (scale[0], scale[-1])
     return missing.sensitivity(
-        readings.scores, ends, primary.margin, primary.alpha, readings.generator, readings.planned
+        readings.scores, readings.planned, ends, primary.margin, primary.alpha, readings.generator
     )
 
 

@@ -66,27 +66,20 @@ def _exchanged(
 
     The residuals of the model without the effect are exchanged between cases, all rows of a case together.
     """
-    fitted, residual = _regress(response[None], np.delete(design, effect, axis=0))
+    residual = _residuals(response[None], np.delete(design, effect, axis=0))[0]
     drawn = generator.permuted(np.tile(np.arange(response.shape[1]), (EXCHANGES, 1)), axis=1)
-    shuffled = fitted + np.moveaxis(residual[0][:, drawn], 1, 0)
-    estimates, errors = _estimate(np.concatenate([response[None], shuffled]), design, effect)
+    shuffled = response - residual + np.moveaxis(residual[:, drawn], 1, 0)
+    studies = np.concatenate([response[None], shuffled])
+    weights = np.linalg.pinv(design.reshape(len(design), -1).T)[effect].reshape(design.shape[1:])
+    by_case = (weights * _residuals(studies, design)).sum(axis=1)  # errors are clustered by case
+    estimates, errors = (weights * studies).sum(axis=(1, 2)), np.sqrt((by_case**2).sum(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.nan_to_num(np.abs(estimates / errors), nan=0.0)
     value, half = float(estimates[0]), float(np.quantile(t, CONFIDENCE, method="higher") * errors[0])
     return value, value - half, value + half, float((t >= t[0] - 1e-9).mean())
 
 
-def _regress(response: Floats, design: Floats) -> tuple[Floats, Floats]:
-    """Fitted values and residuals of ``response`` `[study, row, case]`."""
-    columns = design.reshape(design.shape[0], -1).T
-    projector = columns @ np.linalg.pinv(columns)  # symmetric
-    fitted = (response.reshape(response.shape[0], -1) @ projector).reshape(response.shape)
-    return fitted, response - fitted
-
-
-def _estimate(response: Floats, design: Floats, effect: int) -> tuple[Floats, Floats]:
-    """Coefficient `[study]` of one effect and its standard error clustered by case."""
-    weights = np.linalg.pinv(design.reshape(design.shape[0], -1).T)[effect].reshape(design.shape[1:])
-    _, residual = _regress(response, design)
-    by_case = (weights * residual).sum(axis=1)
-    return (weights * response).sum(axis=(1, 2)), np.sqrt((by_case**2).sum(axis=1))
+def _residuals(response: Floats, design: Floats) -> Floats:
+    """What a least squares fit of ``response`` `[study, row, case]` leaves."""
+    columns, flat = design.reshape(len(design), -1).T, response.reshape(len(response), -1)
+    return np.asarray((flat - flat @ (columns @ np.linalg.pinv(columns))).reshape(response.shape))

@@ -32,7 +32,5 @@ def area_under_curve(scores: Floats, truth: Booleans) -> Floats:
 
 def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: Booleans) -> Floats:
     """The figure of merit with each case left out in turn: ``scores`` `[..., case]` gives `[..., case]`."""
-    cases = scores.shape[-1]
-    return np.stack(
-        [figure(np.delete(scores, case, axis=-1), np.delete(truth, case)) for case in range(cases)], axis=-1
-    )
+    left_out = [figure(np.delete(scores, case, axis=-1), np.delete(truth, case)) for case in range(truth.size)]
+    return np.stack(left_out, axis=-1)

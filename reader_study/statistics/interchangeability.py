@@ -31,20 +31,15 @@ class Interchangeability:
 
 
 def interchangeability(
-    scores: Floats,
-    generator: np.random.Generator,
-    tolerance: float = 0.0,
-    replicates: int = 2000,
-    planned: Booleans | None = None,
+    scores: Floats, planned: Booleans, generator: np.random.Generator, tolerance: float = 0.0, replicates: int = 2000
 ) -> Interchangeability:
     """Interchangeability of arm 1 with arm 0; ``scores`` `[arm, reader, case]`, cases with a missing score left out.
 
-    Two scores disagree where they differ by more than ``tolerance``. With ``planned`` `[reader, case]`, of subsets of
-    the cases, a case is complete where its own readers scored it, two at least, and its share is over their pairs.
-    Raises ReconError for fewer than two readers or no complete case.
+    Two scores disagree where they differ by more than ``tolerance``. A case is complete where the readers who were to
+    read it (``planned`` `[reader, case]`), two at least, scored it; its share is over their pairs. Raises ReconError
+    for fewer than two readers or no complete case.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    planned = np.ones(scores.shape[1:], dtype=bool) if planned is None else planned
     complete = (np.isfinite(scores).all(axis=0) | ~planned).all(axis=0)
     readers, cases = len(planned), int(complete.sum())
     if planned.all() and (readers < 2 or cases < 1):
@@ -64,5 +59,6 @@ def interchangeability(
     # A bootstrap spreads too little, by (n - 1) / n and as the normal does against Student's t (Hesterberg 2015).
     wider = np.sqrt(cases / max(cases - 1, 1)) * stats.t.ppf(0.5 + CONFIDENCE / 2, max(cases - 1, 1))
     low, high = np.quantile(resampled, stats.norm.cdf([-wider, wider]))
-    shares = (float(share.mean()) for share in (across, within, across - within))
-    return Interchangeability(cases, *shares, float(low), float(high), CONFIDENCE, tolerance, replicates)
+    of_new, of_reference, added = (float(share.mean()) for share in (across, within, across - within))
+    limits = (float(low), float(high), CONFIDENCE)
+    return Interchangeability(cases, of_new, of_reference, added, *limits, tolerance, replicates)

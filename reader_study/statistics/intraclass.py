@@ -63,13 +63,11 @@ def _two_way_interval(
     two: float, between: float, reader: float, residual: float, cases: int, readers: int
 ) -> tuple[float, float]:
     """Interval of ICC(2,1) with Satterthwaite's degrees of freedom (Shrout and Fleiss 1979, McGraw and Wong 1996)."""
-    ratio = reader / residual
-    offset = cases * (1 + (readers - 1) * two) - readers * two
-    v = ((readers - 1) * (cases - 1) * (readers * two * ratio + offset) ** 2) / (
-        (cases - 1) * readers**2 * two**2 * ratio**2 + offset**2
-    )
+    of_readers, rest = readers * two * reader, (cases * (1 + (readers - 1) * two) - readers * two) * residual
+    v = (readers - 1) * (cases - 1) * (of_readers + rest) ** 2 / ((cases - 1) * of_readers**2 + rest**2)
+    v = v if residual > 0 else readers - 1.0  # its limit, even where the readers agree in everything
     upper, lower = stats.f.ppf(_TAIL, cases - 1, v), stats.f.ppf(_TAIL, v, cases - 1)
     mixed = readers * reader + (readers * cases - readers - cases) * residual
     low = cases * (between - upper * residual) / (upper * mixed + cases * between)
     high = cases * (lower * between - residual) / (mixed + cases * lower * between)
-    return (low, high) if np.isfinite(v) else (np.nan, np.nan)
+    return low, high

@@ -44,19 +44,18 @@ class MissingData:
 
 def sensitivity(
     scores: Floats,
+    planned: Booleans,
     scale: tuple[float, float],
     margin: float,
     alpha: float,
     generator: np.random.Generator,
-    planned: Booleans | None = None,
 ) -> MissingData:
     """Missing-data sensitivity of the per-case-mean comparison.
 
-    ``scores`` `[arm, reader, case]` with NaN where missing, higher is better, on ``scale`` (lowest, highest). With
-    ``planned`` `[reader, case]`, of subsets of the cases, a reading that nobody planned is not missing.
+    ``scores`` `[arm, reader, case]` with NaN where missing, higher is better, on ``scale`` (lowest, highest). A
+    reading that nobody ``planned`` `[reader, case]` is not missing.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    planned = np.ones(scores.shape[1:], dtype=bool) if planned is None else planned
     missing = np.isnan(scores) & planned
     reference, new = (int(count) for count in missing.sum(axis=(1, 2)))
     found = MissingData(reference + new, (reference, new), int(missing.any(axis=(0, 1)).sum()))

@@ -37,11 +37,6 @@ class ClusteredScores:
     places: Floats
     log_weights: Floats
 
-    @property
-    def thresholds(self) -> int:
-        """Number of thresholds: categories less one."""
-        return int(self.category.max())
-
     def coarse(self) -> "ClusteredScores":
         """The same on a grid of twice the step: for the way up, not for the maximum."""
         places, log_weights = _grid(self.loadings.shape[1], 2)
@@ -70,10 +65,10 @@ def unpack(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats, F
 
     The likelihood does not know the sign of a deviation, so that zero is an inner point of its range.
     """
-    effects, cuts = data.design.shape[1], data.thresholds
-    steps = parameters[effects : effects + cuts]
+    effects, random = data.design.shape[1], data.loadings.shape[1]
+    beta, steps, deviations = np.split(parameters, [effects, parameters.size - random])
     thresholds = np.cumsum(np.r_[steps[0], np.exp(np.clip(steps[1:], -30.0, 30.0))])
-    return parameters[:effects], thresholds, parameters[effects + cuts :]
+    return beta, thresholds, deviations
 
 
 def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
@@ -99,8 +94,7 @@ def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[
     in_upper = share * (odds_above / (1 + odds_above) + between)
     in_lower = -share * (odds_below / (1 + odds_below) + between)
     in_shift = -in_upper - in_lower
-    last = data.thresholds
-    in_thresholds = np.bincount(data.category, in_upper.sum(axis=1))[:last]
+    in_thresholds = np.bincount(data.category, in_upper.sum(axis=1))[:-1]
     in_thresholds += np.bincount(data.category, in_lower.sum(axis=1))[1:]
     steps = np.r_[1.0, np.diff(thresholds)]  # a step moves every threshold above it
     gradient = (

@@ -23,7 +23,15 @@ def test_shrout_fleiss_intraclass_correlations():
 
 def test_intraclass_of_perfect_agreement_is_one():
     found = intraclass(np.array([[1.0, 2, 3, 5], [1, 2, 3, 5]]))
-    assert all(value.coefficient == 1 for value in found.values())
+    assert all((value.low, value.coefficient, value.high) == pytest.approx((1, 1, 1)) for value in found.values())
+
+
+def test_readers_a_point_apart_have_an_interval_for_their_agreement():
+    """The degrees of freedom were nought by nought, and with other rounding anything."""
+    apart = np.array([[1.0, 2, 4, 3, 2, 5], [2, 3, 5, 4, 3, 6]])
+    found, near = intraclass(apart)["ICC(2,1)"], intraclass(apart + 1e-5 * np.eye(2, 6))["ICC(2,1)"]
+    assert found.low < found.coefficient < found.high
+    assert (found.low, found.high) == pytest.approx((near.low, near.high), abs=1e-4)
 
 
 TABLE = np.array([[13, 0, 0], [0, 20, 7], [0, 4, 56]])
@@ -96,10 +104,10 @@ def test_repeatability():
 def test_interchangeability_by_hand():
     reference = np.array([[3.0, 4, 4, 5], [3, 4, 5, 5]])
     new = np.array([[3.0, 4, 4, 4], [2, 4, 5, 5]])
-    found = interchangeability(np.stack([reference, new]), np.random.default_rng(0))
+    found = interchangeability(np.stack([reference, new]), np.ones((2, 4), bool), np.random.default_rng(0))
     assert found.disagree_reference_reference == 0.25
     # new of one reader against reference of the other: 0.5, 0, 1, 0.5
     assert found.disagree_new_reference == 0.5
     assert found.low <= found.difference <= found.high
-    near = interchangeability(np.stack([reference, new]), np.random.default_rng(0), tolerance=1)
+    near = interchangeability(np.stack([reference, new]), np.ones((2, 4), bool), np.random.default_rng(0), tolerance=1)
     assert near.difference == 0

@@ -53,6 +53,11 @@ def _studies(count, readers, cases, effect, seed):
     return draw_scores(design, Assumptions(), means, count, np.random.default_rng(seed))
 
 
+def sensitivity(scores, seed):
+    planned = np.ones(scores.shape[1:], bool)
+    return missing.sensitivity(scores, planned, (1, 5), 0.5, 0.025, np.random.default_rng(seed))
+
+
 def test_one_missing_reading_costs_one_pair():
     """Not the case, and not the other readers' pairs of it."""
     scores = _studies(1, readers=3, cases=20, effect=0.0, seed=1)[0]
@@ -76,7 +81,7 @@ def test_a_lost_reader_costs_himself():
     found, others = compare_by_case_means(scores, 0.5), compare_by_case_means(scores[:, :2], 0.5)
     assert (found.estimate, found.low, found.df) == pytest.approx((others.estimate, others.low, others.df))
     assert case_differences(scores).size == 20
-    assert missing.sensitivity(scores, (1, 5), 0.5, 0.025, np.random.default_rng(1)).worst.estimate < found.estimate
+    assert sensitivity(scores, 1).worst.estimate < found.estimate
     scores[1] = np.nan
     with pytest.raises(ReconError, match="nothing to compare"):
         compare_by_case_means(scores, 0.5)
@@ -139,7 +144,7 @@ def test_nothing_is_imputed_from_two_pairs_that_readers_share(shared):
     scores = np.random.default_rng(1).integers(1, 6, (2, 2, 12)).astype(float)
     scores[1, 0, :6] = scores[1, 1, 6 + shared :] = np.nan
     scores[1, 1, 0] = np.nan
-    found = missing.sensitivity(scores, (1, 5), 0.5, 0.025, np.random.default_rng(2))
+    found = sensitivity(scores, 2)
     assert found.imputed is None
     assert found.worst.estimate < found.best.estimate
 
@@ -147,12 +152,12 @@ def test_nothing_is_imputed_from_two_pairs_that_readers_share(shared):
 def test_missing_data_sensitivity_brackets_and_tips():
     generator = np.random.default_rng(1)
     scores = np.clip(np.round(4 + 0.6 * generator.normal(size=(2, 2, 60))), 1, 5)
-    complete = missing.sensitivity(scores, (1, 5), 0.5, 0.025, generator)
+    complete = sensitivity(scores, 2)
     assert complete.missing_scores == 0
     assert complete.worst is None
     holes = scores.copy()
     holes[1, 0, :12] = np.nan
-    found = missing.sensitivity(holes, (1, 5), 0.5, 0.025, np.random.default_rng(2))
+    found = sensitivity(holes, 2)
     assert found.missing_by_arm == (0, 12)
     assert found.incomplete_cases == 12
     assert found.worst is not None
@@ -161,11 +166,11 @@ def test_missing_data_sensitivity_brackets_and_tips():
     assert found.worst.estimate < found.imputed.test.estimate < found.best.estimate
     assert found.worst.claimed == (found.worst.low > -0.5)
     assert found.imputed.test.estimate == pytest.approx(compare_by_case_means(scores, 0.5).estimate, abs=0.15)
-    again = missing.sensitivity(holes, (1, 5), 0.5, 0.025, np.random.default_rng(2))
+    again = sensitivity(holes, 2)
     assert again == found
     many = scores.copy()
     many[1, :, :30] = np.nan
-    tipped = missing.sensitivity(many, (1, 5), 0.5, 0.025, np.random.default_rng(2))
+    tipped = sensitivity(many, 2)
     assert tipped.imputed is not None
     assert tipped.imputed.test.claimed
     assert tipped.tipping_shift is not None

@@ -113,7 +113,7 @@ def means_of_cases(generator) -> Iterator[Row]:
     yield claims("the same, net preference", *read, lambda one: compare_by_case_means(one, 0.2))
 
     def imputed(one):
-        return sensitivity(one, (1, 5), MARGIN, 0.025, generator).imputed.test
+        return sensitivity(one, np.ones(one.shape[1:], bool), (1, 5), MARGIN, 0.025, generator).imputed.test
 
     yield claims("paired t, multiple imputation of what is missing", *cut, imputed)
     equal = np.concatenate([equal, studies(2000, 20)])
@@ -235,8 +235,8 @@ def shares(generator) -> Iterator[Row]:
 def agreement(generator) -> Iterator[Row]:
     many = studies(1, 12, design=replace(DESIGN, cases=100_000))[0]
     of = studies(2000, 13)
-    truth = interchangeability(many, generator, replicates=2).difference
-    found = [interchangeability(one, generator, replicates=1000) for one in of]
+    truth = interchangeability(many, np.ones(many.shape[1:], bool), generator, replicates=2).difference
+    found = [interchangeability(one, np.ones(one.shape[1:], bool), generator, replicates=1000) for one in of]
     inside = share(one.low <= truth <= one.high for one in found)
     yield Row("interchangeability, bootstrap", None, None, None, inside)
 
