@@ -102,7 +102,7 @@ def _decision(protocol: Protocol, item: ItemResult) -> dict[str, Any]:
         "alpha": planned.alpha,
         "t": planned.statistic,
         "p_value": planned.p_value,
-        "lower_bound": planned.lower_bound,
+        "lower_bound": planned.low,
         "claimed": planned.claimed,
     }
 

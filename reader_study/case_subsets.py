@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.crossover import sittings, starts, williams
 from reader_study.incomplete_blocks import Balance, assign, balance, nested_turns
 from reader_study.protocol import Protocol
 
 Row = tuple[str, Literal["training", "main", "repeat"], tuple[str, ...]]  # case, kind, arms
-Booleans = npt.NDArray[np.bool_]
 
 
 def strata(protocol: Protocol) -> list[list[str]]:

@@ -4,9 +4,9 @@ marked lesions by areas under the curve that the protocol names."""
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.analysis_result import RandomReaders
+from reader_study.arrays import Booleans, Floats
 from reader_study.item import Item
 from reader_study.localisation_rule import NAMES
 from reader_study.protocol import Protocol
@@ -15,9 +15,6 @@ from reader_study.statistics.figure_of_merit import FigureOfMerit, area_under_cu
 from reader_study.statistics.hypothesis_test import HypothesisTest
 from reader_study.statistics.localisation import FIGURES
 from reader_study.statistics.obuchowski_rockette import Components
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Booleans = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int64]
+from reader_study.arrays import Booleans, Integers
+
 _EXCHANGES = 5_000  # tried at most; the best possible is mostly reached after some hundred
 
 

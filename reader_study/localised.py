@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from reader_study.arrays import Booleans, Floats, Integers
 from reader_study.lesion_truth import Lesions
 from reader_study.protocol import Protocol
 from reader_study.seal import ImageRecord
 from reader_study.sheet import Flag
 from reader_study.statistics.localisation import UNMARKED
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,12 @@ class Located:
 
     item: str
     ratings: Floats
-    lesions: npt.NDArray[np.int64]
+    lesions: Integers
     readings: tuple[MarkedReading, ...]
     marks: tuple[JudgedMark, ...]
 
     @property
-    def truth(self) -> npt.NDArray[np.bool_]:
+    def truth(self) -> Booleans:
         """`[case]`: is there a lesion?"""
         return np.asarray(self.lesions > 0)
 

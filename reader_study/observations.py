@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.allocation import Presentation
+from reader_study.arrays import Booleans, Floats
 from reader_study.canonical import digest
 from reader_study.deviations import Deviation, deviations, excused
 from reader_study.item import Item
@@ -17,8 +17,6 @@ from reader_study.sheet import Sheet
 from reader_study.study import Study
 from reader_study.tables import TableScore
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Observations:
     flags: tuple[FlagMark, ...]
     guesses: tuple[Guesses, ...]
     comments: int
-    planned: npt.NDArray[np.bool_] | None = None  # `[reader, case]` of case subsets; None: every reader, every case
+    planned: Booleans | None = None  # `[reader, case]` of case subsets; None: every reader, every case
     adjudicated: Mapping[str, Floats] | None = None  # item -> ``scores`` with an adjudicator's in their place
     verdicts: Any = None  # ``verdicts.Verdicts`` behind them
     marked: tuple[MarkedReading, ...] = ()  # readings in which lesions could be marked
@@ -206,7 +204,7 @@ class _Arrays:
         self.repeats = {item.id: np.full(shape, np.nan) for item in protocol.items}
         self.order = np.full(shape, np.nan)
         self.seconds = np.full(shape, np.nan)
-        self.planned: npt.NDArray[np.bool_] | None = None
+        self.planned: Booleans | None = None
 
     def plan(self, key: Sequence[Presentation]) -> None:
         """Note who was to read what."""

@@ -8,19 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
 from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.power_subsets import subset_pieces
 from reader_study.protocol import Protocol
-from reader_study.statistics import obuchowski_rockette_power
+from reader_study.statistics.obuchowski_rockette_power import noncentrality
 from recon.errors import ReconError
 from recon.progress import Report, silent
 
-Floats = npt.NDArray[np.float64]
 STUDIES_AT_ONCE = 500
 
 
@@ -124,7 +123,7 @@ def check_subsets(design: Design) -> None:
         raise ReconError(f"{design.cases} cases by {size} of {design.readers} readers leave a reader fewer than two")
 
 
-def planned_claims(design: Design, scores: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+def planned_claims(design: Design, scores: Floats) -> tuple[Booleans, Floats]:
     """(claims `[study]`, pieces of ``planned_tests``)."""
     estimate, error, df, pieces = planned_tests(design, scores)
     lower = estimate - stats.t.ppf(1 - design.alpha, df) * error
@@ -181,7 +180,7 @@ def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats,
     return square, own / 2, shared / 2
 
 
-def _pooled_test(design: Design, scores: Floats) -> npt.NDArray[np.bool_]:
+def _pooled_test(design: Design, scores: Floats) -> Booleans:
     """What pooling reader x case rows would claim. For the warning in the plan only; no analysis offers it."""
     rows = (scores[:, 1] - scores[:, 0]).reshape(scores.shape[0], -1)
     rows = rows[:, np.isfinite(rows[0])]  # one draw of the subsets for all of these studies
@@ -199,9 +198,7 @@ def _analytic(design: Design, effect: float, pieces: Floats) -> tuple[float, flo
     fixed = float(stats.nct.sf(critical, design.cases - 1, distance / np.sqrt(variance)))
     if design.readers < 2:
         return fixed, None
-    pilot = obuchowski_rockette_power.Planning(design.cases, max(square - own + shared, 0.0), own, 0.0, shared, 0.0)
+    away, df = noncentrality(square, own, shared, scale=1.0, readers=design.readers, effect=distance)
     # Signed and one-sided: the usual noncentral F would count claims in the wrong direction.
-    ahead = obuchowski_rockette_power.power(pilot, design.readers, design.cases, distance, 2 * design.alpha)
-    shift = float(np.copysign(np.sqrt(ahead.noncentrality), distance))
-    random = float(stats.nct.sf(stats.t.ppf(1 - design.alpha, ahead.df), ahead.df, shift))
+    random = float(stats.nct.sf(stats.t.ppf(1 - design.alpha, df), df, np.copysign(np.sqrt(away), distance)))
     return (fixed if design.fixed_readers else random), random

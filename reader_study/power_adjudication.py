@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize
 
+from reader_study.arrays import Floats
 from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.power_subsets import leave_unplanned
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 _SAMPLE = 100_000  # cases on which the analysed difference is known to some thousandths of a point
 _STREAM = 20_000_103  # fixed: the same design always gets the same means
 

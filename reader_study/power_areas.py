@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.case_truth import FEWEST
 from reader_study.incomplete_blocks import assign
 from reader_study.power import random_error
@@ -23,8 +23,6 @@ from reader_study.statistics.localisation import WINS
 from recon.errors import ReconError
 from recon.progress import Report, silent
 
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 _COMPARISONS_AT_ONCE = 2_000_000  # more would leave the processor's cache
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.power import STUDIES_AT_ONCE, analysed, check_subsets, planned_tests
 from reader_study.power_areas import AreaSimulation
 from reader_study.power_options import AreaAssumptions, Assumptions
@@ -19,8 +19,6 @@ from reader_study.protocol import Protocol
 from reader_study.statistics.simultaneous import adjusted
 from recon.errors import ReconError
 from recon.progress import Report, silent
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _score_claims(
     replicates: int,
     generator: np.random.Generator,
     report: Report,
-) -> npt.NDArray[np.bool_]:
+) -> Booleans:
     draw, latent = analysed(design, assumptions, effects)
     gathered = []
     for done in range(0, replicates, STUDIES_AT_ONCE):
@@ -110,7 +108,7 @@ def _score_claims(
 
 def _area_claims(
     study: AreaSimulation, order: Sequence[int], replicates: int, generator: np.random.Generator
-) -> npt.NDArray[np.bool_]:
+) -> Booleans:
     gathered, size = [], study.studies_at_once
     for done in range(0, replicates, size):
         tests = study.tests(study.ratings(min(size, replicates - done), generator))
@@ -118,15 +116,13 @@ def _area_claims(
     return np.concatenate(gathered)
 
 
-def family_claims(design: Design, scores: Floats, order: Sequence[int]) -> npt.NDArray[np.bool_]:
+def family_claims(design: Design, scores: Floats, order: Sequence[int]) -> Booleans:
     """Claims `[study, new arm]` of the planned family from scores `[study, arm, reader, case]`."""
     pair = replace(design, arms=2)
     return _claims(design, [planned_tests(pair, scores[:, [0, arm]])[:3] for arm in range(1, scores.shape[1])], order)
 
 
-def _claims(
-    design: Design, tests: Sequence[tuple[Floats, Floats, Floats]], order: Sequence[int]
-) -> npt.NDArray[np.bool_]:
+def _claims(design: Design, tests: Sequence[tuple[Floats, Floats, Floats]], order: Sequence[int]) -> Booleans:
     """From (estimate, standard error, degrees of freedom) `[study]` of each new arm."""
     p_values = []
     for estimate, error, df in tests:

@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
+from reader_study.arrays import Floats
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_scores import reader_constants
 from reader_study.statistics.localisation import UNMARKED
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 _NODES = 15  # of the quadrature over readers
 _RARE = 1e-4  # chance of more lesions or places in a case than are simulated
 

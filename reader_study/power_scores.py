@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, stats
 
+from reader_study.arrays import Floats
 from reader_study.power_options import Assumptions
 from reader_study.power_subsets import leave_unplanned
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

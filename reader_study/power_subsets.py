@@ -5,11 +5,10 @@ The estimate and its variance are those of ``non_inferiority.compare_by_case_mea
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from reader_study.arrays import Floats
 from reader_study.incomplete_blocks import assign
-
-Floats = npt.NDArray[np.float64]
+from reader_study.statistics.non_inferiority import over_readers
 
 
 def leave_unplanned(scores: Floats, size: int, generator: np.random.Generator) -> Floats:
@@ -24,16 +23,8 @@ def subset_pieces(difference: Floats) -> tuple[Floats, Floats, Floats, Floats, F
     ``difference`` `[study, reader, case]`, NaN where unplanned. With two arms the covariances of the differences are
     twice those of the arms.
     """
-    read = np.isfinite(difference)
-    pairs = read.sum(axis=2, keepdims=True)
-    readers = difference.shape[1]
-    kept = np.where(read, difference, 0.0)
-    means = kept.sum(axis=2, keepdims=True) / pairs
-    errors = np.where(read, kept - means, 0.0) * np.sqrt(pairs / (pairs - 1)) / pairs
-    by_case = (errors.sum(axis=1) ** 2).sum(axis=1)
-    own = (errors**2).sum(axis=(1, 2)) / readers
-    shared = (by_case - readers * own) / (readers * (readers - 1))
-    weights = (read / pairs).sum(axis=1)
-    effective = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
-    square = means[..., 0].var(axis=1, ddof=1) / 2
-    return means.mean(axis=(1, 2)), by_case / readers**2, effective, square, own / 2, shared / 2
+    found, readers = over_readers(difference), difference.shape[1]
+    own = (found.errors**2).sum(axis=(1, 2)) / readers
+    shared = (readers * found.variance - own) / (readers - 1)
+    square = found.means.var(axis=1, ddof=1) / 2
+    return found.estimate, found.variance, found.effective, square, own / 2, shared / 2

@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.allocation import Presentation
 from reader_study.observations import Observations, orient
 from reader_study.sheet import Sheet
 from reader_study.study import Study
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from reader_study.analysis_result import Analysis
 from reader_study.document import Paragraph, Picture, ReportBlock, Table
 from reader_study.figures.reading_order import reading_order
 from reader_study.observations import Observations
-from reader_study.statistics.drift import OrderDrift, drift, pair_drift
+from reader_study.statistics.drift import OrderDrift, drift
 from reader_study.wording import interval, number, p_cell
 
 _LEGEND = (
@@ -17,11 +17,8 @@ _LEGEND = (
 def _compute(readings: Readings) -> dict[str, OrderDrift]:
     drifts = {}
     for index, reader in enumerate(readings.found.readers):
-        scores, order = readings.own[:, index], readings.found.order[:, index]
-        if readings.protocol.paired:
-            result = pair_drift(scores, order[1], readings.generator)
-        else:
-            result = drift(scores, order, readings.generator)
+        order = readings.found.order[:, index]
+        result = drift(readings.own[:, index], order[1] if readings.protocol.paired else order, readings.generator)
         if result is not None:
             drifts[reader] = result
     return drifts

@@ -19,7 +19,7 @@ def _applies(protocol: Protocol) -> bool:
 def _compute(readings: Readings) -> dict[str, Interchangeability]:
     return {
         name: interchangeability(
-            readings.own_compared, readings.generator, tolerance, readings.replicates, planned=readings.expected
+            readings.own_compared, readings.expected, readings.generator, tolerance, readings.replicates
         )
         for name, tolerance in TOLERANCES.items()
     }

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reader_study.analyses.statistic import Floats, Readings, Statistic, comparison_of
+from reader_study.analyses.statistic import Readings, Statistic, comparison_of
 from reader_study.analysis_result import Analysis, RandomReaders
+from reader_study.arrays import Floats
 from reader_study.comparison import Comparison
 from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.localisation_rule import NAMES

@@ -13,13 +13,13 @@ def _compute(readings: Readings) -> missing.MissingData:
     primary, scale = readings.protocol.primary, readings.scale
     ends = (scale[0], scale[-1])
     return missing.sensitivity(
-        readings.scores, ends, primary.margin, primary.alpha, readings.generator, readings.planned
+        readings.scores, readings.planned, ends, primary.margin, primary.alpha, readings.generator
     )
 
 
 def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock, ...]:
     def line(name: str, test: HypothesisTest) -> tuple[str, ...]:
-        return name, number(test.estimate), number(test.lower_bound), verdict(test.claimed)
+        return name, number(test.estimate), number(test.low), verdict(test.claimed)
 
     found = MISSING.of(analysis.primary)
     if found is None:

@@ -32,10 +32,10 @@ def _compute(readings: Readings) -> dict[str, float]:
         raise ReconError("ordinal model: the scores hardly determine the odds ratio, its interval says nothing")
     return {
         **fit.effect("arm"),
-        "case_deviation": fit.random_deviation,
-        "arm_by_case_deviation": fit.slope_deviation,
-        "log_likelihood": fit.log_likelihood,
-        "observations": float(fit.observations),
+        "case_deviation": float(fit.deviations[0]),
+        "arm_by_case_deviation": float(fit.deviations[1]),
+        "log_likelihood": fit.summit.log_likelihood,
+        "observations": float(known.sum()),
     }
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.analysis_result import Analysis, ItemResult
+from reader_study.arrays import Booleans, Floats
 from reader_study.comparison import Comparison
 from reader_study.document import ReportBlock
 from reader_study.item import Item
@@ -15,7 +15,6 @@ from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 Result = TypeVar("Result")
 OTHER_ANALYSES = "Does another analysis agree?"
 
@@ -61,13 +60,13 @@ class Readings:
         return np.asarray(self.own[:, self.comparison.readers(self.own)])
 
     @property
-    def planned(self) -> npt.NDArray[np.bool_]:
+    def planned(self) -> Booleans:
         """`[reader, case]`: was this reader to read this case?"""
         planned = self.found.planned
         return np.ones(self.scores.shape[1:], dtype=bool) if planned is None else planned
 
     @property
-    def expected(self) -> npt.NDArray[np.bool_]:
+    def expected(self) -> Booleans:
         """``planned`` of the readers of ``compared``."""
         return np.asarray(self.planned[self.comparison.readers(self.scores)])
 
@@ -77,7 +76,7 @@ class Readings:
         return comparison_of(self.protocol, self.item, self.found)
 
     @property
-    def complete(self) -> npt.NDArray[np.bool_]:
+    def complete(self) -> Booleans:
         """`[case]`: did each of these readers who was to read the case score it in both arms?"""
         return np.asarray((np.isfinite(self.compared).all(axis=0) | ~self.expected).all(axis=0))
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reader_study.analysis_result import Analysis
+from reader_study.arrays import Floats
 from reader_study.figures.style import NEW, REFERENCE, RULE, as_svg, new_figure, style
 from reader_study.observations import Observations
 
@@ -52,7 +52,7 @@ def reading_order(analysis: Analysis, found: Observations) -> str | None:
         return as_svg(figure)
 
 
-def running_mean(order: npt.NDArray[np.float64], score: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+def running_mean(order: Floats, score: Floats) -> tuple[Any, Any]:
     """Gaussian-weighted running mean of ``score`` over ``order``, a twelfth of the reading wide."""
     places = np.linspace(order.min(), order.max(), 80)
     width = max(np.ptp(order) / 12, 1.0)

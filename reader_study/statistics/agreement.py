@@ -8,11 +8,11 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
+from reader_study.arrays import Floats, Integers
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
-Weighting = Literal["none", "linear", "quadratic"]
-Level = Literal["nominal", "ordinal", "interval"]
+Weighting = Literal["none", "quadratic"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,13 @@ def cohen(table: npt.ArrayLike, weighting: Weighting = "none") -> Kappa:
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.sum() <= 0:
         raise ReconError(f"kappa needs a square table of counts, got shape {counts.shape}")
     total, agreed = int(counts.sum()), float(np.trace(counts) / counts.sum())
-    shares = counts / counts.sum()
-    weights = category_weights(counts.shape[0], weighting)
+    shares, weights = counts / counts.sum(), category_weights(counts.shape[0], weighting)
     if np.isclose(shares.sum(axis=1) @ weights @ shares.sum(axis=0), 1.0):
-        return Kappa(float("nan"), float("nan"), float("nan"), float("nan"), agreed, total)
-    wanted = {"none": None, "linear": "linear", "quadratic": "quadratic"}[weighting]
+        return Kappa(np.nan, np.nan, np.nan, np.nan, agreed, total)
     with np.errstate(invalid="ignore"):
-        found = cohens_kappa(counts, wt=wanted)
+        found = cohens_kappa(counts, weights=1 - weights)
     # In nearly degenerate tables the variance is zero up to rounding, and may come out a hair below it.
-    error = float(np.sqrt(max(float(found.var_kappa), 0.0)))
-    kappa = float(found.kappa)
+    kappa, error = float(found.kappa), float(np.sqrt(max(found.var_kappa, 0.0)))
     return Kappa(kappa, error, *_interval(counts, weights, kappa, error), agreed, total)
 
 
@@ -60,42 +57,36 @@ def _interval(counts: Floats, weights: Floats, kappa: float, error: float) -> tu
     """
     if error == 0 or abs(kappa) >= 1:
         return kappa, kappa
-    pairs, cells = counts.sum(), np.argwhere(counts > 0)
-    left_out = np.stack([counts] * len(cells))
-    left_out[np.arange(len(cells)), cells[:, 0], cells[:, 1]] -= 1
-    rows, columns = left_out.sum(axis=2), left_out.sum(axis=1)
+    pairs, often = counts.sum(), counts[counts > 0]
+    left_out = counts - np.eye(counts.size)[counts.ravel() > 0].reshape(-1, *counts.shape)
     agreed = (left_out * weights).sum(axis=(1, 2)) / (pairs - 1)
-    chance = np.einsum("ki,ij,kj->k", rows, weights, columns) / (pairs - 1) ** 2
+    chance = np.einsum("ki,ij,kj->k", left_out.sum(axis=2), weights, left_out.sum(axis=1)) / (pairs - 1) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         places = np.arctanh((agreed - chance) / (1 - chance))
     spread = error / (1 - kappa**2)
     if np.isfinite(places).all():
-        often = counts[cells[:, 0], cells[:, 1]]
         away = places - np.average(places, weights=often)
         spread = float(np.sqrt((pairs - 1) / pairs * (often * away**2).sum()))
-    half = float(stats.t.ppf(0.975, max(pairs - 1, 1))) * spread
-    return float(np.tanh(np.arctanh(kappa) - half)), float(np.tanh(np.arctanh(kappa) + half))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, max(pairs - 1, 1))) * spread
+    low, high = np.tanh(np.arctanh(kappa) + np.array([-half, half]))
+    return float(low), float(high)
 
 
 def category_weights(categories: int, weighting: Weighting) -> Floats:
     """Agreement weights `[category, category]`: 1 on the diagonal, falling with the distance of the categories."""
-    distance = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories))).astype(np.float64)
-    if weighting == "none" or categories == 1:
-        return (distance == 0).astype(np.float64)
-    scaled = distance / (categories - 1)
-    return 1 - (scaled if weighting == "linear" else scaled**2)
+    if weighting == "none":
+        return np.eye(categories)
+    places = np.arange(categories) / max(categories - 1, 1)
+    return np.asarray(1 - np.subtract.outer(places, places) ** 2)
 
 
-def cross_table(first: Floats, second: Floats, categories: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def cross_table(first: Floats, second: Floats, categories: npt.ArrayLike) -> Integers:
     """Counts `[first category, second category]` of two readings `[case]`; pairs with a missing score left out."""
-    levels = np.asarray(categories, dtype=np.float64)
-    both = np.isfinite(first) & np.isfinite(second)
-    table = np.zeros((levels.size, levels.size), dtype=np.int64)
-    np.add.at(table, (np.searchsorted(levels, first[both]), np.searchsorted(levels, second[both])), 1)
-    return table
+    levels = np.asarray(categories, dtype=np.float64)[:, None]
+    return np.asarray((first == levels).astype(np.int64) @ (second == levels).T)
 
 
-def category_counts(ratings: Floats, categories: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def category_counts(ratings: Floats, categories: npt.ArrayLike) -> Integers:
     """Readers per category `[case, category]` from ``ratings`` `[reader, case]`; missing scores count nowhere."""
     levels = np.asarray(categories, dtype=np.float64)
     return np.stack([(ratings == level).sum(axis=0) for level in levels], axis=1).astype(np.int64)
@@ -105,7 +96,7 @@ def fleiss(ratings: Floats, categories: npt.ArrayLike) -> float:
     """Fleiss' kappa of ``ratings`` `[reader, case]` over the cases that every reader scored; NaN if one category."""
     counts = category_counts(ratings, categories)
     counts = counts[counts.sum(axis=1) == ratings.shape[0]]
-    if counts.shape[0] == 0 or np.count_nonzero(counts.sum(axis=0)) < 2:
+    if np.count_nonzero(counts.sum(axis=0)) < 2:
         return float("nan")
     return float(fleiss_kappa(counts))
 
@@ -121,61 +112,42 @@ class Gwet:
 
 
 def gwet(ratings: Floats, categories: npt.ArrayLike, weighting: Weighting = "none") -> Gwet:
-    """Gwet's AC1 (``none``) or AC2 (weighted) of ``ratings`` `[reader, case]`, NaN where missing (Gwet 2008, 2014)."""
-    return gwet_from_counts(category_counts(ratings, categories), weighting)
+    """Gwet's AC1 (``none``) or AC2 (weighted) of ``ratings`` `[reader, case]`, NaN where missing (Gwet 2008, 2014).
 
-
-def gwet_from_counts(counts: npt.ArrayLike, weighting: Weighting = "none") -> Gwet:
-    """Gwet's coefficient from readers per category `[case, category]`; cases with one reader inform the margins only.
-
-    Raises ReconError where no case has two readers.
+    Cases with one reader inform the margins only. Raises ReconError where no case has two readers.
     """
-    counted = np.asarray(counts, dtype=np.float64)
-    counted = counted[counted.sum(axis=1) > 0]
-    readers = counted.sum(axis=1)
+    counts = category_counts(ratings, categories)
+    counts = counts[counts.sum(axis=1) > 0]
+    readers = counts.sum(axis=1)
     paired = readers >= 2
     if not paired.any():
         raise ReconError("agreement needs at least one case scored twice")
-    cases, categories = counted.shape
-    weights = category_weights(categories, weighting)
-    weighted = counted @ weights
-    observed = np.zeros(cases)
-    observed[paired] = (counted * (weighted - 1)).sum(axis=1)[paired] / (readers * (readers - 1))[paired]
-    agreed = float(observed[paired].mean())
-    prevalence = (counted / readers[:, None]).mean(axis=0)
-    factor = weights.sum() / (categories * (categories - 1))
+    cases, levels = counts.shape
+    weights, shares = category_weights(levels, weighting), counts / readers[:, None]
+    observed = (counts * (counts @ weights - 1)).sum(axis=1) / np.maximum(readers * (readers - 1), 1)
+    agreed, prevalence = float(observed[paired].mean()), shares.mean(axis=0)
+    factor = weights.sum() / (levels * (levels - 1))
     chance = float(factor * (prevalence * (1 - prevalence)).sum())
     coefficient = (agreed - chance) / (1 - chance)
     # Gwet's linearised variance: each case's own coefficient, corrected for its share in the chance agreement.
     own = cases / paired.sum() * np.where(paired, observed - chance, 0.0) / (1 - chance)
-    own_chance = factor * ((counted / readers[:, None]) * (1 - prevalence)).sum(axis=1)
+    own_chance = factor * (shares * (1 - prevalence)).sum(axis=1)
     star = own - 2 * (1 - coefficient) * (own_chance - chance) / (1 - chance)
     error = float(np.sqrt(((star - coefficient) ** 2).sum() / (cases * (cases - 1)))) if cases > 1 else float("nan")
     return Gwet(float(coefficient), error, agreed, cases)
 
 
-def krippendorff(ratings: Floats, categories: npt.ArrayLike, level: Level = "ordinal") -> float:
-    """Krippendorff's alpha of ``ratings`` `[reader, case]`, NaN where missing (Krippendorff 2011).
+def krippendorff(ratings: Floats, categories: npt.ArrayLike) -> float:
+    """Krippendorff's ordinal alpha of ``ratings`` `[reader, case]`, NaN where missing (Krippendorff 2011).
 
     NaN where no case was scored twice or nothing varies.
     """
-    levels = np.asarray(categories, dtype=np.float64)
-    counts = category_counts(ratings, levels).astype(np.float64)
-    readers = counts.sum(axis=1)
-    counts = counts[readers >= 2]
-    readers = readers[readers >= 2]
-    if counts.shape[0] == 0:
-        return float("nan")
-    coincidence = (counts / (readers - 1)[:, None]).T @ counts - np.diag((counts / (readers - 1)[:, None]).sum(axis=0))
+    counts = category_counts(ratings, categories)
+    counts = counts[counts.sum(axis=1) >= 2]
+    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)
+    coincidence = weighted.T @ counts - np.diag(weighted.sum(axis=0))
     margins = coincidence.sum(axis=1)
-    distance = _distances(levels, margins, level)
-    expected = margins @ distance @ margins / (margins.sum() - 1)
-    return float(1 - (coincidence * distance).sum() / expected) if expected > 0 else float("nan")
-
-
-def _distances(levels: Floats, margins: Floats, level: Level) -> Floats:
-    """Squared differences between categories: equal or not, on the scale, or counted in ranks between them."""
-    if level == "nominal":
-        return 1.0 - np.eye(levels.size)
-    position = levels if level == "interval" else np.cumsum(margins) - margins / 2
-    return np.asarray(np.subtract.outer(position, position) ** 2)
+    places = np.cumsum(margins) - margins / 2  # in ranks
+    distance = np.subtract.outer(places, places) ** 2
+    expected = margins @ distance @ margins
+    return float(1 - (coincidence * distance).sum() * (margins.sum() - 1) / expected) if expected > 0 else float("nan")

@@ -6,13 +6,13 @@ A handful of guesses is usual, so no interval here is a normal approximation aro
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special, stats
 
-from reader_study.statistics.preference import tango_interval
+from reader_study.arrays import Floats
+from reader_study.statistics.hypothesis_test import CONFIDENCE
+from reader_study.statistics.preference import tango_interval, tango_score
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 DRAWS = 4000
 _FEW = 30  # guesses up to which the interval is exact; beyond, Tango's covers what it says
 _GRID = np.round(np.arange(-1.0, 1.0 + 1e-9, 0.01), 2)
@@ -41,7 +41,7 @@ class JamesIndex:
     high: float
 
 
-def blinding_index(correct: int, wrong: int, unknown: int, confidence: float = 0.95) -> BlindingIndex:
+def blinding_index(correct: int, wrong: int, unknown: int) -> BlindingIndex:
     """Bang's index of one arm from the counts of correct, wrong and "do not know" guesses.
 
     ``standard_error`` is the published [p1 (1 - p1) + p2 (1 - p2) + 2 p1 p2] / n. The interval is exact
@@ -52,62 +52,40 @@ def blinding_index(correct: int, wrong: int, unknown: int, confidence: float = 0
     total = correct + wrong + unknown
     if min(correct, wrong, unknown) < 0 or total == 0:
         raise ReconError("a blinding index needs at least one guess and no negative count")
-    right, false = correct / total, wrong / total
-    error = float(np.sqrt((right * (1 - right) + false * (1 - false) + 2 * right * false) / total))
-    exact = total <= _FEW
-    low, high = (_exact_interval if exact else tango_interval)(correct, wrong, total, confidence)
-    decided = correct + wrong
+    index, decided = (correct - wrong) / total, correct + wrong
+    error = float(np.sqrt((decided / total - index**2) / total))
+    low, high = (_exact_interval if total <= _FEW else tango_interval)(correct, wrong, total)
     p_value = float(stats.binomtest(correct, decided, 0.5, alternative="greater").pvalue) if decided else 1.0
-    return BlindingIndex(total, right - false, error, low, high, p_value)
+    return BlindingIndex(total, index, error, low, high, p_value)
 
 
-def _exact_interval(correct: int, wrong: int, total: int, confidence: float) -> tuple[float, float]:
+def _exact_interval(correct: int, wrong: int, total: int) -> tuple[float, float]:
     """All differences of shares that neither one-sided exact test of Tango's score statistic refuses, to .01 outwards.
 
     The p value of a difference is the largest over the share of wrong guesses, about which nothing is assumed.
     """
-    first, second = (axis.ravel() for axis in np.mgrid[: total + 1, : total + 1])
-    possible = first + second <= total
-    first, second = first[possible], second[possible]
-    log_ways = -special.gammaln([first + 1, second + 1, total - first - second + 1]).sum(axis=0)
-    log_ways += special.gammaln(total + 1)
-    seen = np.flatnonzero((first == correct) & (second == wrong))[0]
-    tail = (1 - confidence) / 2
+    counts = np.indices((total + 1, total + 1)).reshape(2, -1)
+    counts = np.stack([*counts, total - counts.sum(axis=0)])  # [(correct, wrong, unknown), outcome]
+    counts = counts[:, counts[2] >= 0]
+    log_ways = special.gammaln(total + 1) - special.gammaln(counts + 1).sum(axis=0)
 
-    def refused(delta: float, sign: int) -> bool:
-        score = sign * _score(first, second, total, delta)
-        extreme = score >= score[seen] - 1e-9
-        wrong_share = max(0.0, -delta) + _NUISANCE * (1 - abs(delta)) / 2
-        right_share = wrong_share + delta
-        log_chance = log_ways[extreme, None] + special.xlogy(first[extreme, None], right_share)
-        log_chance += special.xlogy(second[extreme, None], wrong_share)
-        log_chance += special.xlogy(
-            (total - first - second)[extreme, None], np.maximum(1 - right_share - wrong_share, 0)
-        )
-        return bool(np.exp(log_chance).sum(axis=0).max() <= tail)
+    def refused(correct: int, wrong: int, delta: float) -> bool:
+        extreme = tango_score(counts[0], counts[1], total, delta) >= tango_score(correct, wrong, total, delta) - 1e-9
+        false = max(0.0, -delta) + _NUISANCE * (1 - abs(delta)) / 2
+        shares = np.stack([false + delta, false, np.maximum(1 - delta - 2 * false, 0.0)])
+        log_chance = special.xlogy(counts[:, extreme, None], shares[:, None]).sum(axis=0) + log_ways[extreme, None]
+        return bool(np.exp(log_chance).sum(axis=0).max() <= (1 - CONFIDENCE) / 2)
 
-    below = [delta for delta in _GRID if delta <= (correct - wrong) / total]
-    above = [delta for delta in _GRID[::-1] if delta >= (correct - wrong) / total]
-    low = next((delta for delta in below if not refused(float(delta), 1)), below[-1])
-    high = next((delta for delta in above if not refused(float(delta), -1)), above[-1])
-    return max(float(low) - 0.01, -1.0), min(float(high) + 0.01, 1.0)
+    def lower(correct: int, wrong: int) -> float:
+        below = [delta for delta in _GRID.tolist() if delta <= (correct - wrong) / total]
+        low = next((delta for delta in below if not refused(correct, wrong, delta)), below[-1])
+        return max(low - 0.01, -1.0)
 
-
-def _score(first: Floats, second: Floats, total: int, delta: float) -> Floats:
-    """Tango's score statistic of every pair of counts at a difference ``delta`` of the shares."""
-    linear = -first - second + (2 * total - first + second) * delta
-    constant = -second * delta * (1 - delta)
-    false = (np.sqrt(np.maximum(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
-    variance = total * np.maximum(2 * false + delta * (1 - delta), 0.0)
-    distance = first - second - total * delta
-    return np.asarray(distance / np.sqrt(np.maximum(variance, 1e-9)))
+    return lower(correct, wrong), -lower(wrong, correct)
 
 
 def james_index(
-    reference: tuple[int, int, int],
-    new: tuple[int, int, int],
-    generator: np.random.Generator,
-    confidence: float = 0.95,
+    reference: tuple[int, int, int], new: tuple[int, int, int], generator: np.random.Generator
 ) -> JamesIndex:
     """James' index of both arms together, each arm's counts of correct, wrong and "do not know" guesses.
 
@@ -121,7 +99,7 @@ def james_index(
         raise ReconError("James' blinding index needs a guess of either arm and no negative count")
     shares = np.stack([generator.dirichlet(arm + 1 / 3, DRAWS) for arm in counts], axis=1)
     drawn = _james(shares * counts.sum(axis=1)[:, None])
-    wider = float(stats.t.ppf(0.5 + confidence / 2, counts.sum() - 1))
+    wider = float(stats.t.ppf(0.5 + CONFIDENCE / 2, counts.sum() - 1))
     low, high = np.quantile(drawn, stats.norm.cdf([-wider, wider]))
     found = float(_james(counts))
     return JamesIndex(int(counts.sum()), found, min(float(low), found), max(float(high), found))

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from reader_study.arrays import Booleans, Floats
+
 # (scores `[..., case]`, truth `[case]`) -> `[...]`
-FigureOfMerit = Callable[[Floats, npt.NDArray[np.bool_]], Floats]
+FigureOfMerit = Callable[[Floats, Booleans], Floats]
 
 
-def mean_score(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+def mean_score(scores: Floats, truth: Booleans) -> Floats:
     """Mean over the cases: the figure of merit of a Likert scale, so that a difference of two is a mean difference.
 
     ``scores`` `[..., case]`; ``truth`` `[case]` is not used (a quality score has no truth). Returns `[...]`.
@@ -18,7 +18,7 @@ def mean_score(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(scores.mean(axis=-1), dtype=np.float64)
 
 
-def area_under_curve(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+def area_under_curve(scores: Floats, truth: Booleans) -> Floats:
     """Empirical area under the ROC curve, ties counted half (Hanley and McNeil 1982).
 
     ``scores`` `[..., case]`, higher where the condition is surer, NaN where missing; ``truth`` `[case]`, True with the
@@ -30,9 +30,7 @@ def area_under_curve(scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(np.divide(won, known, out=np.full(won.shape, np.nan), where=known > 0), dtype=np.float64)
 
 
-def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
+def leave_one_case_out(figure: FigureOfMerit, scores: Floats, truth: Booleans) -> Floats:
     """The figure of merit with each case left out in turn: ``scores`` `[..., case]` gives `[..., case]`."""
-    cases = scores.shape[-1]
-    return np.stack(
-        [figure(np.delete(scores, case, axis=-1), np.delete(truth, case)) for case in range(cases)], axis=-1
-    )
+    left_out = [figure(np.delete(scores, case, axis=-1), np.delete(truth, case)) for case in range(truth.size)]
+    return np.stack(left_out, axis=-1)

@@ -4,33 +4,32 @@ Non-inferiority and superiority are one test with different margins; the test ag
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from recon.errors import ReconError
 
-Alternative = Literal["greater", "two-sided"]
+CONFIDENCE = 0.95  # of the intervals that no protocol sets the level of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HypothesisTest:
     """Difference new - reference over ``cases`` cases, tested against ``-margin`` and, apart, against zero.
 
-    ``p_value`` belongs to ``statistic``: one-sided for a difference above ``-margin`` (``greater``), or two-sided
-    against zero. ``p_difference`` is two-sided against zero in either. ``low`` and ``high`` hold ``1 - 2 alpha``.
-    ``standard_error`` and ``df`` are NaN where the method has none; ``df`` is infinite for a normal statistic.
+    ``p_value`` is one-sided for a difference above ``-margin`` (``greater``), ``p_difference`` two-sided against zero.
+    ``low`` and ``high`` hold ``1 - 2 alpha``; ``low`` is the one-sided ``1 - alpha`` limit. ``standard_error`` and
+    ``df`` are NaN where the method has none; ``df`` is infinite for a normal statistic.
     """
 
     method: str
     cases: int
     estimate: float
-    standard_error: float
-    df: float
+    standard_error: float = float("nan")
+    df: float = float("nan")
     margin: float
     alpha: float  # one-sided
-    alternative: Alternative
+    alternative: str = "greater"
     statistic: float
     p_value: float
     p_difference: float
@@ -43,19 +42,9 @@ class HypothesisTest:
         return 1 - 2 * self.alpha
 
     @property
-    def lower_bound(self) -> float:
-        """The one-sided ``1 - alpha`` confidence limit."""
-        return self.low
-
-    @property
     def claimed(self) -> bool:
         """Does the lower bound lie above ``-margin``: non-inferior, or with margin 0 superior?"""
         return self.low > -self.margin
-
-    @property
-    def superior(self) -> bool:
-        """Does the lower bound lie above zero? Another claim than ``claimed`` where there is a margin."""
-        return self.low > 0
 
 
 def check_margin(margin: float, alpha: float) -> None:
@@ -78,7 +67,7 @@ def t_test(
     """
     check_margin(margin, alpha)
     half = float(stats.t.ppf(1 - alpha, df)) * standard_error
-    t = _ratio(estimate + margin, standard_error)
+    t = quotient(estimate + margin, standard_error)
     return HypothesisTest(
         method=method,
         cases=cases,
@@ -87,16 +76,16 @@ def t_test(
         df=df,
         margin=margin,
         alpha=alpha,
-        alternative="greater",
         statistic=t,
         p_value=float(stats.t.sf(t, df)),
-        p_difference=float(2 * stats.t.sf(abs(_ratio(estimate, standard_error)), df)),
+        p_difference=float(2 * stats.t.sf(abs(quotient(estimate, standard_error)), df)),
         low=estimate - half,
         high=estimate + half,
     )
 
 
-def _ratio(numerator: float, error: float) -> float:
+def quotient(numerator: float, error: float) -> float:
+    """Of a difference and its error: infinite where there is no error, and 0 / 0 is 0."""
     if error > 0:
         return numerator / error
     return 0.0 if numerator == 0 else float(np.copysign(np.inf, numerator))

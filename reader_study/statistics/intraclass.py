@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Floats
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
+_TAIL = 0.5 + CONFIDENCE / 2
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Intraclass:
     high: float
 
 
-def intraclass(ratings: Floats, confidence: float = 0.95) -> dict[str, Intraclass]:
+def intraclass(ratings: Floats) -> dict[str, Intraclass]:
     """The six Shrout-Fleiss coefficients of ``ratings`` `[reader, case]` over the cases that every reader scored.
 
     Keys ``ICC(1,1)``, ``ICC(2,1)``, ``ICC(3,1)``, ``ICC(1,k)``, ``ICC(2,k)``, ``ICC(3,k)``. Coefficients are NaN
@@ -32,57 +33,41 @@ def intraclass(ratings: Floats, confidence: float = 0.95) -> dict[str, Intraclas
     cases, readers = table.shape
     if cases < 2 or readers < 2:
         raise ReconError(f"an intraclass correlation needs two readers and two complete cases, got {readers}, {cases}")
-    grand, by_case, by_reader = table.mean(), table.mean(axis=1), table.mean(axis=0)
-    between = readers * ((by_case - grand) ** 2).sum() / (cases - 1)
-    within = ((table - by_case[:, None]) ** 2).sum() / (cases * (readers - 1))
-    reader = cases * ((by_reader - grand) ** 2).sum() / (readers - 1)
-    residual_df = (cases - 1) * (readers - 1)
-    residual = max((within * cases * (readers - 1) - reader * (readers - 1)) / residual_df, 0.0)
-    tail = 0.5 + confidence / 2
+    between, reader = readers * table.mean(axis=1).var(ddof=1), cases * table.mean(axis=0).var(ddof=1)
+    within = table.var(axis=1, ddof=1).mean()
+    residual = max((cases * within - reader) / (cases - 1), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        one, three = between / within, between / residual
-        df = (cases - 1, cases * (readers - 1))
-        one_low, one_high = one / stats.f.ppf(tail, *df), one * stats.f.ppf(tail, *df[::-1])
-        df = (cases - 1, residual_df)
-        three_low, three_high = three / stats.f.ppf(tail, *df), three * stats.f.ppf(tail, *df[::-1])
-        two = (between - residual) / (between + (readers - 1) * residual + readers * (reader - residual) / cases)
-        two_low, two_high = _two_way_interval(two, between, reader, residual, cases, readers, tail)
-        return {
-            found.model: found
-            for found in (
-                Intraclass("ICC(1,1)", *(_single(value, readers) for value in (one, one_low, one_high))),
-                Intraclass("ICC(2,1)", float(two), two_low, two_high),
-                Intraclass("ICC(3,1)", *(_single(value, readers) for value in (three, three_low, three_high))),
-                Intraclass("ICC(1,k)", *(float(1 - 1 / value) for value in (one, one_low, one_high))),
-                Intraclass("ICC(2,k)", *(_stepped_up(value, readers) for value in (two, two_low, two_high))),
-                Intraclass("ICC(3,k)", *(float(1 - 1 / value) for value in (three, three_low, three_high))),
-            )
+        one = _ratios(between, within, (cases - 1, cases * (readers - 1)))
+        three = _ratios(between, residual, (cases - 1, (cases - 1) * (readers - 1)))
+        agreed = (between - residual) / (between + (readers - 1) * residual + readers * (reader - residual) / cases)
+        two = np.array([agreed, *_two_way_interval(agreed, between, reader, residual, cases, readers)])
+        # One rating's reliability and that of the mean of all; 1 where the error is zero, and F infinite.
+        values = {
+            "ICC(1,1)": np.where(np.isinf(one), 1.0, (one - 1) / (one + readers - 1)),
+            "ICC(2,1)": two,
+            "ICC(3,1)": np.where(np.isinf(three), 1.0, (three - 1) / (three + readers - 1)),
+            "ICC(1,k)": 1 - 1 / one,
+            "ICC(2,k)": two * readers / (1 + two * (readers - 1)),  # Spearman and Brown
+            "ICC(3,k)": 1 - 1 / three,
         }
+    return {model: Intraclass(model, *value.tolist()) for model, value in values.items()}
 
 
-def _single(ratio: float, readers: int) -> float:
-    """Single-rating coefficient from an F ratio; 1 where the error is zero."""
-    return 1.0 if np.isinf(ratio) else float((ratio - 1) / (ratio + readers - 1))
-
-
-def _stepped_up(single: float, readers: int) -> float:
-    """Spearman-Brown: reliability of the mean of ``readers`` ratings."""
-    return float(single * readers / (1 + single * (readers - 1)))
+def _ratios(numerator: float, denominator: float, df: tuple[int, int]) -> Floats:
+    """F and the ends of the interval of what it estimates."""
+    ratio = numerator / denominator
+    return np.array([ratio, ratio / stats.f.ppf(_TAIL, *df), ratio * stats.f.ppf(_TAIL, *df[::-1])])
 
 
 def _two_way_interval(
-    two: float, between: float, reader: float, residual: float, cases: int, readers: int, tail: float
+    two: float, between: float, reader: float, residual: float, cases: int, readers: int
 ) -> tuple[float, float]:
     """Interval of ICC(2,1) with Satterthwaite's degrees of freedom (Shrout and Fleiss 1979, McGraw and Wong 1996)."""
-    ratio = reader / residual
-    offset = cases * (1 + (readers - 1) * two) - readers * two
-    v = ((readers - 1) * (cases - 1) * (readers * two * ratio + offset) ** 2) / (
-        (cases - 1) * readers**2 * two**2 * ratio**2 + offset**2
-    )
-    if not np.isfinite(v):
-        return float("nan"), float("nan")
-    upper, lower = stats.f.ppf(tail, cases - 1, v), stats.f.ppf(tail, v, cases - 1)
+    of_readers, rest = readers * two * reader, (cases * (1 + (readers - 1) * two) - readers * two) * residual
+    v = (readers - 1) * (cases - 1) * (of_readers + rest) ** 2 / ((cases - 1) * of_readers**2 + rest**2)
+    v = v if residual > 0 else readers - 1.0  # its limit, even where the readers agree in everything
+    upper, lower = stats.f.ppf(_TAIL, cases - 1, v), stats.f.ppf(_TAIL, v, cases - 1)
     mixed = readers * reader + (readers * cases - readers - cases) * residual
     low = cases * (between - upper * residual) / (upper * mixed + cases * between)
     high = cases * (lower * between - residual) / (mixed + cases * lower * between)
-    return float(low), float(high)
+    return low, high

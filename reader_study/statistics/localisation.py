@@ -9,12 +9,10 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.statistics.figure_of_merit import FigureOfMerit
 
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 Wins = Callable[[Floats, Booleans], tuple[Floats, Floats]]
 UNMARKED = 0.0
 

@@ -8,13 +8,14 @@ the pairs that he read. Its variance comes from each case's share in it, so that
 paired t test of the case means.
 """
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
 
-from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin, t_test
+import numpy as np
+
+from reader_study.arrays import Booleans, Floats, Integers
+from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 METHOD = "per-case means over these readers, one-sided t test"
 
 
@@ -27,12 +28,12 @@ def refuse_pooled_rows() -> None:
     )
 
 
-def compared_readers(scores: Floats) -> npt.NDArray[np.bool_]:
+def compared_readers(scores: Floats) -> Booleans:
     """`[reader]`: did the reader score at least two cases in both arms? Others can show nothing about a difference."""
     return np.asarray(np.isfinite(_differences(scores)).sum(axis=1) >= 2)
 
 
-def case_differences(scores: Floats, planned: npt.NDArray[np.bool_] | None = None) -> Floats:
+def case_differences(scores: Floats, planned: Booleans | None = None) -> Floats:
     """Per-case difference new - reference, averaged over the readers: `[arm, reader, case]` to `[complete case]`.
 
     A case counts where every reader with pairs scored it in both arms; with ``planned`` `[reader, case]` every one of
@@ -40,9 +41,7 @@ def case_differences(scores: Floats, planned: npt.NDArray[np.bool_] | None = Non
     """
     compared = compared_readers(scores)
     difference = _differences(scores)[compared]
-    if planned is None or planned.all():
-        return np.asarray(difference.mean(axis=0)[np.isfinite(difference).all(axis=0)])
-    expected = planned[compared]
+    expected = np.ones(difference.shape, dtype=bool) if planned is None else planned[compared]
     complete = (np.isfinite(difference) | ~expected).all(axis=0) & expected.any(axis=0)
     return np.asarray(np.where(expected, difference, 0.0).sum(axis=0)[complete] / expected.sum(axis=0)[complete])
 
@@ -57,27 +56,45 @@ def compare_by_case_means(scores: Floats, margin: float, alpha: float = 0.025) -
 
     Raises ReconError where no reader scored two cases in both arms, for a negative margin, or rows without a reader.
     """
-    check_margin(margin, alpha)
-    difference = _differences(scores)[compared_readers(scores)]
-    readers = difference.shape[0]
-    if readers == 0:
+    found = over_readers(_differences(scores)[compared_readers(scores)])
+    error, df = float(np.sqrt(found.variance)), float(found.effective) - 1
+    return t_test(float(found.estimate), error, df, cases=int(found.cases), margin=margin, alpha=alpha, method=METHOD)
+
+
+@dataclass(frozen=True)
+class OverReaders:
+    """Of values `[..., reader, case]`: each reader's mean over the cases, and ``estimate``, the mean of these.
+
+    ``means`` `[..., reader]`; ``errors`` `[..., reader, case]` is the part of each reading in the error of its mean;
+    ``estimate`` `[...]` has the ``variance`` `[...]`, the number of cases with a value ``cases`` `[...]` and the
+    ``effective`` number of cases `[...]` (Kish 1965).
+    """
+
+    means: Floats
+    errors: Floats
+    estimate: Floats
+    variance: Floats
+    cases: Integers
+    effective: Floats
+
+
+def over_readers(values: Floats) -> OverReaders:
+    """Means of ``values`` `[..., reader, case]`, NaN where there is none; every reader needs two.
+
+    Raises ReconError where there is no reader.
+    """
+    if values.shape[-2] == 0:
         raise ReconError("no reader scored two cases in both arms; there is nothing to compare")
-    read = np.isfinite(difference)
-    pairs = read.sum(axis=1, keepdims=True)
-    means = np.nansum(difference, axis=1, keepdims=True) / pairs
+    read = np.isfinite(values)
+    count = read.sum(axis=-1, keepdims=True)
+    means = np.where(read, values, 0.0).sum(axis=-1, keepdims=True) / count
     # Each residual is a little smaller than the error it stands for: its own reading pulled the mean.
-    errors = np.where(read, difference - means, 0.0) * np.sqrt(pairs / (pairs - 1)) / pairs
-    weights = (read / pairs).sum(axis=0)
-    effective = weights.sum() ** 2 / (weights**2).sum()
-    return t_test(
-        float(means.mean()),
-        float(np.sqrt((errors.sum(axis=0) ** 2).sum()) / readers),
-        float(effective) - 1,
-        cases=int(read.any(axis=0).sum()),
-        margin=margin,
-        alpha=alpha,
-        method=METHOD,
-    )
+    errors = np.where(read, values - means, 0.0) * np.sqrt(count / (count - 1)) / count
+    variance = (errors.mean(axis=-2) ** 2).sum(axis=-1)
+    weights = (read / count).sum(axis=-2)
+    effective = weights.sum(axis=-1) ** 2 / (weights**2).sum(axis=-1)
+    cases = read.any(axis=-2).sum(axis=-1)
+    return OverReaders(means[..., 0], errors, means.mean(axis=(-2, -1)), variance, cases, effective)
 
 
 def _differences(scores: Floats) -> Floats:

@@ -6,15 +6,15 @@ variance the sum of the squared midranks (Pratt 1959), and between two neighbour
 interpolated: the differences are taken as grouped.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin
-
-Floats = npt.NDArray[np.float64]
+from reader_study.arrays import Floats
+from reader_study.statistics.hypothesis_test import HypothesisTest, check_margin, quotient
+from recon.errors import ReconError
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ def signed_ranks(differences: Floats, centre: float) -> tuple[float, float]:
 def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> SignedRank:
     """Wilcoxon signed-rank test and Hodges-Lehmann estimate of ``differences`` `[case]`, at ``1 - 2 alpha``.
 
-    Raises ReconError for a negative margin.
+    Raises ReconError for a negative margin, and where there is no case.
     """
     check_margin(margin, alpha)
     differences = np.asarray(differences, dtype=np.float64)
+    if differences.size == 0:
+        raise ReconError("signed ranks need a case that every reader scored in both arms")
     averages = walsh_averages(differences)
     critical = float(stats.norm.ppf(1 - alpha))
     at_zero, at_margin = (_standardised(differences, centre) for centre in (0.0, -margin))
@@ -61,11 +63,8 @@ def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> Sig
         method="Wilcoxon signed rank, Hodges-Lehmann",
         cases=differences.size,
         estimate=estimate,
-        standard_error=float("nan"),
-        df=float("nan"),
         margin=margin,
         alpha=alpha,
-        alternative="greater",
         statistic=at_zero,
         p_value=float(stats.norm.sf(at_margin)),
         p_difference=float(2 * stats.norm.sf(abs(at_zero))),
@@ -76,23 +75,11 @@ def signed_rank(differences: Floats, margin: float, alpha: float = 0.025) -> Sig
 
 
 def _standardised(differences: Floats, centre: float) -> float:
-    total, deviation = signed_ranks(differences, centre)
-    return total / deviation if deviation > 0 else 0.0
+    return quotient(*signed_ranks(differences, centre))
 
 
 def _crossing(differences: Floats, averages: Floats, level: float) -> float:
     """Where the standardised statistic, which falls with the centre, passes ``level``."""
-    below, above = 0, averages.size - 1
-    if _standardised(differences, float(averages[0])) <= level:
-        return float(averages[0])
-    if _standardised(differences, float(averages[-1])) >= level:
-        return float(averages[-1])
-    while above - below > 1:
-        middle = (below + above) // 2
-        if _standardised(differences, float(averages[middle])) > level:
-            below = middle
-        else:
-            above = middle
-    high, low = (_standardised(differences, float(averages[index])) for index in (below, above))
-    share = (high - level) / (high - low)
-    return float(averages[below] + share * (averages[above] - averages[below]))
+    above = bisect_left(averages, -level, key=lambda centre: -_standardised(differences, centre))
+    around = averages[max(above - 1, 0) : above + 1]
+    return float(np.interp(-level, [-_standardised(differences, centre) for centre in around], around))

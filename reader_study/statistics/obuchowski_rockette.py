@@ -5,23 +5,17 @@ jackknife over cases, so any figure of merit fits: the area under the ROC curve 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.statistics.figure_of_merit import FigureOfMerit, leave_one_case_out, mean_score
-from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
+from reader_study.statistics.hypothesis_test import HypothesisTest, quotient, t_test
+from reader_study.statistics.non_inferiority import over_readers
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
-Generalisation = Literal["readers and cases", "cases", "readers"]
-METHODS: dict[Generalisation, str] = {
-    "readers and cases": "Obuchowski-Rockette with Hillis' degrees of freedom and those of the covariances, one-sided",
-    "cases": "Obuchowski-Rockette for these readers, one-sided normal test",
-    "readers": "Obuchowski-Rockette for these cases, one-sided t test",
-}
+METHOD = "Obuchowski-Rockette with Hillis' degrees of freedom and those of the covariances, one-sided"
 
 
 @dataclass(frozen=True)
@@ -42,33 +36,19 @@ class Components:
     covariance_neither: float
     covariance_df: float = float("inf")
 
-    @property
-    def arms(self) -> int:
-        return int(self.figures.shape[0])
 
-    @property
-    def readers(self) -> int:
-        return int(self.figures.shape[1])
-
-    @property
-    def arm_means(self) -> Floats:
-        return np.asarray(self.figures.mean(axis=1))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EqualityTest:
     """Equality of all arms: ``statistic`` is F (``df_denominator`` finite) or chi-squared (infinite)."""
 
-    generalises_to: Generalisation
+    generalises_to: str = "readers and cases"
     statistic: float
     df_numerator: float
     df_denominator: float
     p_value: float
 
 
-def components(
-    scores: Floats, truth: npt.NDArray[np.bool_] | None = None, figure: FigureOfMerit = mean_score
-) -> Components:
+def components(scores: Floats, truth: Booleans | None = None, figure: FigureOfMerit = mean_score) -> Components:
     """Figures of merit, mean squares and jackknife covariances.
 
     ``scores`` `[arm, reader, case]`, or `[arm, reader, slot, case]` of a figure that takes slots; ``truth`` `[case]`
@@ -83,23 +63,9 @@ def components(
     left_out = leave_one_case_out(figure, scores, truth)
     if not (np.isfinite(figures).all() and np.isfinite(left_out).all()):
         raise ReconError("Obuchowski-Rockette analysis needs every reader to score every case in every arm")
-    arms, readers, cases = left_out.shape
-    centred = (left_out - left_out.mean(axis=-1, keepdims=True)).reshape(arms * readers, cases)
-    covariance = ((cases - 1) / cases * centred @ centred.T).reshape(arms, readers, arms, readers)
-    same_arm = np.eye(arms, dtype=bool)[:, None, :, None]
-    same_reader = np.eye(readers, dtype=bool)[None, :, None, :]
-
-    def average(where: npt.NDArray[np.bool_]) -> float:
-        return float(covariance[np.broadcast_to(where, covariance.shape)].mean())
-
-    return from_figures(
-        figures,
-        cases,
-        variance=average(same_arm & same_reader),
-        covariance_same_reader=average(~same_arm & same_reader),
-        covariance_same_arm=average(same_arm & ~same_reader),
-        covariance_neither=average(~same_arm & ~same_reader),
-    )
+    cases = left_out.shape[-1]
+    errors = (left_out - left_out.mean(axis=-1, keepdims=True)) * np.sqrt((cases - 1) / cases)
+    return _components(figures, errors, cases)
 
 
 def components_of_pairs(scores: Floats) -> Components:
@@ -110,115 +76,67 @@ def components_of_pairs(scores: Floats) -> Components:
     """
     scores = np.asarray(scores, dtype=np.float64)
     read = np.isfinite(scores).all(axis=0)
-    pairs = read.sum(axis=1)[None, :, None]
-    if scores.shape[:2] < (2, 2) or pairs.min() < 2:
+    if scores.shape[:2] < (2, 2) or read.sum(axis=1).min() < 2:
         raise ReconError("Obuchowski-Rockette analysis needs two readers with two cases scored in both arms each")
-    kept = np.where(read, scores, 0.0)
-    figures = kept.sum(axis=2) / pairs[..., 0]
-    errors = np.where(read, scores - figures[..., None], 0.0) * np.sqrt(pairs / (pairs - 1)) / pairs
-    covariance = np.einsum("irc,jsc->irjs", errors, errors)
-    own, other = np.eye(scores.shape[1], dtype=bool), ~np.eye(scores.shape[1], dtype=bool)
-    same = (covariance[0, :, 0] + covariance[1, :, 1]) / 2
-    across = (covariance[0, :, 1] + covariance[1, :, 0]) / 2
-    cases = int(read.any(axis=0).sum())
-    return from_figures(
-        figures,
-        cases,
-        covariance_df=float(cases - 1),
-        variance=float(same[own].mean()),
-        covariance_same_reader=float(across[own].mean()),
-        covariance_same_arm=float(same[other].mean()),
-        covariance_neither=float(across[other].mean()),
-    )
+    found = over_readers(np.where(read, scores, np.nan))
+    cases = int(found.cases[0])
+    return _components(found.means, found.errors, cases, cases - 1)
 
 
-def from_figures(
-    figures: Floats,
-    cases: int,
-    *,
-    variance: float,
-    covariance_same_reader: float,
-    covariance_same_arm: float,
-    covariance_neither: float,
-    covariance_df: float = float("inf"),
-) -> Components:
-    """Components from figures of merit `[arm, reader]` and covariances obtained in any way (DeLong, bootstrap ...)."""
-    figures = np.asarray(figures, dtype=np.float64)
+def _components(figures: Floats, errors: Floats, cases: int, covariance_df: float = np.inf) -> Components:
+    """From figures of merit `[arm, reader]` and the part of each case in their errors `[arm, reader, case]`."""
     arms, readers = figures.shape
-    grand = figures.mean()
-    arm, reader = figures.mean(axis=1, keepdims=True), figures.mean(axis=0, keepdims=True)
+    grand, arm, reader = figures.mean(), figures.mean(axis=1, keepdims=True), figures.mean(axis=0, keepdims=True)
+    covariance = np.tensordot(errors, errors, axes=(2, 2))
+    same_arm = np.eye(arms, dtype=bool)[:, None, :, None]
+    same_reader = np.eye(readers, dtype=bool)[None, :, None, :]
+
+    def average(where: Booleans) -> float:
+        return float(covariance.mean(where=where))
+
     return Components(
         figures,
         cases,
         mean_square_arm=float(readers * ((arm - grand) ** 2).sum() / (arms - 1)),
         mean_square_arm_reader=float(((figures - arm - reader + grand) ** 2).sum() / ((arms - 1) * (readers - 1))),
-        variance=variance,
-        covariance_same_reader=covariance_same_reader,
-        covariance_same_arm=covariance_same_arm,
-        covariance_neither=covariance_neither,
-        covariance_df=covariance_df,
+        variance=average(same_arm & same_reader),
+        covariance_same_reader=average(~same_arm & same_reader),
+        covariance_same_arm=average(same_arm & ~same_reader),
+        covariance_neither=average(~same_arm & ~same_reader),
+        covariance_df=float(covariance_df),
     )
 
 
-def _denominator(
-    found: Components, generalises_to: Generalisation, covariance_df: float = float("inf")
-) -> tuple[float, float]:
+def _denominator(found: Components, covariance_df: float) -> tuple[float, float]:
     """(denominator of F on the scale of the mean squares, its degrees of freedom)."""
-    arms, readers = found.arms, found.readers
-    crossed = (arms - 1) * (readers - 1)
-    if generalises_to == "readers":
-        return found.mean_square_arm_reader, float(crossed)
-    across_readers = found.covariance_same_arm - found.covariance_neither
-    if generalises_to == "cases":
-        error = found.variance - found.covariance_same_reader + (readers - 1) * across_readers
-        return max(error, 0.0), float("inf")
-    shared = readers * max(across_readers, 0.0)
+    arms, readers = found.figures.shape
+    shared = readers * max(found.covariance_same_arm - found.covariance_neither, 0.0)
     denominator = found.mean_square_arm_reader + shared
-    spread = found.mean_square_arm_reader**2 / crossed + shared**2 / covariance_df
+    spread = found.mean_square_arm_reader**2 / ((arms - 1) * (readers - 1)) + shared**2 / covariance_df
     return denominator, denominator**2 / spread if spread > 0 else float("inf")
 
 
-def equality(found: Components, generalises_to: Generalisation = "readers and cases") -> EqualityTest:
-    """Test that all arms have the same mean figure of merit.
+def equality(found: Components) -> EqualityTest:
+    """Test that all arms have the same mean figure of merit: F with Hillis' degrees of freedom."""
+    denominator, df = _denominator(found, np.inf)
+    statistic, numerator_df = quotient(found.mean_square_arm, denominator), len(found.figures) - 1
+    if np.isfinite(df):
+        p_value = stats.f.sf(statistic, numerator_df, df)
+    else:
+        statistic *= numerator_df
+        p_value = stats.chi2.sf(statistic, numerator_df)
+    return EqualityTest(statistic=statistic, df_numerator=numerator_df, df_denominator=df, p_value=float(p_value))
 
-    ``readers and cases``: F with Hillis' degrees of freedom; ``cases`` (these readers only): chi-squared;
-    ``readers`` (these cases only): F on the arm-by-reader mean square.
+
+def difference(found: Components, margin: float = 0.0, alpha: float = 0.025) -> HypothesisTest:
+    """Difference of the mean figures of merit of the second arm and the first, tested against ``-margin``.
+
+    SE = sqrt(2 denominator / readers), t with Hillis' degrees of freedom. Hillis takes the covariances as known; where
+    ``covariance_df`` says how well they are, it counts as one more term of Satterthwaite's sum: with forty cases the
+    claim would come too often without it. ``margin`` is in units of the figure of merit. Raises ReconError for a
+    negative one.
     """
-    denominator, df = _denominator(found, generalises_to)
-    numerator_df = found.arms - 1
-    if denominator > 0:
-        ratio = found.mean_square_arm / denominator
-    else:  # nothing varies but, perhaps, the arms
-        ratio = float("inf") if found.mean_square_arm > 0 else 0.0
-    if not np.isfinite(df):
-        statistic = numerator_df * ratio
-        return EqualityTest(generalises_to, statistic, numerator_df, df, float(stats.chi2.sf(statistic, numerator_df)))
-    return EqualityTest(generalises_to, ratio, numerator_df, df, float(stats.f.sf(ratio, numerator_df, df)))
-
-
-def difference(
-    found: Components,
-    margin: float = 0.0,
-    alpha: float = 0.025,
-    new: int = 1,
-    reference: int = 0,
-    generalises_to: Generalisation = "readers and cases",
-) -> HypothesisTest:
-    """Difference ``new - reference`` of the arms' mean figures of merit, tested against ``-margin``.
-
-    SE = sqrt(2 denominator / readers), t with Hillis' degrees of freedom (normal where the readers are fixed). Hillis
-    takes the covariances as known; where ``covariance_df`` says how well they are, it counts as one more term of
-    Satterthwaite's sum: with forty cases the claim would come too often without it.
-    ``margin`` is in units of the figure of merit. Raises ReconError for a negative one.
-    """
-    denominator, df = _denominator(found, generalises_to, found.covariance_df)
-    means = found.arm_means
-    return t_test(
-        float(means[new] - means[reference]),
-        float(np.sqrt(2 * denominator / found.readers)),
-        df,
-        cases=found.cases,
-        margin=margin,
-        alpha=alpha,
-        method=METHODS[generalises_to],
-    )
+    denominator, df = _denominator(found, found.covariance_df)
+    reference, new = found.figures[:2].mean(axis=1).tolist()
+    error = float(np.sqrt(2 * denominator / found.figures.shape[1]))
+    return t_test(new - reference, error, df, cases=found.cases, margin=margin, alpha=alpha, method=METHOD)

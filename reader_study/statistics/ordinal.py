@@ -10,34 +10,29 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from reader_study.arrays import Floats
+from reader_study.statistics.hypothesis_test import CONFIDENCE
 from reader_study.statistics.ordinal_likelihood import clustered, unpack
 from reader_study.statistics.ordinal_maximum import Summit, climb
 from recon.errors import ReconError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class OrdinalFit:
     """Log odds ratios ``coefficients`` of a HIGHER score, thresholds, and what the fit reached.
 
-    ``random_deviation`` is the standard deviation of the cluster intercepts, ``slope_deviation`` that of the clusters'
-    slopes, 0 where there are none; ``standard_errors`` belong to the coefficients (from the observed information).
+    ``deviations`` are the standard deviations of the cluster intercepts and, where there are any, of the clusters'
+    slopes; ``standard_errors`` belong to the coefficients (from the observed information).
     """
 
     names: tuple[str, ...]
     coefficients: Floats
     standard_errors: Floats
     thresholds: Floats
-    random_deviation: float
-    slope_deviation: float
-    log_likelihood: float
-    observations: int
-    clusters: int
+    deviations: Floats
     summit: Summit
 
-    def effect(self, name: str, confidence: float = 0.95) -> dict[str, float]:
+    def effect(self, name: str) -> dict[str, float]:
         """Odds ratio of one coefficient by the likelihood ratio: profile interval and two-sided p value.
 
         An end that no odds ratio reaches is 0 or infinite. Wald's z claims too often where cases are few, because the
@@ -46,7 +41,7 @@ class OrdinalFit:
         """
         at = self.names.index(name)
         value, error = float(self.coefficients[at]), float(self.standard_errors[at])
-        critical = float(stats.norm.ppf(0.5 + confidence / 2))
+        critical = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
         low, high = (self.summit.crossing(at, sign * critical, error) for sign in (-1, 1))
         with np.errstate(over="ignore"):
             ratio, low, high = np.exp([value, low, high]).tolist()
@@ -64,21 +59,6 @@ class OrdinalFit:
         return float(2 * stats.norm.sf(abs(self.summit.signed_root(self.names.index(name), log_odds_ratio))))
 
 
-def _prepare(scores: npt.ArrayLike, design: npt.ArrayLike, names: tuple[str, ...]) -> tuple[Integers, Floats]:
-    """Scores as category numbers 0, 1 ... over the categories that occur, and the design `[observation, effect]`."""
-    values, predictors = np.asarray(scores, dtype=np.float64), np.asarray(design, dtype=np.float64)
-    if predictors.shape != (values.size, len(names)):
-        raise ReconError(
-            f"ordinal model: design {predictors.shape} does not fit {values.size} scores, {len(names)} effects"
-        )
-    if not (np.isfinite(values).all() and np.isfinite(predictors).all()):
-        raise ReconError("ordinal model: scores and design must be finite; leave missing scores out")
-    levels, category = np.unique(values, return_inverse=True)
-    if levels.size < 2:
-        raise ReconError("ordinal model: every score is the same, there is nothing to model")
-    return category.astype(np.int64).ravel(), predictors
-
-
 def cumulative_link_mixed(
     scores: npt.ArrayLike,
     design: npt.ArrayLike,
@@ -92,25 +72,22 @@ def cumulative_link_mixed(
     independent random slope of each cluster along it. Raises ReconError for scores without variation, shapes that
     differ, and where the maximum was not reached: there the gradient vanishes and the information is positive definite.
     """
-    category, predictors = _prepare(scores, design, names)
-    loadings = np.ones((category.size, 1)) if slope is None else np.column_stack([np.ones(category.size), slope])
-    data = clustered(category, predictors, loadings.astype(np.float64), cluster)
+    values, predictors = np.asarray(scores, dtype=np.float64), np.asarray(design, dtype=np.float64)
+    if predictors.shape != (values.size, len(names)):
+        raise ReconError(
+            f"ordinal model: design {predictors.shape} does not fit {values.size} scores, {len(names)} effects"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(predictors).all()):
+        raise ReconError("ordinal model: scores and design must be finite; leave missing scores out")
+    levels, category = np.unique(values.ravel(), return_inverse=True)
+    if levels.size < 2:
+        raise ReconError("ordinal model: every score is the same, there is nothing to model")
+    random = np.stack([np.ones(category.size)] if slope is None else [np.ones(category.size), slope], axis=1)
+    data = clustered(category, predictors, random, cluster)
     # From no effect at all: the thresholds of the scores' own shares.
     thresholds = special.logit(np.bincount(category).cumsum()[:-1] / category.size)
-    fixed = np.r_[np.zeros(len(names)), thresholds[:1], np.log(np.diff(thresholds))]
-    summit = climb(data, np.r_[fixed, np.full(loadings.shape[1], 0.8)])
+    start = (np.zeros(len(names)), thresholds[:1], np.log(np.diff(thresholds)), np.full(random.shape[1], 0.8))
+    summit = climb(data, np.concatenate(start))
     beta, thresholds, deviations = unpack(summit.parameters, data)
-    both, clusters = np.abs(np.r_[deviations, 0.0]), data.counts.shape[0]
     errors = np.sqrt(np.diag(summit.covariance)[: len(names)])
-    return OrdinalFit(
-        names,
-        beta,
-        errors,
-        thresholds,
-        float(both[0]),
-        float(both[1]),
-        summit.log_likelihood,
-        category.size,
-        int(clusters),
-        summit,
-    )
+    return OrdinalFit(names, beta, errors, thresholds, np.abs(deviations), summit)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from scipy.stats.contingency import crosstab
 from statsmodels.tools.numdiff import approx_fprime
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from reader_study.arrays import Floats, Integers
+
 _FARTHEST = 5.5  # standard deviations
 _LARGEST = 300.0  # log odds; two such odds multiplied are still a number
 _STEPS = {1: 0.1, 2: 0.2}  # by number of random effects; 0.2 is off by 2e-4 at deviations of 7, 0.3 and 0.25 by 1e-3
@@ -36,11 +37,6 @@ class ClusteredScores:
     places: Floats
     log_weights: Floats
 
-    @property
-    def thresholds(self) -> int:
-        """Number of thresholds: categories less one."""
-        return int(self.category.max())
-
     def coarse(self) -> "ClusteredScores":
         """The same on a grid of twice the step: for the way up, not for the maximum."""
         places, log_weights = _grid(self.loadings.shape[1], 2)
@@ -50,13 +46,9 @@ class ClusteredScores:
 def clustered(category: Integers, design: Floats, loadings: Floats, cluster: npt.ArrayLike) -> ClusteredScores:
     """Gather observations: ``category`` and ``cluster`` `[observation]`, ``design`` and ``loadings`` by columns."""
     rows, row = np.unique(np.column_stack([category, design, loadings]), axis=0, return_inverse=True)
-    labels, member = np.unique(np.asarray(cluster), return_inverse=True)
-    counts = np.zeros((labels.size, rows.shape[0]))
-    np.add.at(counts, (member.ravel(), row.ravel()), 1.0)
-    effects, random = design.shape[1], loadings.shape[1]
-    return ClusteredScores(
-        rows[:, 0].astype(np.int64), rows[:, 1 : 1 + effects], rows[:, 1 + effects :], counts, *_grid(random)
-    )
+    counts = crosstab(np.asarray(cluster), row.ravel()).count.astype(np.float64)
+    level, effects, random = np.split(rows, [1, 1 + design.shape[1]], axis=1)
+    return ClusteredScores(level.ravel().astype(np.int64), effects, random, counts, *_grid(random.shape[1]))
 
 
 def _grid(random: int, coarseness: int = 1) -> tuple[Floats, Floats]:
@@ -73,10 +65,10 @@ def unpack(parameters: Floats, data: ClusteredScores) -> tuple[Floats, Floats, F
 
     The likelihood does not know the sign of a deviation, so that zero is an inner point of its range.
     """
-    effects, cuts = data.design.shape[1], data.thresholds
-    steps = parameters[effects : effects + cuts]
+    effects, random = data.design.shape[1], data.loadings.shape[1]
+    beta, steps, deviations = np.split(parameters, [effects, parameters.size - random])
     thresholds = np.cumsum(np.r_[steps[0], np.exp(np.clip(steps[1:], -30.0, 30.0))])
-    return parameters[:effects], thresholds, parameters[effects + cuts :]
+    return beta, thresholds, deviations
 
 
 def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[float, Floats]:
@@ -102,8 +94,7 @@ def negative_log_likelihood(parameters: Floats, data: ClusteredScores) -> tuple[
     in_upper = share * (odds_above / (1 + odds_above) + between)
     in_lower = -share * (odds_below / (1 + odds_below) + between)
     in_shift = -in_upper - in_lower
-    last = data.thresholds
-    in_thresholds = np.bincount(data.category, in_upper.sum(axis=1))[:last]
+    in_thresholds = np.bincount(data.category, in_upper.sum(axis=1))[:-1]
     in_thresholds += np.bincount(data.category, in_lower.sum(axis=1))[1:]
     steps = np.r_[1.0, np.diff(thresholds)]  # a step moves every threshold above it
     gradient = (

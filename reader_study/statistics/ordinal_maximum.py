@@ -7,13 +7,12 @@ about as steep in every direction, the top on the fine one.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize
 
+from reader_study.arrays import Floats
 from reader_study.statistics.ordinal_likelihood import ClusteredScores, information, negative_log_likelihood
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
 _FARTHEST = 25.0  # log odds: nothing but separated scores leads there
 _LEVEL = 1e-4  # gradient at the top, in standard errors: half its square, 1e-8 log-likelihood units, is what is left
 _ROOT = 1e-4  # of a standard error: how near an end of a profile interval is found
@@ -46,15 +45,13 @@ class Summit:
 
     def crossing(self, at: int, root: float, error: float) -> float:
         """Value of parameter ``at`` whose signed root is ``root``; infinite where there is none."""
-        estimate = float(self.parameters[at])
+
+        def excess(value: float) -> float:
+            return self.signed_root(at, value) - root
+
+        start, step = float(self.parameters[at]), root * error
         try:
-            found = optimize.root_scalar(
-                lambda value: self.signed_root(at, value) - root,
-                x0=estimate,
-                x1=estimate + root * error,
-                xtol=_ROOT * error,
-                maxiter=_SECANTS,
-            )
+            found = optimize.root_scalar(excess, x0=start, x1=start + step, xtol=_ROOT * error, maxiter=_SECANTS)
         except ReconError:  # so flat out there that the others run away
             return float(np.copysign(np.inf, root))
         return float(found.root) if found.converged else float(np.copysign(np.inf, root))
@@ -63,7 +60,7 @@ class Summit:
 def climb(data: ClusteredScores, start: Floats) -> Summit:
     """The maximum from ``start``. Raises ReconError where none is reached or the information is not positive there."""
     for _ in range(2):
-        near = _bfgs(data.coarse(), start, np.eye(start.size))
+        near = _climbed(data.coarse(), start, np.eye(start.size), to_the_top=False)
         top = _climbed(data, near.x, np.linalg.cholesky(near.hess_inv))
         bend = information(top.x, data)
         if np.linalg.eigvalsh(bend)[0] > 1e-8:
@@ -72,18 +69,10 @@ def climb(data: ClusteredScores, start: Floats) -> Summit:
     raise ReconError(_NOT_REACHED)
 
 
-def _climbed(data: ClusteredScores, start: Floats, axes: Floats) -> optimize.OptimizeResult:
-    """The maximum of ``_bfgs``. Raises ReconError where it is not reached."""
-    top = _bfgs(data, start, axes)
-    if not np.abs(top.jac).max() < _LEVEL:
-        raise ReconError(_NOT_REACHED)
-    return top
-
-
-def _bfgs(data: ClusteredScores, start: Floats, axes: Floats) -> optimize.OptimizeResult:
+def _climbed(data: ClusteredScores, start: Floats, axes: Floats, *, to_the_top: bool = True) -> optimize.OptimizeResult:
     """Where BFGS comes from ``start`` along ``axes`` `[parameter, direction]`: parameters ``x``, ``jac`` along these.
 
-    Raises ReconError far out.
+    Raises ReconError far out, and where it does not come ``to_the_top``.
     """
 
     def value(moved: Floats) -> tuple[float, Floats]:
@@ -97,5 +86,7 @@ def _bfgs(data: ClusteredScores, start: Floats, axes: Floats) -> optimize.Optimi
     still = np.zeros(axes.shape[1])
     options = {"gtol": _LEVEL / 100}
     found = optimize.minimize(value, still, method="BFGS", jac=True, callback=refuse_far_out, options=options)
+    if to_the_top and not np.abs(found.jac).max() < _LEVEL:
+        raise ReconError(_NOT_REACHED)
     found.x = start + axes @ found.x
     return found

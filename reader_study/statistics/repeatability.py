@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from reader_study.arrays import Floats
 from reader_study.statistics.agreement import cohen, cross_table
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from reader_study.arrays import Booleans, Floats
 from reader_study.case_truth import FEWEST
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.figure_of_merit import FigureOfMerit, area_under_curve, leave_one_case_out
 from reader_study.statistics.hypothesis_test import HypothesisTest, t_test
 from recon.errors import ReconError
 
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 METHOD = "areas under the ROC curve of these readers, one-sided t test"
 
 

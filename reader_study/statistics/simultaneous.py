@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from reader_study.arrays import Floats
 from reader_study.statistics.hypothesis_test import HypothesisTest
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

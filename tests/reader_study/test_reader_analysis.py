@@ -648,7 +648,7 @@ def test_random_readers_decide_by_obuchowski_rockette(tmp_path):
     ]
     analysis = analyse(protocol, from_sheets(protocol, rows, sheets), replicates=50)
     assert analysis.primary.random is not None
-    assert analysis.decision["lower_bound"] == analysis.primary.random.test.lower_bound
+    assert analysis.decision["lower_bound"] == analysis.primary.random.test.low
     assert "readers like these 3" in claim(analysis)
     assert analysis.decision["df"] == analysis.primary.random.test.df
 

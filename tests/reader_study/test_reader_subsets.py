@@ -219,13 +219,13 @@ def test_statistics_count_what_was_planned():
     by_case = case_differences(scores, planned)
     assert by_case == pytest.approx(np.nanmean(scores[1] - scores[0], axis=0))
     assert case_differences(scores).size == 0
-    none = missing.sensitivity(scores, (1, 5), 0.5, 0.025, np.random.default_rng(0), planned)
+    none = missing.sensitivity(scores, planned, (1, 5), 0.5, 0.025, np.random.default_rng(0))
     assert none.missing_scores == 0
     assert none.worst is None
     reader, case = np.argwhere(planned)[0]
     holed = scores.copy()
     holed[1, reader, case] = np.nan
-    one = missing.sensitivity(holed, (1, 5), 0.5, 0.025, np.random.default_rng(0), planned)
+    one = missing.sensitivity(holed, planned, (1, 5), 0.5, 0.025, np.random.default_rng(0))
     assert one.missing_by_arm == (0, 1)
     assert one.incomplete_cases == 1
     assert one.worst.estimate <= compare_by_case_means(holed, 0.5).estimate
@@ -239,14 +239,14 @@ def test_statistics_count_what_was_planned():
             np.mean([scores[1, a, column] != scores[0, b, column] for a, b in ((first, second), (second, first))])
         ]
         within += [scores[0, first, column] != scores[0, second, column]]
-    same = interchangeability(scores, np.random.default_rng(0), replicates=10, planned=planned)
+    same = interchangeability(scores, planned, np.random.default_rng(0), replicates=10)
     assert (same.disagree_new_reference, same.disagree_reference_reference) == pytest.approx(
         (np.mean(across), np.mean(within))
     )
     agreed = reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5), planned)
     assert set(agreed.intraclass) == {"ICC(1,1)", "ICC(1,k)"}
     assert len(agreed.pairs) == 6
-    assert reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5)) is None
+    assert reliability(scores[0], tuple("abcd"), (1, 2, 3, 4, 5), np.ones_like(planned)) is None
 
 
 @pytest.mark.parametrize("fixed", [True, False])

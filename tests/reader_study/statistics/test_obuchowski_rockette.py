@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from reader_study.statistics import obuchowski_rockette, obuchowski_rockette_power
+from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.figure_of_merit import area_under_curve
 from reader_study.statistics.non_inferiority import compare_by_case_means
+from reader_study.statistics.obuchowski_rockette_power import noncentrality
 from recon.errors import ReconError
 from tests.reader_study.published import RATINGS, printed
 
@@ -33,8 +35,8 @@ def franken():
 
 def test_van_dyke_mean_squares_and_jackknife_covariances(van_dyke):
     assert van_dyke.cases == 114
-    assert printed(van_dyke.arm_means[0], ".89703704")
-    assert printed(van_dyke.arm_means[1], ".94083736")
+    assert printed(van_dyke.figures.mean(axis=1)[0], ".89703704")
+    assert printed(van_dyke.figures.mean(axis=1)[1], ".94083736")
     assert printed(van_dyke.mean_square_arm, ".00479617")
     assert printed(van_dyke.mean_square_arm_reader, ".00055103")
     assert printed(van_dyke.variance, ".00080229")
@@ -48,23 +50,14 @@ def test_van_dyke_random_readers_and_cases(van_dyke):
     assert printed(test.statistic, "4.46")
     assert printed(test.df_denominator, "15.26")
     assert printed(test.p_value, ".0517")
-    found = obuchowski_rockette.difference(van_dyke, new=0, reference=1)
-    assert printed(found.estimate, "-.04380")
-    assert printed(found.low, "-.08796")
-    assert printed(found.high, ".00036")
-
-
-def test_van_dyke_fixed_readers_and_fixed_cases(van_dyke):
-    readers = obuchowski_rockette.equality(van_dyke, "cases")
-    assert printed(readers.statistic, "5.47595")
-    assert printed(readers.p_value, ".0193")
-    cases = obuchowski_rockette.equality(van_dyke, "readers")
-    assert printed(cases.statistic, "8.704")
-    assert printed(cases.p_value, ".0420")
+    found = obuchowski_rockette.difference(van_dyke)
+    assert printed(found.estimate, ".04380")
+    assert printed(found.low, "-.00036")
+    assert printed(found.high, ".08796")
 
 
 def test_van_dyke_non_inferiority(van_dyke):
-    found = obuchowski_rockette.difference(van_dyke, 0.05, new=1, reference=0)
+    found = obuchowski_rockette.difference(van_dyke, 0.05)
     assert printed(found.statistic, "4.5208")
     assert f"{found.p_value:.3e}" == "1.949e-04"
     assert found.claimed
@@ -72,20 +65,28 @@ def test_van_dyke_non_inferiority(van_dyke):
 
 def test_franken_where_cov2_is_smaller_than_cov3(franken):
     assert franken.covariance_same_arm < franken.covariance_neither
-    assert printed(franken.arm_means[0], ".84774989")
-    assert printed(franken.arm_means[1], ".83689507")
+    assert printed(franken.figures.mean(axis=1)[0], ".84774989")
+    assert printed(franken.figures.mean(axis=1)[1], ".83689507")
     test = obuchowski_rockette.equality(franken)
     assert printed(test.statistic, "4.69")
     assert test.df_denominator == 3
     assert printed(test.p_value, ".1188")
 
 
-def test_obuchowski_rockette_power(van_dyke, franken):
-    pilot = obuchowski_rockette_power.planning(van_dyke)
-    effect = van_dyke.arm_means[1] - van_dyke.arm_means[0]
-    assert printed(obuchowski_rockette_power.power(pilot, 10, 165, effect).power, ".80542")
-    pilot = obuchowski_rockette_power.planning(franken)
-    assert printed(obuchowski_rockette_power.power(pilot, 6, 121, 0.05).power, ".8004469")
+@pytest.mark.parametrize(
+    ("pilot", "readers", "cases", "effect", "expected"),
+    [("van_dyke", 10, 165, None, ".80542"), ("franken", 6, 121, 0.05, ".8004469")],
+)
+def test_obuchowski_rockette_power(pilot, readers, cases, effect, expected, request):
+    """``effect`` None is the pilot's own."""
+    found = request.getfixturevalue(pilot)
+    within = found.variance - found.covariance_same_reader
+    across = found.covariance_same_arm - found.covariance_neither
+    effect = np.diff(found.figures.mean(axis=1))[0] if effect is None else effect
+    away, df = noncentrality(
+        found.mean_square_arm_reader, within, across, scale=found.cases / cases, readers=readers, effect=effect
+    )
+    assert printed(stats.ncf.sf(stats.f.ppf(0.95, 1, df), 1, df, away), expected)
 
 
 def test_likert_means_through_obuchowski_rockette_agree_with_their_closed_form():
@@ -96,9 +97,10 @@ def test_likert_means_through_obuchowski_rockette_agree_with_their_closed_form()
     assert found.covariance_same_reader == pytest.approx(np.mean([covariance[i, i + 3] for i in range(3)]))
     # With readers fixed, the contrast's variance is that of the per-case mean differences.
     by_case = compare_by_case_means(scores, 0.5)
-    fixed = obuchowski_rockette.difference(found, generalises_to="cases")
-    assert fixed.estimate == pytest.approx(by_case.estimate)
-    assert fixed.standard_error == pytest.approx(by_case.standard_error)
+    shared = found.covariance_same_arm - found.covariance_neither
+    error = found.variance - found.covariance_same_reader + 2 * shared
+    assert np.diff(found.figures.mean(axis=1))[0] == pytest.approx(by_case.estimate)
+    assert np.sqrt(2 * error / 3) == pytest.approx(by_case.standard_error)
 
 
 def test_obuchowski_rockette_refuses_missing_scores_and_single_readers():

@@ -20,7 +20,7 @@ from reader_study.power_scores import Design, draw_scores, latent_means
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.agreement import cohen, cross_table
 from reader_study.statistics.blinding_index import blinding_index, james_index
-from reader_study.statistics.drift import drift, pair_drift
+from reader_study.statistics.drift import drift
 from reader_study.statistics.interchangeability import interchangeability
 from reader_study.statistics.intraclass import intraclass
 from reader_study.statistics.missing import sensitivity
@@ -113,7 +113,7 @@ def means_of_cases(generator) -> Iterator[Row]:
     yield claims("the same, net preference", *read, lambda one: compare_by_case_means(one, 0.2))
 
     def imputed(one):
-        return sensitivity(one, (1, 5), MARGIN, 0.025, generator).imputed.test
+        return sensitivity(one, np.ones(one.shape[1:], bool), (1, 5), MARGIN, 0.025, generator).imputed.test
 
     yield claims("paired t, multiple imputation of what is missing", *cut, imputed)
     equal = np.concatenate([equal, studies(2000, 20)])
@@ -196,7 +196,7 @@ def reading_order(generator) -> Iterator[Row]:
     def read_pairs(slope):
         order = generator.permutation(20) + 1.0
         level = 4 - slope * order / 20 + 0.5 * generator.normal(size=20) + 0.6 * generator.normal(size=(2, 20))
-        return pair_drift(np.clip(np.rint(level), 1, 5), order, generator)
+        return drift(np.clip(np.rint(level), 1, 5), order, generator)
 
     for name, one in (("drift, 20 cases", read), ("drift, 20 cases, both arms at once", read_pairs)):
         flat, tired = ([one(slope) for _ in range(count)] for slope, count in ((0.0, 8000), (0.8, 1000)))
@@ -235,8 +235,8 @@ def shares(generator) -> Iterator[Row]:
 def agreement(generator) -> Iterator[Row]:
     many = studies(1, 12, design=replace(DESIGN, cases=100_000))[0]
     of = studies(2000, 13)
-    truth = interchangeability(many, generator, replicates=2).difference
-    found = [interchangeability(one, generator, replicates=1000) for one in of]
+    truth = interchangeability(many, np.ones(many.shape[1:], bool), generator, replicates=2).difference
+    found = [interchangeability(one, np.ones(one.shape[1:], bool), generator, replicates=1000) for one in of]
     inside = share(one.low <= truth <= one.high for one in found)
     yield Row("interchangeability, bootstrap", None, None, None, inside)
 

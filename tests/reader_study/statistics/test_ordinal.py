@@ -35,8 +35,8 @@ def test_wine_cumulative_link_mixed_model():
     found = cumulative_link_mixed(scores, design, ("temp", "contact"), judge)
     assert [f"{value:.2f}" for value in found.coefficients] == ["3.06", "1.83"]
     assert [f"{value:.2f}" for value in found.thresholds] == ["-1.62", "1.51", "4.23", "6.09"]
-    assert f"{found.random_deviation**2:.2f}" == "1.29"
-    assert found.log_likelihood > -86.49
+    assert f"{found.deviations[0] ** 2:.2f}" == "1.29"
+    assert found.summit.log_likelihood > -86.49
 
 
 def test_ordinal_model_refuses_what_it_cannot_fit():

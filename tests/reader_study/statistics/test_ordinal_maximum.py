@@ -100,7 +100,7 @@ class Independent:
 
 def parameters_of(fit):
     steps = np.log(np.diff(fit.thresholds))
-    return np.r_[fit.coefficients, fit.thresholds[:1], steps, fit.random_deviation, fit.slope_deviation]
+    return np.r_[fit.coefficients, fit.thresholds[:1], steps, fit.deviations]
 
 
 def cold(fit):
@@ -118,10 +118,10 @@ def check_maximum(count, seed, with_slope):
         printed += 1
         independent = Independent(scores, with_slope)
         last = None if with_slope else -1
-        best = independent.maximum([parameters_of(fit)[:last], cold(fit)[:last]])
+        best = independent.maximum([parameters_of(fit), cold(fit)[:last]])
         # Sixty plain nodes find the place, but are off by .03 where deviations are large, and 250 by .0004.
-        assert fit.log_likelihood > -independent.judged(best) - 1e-3
-        assert fit.log_likelihood == pytest.approx(-independent.judged(parameters_of(fit)[:last]), abs=1e-3)
+        assert fit.summit.log_likelihood > -independent.judged(best) - 1e-3
+        assert fit.summit.log_likelihood == pytest.approx(-independent.judged(parameters_of(fit)), abs=1e-3)
         assert np.isfinite(fit.standard_errors).all()
     return printed
 
@@ -135,7 +135,7 @@ def test_mixed_model_with_a_slope_agrees_with_sixty_nodes():
         fit = fitted(scores, True)
         independent, ours = Independent(scores, True), parameters_of(fit)
         value = -independent(ours)
-        assert fit.log_likelihood == pytest.approx(value, abs=1e-3)
+        assert fit.summit.log_likelihood == pytest.approx(value, abs=1e-3)
         for step in np.eye(ours.size) * 0.02:  # downhill wherever one goes
             assert -independent(ours + step) < value + 1e-6
             assert -independent(ours - step) < value + 1e-6
@@ -145,12 +145,12 @@ def test_likelihood_where_gauss_hermite_fails():
     """The 67th study of the slow test, deviations of 7 in log odds: the fine grid judges, and has converged."""
     scores = studies(200, 13)[66]
     fit = fitted(scores, True)
-    assert min(fit.random_deviation, fit.slope_deviation) > 6
+    assert fit.deviations.min() > 6
     ours, independent = parameters_of(fit), Independent(scores, True)
-    assert abs(independent(ours) + fit.log_likelihood) > 0.02
+    assert abs(independent(ours) + fit.summit.log_likelihood) > 0.02
     judged = independent.judged(ours)
     assert judged == pytest.approx(independent.judged(ours, step=0.05), abs=1e-8)
-    assert fit.log_likelihood == pytest.approx(-judged, abs=5e-4)
+    assert fit.summit.log_likelihood == pytest.approx(-judged, abs=5e-4)
 
 
 def test_separated_scores_have_no_odds_ratio():
@@ -192,7 +192,7 @@ def test_the_profile_is_the_independent_one(effect, seed, number, log_odds_ratio
     best = min(
         optimize.minimize(value, start, jac=True, method="BFGS").fun for start in (others, parameters_of(fit)[1:])
     )
-    root = np.sqrt(2 * (best + fit.log_likelihood))
+    root = np.sqrt(2 * (best + fit.summit.log_likelihood))
     assert abs(fit.summit.signed_root(0, log_odds_ratio)) == pytest.approx(root, abs=5e-3)
 
 

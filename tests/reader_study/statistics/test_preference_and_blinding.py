@@ -27,6 +27,14 @@ def test_tango_interval_is_symmetric_and_holds_the_estimate(b, c, ties):
     assert tango_interval(c, b, b + c + ties) == pytest.approx((-high, -low), abs=1e-8)
 
 
+@pytest.mark.parametrize("n", [1, 5, 31])
+def test_tango_interval_where_all_pairs_are_alike(n):
+    """It had no width: five ties were 0 to 0, five of five 1 to 1. The score interval's closed forms are these."""
+    squared = stats.norm.ppf(0.975) ** 2
+    assert tango_interval(0, 0, n) == pytest.approx((-squared / (n + squared), squared / (n + squared)))
+    assert tango_interval(n, 0, n) == pytest.approx(((n - squared) / (n + squared), 1.0))
+
+
 def test_preference_keeps_ties_in_the_denominator():
     found = preference(12, 4, 24)
     assert found.net == pytest.approx(0.2)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reader_study.statistics.drift import drift, pair_drift
+from reader_study.statistics.drift import drift
 
 
 def test_drift_finds_a_planted_slope_and_spares_a_flat_reader():
@@ -17,7 +17,7 @@ def test_drift_finds_a_planted_slope_and_spares_a_flat_reader():
     assert planted.slope_p == 0.001
     assert flat.slope_low < 0 < flat.slope_high
     pairs = np.stack([4 + noise[0], 4 + noise[0] - np.arange(60) / 60])
-    both = pair_drift(pairs, np.arange(60.0), generator)
+    both = drift(pairs, np.arange(60.0), generator)
     assert both is not None
     assert both.interaction == pytest.approx(-59 / 60, abs=1e-6)
     assert drift(np.full((2, 6), 3.0), np.arange(12.0).reshape(2, 6), generator) is None
