@@ -114,7 +114,7 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
         session=package.session,
         folder=package.folder,
         returned=sheet is not None,
-        underway=sheet is not None and unfinished(study, sheet),
+        underway=sheet is not None and bool(left and sheet.started) and unfinished(study, sheet),
         logged=sheet is not None and digest(sheet.payload()) in hashes,
         missing=asked if sheet is None else len(left),
         excused=bool(left) and covered,

@@ -129,7 +129,7 @@ def test_a_reserve_who_was_called_in_replaces_a_lost_reader(tmp_path, run_cli):
     analysis = analyse(found.protocol, found.observations, replicates=50)
     assert analysis.primary.fixed.cases == 12
     assert analysis.primary.random is not None
-    assert analysis.primary.random.components.readers == 2
+    assert analysis.primary.random.components.figures.shape == (2, 2)
     assert "these 2 readers" in claim(analysis)  # R2, who is lost, is none of them
     assert set(RELIABILITY.of(analysis.primary)["standard"].pairs) == {"R1 / R3"}
     told = {number: text for number, _, text in claim_2024(analysis, found.provenance)}
