@@ -4,7 +4,7 @@ Scores are drawn by ``power_scores``; areas under a curve are simulated by ``pow
 share of claims is the type I error, elsewhere the power.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from reader_study.arrays import Booleans, Floats
 from reader_study.power_adjudication import adjudicated_means, adjudicated_scores
 from reader_study.power_options import Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
-from reader_study.power_subsets import subset_pieces
 from reader_study.protocol import Protocol
+from reader_study.statistics.non_inferiority import over_readers
 from reader_study.statistics.obuchowski_rockette_power import noncentrality
 from recon.errors import ReconError
 from recon.progress import Report, silent
@@ -81,16 +81,12 @@ def simulate(
     draw, means = analysed(design, assumptions, [effect])
     claimed = pooled = 0
     gathered: list[Floats] = []
-    done = 0
-    while done < replicates:
-        report("simulated studies", done / replicates)
-        count = min(STUDIES_AT_ONCE, replicates - done)
+    for count in batches(replicates, STUDIES_AT_ONCE, report):
         scores = draw(design, assumptions, means, count, generator)
         claims, pieces = planned_claims(design, scores)
         claimed += int(claims.sum())
         pooled += int(_pooled_test(design, scores).sum())
         gathered.append(pieces)
-        done += count
     share = claimed / replicates
     analytic, random_readers = _analytic(design, effect, np.concatenate(gathered, axis=1).mean(axis=1))
     return Simulated(
@@ -98,12 +94,24 @@ def simulate(
         design.readers,
         effect,
         share,
-        float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates)),
+        monte_carlo_error(share, replicates),
         analytic,
         random_readers if design.adjudicated is None else None,  # a verdict of these readers, no sample of readers
         pooled / replicates,
         replicates,
     )
+
+
+def batches(replicates: int, at_once: int, report: Report) -> Iterator[int]:
+    """How many studies to simulate in turn, until there are ``replicates``."""
+    for done in range(0, replicates, at_once):
+        report("simulated studies", done / replicates)
+        yield min(at_once, replicates - done)
+
+
+def monte_carlo_error(share: float, replicates: int) -> float:
+    """Standard error of a simulated share."""
+    return float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates))
 
 
 def analysed(
@@ -133,23 +141,30 @@ def planned_claims(design: Design, scores: Floats) -> tuple[Booleans, Floats]:
 def planned_tests(design: Design, scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """(estimate, standard error, degrees of freedom `[study]`, pieces `[4, study]`) of scores of two arms.
 
-    The pieces: mean square arm x reader, error of one arm-reader, shared, variance. The jackknife
-    covariance of means is the sample covariance over the cases, divided by their number.
+    The tests are those of ``non_inferiority.compare_by_case_means`` and ``obuchowski_rockette.components_of_pairs``.
+    The pieces: mean square arm x reader, error of one arm-reader, shared, variance.
     """
-    difference = scores[:, 1] - scores[:, 0]
-    effective = np.full(len(difference), float(design.cases))
-    if design.readers_per_case is not None:
-        estimate, variance, effective, square, own, shared = subset_pieces(difference)
-    else:
-        by_case = difference.mean(axis=1)
-        estimate = by_case.mean(axis=1)
-        variance = by_case.var(axis=1, ddof=1) / design.cases
-        square, own, shared = _crossed_pieces(design, difference)
+    found = over_readers(scores[:, 1] - scores[:, 0])
+    square, own, shared = pieces(found.means, found.errors)
     if design.fixed_readers:
-        error, df = np.sqrt(variance), effective - 1
+        error, df = np.sqrt(found.variance), found.effective - 1
     else:
         error, df = random_error(square, shared, design.readers, design.cases - 1)
-    return estimate, error, df, np.stack([square, own, shared, variance])
+    return found.estimate, error, df, np.stack([square, own, shared, found.variance])
+
+
+def pieces(means: Floats, errors: Floats) -> tuple[Floats, Floats, Floats]:
+    """MS(TR), Var - Cov1 and Cov2 - Cov3 of each study, from its readers' differences of the arms `[study, reader]`.
+
+    ``errors`` `[study, reader, case]` is the part of each case in their errors. With two arms the covariances of the
+    differences are twice these: cov(d_i, d_j) = 2 (Cov2 - Cov3) for two readers and 2 (Var - Cov1) for one.
+    """
+    readers = means.shape[1]
+    own = (errors**2).sum(axis=(1, 2)) / readers
+    if readers == 1:
+        return np.zeros_like(own), own / 2, np.zeros_like(own)
+    together = (errors.sum(axis=1) ** 2).sum(axis=1)
+    return means.var(axis=1, ddof=1) / 2, own / 2, (together / readers - own) / (readers - 1) / 2
 
 
 def random_error(square: Floats, shared: Floats, readers: int, covariance_df: Floats | float) -> tuple[Floats, Floats]:
@@ -159,25 +174,6 @@ def random_error(square: Floats, shared: Floats, readers: int, covariance_df: Fl
     spread = square**2 / (readers - 1) + of_cases**2 / covariance_df
     df = np.divide(denominator**2, spread, out=np.full(np.shape(square), 1e9), where=spread > 0)
     return np.sqrt(2 * denominator / readers), df
-
-
-def _crossed_pieces(design: Design, difference: Floats) -> tuple[Floats, Floats, Floats]:
-    """MS(TR), Var - Cov1 and Cov2 - Cov3 of each study from its differences `[study, reader, case]`.
-
-    With two arms the covariances of the differences are twice these: cov(d_i, d_j) = 2 (Cov2 - Cov3) for two
-    readers and 2 (Var - Cov1) for one.
-    """
-    studies, readers, cases = difference.shape
-    if readers == 1:
-        nothing = np.zeros(studies)
-        return nothing, difference[:, 0].var(axis=1, ddof=1) / cases / 2, nothing
-    by_reader = difference.mean(axis=2)
-    square = by_reader.var(axis=1, ddof=1) / 2
-    centred = difference - by_reader[..., None]
-    own = (centred**2).sum(axis=(1, 2)) / readers / (cases - 1) / cases
-    total = (centred.sum(axis=1) ** 2).sum(axis=1) / (cases - 1) / cases
-    shared = (total - readers * own) / (readers * (readers - 1))
-    return square, own / 2, shared / 2
 
 
 def _pooled_test(design: Design, scores: Floats) -> Booleans:

@@ -13,8 +13,7 @@ from scipy import optimize
 
 from reader_study.arrays import Floats
 from reader_study.power_options import Assumptions
-from reader_study.power_scores import Design, draw_scores, latent_means
-from reader_study.power_subsets import leave_unplanned
+from reader_study.power_scores import Design, draw_scores, latent_means, leave_unplanned
 from recon.errors import ReconError
 
 _SAMPLE = 100_000  # cases on which the analysed difference is known to some thousandths of a point

@@ -14,12 +14,13 @@ from scipy import stats
 from reader_study.arrays import Booleans, Floats
 from reader_study.case_truth import FEWEST
 from reader_study.incomplete_blocks import assign
-from reader_study.power import random_error
+from reader_study.power import batches, monte_carlo_error, pieces, random_error
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_ratings import RatingModel
 from reader_study.power_scores import Design
 from reader_study.protocol import Protocol
 from reader_study.statistics.localisation import WINS
+from reader_study.statistics.roc import over_cases
 from recon.errors import ReconError
 from recon.progress import Report, silent
 
@@ -136,24 +137,13 @@ def areas_and_left_out(ratings: Floats, truth: Booleans, figure: str) -> tuple[F
 def area_test(figures: Floats, left_out: Floats, truth: Booleans, fixed_readers: bool) -> tuple[Floats, Floats, Floats]:
     """(difference, standard error, degrees of freedom) of areas `[study, two arms, reader]` and of those without each
     case `[study, two arms, reader, case]`: ``roc.compare_areas``, or Obuchowski-Rockette for readers in general."""
-    by_reader = figures[:, 1] - figures[:, 0]
-    difference = left_out[:, 1] - left_out[:, 0]
-    cases = truth.size
-    own = difference.mean(axis=1)
-    squares = (own - own.mean(axis=1, keepdims=True)) ** 2 * (1 - 1 / cases)
-    parts = np.stack([squares[:, truth].sum(axis=1), squares[:, ~truth].sum(axis=1)])
-    freedom = np.array([truth.sum() - 1, (~truth).sum() - 1])[:, None]
-    variance = parts.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(variance > 0, variance**2 / (parts**2 / freedom).sum(axis=0), freedom.sum())
+    by_reader, difference = figures[:, 1] - figures[:, 0], left_out[:, 1] - left_out[:, 0]
+    variance, df = over_cases(difference.mean(axis=1), truth)
     if fixed_readers:
         return by_reader.mean(axis=1), np.sqrt(variance), df
-    readers = by_reader.shape[1]
-    centred = difference - difference.mean(axis=2, keepdims=True)
-    within = (centred**2).sum(axis=(1, 2)) * (cases - 1) / cases / readers
-    together = (centred.sum(axis=1) ** 2).sum(axis=1) * (cases - 1) / cases
-    shared = (together - readers * within) / (readers * (readers - 1))
-    error, df = random_error(by_reader.var(axis=1, ddof=1) / 2, shared / 2, readers, df)
+    errors = (difference - difference.mean(axis=2, keepdims=True)) * np.sqrt(1 - 1 / truth.size)
+    square, _, shared = pieces(by_reader, errors)
+    error, df = random_error(square, shared, by_reader.shape[1], df)
     return by_reader.mean(axis=1), error, df
 
 
@@ -173,11 +163,9 @@ def simulate_areas(
     if not design.fixed_readers and design.readers < 2:
         raise ReconError("a simulated study of readers in general needs two readers or more")
     study = AreaSimulation(protocol, design, *assumptions, [effect])
-    claimed = covered = done = 0
+    claimed = covered = 0
     estimates = references = 0.0
-    while done < replicates:
-        report("simulated studies", done / replicates)
-        count = min(study.studies_at_once, replicates - done)
+    for count in batches(replicates, study.studies_at_once, report):
         ratings = study.ratings(count, generator)
         figures, left_out = areas_and_left_out(ratings, study.truth, study.figure)
         estimate, error, df = area_test(figures, left_out, study.truth, design.fixed_readers)
@@ -186,7 +174,6 @@ def simulate_areas(
         covered += int((np.abs(estimate - effect) <= half).sum())
         estimates += float(estimate.sum())
         references += float(figures[:, 0].mean(axis=1).sum())
-        done += count
     share = claimed / replicates
     return SimulatedAreas(
         design.cases,
@@ -194,7 +181,7 @@ def simulate_areas(
         design.readers,
         effect,
         share,
-        float(np.sqrt(max(share * (1 - share), 1 / replicates) / replicates)),
+        monte_carlo_error(share, replicates),
         covered / replicates,
         estimates / replicates,
         references / replicates,

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from reader_study.arrays import Booleans, Floats
-from reader_study.power import STUDIES_AT_ONCE, analysed, check_subsets, planned_tests
+from reader_study.power import STUDIES_AT_ONCE, analysed, batches, check_subsets, planned_tests
 from reader_study.power_areas import AreaSimulation
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_scores import Design
@@ -66,7 +66,8 @@ def simulate_family(
         raise ReconError("a simulated study needs at least two cases, and two readers where readers are random")
     order = [names.index(name) for name in family.order]
     if protocol.item(protocol.primary.item).confidence:
-        claims = _area_claims(AreaSimulation(protocol, design, *assumptions, effects), order, replicates, generator)
+        study = AreaSimulation(protocol, design, *assumptions, effects)
+        claims = _area_claims(study, order, replicates, generator, report)
     else:
         claims = _score_claims(design, assumptions[0], effects, order, replicates, generator, report)
     worse = np.array([effect <= -design.margin for effect in effects])
@@ -98,22 +99,17 @@ def _score_claims(
     report: Report,
 ) -> Booleans:
     draw, latent = analysed(design, assumptions, effects)
-    gathered = []
-    for done in range(0, replicates, STUDIES_AT_ONCE):
-        report("simulated studies", done / replicates)
-        count = min(STUDIES_AT_ONCE, replicates - done)
-        gathered.append(family_claims(design, draw(design, assumptions, latent, count, generator), order))
-    return np.concatenate(gathered)
+    counts = batches(replicates, STUDIES_AT_ONCE, report)
+    drawn = (draw(design, assumptions, latent, count, generator) for count in counts)
+    return np.concatenate([family_claims(design, scores, order) for scores in drawn])
 
 
 def _area_claims(
-    study: AreaSimulation, order: Sequence[int], replicates: int, generator: np.random.Generator
+    study: AreaSimulation, order: Sequence[int], replicates: int, generator: np.random.Generator, report: Report
 ) -> Booleans:
-    gathered, size = [], study.studies_at_once
-    for done in range(0, replicates, size):
-        tests = study.tests(study.ratings(min(size, replicates - done), generator))
-        gathered.append(_claims(study.design, tests, order))
-    return np.concatenate(gathered)
+    counts = batches(replicates, study.studies_at_once, report)
+    drawn = (study.ratings(count, generator) for count in counts)
+    return np.concatenate([_claims(study.design, study.tests(ratings), order) for ratings in drawn])
 
 
 def family_claims(design: Design, scores: Floats, order: Sequence[int]) -> Booleans:

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import optimize, stats
 
 from reader_study.arrays import Floats
+from reader_study.incomplete_blocks import assign
 from reader_study.power_options import Assumptions
-from reader_study.power_subsets import leave_unplanned
 from recon.errors import ReconError
 
 
@@ -100,6 +100,12 @@ def draw_scores(
     scores = _crossed_scores(design, assumptions, means, constants, count, generator)
     size = design.readers_per_case
     return scores if size is None or third else leave_unplanned(scores, size, generator)
+
+
+def leave_unplanned(scores: Floats, size: int, generator: np.random.Generator) -> Floats:
+    """NaN in scores `[study, arm, reader, case]` that were not planned: one draw of the subsets for these studies."""
+    readers, cases = scores.shape[2:]
+    return np.where(assign([cases], readers, size, generator), scores, np.nan)
 
 
 def _crossed_scores(

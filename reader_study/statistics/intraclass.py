@@ -65,7 +65,8 @@ def _two_way_interval(
     """Interval of ICC(2,1) with Satterthwaite's degrees of freedom (Shrout and Fleiss 1979, McGraw and Wong 1996)."""
     of_readers, rest = readers * two * reader, (cases * (1 + (readers - 1) * two) - readers * two) * residual
     v = (readers - 1) * (cases - 1) * (of_readers + rest) ** 2 / ((cases - 1) * of_readers**2 + rest**2)
-    v = v if residual > 0 else readers - 1.0  # its limit, even where the readers agree in everything
+    if residual == 0 < between:
+        v = readers - 1.0  # its limit, even where the readers agree in everything
     upper, lower = stats.f.ppf(_TAIL, cases - 1, v), stats.f.ppf(_TAIL, v, cases - 1)
     mixed = readers * reader + (readers * cases - readers - cases) * residual
     low = cases * (between - upper * residual) / (upper * mixed + cases * between)

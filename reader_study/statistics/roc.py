@@ -70,14 +70,20 @@ def components_of_areas(
 
 
 def _over_cases(pairs: Floats, truth: Booleans, figure: FigureOfMerit) -> tuple[float, float]:
-    """(variance over the cases, degrees of freedom) of the difference of the first two arms' mean areas."""
+    """``over_cases`` of the first two arms' mean areas."""
     without = leave_one_case_out(figure, pairs, truth).mean(axis=1)
-    difference = without[1] - without[0]
-    squares = (difference - difference.mean()) ** 2 * (1 - 1 / truth.size)
-    parts = np.array([squares[truth].sum(), squares[~truth].sum()])
-    freedom = np.array([truth.sum() - 1, (~truth).sum() - 1])
-    variance = float(parts.sum())
-    return variance, variance**2 / float((parts**2 / freedom).sum()) if variance > 0 else float(freedom.sum())
+    variance, df = over_cases(without[1] - without[0], truth)
+    return float(variance), float(df)
+
+
+def over_cases(without: Floats, truth: Booleans) -> tuple[Floats, Floats]:
+    """(variance over the cases, its degrees of freedom) `[...]` of what is ``without`` each case `[..., case]`."""
+    squares = (without - without.mean(axis=-1, keepdims=True)) ** 2 * (1 - 1 / truth.size)
+    parts = np.stack([squares[..., truth].sum(axis=-1), squares[..., ~truth].sum(axis=-1)], axis=-1)
+    freedom, variance = np.array([truth.sum() - 1, (~truth).sum() - 1]), parts.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = variance**2 / (parts**2 / freedom).sum(axis=-1)
+    return variance, np.where(variance > 0, df, freedom.sum())
 
 
 def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:

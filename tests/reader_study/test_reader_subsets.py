@@ -15,8 +15,7 @@ from reader_study.opened_key import read_opened_key
 from reader_study.power import design_of, planned_claims, planned_tests, simulate
 from reader_study.power_arms import simulate_family
 from reader_study.power_options import AreaAssumptions, Assumptions
-from reader_study.power_scores import Design
-from reader_study.power_subsets import leave_unplanned
+from reader_study.power_scores import Design, leave_unplanned
 from reader_study.protocol import load_protocol
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import write_sheet

@@ -111,3 +111,8 @@ def test_interchangeability_by_hand():
     assert found.low <= found.difference <= found.high
     near = interchangeability(np.stack([reference, new]), np.ones((2, 4), bool), np.random.default_rng(0), tolerance=1)
     assert near.difference == 0
+
+
+def test_where_all_cases_are_alike_their_agreement_has_no_interval():
+    alike = intraclass(np.array([[4.0] * 8, [5.0] * 8]))["ICC(2,1)"]
+    assert np.isnan([alike.low, alike.high]).all()
