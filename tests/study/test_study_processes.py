@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,12 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from recon.errors import ReconError
+from recon.prior.dataset import PREPARED_FORMAT
+from recon.prior.store import WEIGHTS
 from recon.processes import training_processes
 from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.table import find_studies
 from tests.encode.conftest import make_head, save_nifti
-from tests.study.shared_trainings import FIT, run_all
+from tests.study.shared_trainings import FIT, run_all, train_encoder, train_prior
 
 
 def labelled(folder: Path) -> Path:
@@ -39,6 +42,17 @@ def labelled(folder: Path) -> Path:
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "subject", "lesion", "mask"), *rows])
     return folder / "labels.csv"
+
+
+def prepared_images(folder: Path) -> Path:
+    """Images of two persons, as ``recon prepare`` stores them."""
+    folder.mkdir()
+    for number in range(2):
+        with h5py.File(folder / f"{number}.h5", "w") as file:
+            coarse = np.random.default_rng(number).standard_normal((2, 6, 6)) + 1.5
+            file["image"] = coarse.repeat(4, 1).repeat(4, 2).astype(np.complex64)
+            file.attrs.update(format=PREPARED_FORMAT, subject=f"p{number}", contrast="T2")
+    return folder
 
 
 def two_processes(words: list[str]) -> None:
@@ -72,23 +86,28 @@ def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 def test_two_processes_train_what_one_trains(
     cohorts: tuple[Path, Path], both_planes: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled")]
+    prepared = prepared_images(tmp_path / "prepared")
+    inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled"), prepared]
     run_all(inputs, tmp_path / "one")
     two_processes([*map(str, inputs), str(tmp_path / "two")])
-    assert not (tmp_path / "two" / "fit" / "model.safetensors").exists(), "it was interrupted"
+    two = tmp_path / "two"
+    for written in ("fit/model.safetensors", "encoder/model.safetensors", f"prior/{WEIGHTS}"):
+        assert not (two / written).exists(), "it was interrupted"
+        assert (tmp_path / "one" / written).exists()
     # One process goes on where two were interrupted.
-    finished = fit_study_model(
-        FIT, find_studies(cohorts), tmp_path / "two" / "fit", Reconstructions(tmp_path / "two" / "kept")
-    )
-    assert finished.finished
-    for name in ("fit", "pretraining", "planes", "task"):
-        one, two = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
-        weights, others = ({k: v for k, v in t.items() if k.startswith("weight/")} for t in (one, two))
+    assert fit_study_model(FIT, find_studies(cohorts), two / "fit", Reconstructions(two / "kept")).finished
+    assert train_encoder(cohorts, two)
+    assert train_prior(prepared, two)
+    for name in ("fit", "pretraining", "planes", "task", "encoder", "prior/state"):
+        state, theirs = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
+        weights, others = (
+            {k: v for k, v in t.items() if not k.startswith(("exp_avg", "step"))} for t in (state, theirs)
+        )
         # exp_avg is what the gradients were; the weights follow by Adam, whose first steps magnify rounding.
-        gradients, theirs = ({k: v for k, v in t.items() if k.startswith("exp_avg/")} for t in (one, two))
+        gradients, shared = ({k: v for k, v in t.items() if k.startswith("exp_avg/")} for t in (state, theirs))
         size = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
         assert size > 0
-        assert apart(gradients, theirs) < 1e-4 * size, name
+        assert apart(gradients, shared) < 1e-4 * size, name
         largest = max(float((weights[k] - others[k]).abs().max()) for k in weights)
         assert largest < 1e-3, (name, largest)
 
