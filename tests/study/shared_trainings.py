@@ -1,15 +1,8 @@
-"""Every training there is, of studies, encoders, tasks and priors, small: the test runs it, and each of two processes.
+"""Every training there is, of studies, encoders, tasks and priors, small: in one process, or in each of several."""
 
-``python -m tests.study.shared_trainings STROKE HEALTHY BLEEDING CLEAR LABELS PREPARED OUT`` with RANK, WORLD_SIZE,
-MASTER_ADDR and MASTER_PORT set, as ``torchrun`` sets them.
-"""
-
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from recon.encode.encoders import load_encoder
 from recon.encode.interface import DifferentiableEncoder
@@ -84,9 +77,3 @@ def train_prior(prepared: Path, out: Path, until: int | None = None) -> bool:
     """Train a prior, or continue; whether it came to its end."""
     scans = open_folder(prepared)
     return pretrain(PRIOR, scans, out / "prior", silent, device="cpu", stop_after=until).facts is not None
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    *given, folder = map(Path, sys.argv[1:])
-    run_all(given, folder, interrupted=True)

@@ -1,10 +1,10 @@
 """Two processes that share every batch train what one trains, whatever the loss; either goes on for the other."""
 
 import csv
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
+import traceback
 from pathlib import Path
 
 import h5py
@@ -22,6 +22,7 @@ from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.table import find_studies
 from tests.encode.conftest import make_head, save_nifti
+from tests.numerical_threads import numerical_threads
 from tests.study.shared_trainings import FIT, run_all, train_encoder, train_prior
 
 
@@ -55,27 +56,33 @@ def prepared_images(folder: Path) -> Path:
     return folder
 
 
-def two_processes(words: list[str]) -> None:
-    """What ``torchrun`` would start, without the seconds that it takes itself."""
+def two_processes(inputs: list[Path], out: Path) -> None:
+    """Two processes that are told what ``torchrun`` tells them, forked off this one, which has imported everything."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.study.shared_trainings", *words]
-    started = [
-        subprocess.Popen(
-            command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=one_of_two, args=(rank, shared, inputs, out)) for rank in range(2)]
+    for process in started:
+        process.start()
     try:
-        for process in started:
-            said, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, said[-3000:]
+        for rank, process in enumerate(started):
+            process.join(300)
+            assert process.exitcode == 0, out.with_name(f"said{rank}").read_text()[-3000:]
     finally:
         for process in started:
             process.kill()
+
+
+def one_of_two(rank: int, shared: dict[str, str], inputs: list[Path], out: Path) -> None:
+    """All trainings, of which three are interrupted. What goes wrong is written beside ``out``."""
+    os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
+    try:
+        run_all(inputs, out, interrupted=True)
+    except BaseException:
+        out.with_name(f"said{rank}").write_text(traceback.format_exc())
+        raise
 
 
 def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
@@ -88,8 +95,9 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     prepared = prepared_images(tmp_path / "prepared")
     inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled"), prepared]
-    run_all(inputs, tmp_path / "one")
-    two_processes([*map(str, inputs), str(tmp_path / "two")])
+    with numerical_threads(1):  # no pool of threads, which forked processes would wait for
+        run_all(inputs, tmp_path / "one")
+        two_processes(inputs, tmp_path / "two")
     two = tmp_path / "two"
     for written in ("fit/model.safetensors", "encoder/model.safetensors", f"prior/{WEIGHTS}"):
         assert not (two / written).exists(), "it was interrupted"
