@@ -8,7 +8,7 @@ import typer
 from cli.encode import encode_app
 from cli.flags import AsJson
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, speaks
 from cli.progress import Progress
 from recon.encode.latent_prediction.options import PretrainingOptions
 
@@ -47,6 +47,8 @@ def pretrain(
 
     Persons are held out by a hash of their name (held_out_fraction), so that probes can be judged on subjects that the
     encoder never saw. Variance and effective rank of the tokens are watched; a collapse is an error.
+
+    'torchrun' and 'accelerate launch' share every batch between processes; the weights are the same but for rounding.
     """
     import time
 
@@ -57,6 +59,7 @@ def pretrain(
     import torch
 
     from recon.encode.latent_prediction.recipe import pretrain_encoder
+    from recon.progress import silent, unsaid
     from recon.reconstruction.machine import chosen_device
 
     chosen_device(device)
@@ -68,8 +71,11 @@ def pretrain(
     stop = dry_run * options.batch if dry_run else None
     with Progress() as progress:
         outcome = pretrain_encoder(
-            options, data, out, progress.show, cache=cache, device=device, stop_after=stop, note=progress.note
-        )
+            options, data, out, progress.show if speaks() else silent, cache=cache, device=device, stop_after=stop,
+            note=progress.note if speaks() else unsaid,
+        )  # fmt: skip
+    if not speaks():
+        return
     result = {
         "output": out,
         "finished": outcome.finished,

@@ -24,7 +24,6 @@ from recon.prior.denoiser import build_denoiser, low_precision
 from recon.prior.options import TrainingOptions
 from recon.prior.store import assign_contrast_labels
 from recon.prior.training import Run, edm_loss, train
-from recon.processes import OneProcess
 
 
 def main() -> None:
@@ -69,7 +68,7 @@ def main() -> None:
             alone.append(passed(started))
             last[0] = clocks()
 
-        train(run, images, OneProcess(device), step, stop_after=options.batch * arguments.steps)
+        train(run, images, step, stop_after=options.batch * arguments.steps)
     for name, which in (("wall time", 0), ("processor time", 1)):
         long = statistics.median(entry[which] for entry in whole[3:-1])
         short = statistics.median(entry[which] for entry in alone[3:-1])

@@ -66,13 +66,18 @@ class Processes:
         return int(self.accelerator.num_processes)
 
     @property
+    def index(self) -> int:
+        """Which of them this one is, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
     def main(self) -> bool:
         """Whether this is the one that writes and speaks."""
         return bool(self.accelerator.is_main_process)
 
     def own(self, items: Sequence[Item]) -> Sequence[Item]:
         """This process' part of a batch; parts differ by one item at most."""
-        return items[self.accelerator.process_index :: self.count]
+        return items[self.index :: self.count]
 
     def total(self, own: Tensor) -> Tensor:
         """The sum over the processes of ``own``, any shape: the value of the whole, the gradient of the own part."""
@@ -91,7 +96,9 @@ class Processes:
         summed: Tensor = self.accelerator.reduce(torch.cat([used, *flat]), "sum")
         parts = summed[len(known) :].split([p.numel() for p in known])
         for parameter, part, users in zip(known, parts, summed[: len(known)].tolist(), strict=True):
-            parameter.grad = part.view_as(parameter).clone() if users else None
+            # As the weight lies in memory (channels last, perhaps): a fused optimiser goes through both side by side.
+            like = torch.empty_like(parameter.detach())
+            parameter.grad = like.copy_(part.view_as(parameter)) if users else None
 
     @contextmanager
     def one_after_the_other(self) -> Iterator[None]:

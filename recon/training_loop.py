@@ -40,7 +40,8 @@ class Training(Generic[Data]):
     """The state of a training: what is trained, the optimiser, and how many samples were seen.
 
     A training says what the loss of its next batch is (``loss_of``, or ``backward`` where it comes in parts), and what
-    happens between steps (``between``).
+    happens between steps (``between``). It may say how long it is (``length``), how its learning rate goes (``rate``),
+    and what else moves with every step (``after_step``).
     """
 
     memory = 0.98  # share of the loss so far in the loss that is told
@@ -53,6 +54,16 @@ class Training(Generic[Data]):
         self.loop, self.parameters, self.optimiser = options, dict(parameters), optimiser
         self.processes, self.folder, self.same = processes, *state
         self.samples, self.loss = 0, math.nan
+
+    @property
+    def length(self) -> int:
+        """How many samples the whole training sees at most."""
+        return self.loop.samples
+
+    def rate(self, samples: int) -> float:
+        """The learning rate of the step that ends at so many samples."""
+        options = self.loop
+        return warm_cosine(options.learning_rate, samples, options.samples, options.warmup_fraction)
 
     def loss_of(self, data: Data) -> Tensor:
         """The loss of the next batch, whose gradient is that of the own part of it; see ``recon.processes``."""
@@ -68,12 +79,13 @@ class Training(Generic[Data]):
         """What happens after a step; the state is kept when it is time. ``before``: samples before the step."""
         raise NotImplementedError
 
+    def after_step(self) -> None:
+        """What follows every step of the weights, such as a moving average of them."""
+
     def step(self, data: Data) -> float:
         """One gradient step; returns the loss."""
         options = self.loop
-        rate = warm_cosine(
-            options.learning_rate, self.samples + options.batch, options.samples, options.warmup_fraction
-        )
+        rate = self.rate(self.samples + options.batch)
         for group in self.optimiser.param_groups:
             group["lr"] = group.get("rate", 1.0) * rate
         self.optimiser.zero_grad()
@@ -82,6 +94,7 @@ class Training(Generic[Data]):
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
         self.optimiser.step()
         self.samples += options.batch
+        self.after_step()
         return loss
 
     def facts(self) -> dict[str, Any]:
@@ -113,6 +126,20 @@ class Training(Generic[Data]):
         return TrainingState(self.folder, self.parameters, self.optimiser, self.others(), self.same)
 
 
+def train(
+    run: Training[Data], data: Data, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
+) -> bool:
+    """Begin, or continue from the stored state; see ``run_to_end``. Raises ReconError when the state does not fit."""
+    if run.load():
+        note(f"continuing at sample {run.samples}")
+    return run_to_end(run, data, report, note, stop_after)
+
+
+def last_sample(run: Training[Data]) -> int:
+    """How many samples whole batches make of the training's length."""
+    return run.length // run.loop.batch * run.loop.batch
+
+
 def run_to_end(
     run: Training[Data], data: Data, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
 ) -> bool:
@@ -121,9 +148,10 @@ def run_to_end(
 
     Raises ReconError when the loss is not finite; the last good state stays on disk.
     """
-    options = run.loop
-    last = options.samples // options.batch * options.batch
+    last = last_sample(run)
     stop = last if stop_after is None else min(last, stop_after)
+    if run.samples:  # what was done before is no work of this run, and its remaining time no measure of it
+        report("training", run.samples / last)
     while run.samples < stop:
         before = run.samples
         value = run.step(data)

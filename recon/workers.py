@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
+START = "spawn"  # the way of starting a process that inherits no lock from a thread, on every system
 PATIENCE = 60.0  # seconds for a worker without a parent to remove its temporary files
 
 
@@ -24,7 +25,7 @@ def worker_pool(workers: int, initialise: Callable[[], None]) -> Iterator[Proces
     """
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(initialise,)
+        workers, multiprocessing.get_context(START), initializer=_begin, initargs=(initialise,)
     ) as pool:
         try:
             yield pool

@@ -6,7 +6,8 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would only stand in their way
     os.environ["OMP_NUM_THREADS"] = "1"
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,20 @@ from typing import Any
 import pytest
 
 from cli.main import main
+from recon import workers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_workers() -> Iterator[None]:
+    """Workers are forked off a process that has imported what they need, once for all tests, instead of importing it
+    anew each time. Tests that start ``python`` themselves have workers as a user has them."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["recon.prior.preparation"])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers, "START", "forkserver")
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Training throughput: a few real steps of a recipe on images of noise, which are as slow as any others."""
 
+import itertools
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from recon.benchmark.speed_options import SpeedOptions
 from recon.prior.denoiser import build_denoiser
 from recon.prior.options import TrainingOptions
-from recon.prior.training import Run, training_step
+from recon.prior.training import Feed, Run
 from recon.reconstruction.machine import Memory, waiting_for
 
 UNTIMED_STEPS = 2
@@ -44,6 +45,7 @@ def training_speed(recipe: TrainingOptions, options: SpeedOptions, device: torch
     image, noise = (torch.view_as_complex(torch.randn(shape, generator=generator)).to(device) for _ in range(2))
     label = torch.zeros(batch, dtype=torch.long, device=device)
     sigma = torch.full((batch,), 0.3, device=device)
+    feed = Feed(itertools.repeat((image, label, sigma, noise)), batch)
     wait, memory = waiting_for(device), Memory(device)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(denoiser, recipe, Path(folder))
@@ -52,7 +54,7 @@ def training_speed(recipe: TrainingOptions, options: SpeedOptions, device: torch
             if step == UNTIMED_STEPS:
                 wait()
                 began = time.perf_counter()
-            training_step(run, denoiser, (image, label, sigma, noise))
+            run.step(feed)
         wait()
     seconds = (time.perf_counter() - began) / options.training_steps
     parameters = sum(weight.numel() for weight in denoiser.parameters())

@@ -22,7 +22,6 @@ from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.denoiser import Denoiser
 from recon.prior.options import TrainingOptions
 from recon.prior.training import Run, train
-from recon.processes import OneProcess
 from recon.progress import Report
 
 
@@ -97,7 +96,7 @@ def run_candidate(
     run = Run(denoiser, options, folder)
     for length in lengths[len(records) :]:
         started = time.perf_counter()
-        train(run, images, OneProcess(validation.device), report, stop_after=length)
+        train(run, images, report, stop_after=length)
         with _averaged(run):
             nrmse, errors = validation(run.denoiser)
         seconds = time.perf_counter() - started

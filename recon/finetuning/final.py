@@ -24,6 +24,7 @@ from recon.prior.provenance import seen_by
 from recon.prior.store import PriorFacts, save_prior
 from recon.prior.training import Run, train
 from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
+from recon.processes import Processes
 
 REPORT = "finetuning.json"
 
@@ -73,12 +74,12 @@ def final_run(
     share = None
     if images:
         run_options = training_options(session.base, options, rate, images, decision.warmup)
-        run = Run(denoiser, run_options, out / "state")
+        processes = Processes(session.accelerator, session.device)
+        run = Run(denoiser, run_options, out / "state", processes=processes)
         session.total = max(session.total, session.done + images)
         train(
             run,
             TrainingImages(scans, session.contrast_labels, run_options),
-            session.accelerator,
             session.progress("final run", images),
             note=session.note,
         )

@@ -26,7 +26,7 @@ from recon.finetuning.validation import HeldOutValidation, judged_options, prepa
 from recon.finetuning.validation_cases import validation_cases
 from recon.prior.dataset import PreparedScan, TrainingImages
 from recon.prior.training import Run, train
-from recon.processes import OneProcess, wait
+from recon.processes import wait
 
 
 def search(session: Session) -> Choice:
@@ -136,7 +136,7 @@ def _seconds_per_image(session: Session, scans: Sequence[PreparedScan], plan: Pl
     with tempfile.TemporaryDirectory() as folder:
         run = Run(trainable(session.prior.denoiser, session.options), options, Path(folder))
         stop = min(options.images, 5 * options.batch)
-        train(run, images, OneProcess(session.device), lambda *_: times.append(time.perf_counter()), stop_after=stop)
+        train(run, images, lambda *_: times.append(time.perf_counter()), stop_after=stop)
     if len(times) < 3:
         return 0.1
     return (times[-2] - times[0]) / ((len(times) - 2) * options.batch)

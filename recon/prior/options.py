@@ -112,3 +112,8 @@ class TrainingOptions:
             raise ValueError(f"crop {self.crop} must be a multiple of the network's stride {self.network.stride}")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate {self.learning_rate} must lie between 0 and 1")
+
+    @property
+    def samples(self) -> int:
+        """The length, as the loop of all trainings calls it."""
+        return self.images

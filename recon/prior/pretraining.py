@@ -18,6 +18,7 @@ from recon.prior.provenance import seen_by
 from recon.prior.store import Prior, PriorFacts, assign_contrast_labels, save_prior
 from recon.prior.training import Run, train
 from recon.prior.validation import VARIANCE_SIGMAS, denoising_error
+from recon.processes import training_processes
 from recon.progress import Note, Report, unsaid
 
 
@@ -52,10 +53,7 @@ def pretrain(
 
     Raises ReconError when the interrupted run had other options or another start, or the data do not fit.
     """
-    from accelerate import Accelerator
-
-    wanted_cpu = device is not None and torch.device(device).type == "cpu"
-    accelerator = Accelerator(cpu=wanted_cpu or not torch.cuda.is_available())
+    processes = training_processes(device, options.batch)
     if start is not None:
         options = started_from(options, start)
     split_seed = options.seed if start is None else split_seed_of(start.facts)
@@ -66,15 +64,16 @@ def pretrain(
         None if start is None else start.facts.contrast_labels,
     )
     contrast_labels.setdefault("unknown", 0)
-    denoiser = _denoiser(options, start).to(accelerator.device)
-    run = Run(denoiser, options, out / "state", start="" if start is None else start.facts.weights_sha256)
+    denoiser = _denoiser(options, start).to(processes.device)
+    begun = "" if start is None else start.facts.weights_sha256
+    run = Run(denoiser, options, out / "state", begun, processes)
     images = TrainingImages(training, contrast_labels, options)
-    finished = train(run, images, accelerator, report, stop_after, note)
-    if not finished or not accelerator.is_main_process:
+    finished = train(run, images, report, stop_after, note)
+    if not finished or not processes.main:
         return TrainingOutcome(run.images, run.seconds_per_step)
     report("measuring the denoising error", 1.0)
     run.load_average()
-    errors = denoising_error(denoiser, validation, device=accelerator.device)
+    errors = denoising_error(denoiser, validation, device=processes.device)
     facts = PriorFacts(
         network=options.network,
         sigma_data=options.sigma_data,

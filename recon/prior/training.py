@@ -4,24 +4,28 @@
                                                                         Karras et al., NeurIPS 2022, Eq. 2 and Table 1
 
 Lengths are counted in images. Warm-up and averaging scale with the length, so a short run reaches its learning rate
-and forgets its start.
+and forgets its start. It is a training on the loop of ``recon.training_loop``; images are read ahead by worker
+processes, each process its own part of every batch.
 """
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon.errors import ReconError
 from recon.prior.dataset import Batches, TrainingImages
 from recon.prior.denoiser import Denoiser, low_precision
 from recon.prior.options import TrainingOptions
+from recon.processes import Processes, alone
 from recon.progress import Note, Report, unsaid
-from recon.training_state import TrainingState, fingerprint
+from recon.training_loop import Training, last_sample, run_to_end
+from recon.training_state import fingerprint
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # image, contrast label, sigma, noise
 
 HOW_IT_RUNS = ("workers", "in_memory", "checkpoint_images", "store_bf16")  # options that do not change the weights
 
@@ -50,19 +54,64 @@ def learning_rate_at(options: TrainingOptions, images: int) -> float:
     return options.learning_rate * max(0.0, min(1.0, up, down))
 
 
-class Run:
+@dataclass(frozen=True)
+class Feed:
+    """Batches one after the other, this process' part of each, and how many slices make an epoch."""
+
+    batches: Iterator[Batch]
+    slices: int
+
+
+class Run(Training[Feed]):
     """The state of a training run: weights, their moving average, the optimiser, and how many images were seen.
 
     ``start``: the hash of the weights that the run began with; a run is continued by one with the same start only."""
 
-    def __init__(self, denoiser: Denoiser, options: TrainingOptions, folder: Path, start: str = "") -> None:
-        self.denoiser, self.options, self.folder, self.start = denoiser, options, folder, start
-        self.parameters = {name: p for name, p in denoiser.network.named_parameters() if p.requires_grad}
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
+    memory = 0.99
+
+    def __init__(
+        self, denoiser: Denoiser, options: TrainingOptions, folder: Path, start: str = "",
+        processes: Processes | None = None,
+    ) -> None:  # fmt: skip
+        """``processes``: those that share every batch; none but this one where they are not given."""
+        self.denoiser, self.options = denoiser, options
+        parameters = {name: p for name, p in denoiser.network.named_parameters() if p.requires_grad}
+        optimiser = torch.optim.Adam(parameters.values(), lr=options.learning_rate, fused=True)
+        state = folder, fingerprint(options, HOW_IT_RUNS) + start
+        shared = processes or alone(next(denoiser.parameters()).device)
+        super().__init__(options, parameters, optimiser, shared, state)
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.images = 0
-        self.loss = math.nan
-        self.seconds_per_step: float | None = None  # of the last call of ``train``, its first step left out
+        self.times: list[float] = []  # when each step of the last call of ``train`` ended, in seconds
+
+    @property
+    def images(self) -> int:
+        """How many images were seen."""
+        return self.samples
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Of the last call of ``train``, its first step left out; None for fewer than two."""
+        steps = len(self.times) - 1
+        return (self.times[-1] - self.times[0]) / steps if steps > 0 else None
+
+    def rate(self, samples: int) -> float:
+        """See ``learning_rate_at``."""
+        return learning_rate_at(self.options, samples)
+
+    def loss_of(self, data: Feed) -> Tensor:
+        """The EDM loss of the next batch. Parts are equal, so the mean over it is that of the processes' means."""
+        device = self.processes.device
+        image, contrast_label, sigma, noise = next(data.batches)
+        image, contrast_label, sigma, noise = (
+            entry.to(device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
+        )
+        with low_precision(device):
+            own = edm_loss(self.denoiser, image, contrast_label, sigma, noise, self.options.sigma_data)
+        return self.processes.total(own / self.processes.count)
+
+    def after_step(self) -> None:
+        """The moving average follows."""
+        self.update_average(self.options.batch)
 
     def update_average(self, batch: int) -> None:
         """Exponential moving average whose half-life is a fraction of the images seen so far."""
@@ -77,101 +126,47 @@ class Run:
                 parameter.copy_(self.average[name])
         self.denoiser.eval()
 
-    def save(self) -> None:
-        """Write the state; a kill at any moment leaves the previous one intact."""
-        self._state().save({"images": self.images, "loss": repr(self.loss)})
+    def between(self, data: Feed, before: int, ended: bool, note: Note) -> None:
+        """Keep the state when it is time."""
+        self.times.append(time.monotonic())
+        every = self.options.checkpoint_images
+        if ended or before // every != self.images // every:
+            self.save()
+            if self.processes.main:
+                epoch = self.images / data.slices
+                note(f"{self.images} images (epoch {epoch:.1f}): loss {self.loss:.4f}, state saved")
 
-    def load(self) -> bool:
-        """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
-        facts = self._state().load()
-        if facts is None:
-            return False
-        self.images, self.loss = int(facts["images"]), float(facts["loss"])
-        return True
+    def facts(self) -> dict[str, Any]:
+        """Under the names that states of priors have had from the start."""
+        return {"images": self.images, "loss": repr(self.loss)}
 
-    def _state(self) -> TrainingState:
-        averages = {f"average/{name}": tensor for name, tensor in self.average.items()}
-        same = fingerprint(self.options, HOW_IT_RUNS) + self.start
-        return TrainingState(self.folder, self.parameters, self.optimiser, averages, same)
+    def take(self, facts: Mapping[str, Any]) -> None:
+        """Put stored facts in place."""
+        super().take({"samples": facts["images"], "loss": facts["loss"]})
 
-
-def training_step(
-    run: Run,
-    model: Callable[..., Tensor],
-    batch: tuple[Tensor, Tensor, Tensor, Tensor],
-    backward: Callable[[Tensor], None] = Tensor.backward,
-) -> Tensor:
-    """One step on ``(image, contrast_label, sigma, noise)`` on the run's device: loss, gradients, weights, average.
-
-    ``model`` is the run's denoiser, perhaps wrapped for several processes. Returns the loss, still on the device.
-    """
-    image, contrast_label, sigma, noise = batch
-    options = run.options
-    for group in run.optimiser.param_groups:
-        group["lr"] = learning_rate_at(options, run.images + options.batch)
-    with low_precision(image.device):
-        loss = edm_loss(model, image, contrast_label, sigma, noise, options.sigma_data)
-    backward(loss)
-    torch.nn.utils.clip_grad_norm_(run.parameters.values(), options.gradient_norm)
-    run.optimiser.step()
-    run.optimiser.zero_grad()
-    run.images += options.batch
-    run.update_average(options.batch)
-    return loss.detach()
+    def others(self) -> dict[str, Tensor]:
+        """The moving average."""
+        return {f"average/{name}": tensor for name, tensor in self.average.items()}
 
 
-def train(
-    run: Run,
-    images: TrainingImages,
-    accelerator: Any,
-    report: Report,
-    stop_after: int | None = None,
-    note: Note = unsaid,
-) -> bool:
+def train(run: Run, images: TrainingImages, report: Report, stop_after: int | None = None, note: Note = unsaid) -> bool:
     """Run or continue training; True when it reached its length, False when ``stop_after`` ended it before.
 
     ``report`` hears of every step; ``note`` gets a line where a run continues and one with the loss for every stored
-    state. Raises ReconError when the loss is not finite.
+    state. Raises ReconError when the loss is not finite, or a batch cannot be shared by the processes.
     """
     from torch.utils.data import DataLoader
 
     options = run.options
-    if run.load():
-        if accelerator.is_main_process:
-            note(f"continuing at {run.images} images")
-        report("training", run.images / options.images)
-    model = accelerator.prepare(run.denoiser) if accelerator.num_processes > 1 else run.denoiser
-    last = options.images // options.batch
-    stop = last if stop_after is None else min(last, stop_after // options.batch)
-    batches = Batches(
-        run.images // options.batch, stop, options.batch, accelerator.process_index, accelerator.num_processes
-    )
+    if run.load() and run.processes.main:
+        note(f"continuing at {run.images} images")
+    last = last_sample(run)
+    stop = last if stop_after is None else min(last, stop_after // options.batch * options.batch)
+    steps = run.images // options.batch, stop // options.batch
+    batches = Batches(*steps, options.batch, run.processes.index, run.processes.count)
     loader: DataLoader[Any] = DataLoader(
         images, batch_sampler=batches, num_workers=options.workers, persistent_workers=options.workers > 0
     )
     run.denoiser.train()
-    next_checkpoint = run.images + options.checkpoint_images
-    times: list[float] = []
-    for image, contrast_label, sigma, noise in loader:
-        batch = (
-            entry.to(accelerator.device, non_blocking=True) for entry in (image, contrast_label, sigma.float(), noise)
-        )
-        image, contrast_label, sigma, noise = batch
-        loss = training_step(run, model, (image, contrast_label, sigma, noise), accelerator.backward)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise ReconError(
-                f"training diverged at image {run.images} (loss {value}); lower the learning rate "
-                f"({options.learning_rate}) and start again from the last state in {run.folder}"
-            )
-        run.loss = value if math.isnan(run.loss) else 0.99 * run.loss + 0.01 * value
-        times.append(time.monotonic())
-        if run.images >= next_checkpoint or run.images // options.batch == stop:
-            next_checkpoint = run.images + options.checkpoint_images
-            if accelerator.is_main_process:
-                run.save()
-                note(f"{run.images} images (epoch {run.images / images.count:.1f}): loss {run.loss:.4f}, state saved")
-        report("training", run.images / options.images)
-    if len(times) > 1:
-        run.seconds_per_step = (times[-1] - times[0]) / (len(times) - 1)
-    return run.images // options.batch >= last
+    run.times.clear()
+    return run_to_end(run, Feed(iter(loader), images.count), report, note, stop)

@@ -115,6 +115,6 @@ def test_a_pretraining_that_continues_begins_where_it_was(tmp_path: Path) -> Non
     for heard in (first, second):
         heard.check(3)
     assert first.stages[0] == "preparing volumes"
-    assert set(second.stages) == {"pre-training"}
+    assert set(second.stages) == {"training"}
     assert second.fractions[0] == first.fractions[-1] > 0.5
     assert second.fractions[-1] == 1

@@ -37,6 +37,7 @@ from recon.encode.latent_prediction.volumes import (
 from recon.encode.map import difference_map
 from recon.encode.volumes import read_series
 from recon.errors import ReconError, ReconWarning
+from recon.processes import alone
 from tests.encode.conftest import make_head, save_nifti
 
 TINY = """
@@ -184,7 +185,7 @@ def test_collapse_is_an_error(heads: Path, tmp_path: Path) -> None:
     )
     with pytest.warns(ReconWarning, match="person of its own"):
         volumes = cached_volumes(find_sources([heads]), tmp_path, 8)
-    run = EncoderRun(options, tmp_path)
+    run = EncoderRun(options, tmp_path, alone())
     batch = draw_batch(by_head(volumes), options, 0)
     with torch.no_grad():
         for parameter in run.teacher.parameters():
@@ -280,10 +281,10 @@ def test_the_lesion_term_teaches_where_lesions_are(simulated: tuple[Path, np.nda
         options = PretrainingOptions(
             **common, lesion_weight=weight, samples=400, learning_rate=1e-2, warmup_fraction=0, noise=0
         )
-        run, batch = EncoderRun(options, tmp_path), draw_batch(heads, options, 0)
+        run, batch = EncoderRun(options, tmp_path, alone()), draw_batch(heads, options, 0)
         assert (batch.lesion > 0.5).any()
         for _ in range(30):
-            run.step(batch)
+            run.step(heads)
         with torch.no_grad():
             found = run.lesion_head(run.student(batch.patches, batch.positions))[..., 0]
         separation[weight] = float(found[batch.lesion > 0.5].mean() - found[batch.lesion == 0].mean())

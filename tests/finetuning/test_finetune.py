@@ -152,7 +152,7 @@ def test_finished_run_is_kept_and_other_options_are_refused(searched: Path, prio
 
 def test_shared_checkpoint_equals_a_run_of_that_length(prior: Path, cohort: Path, tmp_path: Path) -> None:
     """The search's claim: the state at a length is what a run of that length ends with."""
-    from recon.finetuning.candidates import OneProcess, trainable, training_options
+    from recon.finetuning.candidates import trainable, training_options
     from recon.prior.dataset import TrainingImages
     from recon.prior.training import Run, train
 
@@ -165,7 +165,6 @@ def test_shared_checkpoint_equals_a_run_of_that_length(prior: Path, cohort: Path
         train(
             run,
             TrainingImages(scans, contrast_labels, options),
-            OneProcess(torch.device("cpu")),
             silent,
             stop_after=16,
         )

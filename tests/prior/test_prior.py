@@ -164,7 +164,7 @@ def test_the_moving_average_forgets_with_its_half_life(tmp_path: Path) -> None:
     run.average[name].zero_()
     with torch.no_grad():
         run.parameters[name].fill_(1.0)
-    run.images = 1000
+    run.samples = 1000
     for _ in range(10):  # 100 images are one half-life of a tenth of 1000
         run.update_average(10)
     assert torch.allclose(run.average[name], torch.full_like(run.average[name], 0.5))

@@ -1,21 +1,21 @@
-"""Every training on studies and on an encoder, small: run by the test alone, and as a module by each of two processes.
+"""Every training there is, of studies, encoders, tasks and priors, small: in one process, or in each of several."""
 
-``python -m tests.study.shared_trainings STROKE HEALTHY BLEEDING CLEAR LABELS OUT`` with RANK, WORLD_SIZE, MASTER_ADDR
-and MASTER_PORT set, as ``torchrun`` sets them.
-"""
-
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from recon.encode.encoders import load_encoder
 from recon.encode.interface import DifferentiableEncoder
+from recon.encode.latent_prediction.options import PretrainingOptions, TransformerOptions
+from recon.encode.latent_prediction.recipe import pretrain_encoder
 from recon.encode.probes.labels import read_labels
 from recon.encode.tasks.fit import fit_task
 from recon.encode.tasks.options import TaskFitOptions
+from recon.prior.dataset import open_folder
+from recon.prior.options import NetworkOptions as DenoiserOptions
+from recon.prior.options import TrainingOptions
+from recon.prior.pretraining import pretrain
+from recon.progress import silent
 from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.options import (
@@ -44,22 +44,36 @@ TASK = TaskFitOptions(
     adapter="lora", label="lesion", pool="slices", pixel_weight=5.0, samples=12, batch=3, tokens=60, judge_samples=6,
     choose_on=0.4, hold_out=0.0,
 )  # fmt: skip
+# Both terms that are sums over all tokens: features that vary together, and lesions where they are known.
+ENCODER = PretrainingOptions(
+    TransformerOptions(width=16, depth=2, heads=2), samples=12, batch=3, tokens=20, predictor_width=8, target_layers=2,
+    lesion_weight=5.0, held_out_fraction=0.0, least_rank=0.0, least_deviation=0.0, average_start=0.5, monitor_samples=6,
+)  # fmt: skip
+PRIOR = TrainingOptions(DenoiserOptions(channels=(8, 16)), images=16, batch=4, crop=16, seed=3)
 
 
-def run_all(inputs: Sequence[Path], out: Path, fit_until: int | None = None) -> None:
-    """Train all four into folders below ``out``; ``fit_until``: where the first is interrupted."""
-    stroke, healthy, bleeding, clear, labels = inputs
+def run_all(inputs: Sequence[Path], out: Path, interrupted: bool = False) -> None:
+    """Train all into folders below ``out``; ``interrupted``: that on studies, the encoder and the prior, midway."""
+    stroke, healthy, bleeding, clear, labels, prepared = inputs
+    until = 9 if interrupted else None
     studies, kept = find_studies([stroke, healthy]), Reconstructions(out / "kept")
-    fit_study_model(FIT, studies, out / "fit", kept, stop_after=fit_until)
+    fit_study_model(FIT, studies, out / "fit", kept, stop_after=until)
     pretrain_study_model(PRETRAINING, studies, out / "pretraining", kept)
     fit_planes(PLANES, find_studies([bleeding, clear]), out / "planes", kept)
     encoder = load_encoder("recon-small")
     assert isinstance(encoder, DifferentiableEncoder)
     # A rate at which the weights leave their start, which is a candidate of what is kept.
     fit_task(replace(TASK, learning_rate=0.02), encoder, read_labels(labels), out / "task", cache=out / "volumes")
+    train_encoder([stroke, healthy], out, until)
+    train_prior(prepared, out, until)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    *given, folder = map(Path, sys.argv[1:])
-    run_all(given, folder, fit_until=9)
+def train_encoder(data: Sequence[Path], out: Path, until: int | None = None) -> bool:
+    """Pre-train an encoder, or continue; whether it came to its end."""
+    return pretrain_encoder(ENCODER, data, out / "encoder", silent, cache=out / "heads", stop_after=until).finished
+
+
+def train_prior(prepared: Path, out: Path, until: int | None = None) -> bool:
+    """Train a prior, or continue; whether it came to its end."""
+    scans = open_folder(prepared)
+    return pretrain(PRIOR, scans, out / "prior", silent, device="cpu", stop_after=until).facts is not None

@@ -1,12 +1,13 @@
 """Two processes that share every batch train what one trains, whatever the loss; either goes on for the other."""
 
 import csv
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
+import traceback
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,12 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from recon.errors import ReconError
+from recon.prior.dataset import PREPARED_FORMAT
+from recon.prior.store import WEIGHTS
 from recon.processes import training_processes
 from recon.study.fit import fit_study_model
 from recon.study.images import Reconstructions
 from recon.study.table import find_studies
 from tests.encode.conftest import make_head, save_nifti
-from tests.study.shared_trainings import FIT, run_all
+from tests.numerical_threads import numerical_threads
+from tests.study.shared_trainings import FIT, run_all, train_encoder, train_prior
 
 
 def labelled(folder: Path) -> Path:
@@ -41,27 +45,44 @@ def labelled(folder: Path) -> Path:
     return folder / "labels.csv"
 
 
-def two_processes(words: list[str]) -> None:
-    """What ``torchrun`` would start, without the seconds that it takes itself."""
+def prepared_images(folder: Path) -> Path:
+    """Images of two persons, as ``recon prepare`` stores them."""
+    folder.mkdir()
+    for number in range(2):
+        with h5py.File(folder / f"{number}.h5", "w") as file:
+            coarse = np.random.default_rng(number).standard_normal((2, 6, 6)) + 1.5
+            file["image"] = coarse.repeat(4, 1).repeat(4, 2).astype(np.complex64)
+            file.attrs.update(format=PREPARED_FORMAT, subject=f"p{number}", contrast="T2")
+    return folder
+
+
+def two_processes(inputs: list[Path], out: Path) -> None:
+    """Two processes that are told what ``torchrun`` tells them, forked off this one, which has imported everything."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.study.shared_trainings", *words]
-    started = [
-        subprocess.Popen(
-            command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=one_of_two, args=(rank, shared, inputs, out)) for rank in range(2)]
+    for process in started:
+        process.start()
     try:
-        for process in started:
-            said, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, said[-3000:]
+        for rank, process in enumerate(started):
+            process.join(300)
+            assert process.exitcode == 0, out.with_name(f"said{rank}").read_text()[-3000:]
     finally:
         for process in started:
             process.kill()
+
+
+def one_of_two(rank: int, shared: dict[str, str], inputs: list[Path], out: Path) -> None:
+    """All trainings, of which three are interrupted. What goes wrong is written beside ``out``."""
+    os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
+    try:
+        run_all(inputs, out, interrupted=True)
+    except BaseException:
+        out.with_name(f"said{rank}").write_text(traceback.format_exc())
+        raise
 
 
 def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
@@ -72,23 +93,29 @@ def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 def test_two_processes_train_what_one_trains(
     cohorts: tuple[Path, Path], both_planes: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled")]
-    run_all(inputs, tmp_path / "one")
-    two_processes([*map(str, inputs), str(tmp_path / "two")])
-    assert not (tmp_path / "two" / "fit" / "model.safetensors").exists(), "it was interrupted"
+    prepared = prepared_images(tmp_path / "prepared")
+    inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled"), prepared]
+    with numerical_threads(1):  # no pool of threads, which forked processes would wait for
+        run_all(inputs, tmp_path / "one")
+        two_processes(inputs, tmp_path / "two")
+    two = tmp_path / "two"
+    for written in ("fit/model.safetensors", "encoder/model.safetensors", f"prior/{WEIGHTS}"):
+        assert not (two / written).exists(), "it was interrupted"
+        assert (tmp_path / "one" / written).exists()
     # One process goes on where two were interrupted.
-    finished = fit_study_model(
-        FIT, find_studies(cohorts), tmp_path / "two" / "fit", Reconstructions(tmp_path / "two" / "kept")
-    )
-    assert finished.finished
-    for name in ("fit", "pretraining", "planes", "task"):
-        one, two = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
-        weights, others = ({k: v for k, v in t.items() if k.startswith("weight/")} for t in (one, two))
+    assert fit_study_model(FIT, find_studies(cohorts), two / "fit", Reconstructions(two / "kept")).finished
+    assert train_encoder(cohorts, two)
+    assert train_prior(prepared, two)
+    for name in ("fit", "pretraining", "planes", "task", "encoder", "prior/state"):
+        state, theirs = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
+        weights, others = (
+            {k: v for k, v in t.items() if not k.startswith(("exp_avg", "step"))} for t in (state, theirs)
+        )
         # exp_avg is what the gradients were; the weights follow by Adam, whose first steps magnify rounding.
-        gradients, theirs = ({k: v for k, v in t.items() if k.startswith("exp_avg/")} for t in (one, two))
+        gradients, shared = ({k: v for k, v in t.items() if k.startswith("exp_avg/")} for t in (state, theirs))
         size = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
         assert size > 0
-        assert apart(gradients, theirs) < 1e-4 * size, name
+        assert apart(gradients, shared) < 1e-4 * size, name
         largest = max(float((weights[k] - others[k]).abs().max()) for k in weights)
         assert largest < 1e-3, (name, largest)
 

@@ -12,11 +12,10 @@ wrote; with a weight of 0 there are no labels. The two before it keep features f
 alone does not.
 The teacher is an exponential moving average of the student and sees everything (I-JEPA, Assran et al., CVPR 2023;
 volumes: Vol-JEPA in arXiv 2511.18640; targets averaged over the last layers: data2vec, Baevski et al., ICML 2022).
-Lengths are counted in samples; every draw depends on the seed and the number of the sample, so a run that was
-interrupted and continued is the same run.
+It is a training on the loop of ``recon.training_loop``; sums over tokens go over the whole batch, in however many
+processes it lies.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,9 +36,11 @@ from recon.encode.latent_prediction.sampling import Batch, Head, draw_batch
 from recon.encode.latent_prediction.volumes import CONTRASTS
 from recon.errors import ReconError
 from recon.gradient_steps import decaying_optimiser, warm_cosine
-from recon.progress import Note, Report, unsaid
+from recon.processes import Processes
+from recon.progress import Note
 from recon.seeding import torch_generator
-from recon.training_state import TrainingState, fingerprint
+from recon.training_loop import Training
+from recon.training_state import fingerprint
 
 # Options that do not change the weights of the samples seen so far.
 HOW_IT_RUNS = ("cycles", "monitor_samples", "checkpoint_samples", "least_rank", "least_deviation")
@@ -81,20 +82,26 @@ def teacher_targets(layers: Sequence[Tensor], count: int) -> Tensor:
     return functional.layer_norm(torch.stack(normed).mean(dim=0), width)
 
 
-def spread_penalties(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance and covariance terms of VICReg over ``[token, feature]``: both 0 for white features of unit variance."""
-    centred = features - features.mean(dim=0)
-    covariance = centred.T @ centred / (len(features) - 1)
+def spread_penalties(features: Tensor, processes: Processes) -> tuple[Tensor, Tensor]:
+    """Variance and covariance terms of VICReg over ``[token, feature]`` of all processes: both 0 for white features of
+    unit variance. ``features`` are this process' part of them."""
+    own = torch.cat([features.detach().sum(dim=0), features.new_tensor([len(features)])])
+    *_, count = whole = processes.total(own)
+    # The covariance does not change with the mean that it is taken about, to first order: no gradient goes that way.
+    centred = features - whole[:-1] / count
+    covariance = processes.total(centred.T @ centred) / (count - 1)
     deviation = (covariance.diagonal() + 1e-4).sqrt()
     others = covariance.square().sum() - covariance.diagonal().square().sum()
     return functional.relu(1 - deviation).mean(), others / features.shape[1]
 
 
-class EncoderRun:
+class EncoderRun(Training[Sequence[Head]]):
     """The state of a run: student, predictor, teacher, optimiser, and how many samples were seen."""
 
-    def __init__(self, options: PretrainingOptions, folder: Path, device: str = "cpu") -> None:
-        self.options, self.folder, self.device = options, folder, device
+    memory = 0.95
+
+    def __init__(self, options: PretrainingOptions, folder: Path, processes: Processes) -> None:
+        self.options, device = options, processes.device
         self.student = random_network(options.network, torch_generator(options.seed, NAME)).to(device)
         self.teacher = random_network(options.network, torch_generator(options.seed, NAME)).to(device)
         self.teacher.requires_grad_(False)
@@ -104,23 +111,31 @@ class EncoderRun:
         self.lesion_head = nn.Linear(options.network.width, 1)
         draw_weights(self.lesion_head, torch_generator(options.seed, "lesion-head"))
         self.lesion_head.to(device)
-        self.parameters: dict[str, nn.Parameter] = {
+        parameters: dict[str, nn.Parameter] = {
             **{f"student/{name}": parameter for name, parameter in self.student.named_parameters()},
             **{f"predictor/{name}": parameter for name, parameter in self.predictor.named_parameters()},
             **{f"lesion_head/{name}": parameter for name, parameter in self.lesion_head.named_parameters()},
         }
-        self.optimiser = decaying_optimiser(
-            self.parameters.values(), options.learning_rate, options.weight_decay, (0.9, 0.98)
-        )
-        self.samples = 0
-        self.loss = math.nan
+        optimiser = decaying_optimiser(parameters.values(), options.learning_rate, options.weight_decay, (0.9, 0.98))
+        super().__init__(options, parameters, optimiser, processes, (folder, fingerprint(options, HOW_IT_RUNS)))
 
-    def step(self, batch: Batch) -> float:
-        """One gradient step and the teacher's update; returns the loss."""
-        options = self.options
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(options, self.samples + options.batch)
-        batch = batch.to(self.device)
+    @property
+    def length(self) -> int:
+        """All cycles."""
+        return self.options.samples * self.options.cycles
+
+    def rate(self, samples: int) -> float:
+        """It starts over in every cycle."""
+        return learning_rate_at(self.options, samples)
+
+    def loss_of(self, data: Sequence[Head]) -> Tensor:
+        """See the module's docstring. The batch is drawn whole, whatever number of processes share it."""
+        return self.batch_loss(draw_batch(data, self.options, self.samples))
+
+    def batch_loss(self, whole: Batch) -> Tensor:
+        """The loss of a batch, of which this process computes its part; see ``recon.processes``."""
+        options, processes = self.options, self.processes
+        batch = whole.rows(processes.own(range(len(whole.patches)))).to(processes.device)
         asked = torch.cat([batch.visible, batch.hidden], dim=1)
         with torch.no_grad():
             layers = self.teacher.layers(batch.targets, batch.positions)
@@ -128,34 +143,50 @@ class EncoderRun:
         seen = gather(batch.positions, batch.visible)
         features = self.student(gather(batch.patches, batch.visible), seen)
         predicted = self.predictor(features, seen, gather(batch.positions, asked), batch.contrast)
-        error = functional.smooth_l1_loss(predicted, targets, reduction="none").mean(dim=(0, 2))
+        error = functional.smooth_l1_loss(predicted, targets, reduction="none").mean(dim=2).sum(dim=0)
+        error = processes.total(error) / len(whole.patches)
         count = batch.visible.shape[1]
         loss = error[count:].mean() + options.seen_weight * error[:count].mean()
-        variance, covariance = spread_penalties(features.flatten(0, 1))
+        variance, covariance = spread_penalties(features.flatten(0, 1), processes)
         loss = loss + options.variance_weight * variance + options.covariance_weight * covariance
+        known = int(torch.isfinite(whole.lesion).sum())
+        if options.lesion_weight and known:
+            loss = loss + options.lesion_weight * processes.total(self._lesion_loss(batch)) / known
+        return loss
+
+    def _lesion_loss(self, batch: Batch) -> Tensor:
+        """Sum of the cross entropy over the tokens whose share of lesion is known."""
         known = torch.isfinite(batch.lesion)
-        if options.lesion_weight and bool(known.any()):
-            whole = self.student(batch.patches, batch.positions)
-            found = self.lesion_head(whole)[..., 0][known]
-            loss = loss + options.lesion_weight * functional.binary_cross_entropy_with_logits(
-                found, batch.lesion[known]
-            )
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), options.gradient_norm)
-        self.optimiser.step()
-        self.samples += options.batch
+        found = self.lesion_head(self.student(batch.patches, batch.positions))[..., 0][known]
+        return functional.binary_cross_entropy_with_logits(found, batch.lesion[known], reduction="sum")
+
+    def after_step(self) -> None:
+        """The teacher follows the student."""
+        options = self.options
         done = within_cycle(options, self.samples) / options.samples
         keep = options.average_start + (options.average_end - options.average_start) * done
         with torch.no_grad():
             for average, parameter in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 average.lerp_(parameter, 1 - keep)
-        return float(loss.detach())
+
+    def between(self, data: Sequence[Head], before: int, ended: bool, note: Note) -> None:
+        """Measure rank and deviation, and keep the state, when it is time."""
+        options = self.options
+        if ended or before // options.monitor_samples != self.samples // options.monitor_samples:
+            spread = self.spread(draw_batch(data, options, before))
+            note(
+                f"sample {self.samples}: loss {self.loss:.4f}, effective rank {spread.effective_rank:.1f}, standard "
+                f"deviation {spread.deviation:.3f}"
+            )
+        if ended or before // options.checkpoint_samples != self.samples // options.checkpoint_samples:
+            self.save()
 
     def spread(self, batch: Batch) -> Spread:
-        """Spread of the teacher's tokens over one batch. Raises ReconError when they have collapsed."""
+        """Spread of the teacher's tokens over one batch, the whole of it in every process: all of them stop when it has
+        collapsed, with ReconError."""
+        device = self.processes.device
         with torch.no_grad():
-            tokens = self.teacher(batch.targets.to(self.device), batch.positions.to(self.device))
+            tokens = self.teacher(batch.targets.to(device), batch.positions.to(device))
         found = feature_spread(tokens.flatten(0, 1))
         options = self.options
         if found.effective_rank < options.least_rank or found.deviation < options.least_deviation:
@@ -166,22 +197,9 @@ class EncoderRun:
             )
         return found
 
-    def save(self) -> None:
-        """Write the state; a kill at any moment leaves the previous one intact."""
-        self._state().save({"samples": self.samples, "loss": repr(self.loss)})
-
-    def load(self) -> bool:
-        """Continue from the stored state; False when there is none. Raises ReconError when it does not fit."""
-        facts = self._state().load()
-        if facts is None:
-            return False
-        self.samples, self.loss = int(facts["samples"]), float(facts["loss"])
-        return True
-
-    def _state(self) -> TrainingState:
-        teacher = {f"teacher/{name}": tensor for name, tensor in self.teacher.state_dict().items()}
-        same = fingerprint(self.options, HOW_IT_RUNS)
-        return TrainingState(self.folder, self.parameters, self.optimiser, teacher, same)
+    def others(self) -> dict[str, Tensor]:
+        """The teacher."""
+        return {f"teacher/{name}": tensor for name, tensor in self.teacher.state_dict().items()}
 
 
 def within_cycle(options: PretrainingOptions, samples: int) -> int:
@@ -193,44 +211,3 @@ def learning_rate_at(options: PretrainingOptions, samples: int) -> float:
     """In every cycle: linear warm-up, then half a cosine to a hundredth."""
     done = within_cycle(options, samples)
     return warm_cosine(options.learning_rate, done, options.samples, options.warmup_fraction)
-
-
-def pretrain(
-    run: EncoderRun,
-    heads: Sequence[Head],
-    report: Report,
-    stop_after: int | None = None,
-    note: Note = unsaid,
-) -> bool:
-    """Run or continue; True when the run reached its length, False when ``stop_after`` samples ended it before.
-
-    ``report`` hears of every step, ``note`` gets a line for each measurement of rank and deviation.
-    Raises ReconError when the loss is not finite or the tokens collapse; the last good state stays on disk.
-    """
-    options = run.options
-    total = options.samples * options.cycles
-    if run.load():
-        note(f"continuing at sample {run.samples}")
-        report("pre-training", run.samples / total)
-    last = total // options.batch * options.batch
-    stop = last if stop_after is None else min(last, stop_after)
-    while run.samples < stop:
-        batch = draw_batch(heads, options, run.samples)
-        before = run.samples
-        value = run.step(batch)
-        if not math.isfinite(value):
-            raise ReconError(
-                f"pre-training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
-            )
-        run.loss = value if math.isnan(run.loss) else 0.95 * run.loss + 0.05 * value
-        ended = run.samples >= stop
-        if ended or before // options.monitor_samples != run.samples // options.monitor_samples:
-            spread = run.spread(batch)
-            note(
-                f"sample {run.samples}: loss {run.loss:.4f}, effective rank {spread.effective_rank:.1f}, standard "
-                f"deviation {spread.deviation:.3f}"
-            )
-        if ended or before // options.checkpoint_samples != run.samples // options.checkpoint_samples:
-            run.save()
-        report("pre-training", run.samples / total)
-    return run.samples >= last

@@ -9,11 +9,13 @@ from typing import Any
 
 from recon.encode.latent_prediction.encoder import save
 from recon.encode.latent_prediction.options import PretrainingOptions
-from recon.encode.latent_prediction.pretraining import EncoderRun, pretrain
+from recon.encode.latent_prediction.pretraining import EncoderRun
 from recon.encode.latent_prediction.sampling import draw_batch
 from recon.encode.latent_prediction.volumes import Source, by_head, cached_volumes, find_sources, is_held_out
 from recon.errors import ReconError
+from recon.processes import training_processes
 from recon.progress import Note, Report, part_of, unsaid
+from recon.training_loop import train
 
 PREPARATION = 0.02  # share of a run that counts as bringing volumes onto the grid, where they are not kept from before
 
@@ -43,7 +45,8 @@ def pretrain_encoder(
 ) -> Pretrained:
     """Pre-train on every volume below ``data`` but those of held-out persons; an interrupted run continues.
 
-    Raises ReconError when no volume is left, one cannot be read, or the run diverges or collapses.
+    Under ``accelerate launch`` or ``torchrun`` the processes share every batch, and the first of them writes. Raises
+    ReconError when no volume is left, one cannot be read, or the run diverges or collapses.
     """
     sources = find_sources(data)
     seed, fraction = options.seed, options.held_out_fraction
@@ -51,17 +54,16 @@ def pretrain_encoder(
     held_out = {source.person for source in sources} - {source.person for source in chosen}
     if not chosen:
         raise ReconError(f"all {len(held_out)} persons are held out; lower held_out_fraction ({fraction})")
-    volumes = cached_volumes(
-        chosen,
-        cache or out / "volumes",
-        options.network.patch,
-        part_of(report, 0, PREPARATION),
-    )
-    run = EncoderRun(options, out, device)
+    processes = training_processes(device, options.batch)
+    with processes.one_after_the_other():
+        volumes = cached_volumes(
+            chosen, cache or out / "volumes", options.network.patch, part_of(report, 0, PREPARATION)
+        )
+    run = EncoderRun(options, out, processes)
     heads = by_head(volumes)
-    finished = pretrain(run, heads, part_of(report, PREPARATION, 1), stop_after, note)
+    finished = train(run, heads, part_of(report, PREPARATION, 1), note, stop_after)
     persons = len({source.person for source in chosen})
-    if finished:
+    if finished and processes.main:
         batch_spread = dataclasses.asdict(run.spread(draw_batch(heads, options, 0)))
         facts: dict[str, Any] = {
             "licence": "Apache-2.0",

@@ -32,7 +32,12 @@ class Batch:
     hidden: Tensor  # [batch, hidden] int64
     lesion: Tensor  # [batch, token] share of lesion in every token; NaN where it is not known
 
-    def to(self, device: str) -> "Batch":
+    def rows(self, which: Sequence[int]) -> "Batch":
+        """Some of the samples."""
+        index = list(which)
+        return Batch(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
         return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
