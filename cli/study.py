@@ -68,7 +68,7 @@ def list_studies(studies: Studies, as_json: AsJson = False) -> None:
     entries: list[dict[str, Any]] = [
         {
             "study": study.name, "person": study.person, "plane": study.plane, "contrasts": list(study.contrasts),
-            "lesion": None if not study.labelled else study.lesion is not None,
+            "lesion": study.shows_lesion,
         }
         for study in found
     ]  # fmt: skip

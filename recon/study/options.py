@@ -170,6 +170,10 @@ class PlanesFitOptions(StudyTrainingOptions):
     """One training of a network of two planes: does the study show a lesion?"""
 
     plane_dropout: float = option(0.3, "Chance that a step sees one of the two planes only.", minimum=0)
+    outline_weight: float = option(
+        1.0, "Weight of the question whether a patch of a slice holds lesion, where outlines are known; 0 uses none.",
+        minimum=0,
+    )  # fmt: skip
     resampled: bool = option(
         False, "Resample sagittal series to the axial slices, one encoder for all: the control of planes of their own.",
         flag="--resampled",

@@ -13,17 +13,18 @@ from recon.study.options import StudyTrainingOptions
 def placed_otherwise(
     slabs: Tensor, masks: Tensor, options: StudyTrainingOptions, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """``[batch, contrast, slab, height, width]`` and masks ``[batch, height, width]`` (0 or 1), each sample turned by
-    up to ``options.turn`` degrees, zoomed and shifted; edges are repeated. Unchanged where all three are 0."""
+    """``[batch, contrast, slab, height, width]`` and masks ``[batch, ..., height, width]`` (0 or 1), each sample
+    turned by up to ``options.turn`` degrees, zoomed and shifted; edges are repeated. Unchanged where all are 0."""
     if not (options.turn or options.zoom or options.shift):
         return slabs, masks
-    batch, height, width = masks.shape
+    batch, (height, width) = len(masks), masks.shape[-2:]
     sizes = torch.tensor([width, height], dtype=torch.float32)
     maps = torch.stack([_map(sizes, options, generator) for _ in range(batch)])
     grid = functional.affine_grid(maps, [batch, 1, height, width], align_corners=False)
     flat = slabs.reshape(batch, -1, height, width)
     moved = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False).view(slabs.shape)
-    outlines = functional.grid_sample(masks[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    flat = masks.reshape(batch, -1, height, width)
+    outlines = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False).view(masks.shape)
     return moved, (outlines > 0.5).float()
 
 

@@ -1,15 +1,18 @@
 """A network of two planes: an encoder of its own for each plane's series, cross-attention between them, one answer.
 
-    tokens of a plane    patches of each slice, a channel a contrast (zeros where it is missing), their place, the slice
+    tokens of a plane    patches of each slice, a channel a contrast (zeros where it is missing), their place and
+                         slice; strided convolutions make a patch a token (Xiao et al., NeurIPS 2021, arXiv 2106.14881)
     indication           which contrasts are there in which plane, a vector of zeros and ones, added to the whole tokens
     encoder of a plane   attention over its own tokens; a plane that was not measured is one learned token
     between planes       tokens of one attend to those of the other, either way
-    answer               from both whole tokens and the maxima over tokens: does the study show a lesion?
+    answer of a token    does this patch of this slice hold lesion? Asked in training, where outlines are known
+    answer               from whole tokens and smooth maxima of the tokens' answers: does the study show a lesion?
 
 In the spirit of MP-ViT (arXiv 2505.07349), whose code is not public; not a reproduction: other sizes, other data.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +20,41 @@ from torch.nn import functional
 
 from recon.encode.latent_prediction.network import TransformerBlock, draw_weights
 from recon.study.contrasts import Plane
+from recon.study.network import brightest
 from recon.study.options import GridOptions, TransformerShape
 
 HEIGHTS = 4  # sines and cosines of a slice's place in its stack
 Planes = Mapping[
     Plane, tuple[Tensor, Tensor]
 ]  # volume [channel, slice, height, width], which channels are there [channel]
+
+
+@dataclass(frozen=True, eq=False)
+class PlanesAnswer:
+    """What a network says of one study."""
+
+    lesion: Tensor  # the logit of a lesion, a scalar
+    tokens: Mapping[Plane, Tensor]  # by plane that was measured, [slice, patch]: of lesion in the patch of the slice
+
+
+class Patches(nn.Module):
+    """Slices to tokens, by convolutions of stride 2."""
+
+    def __init__(self, channels: int, shape: TransformerShape) -> None:
+        super().__init__()
+        steps = shape.patch.bit_length() - 1
+        widths = [channels, *(max(8, shape.width >> (steps - level)) for level in range(1, steps)), shape.width]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(widths[level], widths[level + 1], 3, stride=2, padding=1) for level in range(steps)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths[1:-1])
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """``[slice, channel, height, width]`` to ``[slice, patch, width]``."""
+        *inner, last = self.convolutions
+        for convolution, norm in zip(inner, self.norms, strict=True):
+            slices = functional.relu(norm(convolution(slices)))
+        return last(slices).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class CrossBlock(nn.Module):
@@ -55,7 +87,7 @@ class PlaneEncoder(nn.Module):
 
     def __init__(self, shape: TransformerShape, channels: int, indicated: int, places: int) -> None:
         super().__init__()
-        self.tokenizer = nn.Conv2d(channels, shape.width, shape.patch, stride=shape.patch)
+        self.tokenizer = Patches(channels, shape)
         self.place = nn.Parameter(torch.empty(places, shape.width))
         self.height = nn.Linear(2 * HEIGHTS, shape.width)
         self.indicate = nn.Linear(indicated, shape.width)
@@ -70,7 +102,7 @@ class PlaneEncoder(nn.Module):
         if volume is None:
             tokens = self.absent
         else:
-            patches = self.tokenizer(volume.transpose(0, 1)).flatten(2).transpose(1, 2)  # [slice, place, width]
+            patches = self.tokenizer(volume.transpose(0, 1))
             heights = self.height(slice_code(len(patches)).to(patches))
             tokens = (patches + self.place + heights[:, None]).flatten(0, 1)
         sequence = torch.cat([whole, tokens])[None]
@@ -94,10 +126,11 @@ class PlaneNetwork(nn.Module):
             {plane: CrossBlock(shape.width, shape.heads) for plane in channels} if len(channels) > 1 else {}
         )
         self.norm = nn.LayerNorm(shape.width, eps=1e-6)
-        self.to_detection = nn.Linear(2 * len(channels) * shape.width, 1)
+        self.to_token = nn.Linear(shape.width, 1)
+        self.to_detection = nn.Linear(len(channels) * (shape.width + 1), 1)
 
-    def forward(self, given: Planes) -> Tensor:
-        """The logit of a lesion in one study, a scalar; planes that are not ``given`` were not measured."""
+    def forward(self, given: Planes) -> PlanesAnswer:
+        """What is said of one study; planes that are not ``given`` were not measured."""
         there = [given[plane][1] if plane in given else torch.zeros(count) for plane, count in self.channels.items()]
         indication = torch.cat([one.to(self.norm.weight) for one in there])[None]
         tokens = {
@@ -110,9 +143,13 @@ class PlaneNetwork(nn.Module):
                 first: self.cross[first](tokens[first], tokens[second]),
                 second: self.cross[second](tokens[second], tokens[first]),
             }
-        found = [self.norm(each)[0] for each in tokens.values()]
-        parts = [part for each in found for part in (each[0], each[1:].amax(dim=0))]
-        return self.to_detection(torch.cat(parts))[0]  # type: ignore[no-any-return]
+        normed = {plane: self.norm(each)[0] for plane, each in tokens.items()}
+        said = {plane: self.to_token(each[1:])[:, 0] for plane, each in normed.items()}
+        parts = [part for plane, each in normed.items() for part in (each[0], brightest(said[plane][None])[0])]
+        asked = {
+            plane: said[plane].unflatten(0, (given[plane][0].shape[1], -1)) for plane in self.planes if plane in given
+        }
+        return PlanesAnswer(self.to_detection(torch.cat(parts))[0], asked)
 
 
 def slice_code(count: int) -> Tensor:
@@ -130,7 +167,7 @@ def random_plane_network(
     draw_weights(network, generator)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if parameter.ndim == 4:  # the tokenizers: the fan-in is the whole patch
+            if parameter.ndim == 4:  # convolutions: the fan-in is the whole kernel
                 nn.init.trunc_normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
             if name.rpartition(".")[2] in ("place", "whole", "absent"):
                 nn.init.trunc_normal_(parameter, std=0.5, generator=generator)

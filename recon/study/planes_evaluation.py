@@ -12,11 +12,12 @@ from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.seeding import numpy_generator
 from recon.study.contrasts import DIRECTIONS, Plane
+from recon.study.examinations import examinations, given_planes, has_lesion, names_by_plane, pairs_of
 from recon.study.images import Reconstructions
 from recon.study.options import PlanesEvaluationOptions
 from recon.study.store import person_hash
 from recon.study.table import Study
-from recon.study.two_planes import PlanesModel, examinations, given_planes, names_by_plane, pairs_of
+from recon.study.two_planes import PlanesModel
 
 CONDITIONS: dict[str, tuple[Plane, ...]] = {
     "both planes": tuple(DIRECTIONS), "axial only": ("axial",), "sagittal only": ("sagittal",),
@@ -42,7 +43,7 @@ def unseen_pairs(studies: Sequence[Study], models: Sequence[PlanesModel]) -> lis
     """Labelled examinations of persons that no model was trained on. Raises ReconError without both kinds of them."""
     seen = frozenset().union(*(model.persons for model in models))
     pairs = [pair for pair in pairs_of(studies) if person_hash(pair[0].person) not in seen]
-    if len({axial.lesion is None for axial, _ in pairs}) < 2 or len({axial.person for axial, _ in pairs}) < 2:
+    if len({has_lesion(pair) for pair in pairs}) < 2 or len({axial.person for axial, _ in pairs}) < 2:
         raise ReconError(
             f"{len(pairs)} examination(s) of persons that no model was trained on, and not of both kinds; give others "
             "with and without a lesion, of at least two persons"
@@ -59,7 +60,7 @@ def evaluate_planes(
 ) -> list[PlanesResult]:
     """Every model under every condition. Raises ReconError for an examination that cannot be read."""
     said: dict[tuple[str, str], NDArray[np.float64]] = {}
-    labels = np.array([int(axial.lesion is not None or sagittal.lesion is not None) for axial, sagittal in pairs])
+    labels = np.array([int(bool(has_lesion(pair))) for pair in pairs])
     for number, model in enumerate(models):
 
         def told(stage: str, done: float, number: int = number) -> None:
@@ -69,7 +70,7 @@ def evaluate_planes(
         names = names_by_plane(model.contrasts, model.options.resampled)
         for condition, planes in CONDITIONS.items():
             with torch.inference_mode():
-                logits = [model.network(given_planes(one, names, planes, model.device)) for one in found]
+                logits = [model.network(given_planes(one, names, planes, model.device)).lesion for one in found]
             chance = torch.stack(logits).double().sigmoid().cpu().numpy()
             said[model.name, condition] = np.stack([1 - chance, chance], axis=1)
     persons = tuple(axial.person for axial, _ in pairs)

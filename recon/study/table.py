@@ -1,8 +1,9 @@
 """Which files make a study: from a cohort of ``recon simulate``, or from a table in CSV or JSON.
 
 CSV: one row a series, with the columns ``study``, ``person``, ``contrast``, ``file`` and, where known, ``lesion`` (a
-mask, or ``none`` where it is known that there is none), ``lesion_age`` (any word), ``b_value`` in s/mm^2 and ``plane``
-(axial, or sagittal; a study of both planes is two studies of one name).
+mask, ``none`` where it is known that there is none, ``present`` where there is one that nobody outlined),
+``lesion_age`` (any word), ``b_value`` in s/mm^2 and ``plane`` (axial, or sagittal; a study of both planes is two
+studies of one name).
 JSON: ``{"studies": [{"study": ..., "person": ..., "series": {"FLAIR": "file", ...}, "lesion": ..., "lesion_age": ...,
 "b_value": ..., "plane": ...}]}``. Files lie relative to the table.
 """
@@ -21,13 +22,15 @@ from recon.study.contrasts import DIRECTIONS, INPUTS, UNWEIGHTED, Plane, contras
 COHORT = "manifest.json"  # of ``recon simulate``
 TABLES = ("studies.csv", "studies.json")
 NO_LESION = "none"
+NO_OUTLINE = "present"
 LARGEST = 50_000_000  # bytes of a table
 COLUMNS = ("study", "person", "contrast", "file")
 
 
 @dataclass(frozen=True)
 class Study:
-    """One examination of one person. ``lesion``: the mask's file; None with ``labelled``: known to have none."""
+    """One examination of one person. ``lesion``: the mask's file; None with ``labelled``: known to have none;
+    ``unoutlined``: known to have one, of which there is no mask."""
 
     name: str
     person: str
@@ -39,6 +42,7 @@ class Study:
     b_value: float | None = None  # s/mm^2, where the table states it
     lesion_age: str | None = None  # such as acute, where the table states it
     plane: Plane = "axial"
+    unoutlined: bool = False
 
     def __post_init__(self) -> None:
         if not set(self.files) & set(INPUTS):
@@ -54,6 +58,11 @@ class Study:
         for path in (*self.files.values(), *([] if self.lesion is None else [self.lesion])):
             if not path.exists():
                 raise ReconError(f"{path}: no such file, though study {self.name} names it")
+
+    @property
+    def shows_lesion(self) -> bool | None:
+        """Whether it shows a lesion; None where it is not known."""
+        return True if self.unoutlined else self.lesion is not None if self.labelled else None
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -204,7 +213,8 @@ def _study(name: str, rows: Sequence[dict[str, Any]], path: Path) -> Study:
             raise ReconError(f"{path}: study {name} has {contrast} twice; leave one out")
         files[contrast] = path.parent / row["file"]
     lesion = next((row["lesion"] for row in rows if row.get("lesion")), "")
-    mask = path.parent / lesion if lesion and lesion.lower() != NO_LESION else None
+    present = lesion.lower() == NO_OUTLINE
+    mask = path.parent / lesion if lesion and lesion.lower() not in (NO_LESION, NO_OUTLINE) else None
     words = next((row["b_value"] for row in rows if row.get("b_value")), "")
     try:
         b_value = float(words) if words else None
@@ -213,4 +223,14 @@ def _study(name: str, rows: Sequence[dict[str, Any]], path: Path) -> Study:
     facts = {key: rows[0][key] for key in ("origin", "licence") if rows[0].get(key)}
     age = next((row["lesion_age"] for row in rows if row.get("lesion_age")), None)
     facts["plane"] = rows[0]["plane"]
-    return Study(name, rows[0]["person"], files, mask, bool(lesion), b_value=b_value, lesion_age=age, **facts)
+    return Study(
+        name,
+        rows[0]["person"],
+        files,
+        mask,
+        bool(lesion) and not present,
+        b_value=b_value,
+        lesion_age=age,
+        unoutlined=present,
+        **facts,
+    )
