@@ -8,7 +8,7 @@ from reader_study.claim import claim, digits, limits, primary_item
 from reader_study.document import Document, Paragraph, Picture, ReportBlock, Section, Table
 from reader_study.observations import Observations, versus
 from reader_study.provenance import Provenance
-from reader_study.report import checklist, comparison_sections, methods, provenance_section, source_facts
+from reader_study.report import checklist, comparison_sections, facts, methods, provenance_section
 from reader_study.several_arms import FamilyAnalysis
 from reader_study.wording import interval, number, p_cell, p_text, verdict
 
@@ -28,19 +28,13 @@ def family_limits(family: FamilyAnalysis) -> list[str]:
 def family_document(family: FamilyAnalysis, found: Observations, provenance: Provenance) -> Document:
     """The report of one analysis of three or more arms."""
     protocol, first = family.protocol, family.comparisons[0]
-    margin = number(protocol.primary.margin, digits(primary_item(first)))
-    facts = (
-        ("Primary item", f"{protocol.primary.item}, {protocol.primary.hypothesis}"),
-        ("Margin and alpha", f"{margin}; {protocol.primary.alpha:g} one-sided, for all comparisons together"),
-        ("Readers", f"{len(first.readers)}, analysed as {protocol.primary.readers}"),
-        ("Cases", f"{len(protocol.case_ids)} planned"),
-        ("Arms", f"{', '.join(protocol.compared)}, each against {protocol.reference}"),
-        *source_facts(protocol, provenance),
-    )
+    cases = f"{len(protocol.case_ids)} planned"
+    arms = f"{', '.join(protocol.compared)}, each against {protocol.reference}"
+    shared = ", for all comparisons together"
     return Document(
         title=protocol.title,
         subtitle=protocol.question,
-        facts=facts,
+        facts=facts(protocol, first, provenance, cases=cases, arms=arms, shared=shared),
         claim=" ".join(family_claims(family)),
         shown=family.claimed,
         limits=(*family_limits(family), *provenance.departures),

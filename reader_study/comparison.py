@@ -1,6 +1,7 @@
 """The comparison of the arms on one item: by mean scores, of ratings of confidence by areas under the ROC curve, and of
 marked lesions by areas under the curve that the protocol names."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,19 @@ class Comparison:
                 scores[..., chosen], self.truth[chosen], self.margin, alpha, figure=self.figure, method=self._method
             )
         return non_inferiority.compare_by_case_means(scores[..., chosen], self.margin, alpha)
+
+    def alone(self, readers: Sequence[str], scores: Floats) -> Iterator[tuple[str, Floats, HypothesisTest]]:
+        """Every reader whose own scores suffice: name, these scores, and the comparison by them."""
+        for index, reader in enumerate(readers):
+            own = scores[:, index : index + 1]
+            if self.readers(own).any():
+                yield reader, own, self.fixed(own)
+
+    def areas(self, scores: Floats) -> tuple[float, float]:
+        """Mean areas of the reference and the new arm over these readers' pairs."""
+        pairs = roc.comparable_pairs(scores, self.truth)
+        reference, new = self.figure(pairs, self.truth).mean(axis=1)
+        return float(reference), float(new)
 
     def random(self, scores: Floats) -> RandomReaders | None:
         """For readers in general; None where fewer than two can be compared."""

@@ -34,22 +34,13 @@ RANDOM_METHODS = (
 
 def document(analysis: Analysis, found: Observations, provenance: Provenance) -> Document:
     """The report of one analysis."""
-    protocol, decision = analysis.protocol, analysis.decision
-    facts = (
-        ("Primary item", f"{decision['item']}, {protocol.primary.hypothesis}"),
-        (
-            "Margin and alpha",
-            f"{number(decision['margin'], digits(primary_item(analysis)))}; {decision['alpha']:g} one-sided",
-        ),
-        ("Readers", f"{readers_counted(analysis)}, analysed as {decision['readers']}"),
-        ("Cases", f"{decision['cases']} complete of {len(protocol.case_ids)}"),
-        ("Arms", f"{protocol.new} against {protocol.reference}"),
-        *source_facts(protocol, provenance),
-    )
+    protocol = analysis.protocol
+    cases = f"{analysis.decision['cases']} complete of {len(protocol.case_ids)}"
+    arms = f"{protocol.new} against {protocol.reference}"
     return Document(
         title=protocol.title,
         subtitle=protocol.question,
-        facts=facts,
+        facts=facts(protocol, analysis, provenance, cases=cases, arms=arms),
         claim=claim(analysis),
         shown=analysis.claimed,
         limits=(*limits(analysis), *provenance.departures),
@@ -58,9 +49,17 @@ def document(analysis: Analysis, found: Observations, provenance: Provenance) ->
     )
 
 
-def source_facts(protocol: Protocol, provenance: Provenance) -> tuple[tuple[str, str], ...]:
-    """How it was read, and by which protocol and log: the last facts of every report."""
+def facts(
+    protocol: Protocol, analysis: Analysis, provenance: Provenance, *, cases: str, arms: str, shared: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """The facts at the head of every report; ``shared`` says for what the error rate is."""
+    margin = number(protocol.primary.margin, digits(primary_item(analysis)))
     return (
+        ("Primary item", f"{protocol.primary.item}, {protocol.primary.hypothesis}"),
+        ("Margin and alpha", f"{margin}; {protocol.primary.alpha:g} one-sided{shared}"),
+        ("Readers", f"{readers_counted(analysis)}, analysed as {protocol.primary.readers}"),
+        ("Cases", cases),
+        ("Arms", arms),
         ("Reading", f"{protocol.mode}, {protocol.sessions.count} session{'s' * (protocol.sessions.count > 1)}"),
         *((("Shown", described(protocol.sequences)),) if protocol.sequences else ()),
         *((("Marks", str(protocol.localisation)),) if protocol.localisation is not None else ()),

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reader_study.analyses.roc import area_row
 from reader_study.analyses.statistic import Readings, Statistic, comparison_of
 from reader_study.analysis_result import Analysis, RandomReaders
-from reader_study.arrays import Floats
-from reader_study.comparison import Comparison
 from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.localisation_rule import NAMES
 from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from reader_study.statistics.hypothesis_test import HypothesisTest
-from reader_study.wording import interval, number, p_cell
 
 
 @dataclass(frozen=True)
@@ -85,21 +83,12 @@ def _compute(readings: Readings) -> LocalisationResult | None:
 
 def _compared(readings: Readings, name: str) -> FigureComparison:
     comparison, scores = comparison_of(readings.protocol, readings.item, readings.found, name), readings.measured
-    own = {}
-    for index, reader in enumerate(readings.found.readers):
-        ratings = scores[:, index : index + 1]
-        if comparison.readers(ratings).any():
-            own[reader] = _areas(ratings[:, 0], comparison.fixed(ratings), comparison)
-    means = [float(np.mean([getattr(one, arm) for one in own.values()])) for arm in ("reference", "new")]
-    fixed = ArmAreas(means[0], means[1], comparison.fixed(scores))
-    return FigureComparison(fixed, comparison.random(scores), own)
-
-
-def _areas(ratings: Floats, test: HypothesisTest, comparison: Comparison) -> ArmAreas:
-    """Of one reader's ratings `[arm, slot, case]`, over the cases read in both arms."""
-    both = np.isfinite(ratings[:, 0]).all(axis=0)
-    reference, new = comparison.figure(np.where(both, ratings, np.nan), comparison.truth)
-    return ArmAreas(float(reference), float(new), test)
+    own = {
+        reader: ArmAreas(*comparison.areas(ratings), test)
+        for reader, ratings, test in comparison.alone(readings.found.readers, scores)
+    }
+    fixed = comparison.fixed(scores)
+    return FigureComparison(ArmAreas(*comparison.areas(scores), fixed), comparison.random(scores), own)
 
 
 def _counts(readings: Readings, arm: int) -> MarkCounts:
@@ -152,9 +141,7 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
 
 
 def _row(name: str, areas: ArmAreas) -> tuple[str, ...]:
-    test = areas.difference
-    shown = (number(value, 3) for value in (areas.reference, areas.new, test.estimate))
-    return name, *shown, interval(test.low, test.high, 3), p_cell(test.p_difference)
+    return area_row(name, areas.reference, areas.new, areas.difference)
 
 
 LOCALISATION = Statistic(

@@ -11,9 +11,8 @@ from reader_study.document import Picture, ReportBlock, Table
 from reader_study.figures.roc import roc_curves
 from reader_study.item import Item
 from reader_study.observations import Observations
-from reader_study.statistics.figure_of_merit import area_under_curve
 from reader_study.statistics.hypothesis_test import HypothesisTest
-from reader_study.statistics.roc import curve
+from reader_study.statistics.roc import comparable_pairs, curve
 from reader_study.wording import interval, number, p_cell
 
 
@@ -44,17 +43,13 @@ class Roc:
 def _compute(readings: Readings) -> Roc:
     comparison, scores, by_reader = readings.comparison, readings.scores, {}
     truth = comparison.truth
-    for index, reader in enumerate(readings.found.readers):
-        own = scores[:, index : index + 1]
-        if not comparison.readers(own).any():
-            continue
-        pairs = np.where(np.isfinite(own).all(axis=0), own, np.nan)[:, 0]
-        reference, new = area_under_curve(pairs, truth)
+    for reader, own, test in comparison.alone(readings.found.readers, scores):
+        pairs = comparable_pairs(own, truth)[:, 0]
         curves = {
             name: (tuple(false.tolist()), tuple(true.tolist()))
             for name, (false, true) in zip(readings.arms, (curve(arm, truth) for arm in pairs), strict=True)
         }
-        by_reader[reader] = ReaderAreas(float(reference), float(new), comparison.fixed(own), curves)
+        by_reader[reader] = ReaderAreas(*comparison.areas(own), test, curves)
     known = readings.protocol.truth
     condition = known.condition if known is not None else ""
     lost = int((np.isnan(scores) & readings.planned).sum())
@@ -68,12 +63,14 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
         found = ROC.of(item)
         if found is None:
             continue
-        rows = [_row(f"reader {name}", one.reference, one.new, one.difference) for name, one in found.by_reader.items()]
+        rows = [
+            area_row(f"reader {name}", one.reference, one.new, one.difference) for name, one in found.by_reader.items()
+        ]
         reference = float(np.mean([one.reference for one in found.by_reader.values()]))
         new = float(np.mean([one.new for one in found.by_reader.values()]))
-        rows.append(_row("mean, these readers", reference, new, item.fixed))
+        rows.append(area_row("mean, these readers", reference, new, item.fixed))
         if item.random is not None:
-            rows.append(_row("mean, readers in general", reference, new, item.random.test))
+            rows.append(area_row("mean, readers in general", reference, new, item.random.test))
         header = ("", protocol.reference, protocol.new, "difference", "interval", "p, difference (two-sided)")
         caption = (
             f"Item {item.item}: area under the ROC curve for {found.condition}, {found.diseased} cases with and "
@@ -86,7 +83,8 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     return tuple(blocks)
 
 
-def _row(name: str, reference: float, new: float, test: HypothesisTest) -> tuple[str, ...]:
+def area_row(name: str, reference: float, new: float, test: HypothesisTest) -> tuple[str, ...]:
+    """A row of a table of areas: both arms', their difference with its interval, p."""
     shown = (number(value, 3) for value in (reference, new, test.estimate))
     return name, *shown, interval(test.low, test.high, 3), p_cell(test.p_difference)
 

@@ -25,11 +25,8 @@ class Subsets:
 def _compute(readings: Readings) -> Subsets:
     comparison = readings.comparison
     scores = readings.measured if readings.protocol.located(readings.item) else readings.scores
-    by_reader, by_cohort = {}, {}
-    for index, reader in enumerate(readings.found.readers):
-        own = readings.measured[:, index : index + 1]
-        if comparison.readers(own).any():
-            by_reader[reader] = comparison.fixed(own)
+    by_reader = {reader: test for reader, _, test in comparison.alone(readings.found.readers, readings.measured)}
+    by_cohort = {}
     cohorts = readings.protocol.cases
     for name, cases in cohorts.items() if len(cohorts) > 1 else ():
         inside = np.isin(readings.found.cases, cases)

@@ -37,14 +37,14 @@ def compare_areas(
     cases with and without the condition allow (Satterthwaite, as Brunner and Munzel 2000), where the normal would claim
     too often. Raises ReconError where no reader rated two cases of each kind in both arms, and for a bad margin.
     """
-    pairs = _pairs(scores, truth)
+    pairs = comparable_pairs(scores, truth)
     if pairs.shape[1] == 0:
         raise ReconError("no reader rated two cases with and two without the condition in both arms")
-    by_arm = figure(pairs, truth).mean(axis=1)
+    reference, new = figure(pairs, truth).mean(axis=1).tolist()
     read = _known(pairs)[0].any(axis=0)
     variance, df = _over_cases(pairs[..., read], truth[read], figure)
     return t_test(
-        float(by_arm[1] - by_arm[0]),
+        new - reference,
         float(np.sqrt(variance)),
         df,
         cases=int(read.sum()),
@@ -62,7 +62,7 @@ def components_of_areas(
     Arguments are those of ``compare_areas``. The covariances have the degrees of freedom of its test. Raises
     ReconError for fewer than two such readers.
     """
-    pairs = _pairs(scores, truth)
+    pairs = comparable_pairs(scores, truth)
     read = _known(pairs)[0].any(axis=0)
     pairs, kind = pairs[..., read], truth[read]
     found = obuchowski_rockette.components(pairs, kind, figure)
@@ -95,7 +95,7 @@ def curve(scores: Floats, truth: Booleans) -> tuple[Floats, Floats]:
     return np.asarray(false), np.asarray(true)
 
 
-def _pairs(scores: Floats, truth: Booleans) -> Floats:
+def comparable_pairs(scores: Floats, truth: Booleans) -> Floats:
     """Scores of the readers who can be compared; one arm's rating without the other's is left out."""
     both = np.asarray(_known(scores).all(axis=0))
     pairs = np.where(both if scores.ndim == 3 else both[:, None], scores, np.nan)
