@@ -36,23 +36,37 @@ def fast(tmp_path_factory):
     return folder / "fast.h5"
 
 
-def imported(words: list[str], modules: tuple[str, ...]) -> list[str]:
-    """Which of ``modules`` a command line has imported by its end."""
-    program = (
-        "import sys, json\nfrom cli.main import main\n"
-        f"try:\n    main({words!r})\nexcept SystemExit as stop:\n    code = stop.code\n"
-        f"sys.stderr.write('\\n' + json.dumps([code or 0, [m for m in {modules!r} if m in sys.modules]]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    code, found = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
-    return found
+AFTERWARDS = """
+import sys, json
+from cli import progress
+from cli.main import main
+found, show = [], progress.Progress.show
+def first(self, stage, done):
+    seen.append([m for m in {modules!r} if m in sys.modules])
+    show(self, stage, done)
+progress.Progress.show = first
+for words in {lines!r}:
+    seen = []
+    try:
+        main(words)
+    except SystemExit as stop:
+        found.append([stop.code or 0, [m for m in {modules!r} if m in sys.modules], seen[:1]])
+sys.stderr.write('\\n' + json.dumps(found))
+"""
+
+
+def imported(lines: list[list[str]], modules: tuple[str, ...]) -> tuple[list[list[str]], list[list[list[str]]]]:
+    """Which of ``modules`` command lines of one process have imported: by the end of each of them, and when each shows
+    progress first, if it does."""
+    program = AFTERWARDS.format(lines=lines, modules=modules)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    found = json.loads(done.stderr.splitlines()[-1])
+    assert [code for code, _, _ in found] == [0] * len(lines), done.stderr
+    return [names for _, names, _ in found], [first for _, _, first in found]
 
 
 def test_help_imports_nothing_heavy_and_is_quick():
-    assert imported(["--help"], HEAVY) == []
-    assert imported(["reconstruct", "--help"], HEAVY) == []
-    assert imported(["pretrain", "--help"], HEAVY) == []
+    assert imported([["--help"], ["reconstruct", "--help"], ["pretrain", "--help"]], HEAVY)[0] == [[], [], []]
     # Processor time rather than wall time: other work on the machine must not fail this test.
     quickest = min(processor_seconds("-m", "cli", "--help") for _ in range(5))
     assert quickest < 0.5
@@ -67,31 +81,29 @@ def processor_seconds(*words: str) -> float:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-def test_commands_import_only_what_they_use(fast, tmp_path):
-    assert imported(["info", str(fast)], ("diffusers", "sigpy", "matplotlib", "nilearn")) == []
-    words = ["reconstruct", str(fast), "--method", "sense", "--out", str(tmp_path)]
-    assert imported(words, ("diffusers", "sigpy", "matplotlib", "nilearn", "fastmri")) == []
-
-
-def test_progress_is_shown_before_the_network_library_is_imported(fast, tmp_path):
+def test_commands_import_only_what_they_use_and_show_progress_first(fast, tmp_path):
+    """Each of these needs more than the one before, so one process tells what each of them imports."""
     prior = write_small_prior(tmp_path / "prior")
-    program = (
-        "import sys, json\nfrom cli import progress\n"
-        "slow = ('diffusers', 'sigpy', 'matplotlib')\n"
-        "seen = []\nshow = progress.Progress.show\n"
-        "def first(self, stage, done):\n"
-        "    seen.append([m for m in slow if m in sys.modules])\n    show(self, stage, done)\n"
-        "progress.Progress.show = first\n"
-        "from cli.main import main\n"
-        f"try:\n    main(['reconstruct', {str(fast)!r}, '--prior', {str(prior)!r}, '--samples', '1', '--steps', '1', "
-        f"'--out', {str(tmp_path / 'out')!r}])\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "print(json.dumps([seen[0], seen[-1]]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    first, last = json.loads(done.stdout.splitlines()[-1])
-    assert first == []
-    assert "diffusers" in last
+    lines = [
+        ["info", str(fast)],
+        ["reconstruct", str(fast), "--method", "sense", "--out", str(tmp_path / "sense")],
+        [
+            "reconstruct",
+            str(fast),
+            "--prior",
+            str(prior),
+            "--samples",
+            "1",
+            "--steps",
+            "1",
+            "--out",
+            str(tmp_path / "o"),
+        ],
+    ]
+    ended, first = imported(lines, ("diffusers", "sigpy", "matplotlib", "nilearn", "fastmri"))
+    assert ended[:2] == [[], []]
+    assert "diffusers" in ended[2]
+    assert first[2] == [[]], "progress is shown before the library of the network is imported"
 
 
 @pytest.mark.slow  # tests/reconstruction/test_reconstruct.py interrupts in this process, tests/faults in others

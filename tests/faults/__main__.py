@@ -44,7 +44,7 @@ def main() -> int:
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "world"
-        build(world)
+        build(world, [command.name for command in commands])
         print(f"{'command':<17}{'seconds':>8}{'kills':>7}{'too late':>10}{'wrong':>7}   faults survived")
         for number, command in enumerate(commands):
             whole = undisturbed(command, world)

@@ -1,6 +1,6 @@
 """A small world in which every command that writes has something to do, and what each of them then must leave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,24 +125,26 @@ COMMANDS = {
 }
 
 
-def build(world: Path) -> None:
-    """Scans, prepared images, a prior, heads and recipes under ``world``."""
+def build(world: Path, commands: Collection[str] = tuple(COMMANDS)) -> None:
+    """Scans under ``world``, and prepared images, a prior, heads and recipes where one of ``commands`` needs them."""
     scans = world / "scans"
     scans.mkdir(parents=True)
     for seed, name in enumerate(("a", "b", "c")):
         write_small_scan(scans / f"{name}.h5", seed=seed)
-    for number in range(5):
-        _write_prepared(world / "prepared" / f"p{number}.h5", number)
     (world / "tiny.yaml").write_text(TINY)
-    pretrain(
-        load_config(TrainingOptions, world / "tiny.yaml"),
-        open_folder(world / "prepared"),
-        world / "prior",
-        silent,
-        device="cpu",
-    )
+    if {"pretrain", "finetune", "reconstruct"} & set(commands):
+        for number in range(5):
+            _write_prepared(world / "prepared" / f"p{number}.h5", number)
+        pretrain(
+            load_config(TrainingOptions, world / "tiny.yaml"),
+            open_folder(world / "prepared"),
+            world / "prior",
+            silent,
+            device="cpu",
+        )
     (world / "encoder.yaml").write_text(TINY_ENCODER)
-    _write_heads(world / "heads")
+    if "encode pretrain" in commands:
+        _write_heads(world / "heads")
     secret = world / "secret"
     secret.write_text(PASSPHRASE)
     secret.chmod(0o600)

@@ -81,14 +81,14 @@ class Browser:
         return {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(browser_if_any) -> Browser:
     if browser_if_any is None:
         pytest.skip("chromium or chromedriver is not installed (Debian packages chromium, chromium-driver)")
     return browser_if_any
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser_if_any(tmp_path_factory) -> Iterator[Browser | None]:
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:

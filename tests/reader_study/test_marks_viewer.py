@@ -26,7 +26,10 @@ from tests.reader_study.reading_browser import errors, verified
 from tests.reader_study.study_maker import key_of
 
 
-def exported(folder):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A study whose packages are read below, and only read; its lesion masks lie in ``masks`` beside it."""
+    folder = tmp_path_factory.mktemp("marks")
     changes = {"sessions": {"count": 1, "separation": 0}, "training_cases": [], "viewing": {"flags": ["artifact"]}}
     (folder / "plan.yaml").write_text(yaml.safe_dump(mapping(**changes)))
     study, _ = freeze(folder / "plan.yaml", folder / "study")
@@ -35,9 +38,9 @@ def exported(folder):
     return study.folder
 
 
-def test_lesions_are_marked_rated_and_removed(browser, tmp_path):
+def test_lesions_are_marked_rated_and_removed(browser, exported):
     """No way on without a rating; a mark taken away; the places in the sheet are those that were clicked."""
-    folder = exported(tmp_path)
+    folder = exported
     study = open_study(folder)
     package = study.packages[0]
     rows = {row.id: row for row in key_of(folder).presentations}
@@ -85,18 +88,18 @@ def test_lesions_are_marked_rated_and_removed(browser, tmp_path):
     marks = [flag for row in sheet.responses for flag in row.flags if flag.kind == "infarcts"]
     assert len(marks) == 2 * len(LESIONS)
     assert {(mark.sequence, mark.confidence) for mark in marks} == {("DWI", 3)}
-    lesions = {case: read_lesions(tmp_path / "masks" / f"{case}.nii.gz", case) for case in CASES}
+    lesions = {case: read_lesions(folder.parent / "masks" / f"{case}.nii.gz", case) for case in CASES}
     key = key_of(folder)
     found = from_sheets(study.protocol, key.presentations, [sheet], (), ("R1",))
     located = locate(study.protocol, found.marked, found.readers, lesions, key.images)
     assert [judged.distance for judged in located.marks] == [0.0] * len(marks)
 
 
-def test_lesions_are_typed_beside_the_pacs(browser, tmp_path):
+def test_lesions_are_typed_beside_the_pacs(browser, exported):
     """By image number, column and row: out of the image, unrated and taken away marks, and where the others lie."""
-    folder = exported(tmp_path)
+    folder = exported
     study = open_study(folder)
-    package = study.packages[0]
+    package = study.packages[1]  # what a browser has of the first one's session it would offer to go on with
     rows = {row.id: row for row in key_of(folder).presentations}
     browser.open(folder / "worklists" / names(package)[1])
     assert "type image, column and row" in browser.text(".controls")
@@ -142,8 +145,8 @@ def test_lesions_are_typed_beside_the_pacs(browser, tmp_path):
     assert verified(study, browser.save("csv")).payload() == sheet.payload()
     assert errors(browser) == []
     assert package.on_pacs(sheet) == len(sheet.responses)
-    lesions = {case: read_lesions(tmp_path / "masks" / f"{case}.nii.gz", case) for case in CASES}
+    lesions = {case: read_lesions(folder.parent / "masks" / f"{case}.nii.gz", case) for case in CASES}
     key = key_of(folder)
-    found = from_sheets(study.protocol, key.presentations, [sheet], (), ("R1",))
+    found = from_sheets(study.protocol, key.presentations, [sheet], (), (package.reader,))
     located = locate(study.protocol, found.marked, found.readers, lesions, key.images)
     assert [judged.distance for judged in located.marks] == [0.0] * (2 * len(LESIONS))
