@@ -17,6 +17,19 @@ import pytest
 from cli.main import main
 from recon import workers
 
+# Files that take more than 20 seconds, the longest first: begun last, one would keep one core busy after all others.
+LONGEST = (
+    "test_finetune.py", "test_study_processes.py", "test_certification.py", "test_example_studies.py",
+    "test_reconstruct.py", "test_marks_viewer.py", "test_fuzzing.py", "test_reconstruct_cli.py",
+    "test_reader_study_viewer.py", "test_benchmark.py", "test_study_planes.py", "test_faults.py", "test_start_up.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files are given out in the order of their first tests."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_workers() -> Iterator[None]:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,14 @@ def write_patient(folder: Path, name: str, contrast: str, seed: int, *, slices: 
             noise_sigma=0.02, origin="synthetic ellipses", licence="none needed",
         )  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_drawn_images() -> Iterator[None]:
+    """The look for memorised images draws four of them, not as many as say something; it has a test of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recon.finetuning.final.SAMPLES", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -237,15 +245,15 @@ def test_lora_is_small_mergeable_and_readable_by_peft(prior: Path, cohort: Path,
     assert torch.allclose(fresh.denoiser(*arguments), expected, atol=1e-6)
 
 
-def test_kill_at_any_checkpoint_resumes_to_the_same_weights(prior: Path, cohort: Path, tmp_path: Path) -> None:
+def test_kill_at_any_checkpoint_resumes_to_the_same_weights(prior: Path, searched: Path, tmp_path: Path) -> None:
     """Interruptions inside the search and inside the final run, in process; kill -9 itself is the slow test."""
+    whole, cohort = json.loads((searched / "out" / "finetuning.json").read_text()), searched / "flair"
 
     class Stop(Exception):
         pass
 
-    whole = finetune(FinetuneTask(prior, cohort, tmp_path / "whole"), SEARCH, device="cpu")
-    assert whole.images > 0
-    for images in (12, 4 * 32 + whole.images - 4):  # the last one within the final run
+    assert whole["images"] > 0
+    for images in (12, 4 * 32 + whole["images"] - 4):  # the last one within the final run
 
         def stop(stage: str, fraction: float, images: int = images) -> None:
             if round(fraction * 5 * 32) == images:  # two rates on two folds and the final run
@@ -255,7 +263,7 @@ def test_kill_at_any_checkpoint_resumes_to_the_same_weights(prior: Path, cohort:
             finetune(FinetuneTask(prior, cohort, tmp_path / "cut"), SEARCH, device="cpu", report=stop)
     finetune(FinetuneTask(prior, cohort, tmp_path / "cut"), SEARCH, device="cpu")
     name = "diffusion_pytorch_model.safetensors"
-    assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+    assert (searched / "out" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
 @pytest.mark.slow
