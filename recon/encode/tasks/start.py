@@ -66,7 +66,10 @@ def probe_start(
                 said = [head.token(encoder.features(view.prepared)[0])[:, 0] for view in views]
                 read.append(head.read(said, [view.prepared for view in views]).cpu())
         features = torch.stack(read)
-        start |= {"anatomy_mean": features.mean(dim=0).numpy(), "anatomy_deviation": features.std(dim=0).numpy() + 1e-3}
+        start |= {
+            "anatomy_mean": features.mean(dim=0).numpy(),
+            "anatomy_deviation": (features.std(dim=0) + 1e-3).numpy(),
+        }
     return start
 
 
