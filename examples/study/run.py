@@ -3,10 +3,10 @@
     python examples/study/run.py OUT                # --small: two minutes, to see that it works
 
 Simulates persons with and without a stroke, fits the network of variable contrast and its controls, compares them on
-persons unseen, and accelerates those persons' series. --questions transfer,pretraining asks instead, or too, how a
-network does on sets of series that no person of its training was examined with, and what pre-training without outlines
-is worth at few outlined persons. Each step prints the command that it runs; everything is kept, so an interrupted run
-continues with the same command.
+persons unseen, and accelerates those persons' series. --questions transfer,pretraining,planes asks instead, or too, how
+a network does on sets of series that no person of its training was examined with, what pre-training without outlines
+is worth at few outlined persons, and whether sagittal series deserve an encoder of their own. Each step prints the
+command that it runs; everything is kept, so an interrupted run continues with the same command.
 """
 
 import argparse
@@ -33,11 +33,12 @@ class Size:
     few: tuple[int, ...] = (8, 32)  # outlined persons
     few_samples: int = 3000
     hidden_samples: int = 6000
+    planes_samples: int = 7000
 
 
 SMALL = Size(
     persons=12, slices=3, samples=160, unseen=3, accelerations="4", repeats=100, few=(2,), few_samples=80,
-    hidden_samples=80,
+    hidden_samples=80, planes_samples=40,
 )  # fmt: skip
 # The model, its fixed counterparts, and the controls of what is learned at all.
 MODELS = {
@@ -134,7 +135,26 @@ def pretraining(place: Place, _: str) -> None:
         place.judge((f"pretrained-{count}", f"drawn-{count}"))
 
 
-QUESTIONS = {"acceleration": acceleration, "transfer": transfer, "pretraining": pretraining}
+def planes(place: Place, _: str) -> None:
+    """Axial and sagittal slices of other persons: encoders of their own against everything resampled, and a plane
+    missing."""
+    cohorts = place.out / "infarct", place.out / "none"
+    for folder, flags in zip(cohorts, (("--stroke",), ()), strict=True):
+        recon(
+            "simulate", "--out", folder, "--subjects", place.size.persons, "--plane", "both", "--size", 80, "--seed",
+            14, "--contrast", "DWI", "--contrast", "FLAIR", *flags,
+        )  # fmt: skip
+    names = {"planes": (), "resampled": ("--resampled",)}
+    for name, flags in names.items():
+        recon(
+            "study", "fit-planes", *cohorts, "--out", place.out / name, *place.kept, "--samples",
+            place.size.planes_samples, *flags,
+        )  # fmt: skip
+    models = [word for name in names for word in ("--model", place.out / name)]
+    recon("study", "eval-planes", *cohorts, *models, *place.kept, "--repeats", place.size.repeats)
+
+
+QUESTIONS = {"acceleration": acceleration, "transfer": transfer, "pretraining": pretraining, "planes": planes}
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -155,6 +175,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 if __name__ == "__main__":
     chosen = parse(sys.argv[1:])
     here = Place(chosen.out, SMALL if chosen.small else Size())
-    simulate(here)
-    for question in chosen.questions.split(","):
+    questions = chosen.questions.split(",")
+    if set(questions) - {"planes"}:  # which has persons of its own
+        simulate(here)
+    for question in questions:
         QUESTIONS[question](here, chosen.methods)

@@ -1,7 +1,7 @@
 """A network of two planes: an encoder of its own for each plane's series, cross-attention between them, one answer.
 
     tokens of a plane    patches of each slice, a channel a contrast (zeros where it is missing), their place and
-                         slice; strided convolutions make a patch a token (Xiao et al., NeurIPS 2021, arXiv 2106.14881)
+                         slice; convolutions make a patch a token (the hybrid of Dosovitskiy et al., ICLR 2021)
     indication           which contrasts are there in which plane, a vector of zeros and ones, added to the whole tokens
     encoder of a plane   attention over its own tokens; a plane that was not measured is one learned token
     between planes       tokens of one attend to those of the other, either way
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from recon.encode.latent_prediction.network import TransformerBlock, draw_weights
 from recon.study.contrasts import Plane
-from recon.study.network import brightest
+from recon.study.network import ResidualBlock, brightest
 from recon.study.options import GridOptions, TransformerShape
 
 HEIGHTS = 4  # sines and cosines of a slice's place in its stack
@@ -38,23 +38,25 @@ class PlanesAnswer:
 
 
 class Patches(nn.Module):
-    """Slices to tokens, by convolutions of stride 2."""
+    """Slices to tokens: convolutions of their pixels, halved until a patch is one token."""
 
     def __init__(self, channels: int, shape: TransformerShape) -> None:
         super().__init__()
         steps = shape.patch.bit_length() - 1
-        widths = [channels, *(max(8, shape.width >> (steps - level)) for level in range(1, steps)), shape.width]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(widths[level], widths[level + 1], 3, stride=2, padding=1) for level in range(steps)
+        widths = [shape.width // 4, *[shape.width // 2] * (steps - 1), shape.width]
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.norm = nn.GroupNorm(1, widths[0])
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(widths[level], widths[level + 1], 2, stride=2), ResidualBlock(widths[level + 1]))
+            for level in range(steps)
         )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths[1:-1])
 
     def forward(self, slices: Tensor) -> Tensor:
         """``[slice, channel, height, width]`` to ``[slice, patch, width]``."""
-        *inner, last = self.convolutions
-        for convolution, norm in zip(inner, self.norms, strict=True):
-            slices = functional.relu(norm(convolution(slices)))
-        return last(slices).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        features = functional.relu(self.norm(self.stem(slices)))
+        for down in self.down:
+            features = down(features)
+        return features.flatten(2).transpose(1, 2)
 
 
 class CrossBlock(nn.Module):

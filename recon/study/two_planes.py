@@ -2,7 +2,8 @@
 
     L = BCE(lesion in the study) + w / 2 (mean BCE(tokens with lesion) + mean BCE(tokens without))
 
-The second part is of the tokens of planes whose outline is known; sums go over the whole batch. One bit a study is
+The second part is of the tokens of planes whose outline is known, those with lesion weighted by the share of it in
+them; sums go over the whole batch. One bit a study is
 little to learn from; an outline says it patch by patch.
 """
 
@@ -84,7 +85,7 @@ class PlanesRun(StudyTraining[Sequence[Examination]]):
             return self.processes.total(bits) / self.fit.batch
         patch = self.fit.network.patch
         bits, *parts = self.processes.total(torch.stack([bits, *token_sums(own, said, patch)]))
-        with_lesion, without = (parts[number] / parts[number + 2].clamp(min=1) for number in range(2))
+        with_lesion, without = (parts[number] / (parts[number + 2] + 1) for number in range(2))
         return bits / self.fit.batch + self.fit.outline_weight * (with_lesion + without) / 2
 
     def _shown(self, one: Examination, generator: np.random.Generator) -> Shown:
@@ -121,14 +122,16 @@ class PlanesRun(StudyTraining[Sequence[Examination]]):
 
 
 def token_sums(shown: Sequence[Shown], said: Sequence[PlanesAnswer], patch: int) -> list[Tensor]:
-    """Cross-entropy summed over tokens that hold lesion and over those that do not, and how many there are of either,
-    in the planes whose outline is known."""
+    """Cross-entropy summed over tokens with lesion, by the share of it, and over those without, and the sums of these
+    weights, in the planes whose outline is known."""
     sums = [torch.zeros(4)]
     for one, answer in zip(shown, said, strict=True):
         for plane, outline in one.outlines.items():
-            holds = functional.max_pool2d(outline[:, None], patch).flatten(1)  # a pixel of lesion is lesion
-            each = functional.binary_cross_entropy_with_logits(answer.tokens[plane], holds, reduction="none")
-            sums.append(torch.stack([part.sum() for part in (each * holds, each * (1 - holds), holds, 1 - holds)]))
+            logits = answer.tokens[plane]
+            share = functional.avg_pool2d(outline[:, None], patch).flatten(1)  # the rim of a lesion counts little
+            clear = (share == 0).float()
+            parts = share * functional.softplus(-logits), clear * functional.softplus(logits), share, clear
+            sums.append(torch.stack([part.sum() for part in parts]))
     return list(torch.stack([one.to(sums[-1].device) for one in sums]).sum(dim=0))
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from recon.encode.encoders import load_encoder
 from recon.encode.interface import DifferentiableEncoder, PreparedVolume
 from recon.encode.probes.labels import read_labels
-from recon.encode.tasks.anatomy import anatomy_features
+from recon.encode.tasks.anatomy import anatomy_features, shuffled
 from recon.encode.tasks.evaluation import wilson
 from recon.encode.tasks.low_rank import (
     Experts,
@@ -32,6 +32,7 @@ from recon.encode.tasks.low_rank import (
 from recon.encode.tasks.network import answer, random_head
 from recon.encode.tasks.options import AdapterOptions, TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
+from recon.encode.tasks.start import lesion_regression, probe_start
 from recon.encode.tasks.training import TaskCases, TaskRun
 from recon.encode.tasks.volumes import View, cases_of, lesion_share, read_view, some_tokens
 from recon.errors import ReconError
@@ -255,8 +256,54 @@ def test_anatomy_is_fused_from_nothing_and_trained(run_cli, table: Path, tmp_pat
     assert "fused through a gate" in (tmp_path / "m" / "README.md").read_text()
     head = load_file(tmp_path / "m" / "model.safetensors")
     assert head["head/anatomy.weight"].shape == (2, 8)
+    assert float(head["head/anatomy_deviation"].min()) > 0
     state = load_file(tmp_path / "m" / "state.safetensors")
     assert float(state["weight/head/anatomy.weight"].abs().sum()) > 0
+    control = (*words, "--pixel-weight", 5, "--shuffled-anatomy", "--out", tmp_path / "c")
+    assert run_cli(*control).code == 0
+    assert "its places shuffled: the control" in (tmp_path / "c" / "README.md").read_text()
+    alone_ = (*words[:-1], "--pixel-weight", 5, "--shuffled-anatomy", "--out", tmp_path / "x")
+    assert "give anatomy, too" in run_cli(*alone_).err
+
+
+def test_a_shuffled_heatmap_has_the_volume_and_the_peak_but_no_place() -> None:
+    prepared = load_encoder("recon-small").prepare(make_head(), AFFINE)
+    places = prepared.coords.numpy() @ prepared.token_to_world[:3, :3].T + prepared.token_to_world[:3, 3]
+    right = torch.from_numpy(places[:, 0] > 8).float() * 0.9
+    mixed = shuffled(right, prepared)
+    assert torch.equal(mixed, shuffled(right, prepared))
+    true, control = anatomy_features(right, prepared), anatomy_features(mixed, prepared)
+    assert torch.allclose(true[:2], control[:2], atol=1e-4)
+    assert true[2] > 0.99 > 0.3 > control[2]
+
+
+def test_a_heatmap_begins_as_a_regression_on_frozen_tokens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(4000, 6, generator=generator) * torch.tensor([1.0, 5, 1, 1, 1, 1]) + 3
+    truth = torch.sigmoid(0.4 * (tokens[:, 1] - 3) - 2)
+    weight, bias = lesion_regression(tokens, truth)
+    said = torch.sigmoid(tokens @ weight + bias)
+    assert float((said - truth).abs().mean()) < 0.01
+    assert float(weight[1]) == pytest.approx(0.4, abs=0.03)
+    assert float(lesion_regression(tokens, torch.zeros(4000))[1]) < -5  # without a lesion: nothing is one
+
+
+def test_a_start_with_masks_finds_lesions_before_training(table: Path, tmp_path: Path) -> None:
+    encoder = load_encoder("recon-small")
+    assert isinstance(encoder, DifferentiableEncoder)
+    cases = cases_of(encoder, read_labels(table), "lesion", tmp_path)
+    options = TaskFitOptions(label="lesion", pixel_weight=1.0, anatomy=True, tokens=0)
+    run = TaskRun(options, encoder, (128, 256, 2), tmp_path / "m", alone())
+    run.begin(probe_start(encoder, run.head, cases[:14], (0, 1), options))
+    found = []
+    for case in cases[15::2]:
+        view = read_view(case.views[0])
+        with torch.no_grad():
+            (said,) = answer(encoder, run.head, [view.prepared]).token_logits
+        assert view.lesion is not None
+        found.append(float(view.lesion[said.argmax()]) > 0)
+    assert np.mean(found) > 0.7
+    assert float(run.head.anatomy_mean[0]) > 0
 
 
 def test_views_of_one_case_are_one_case(tmp_path: Path) -> None:
@@ -265,6 +312,11 @@ def test_views_of_one_case_are_one_case(tmp_path: Path) -> None:
     assert isinstance(encoder, DifferentiableEncoder)
     cases = cases_of(encoder, read_labels(table), "lesion", tmp_path / "volumes")
     assert [len(case.views) for case in cases] == [2, 2]
+    assert [case.names for case in cases] == [("axial", "again")] * 2
+    assert cases[1].seen_in(("again",)).views == cases[1].views[1:]
+    assert cases[1].seen_in(()) == cases[1]
+    with pytest.raises(ReconError, match="has no view coronal"):
+        cases[1].seen_in(("coronal",))
     views = [read_view(path).prepared for path in cases[1].views]
     options = TaskFitOptions(label="lesion", pool="slices")
     head = random_head(128, 256, 2, options, torch.Generator().manual_seed(0))

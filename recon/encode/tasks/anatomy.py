@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recon.encode.interface import PreparedVolume
+from recon.seeding import torch_generator
 from recon.simulate.territories import TERRITORY_SHARES, territory_masks
 
 HEAD = (155.0, 195.0)  # mm, left-right and front-back, of a head whose brain has the extent of MNI's
 MIDDLE = (0.0, -16.5, 10.0)  # MNI mm of the middle of a stack over the head
 TERRITORIES = tuple(TERRITORY_SHARES)
 FEATURES = 3 + len(TERRITORIES)
+
+
+def shuffled(chances: Tensor, prepared: PreparedVolume) -> Tensor:
+    """The chances ``[token]`` in another order, the same each time for a volume: a heatmap without places."""
+    generator = torch_generator(0, "shuffled-anatomy", str(int(prepared.mask.sum())))
+    return chances[torch.randperm(len(chances), generator=generator).to(chances.device)]
 
 
 def anatomy_features(chances: Tensor, prepared: PreparedVolume) -> Tensor:

@@ -140,7 +140,7 @@ def _answers(
     sums: dict[str, list[tuple[float, float]]] = {}
     for number, case in enumerate(cases):
         report(f"evaluating {model.name}", number / len(cases))
-        views = [read_view(path) for path in case.views]
+        views = [read_view(path) for path in case.seen_in(model.options.views).views]
         network, adapters = model.encoder.network, model.adapters
         with torch.inference_mode(), attached(network, adapters), routing(network, adapters) as noted:
             given = answer(model.encoder, model.head, [view.prepared for view in views])

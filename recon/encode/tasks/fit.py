@@ -5,24 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recon.encode.interface import DifferentiableEncoder
-from recon.encode.probes import linear
 from recon.encode.probes.labels import LabelTable
-from recon.encode.probes.store import Embeddings
 from recon.encode.tasks.low_rank import weights_in
-from recon.encode.tasks.network import TaskHead
 from recon.encode.tasks.options import TaskFitOptions
+from recon.encode.tasks.start import probe_start
 from recon.encode.tasks.store import save_task
 from recon.encode.tasks.training import TaskCases, TaskRun, train
-from recon.encode.tasks.volumes import Case, cases_of, read_view, some_tokens
+from recon.encode.tasks.volumes import Case, cases_of, read_view
 from recon.errors import ReconError
 from recon.processes import training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
-from recon.seeding import share_of, torch_generator
+from recon.seeding import share_of
 
 PREPARATION = 0.3  # share of the progress that counts as preparing volumes
 
@@ -65,14 +61,15 @@ def fit_task(
         raise ReconError(f"encoder '{encoder.name}': is no network, so nothing of it can be adapted or trained on")
     processes = training_processes(encoder.device, options.batch)
     with processes.one_after_the_other():
-        cases = cases_of(encoder, table, options.label, cache, part_of(report, 0, PREPARATION))
+        every = cases_of(encoder, table, options.label, cache, part_of(report, 0, PREPARATION))
+    cases = [case.seen_in(options.views) for case in every]
     trained, watched = split_cases(cases, options)
     classes = tuple(sorted({case.label for case in trained}))
     sizes = _sizes(encoder, trained[0])
     run = TaskRun(options, encoder, (*sizes, len(classes)), out, processes)
     if not run.load():
-        note("a linear probe on the frozen encoder, as the start")
-        run.begin(_probe(encoder, run.head, trained, classes, options))
+        note("linear probes on the frozen encoder, as the start")
+        run.begin(probe_start(encoder, run.head, trained, classes, options))
     else:
         note(f"continuing at sample {run.samples}")
     finished = train(run, TaskCases(trained, watched, classes), part_of(report, PREPARATION, 1), note, stop_after)
@@ -124,27 +121,3 @@ def _sizes(encoder: DifferentiableEncoder, case: Case) -> tuple[int, int]:
     with torch.no_grad():
         tokens, pooled = encoder.features(read_view(case.views[0]).prepared)
     return tokens.shape[1], len(pooled)
-
-
-def _probe(
-    encoder: DifferentiableEncoder,
-    head: TaskHead,
-    cases: Sequence[Case],
-    classes: Sequence[int],
-    options: TaskFitOptions,
-) -> dict[str, NDArray[np.float32]]:
-    """A linear probe on what the head pools of the frozen encoder; before this the head standardises nothing."""
-    vectors = []
-    with torch.no_grad():
-        for case in cases:
-            generator = torch_generator(options.seed, "probe-tokens", case.case)
-            views = [some_tokens(read_view(path), options.tokens, generator).prepared for path in case.views]
-            vectors.append(head.vectors([encoder.features(view) for view in views], views).mean(dim=0).cpu().numpy())
-    empty = np.zeros((0, 0), np.float16)
-    embeddings = Embeddings(
-        encoder.name, encoder.weights_hash, np.stack(vectors).astype(np.float32), (empty,) * len(cases),
-        tuple(case.person for case in cases), tuple(case.case for case in cases), np.ones(len(cases)),
-        ("",) * len(cases), {},
-    )  # fmt: skip
-    labels = np.array([classes.index(case.label) for case in cases])
-    return linear.fit(embeddings, labels, len(classes), options.seed)

@@ -1,5 +1,6 @@
 """A task head on an encoder's tokens: pooled to one vector and classified; with masks, token by token as well."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from recon.encode.interface import DifferentiableEncoder, PreparedVolume
 from recon.encode.latent_prediction.network import draw_weights
-from recon.encode.tasks.anatomy import FEATURES, anatomy_features
+from recon.encode.tasks.anatomy import FEATURES, anatomy_features, shuffled
 from recon.encode.tasks.options import TaskFitOptions
 from recon.encode.tasks.pooling import SliceAttention, slice_vectors
 
@@ -25,15 +26,19 @@ class TaskHead(nn.Module):
     """Tokens of one case (one or several views) to logits.
 
     ``mean`` and ``deviation`` standardise the pooled vector; they and ``classify`` begin as those of a linear probe on
-    the frozen encoder, so a model that has not been trained yet is that probe.
+    the frozen encoder, so a model that has not been trained yet is that probe. So does ``token``, with masks.
     """
 
     mean: Tensor
     deviation: Tensor
+    anatomy_mean: Tensor
+    anatomy_deviation: Tensor
 
-    def __init__(self, features: int, pooled: int, classes: int, pool: str, anatomy: bool = False) -> None:
+    def __init__(
+        self, features: int, pooled: int, classes: int, pool: str, anatomy: bool = False, shuffled: bool = False
+    ) -> None:
         super().__init__()
-        self.pool = pool
+        self.pool, self.shuffled = pool, shuffled
         size = pooled if pool == "encoder" else 2 * features
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
@@ -42,6 +47,9 @@ class TaskHead(nn.Module):
         self.token = nn.Linear(features, 1)
         self.anatomy = nn.Linear(FEATURES, classes) if anatomy else None
         self.gate = nn.Linear(FEATURES, 1) if anatomy else None
+        if anatomy:
+            self.register_buffer("anatomy_mean", torch.zeros(FEATURES))
+            self.register_buffer("anatomy_deviation", torch.ones(FEATURES))
 
     def vectors(self, encoded: list[tuple[Tensor, Tensor]], views: list[PreparedVolume]) -> Tensor:
         """What is pooled: one vector a view, or one a slice of all views, ``[vector, feature]`` standardised."""
@@ -60,11 +68,18 @@ class TaskHead(nn.Module):
         tokens = tuple(self.token(each)[:, 0] for each, _ in encoded)
         logits = self.classify(vector)
         if self.anatomy is not None and self.gate is not None:
-            # Late fusion: the heatmap is read, not trained through.
-            seen = [anatomy_features(said.detach().sigmoid(), view) for said, view in zip(tokens, views, strict=True)]
-            read = torch.stack(seen).mean(dim=0)
+            read = (self.read(tokens, views) - self.anatomy_mean) / self.anatomy_deviation
             logits = logits + torch.sigmoid(self.gate(read)) * self.anatomy(read)
         return Answer(logits, tokens, weights)
+
+    def read(self, token_logits: Sequence[Tensor], views: Sequence[PreparedVolume]) -> Tensor:
+        """What the heatmap says by anatomy, ``[FEATURES]``, averaged over views: late fusion, read, not trained
+        through."""
+        chances = [said.detach().sigmoid() for said in token_logits]
+        if self.shuffled:
+            chances = [shuffled(each, view) for each, view in zip(chances, views, strict=True)]
+        seen = [anatomy_features(each, view) for each, view in zip(chances, views, strict=True)]
+        return torch.stack(seen).mean(dim=0)
 
 
 def answer(encoder: DifferentiableEncoder, head: TaskHead, views: list[PreparedVolume]) -> Answer:
@@ -76,7 +91,7 @@ def random_head(
     features: int, pooled: int, classes: int, options: TaskFitOptions, generator: torch.Generator
 ) -> TaskHead:
     """The head before it is given a probe's weights: equal slices, no token called a lesion or not, no anatomy."""
-    head = TaskHead(features, pooled, classes, options.pool, options.anatomy)
+    head = TaskHead(features, pooled, classes, options.pool, options.anatomy, options.shuffled_anatomy)
     draw_weights(head, generator)
     with torch.no_grad():
         head.token.weight.zero_()

@@ -48,6 +48,14 @@ class TaskFitOptions(AdapterOptions):
         "territories), through a gate; needs --pixel-weight.",
         flag="--anatomy",
     )
+    shuffled_anatomy: bool = option(
+        False, "Shuffle the heatmap's tokens before --anatomy reads it: its control, volume and peak but no place.",
+        flag="--shuffled-anatomy",
+    )  # fmt: skip
+    views: tuple[str, ...] = option(
+        (), "Use these views of the table's column view only, in training and ever after. Without it: all.",
+        metavar="NAMES",
+    )  # fmt: skip
     samples: int = option(1600, "Length of the training.", minimum=1)
     batch: int = option(8, "Samples a step.", minimum=1)
     tokens: int = option(
@@ -76,6 +84,8 @@ class TaskFitOptions(AdapterOptions):
             raise ValueError(f"experts {self.experts} and rank {self.rank} must be at most {LARGEST_NUMBER}")
         if self.anatomy and not self.pixel_weight:
             raise ValueError("anatomy needs pixel supervision: give pixel_weight, e.g. 5, and masks")
+        if self.shuffled_anatomy and not self.anatomy:
+            raise ValueError("shuffled_anatomy is the control of anatomy: give anatomy, too")
         if self.samples < self.batch:
             raise ValueError(f"samples ({self.samples}) must be at least one batch ({self.batch})")
 

@@ -20,7 +20,7 @@ from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 from recon.model_folder import write_model_folder
 
-FORMAT = "recon-task-1"
+FORMAT = "recon-task-2"
 MODEL = "model.safetensors"
 
 
@@ -126,6 +126,9 @@ def _card(options: TaskFitOptions, encoder: Encoder, facts: Mapping[str, Any]) -
         "lora": "one low-rank product a layer (the control)",
         "molre": f"{options.experts} low-rank experts of rank {options.rank} a layer, soft routing",
     }[options.adapter]
+    anatomy = "fused through a gate" if options.anatomy else "not used"
+    if options.shuffled_anatomy:
+        anatomy = "fused through a gate, its places shuffled: the control"
     lines = [
         f"# Task model: '{options.label}' on {encoder.name}",
         "",
@@ -136,9 +139,10 @@ def _card(options: TaskFitOptions, encoder: Encoder, facts: Mapping[str, Any]) -
         f"| encoder | {encoder.name}, {encoder.weights_hash}; licence of its weights: {encoder.licence} |",
         f"| adapters | {how}; {', '.join(facts['layers']) or 'no layer'} |",
         f"| their weights | {facts['adapter_weights']:,}, {facts['adapter_share']:.3%} of the encoder's |",
+        f"| views | {', '.join(options.views) or 'all that a case has'} |",
         f"| pooling | {options.pool} |",
         f"| pixel supervision | {f'weight {options.pixel_weight:g}' if options.pixel_weight else 'none'} |",
-        f"| anatomy of the heatmap | {'fused through a gate' if options.anatomy else 'not used'} |",
+        f"| anatomy of the heatmap | {anatomy} |",
         f"| training | {facts['samples']:,} volumes; the weights kept are those after {facts['best_samples']:,}, of "
         f"least log loss ({facts['best_log_loss']:.3f}) on {facts['chosen_on_persons']} of the persons |",
         f"| persons | {len(facts['persons'])} |",

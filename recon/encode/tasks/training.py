@@ -84,13 +84,18 @@ class TaskRun(Training[TaskCases]):
         self.best_loss, self.best_samples = math.inf, 0
 
     def begin(self, probe: Mapping[str, NDArray[np.float32]]) -> None:
-        """Put the weights of a linear probe on the frozen encoder in place of the head's."""
+        """Put the weights of probes on the frozen encoder in place of the head's; see ``probe_start``."""
+        head = self.head
+        places = {
+            "mean": head.mean, "deviation": head.deviation, "weight": head.classify.weight, "bias": head.classify.bias,
+            "token_weight": head.token.weight, "token_bias": head.token.bias,
+        }  # fmt: skip
+        if head.anatomy is not None:
+            places |= {"anatomy_mean": head.anatomy_mean, "anatomy_deviation": head.anatomy_deviation}
         with torch.no_grad():
-            for name, tensor in (
-                ("mean", self.head.mean), ("deviation", self.head.deviation),
-                ("weight", self.head.classify.weight), ("bias", self.head.classify.bias),
-            ):  # fmt: skip
-                tensor.copy_(torch.from_numpy(probe[name]))
+            for name, tensor in places.items():
+                if name in probe:
+                    tensor.copy_(torch.from_numpy(probe[name]))
 
     def draw(self, data: TaskCases) -> list[tuple[list[View], int]]:
         """The views and class of each case of the next batch, drawn whole: it does not hang on how many processes

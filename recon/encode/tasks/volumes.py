@@ -40,6 +40,21 @@ class Case:
     split: str
     label: int
     views: tuple[Path, ...]
+    names: tuple[str, ...]  # of the views
+
+    def seen_in(self, names: Sequence[str]) -> "Case":
+        """The case in some of its views; in all without ``names``. Raises ReconError when it has none of them."""
+        if not names:
+            return self
+        kept = [number for number, name in enumerate(self.names) if name in names]
+        if not kept:
+            raise ReconError(
+                f"a case has no view {' or '.join(names)} (but {', '.join(map(repr, self.names))}); name its views in "
+                "the table's column view"
+            )
+        return replace(
+            self, views=tuple(self.views[number] for number in kept), names=tuple(self.names[number] for number in kept)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +94,9 @@ def cases_of(encoder: Encoder, table: LabelTable, label: str, cache: Path, repor
         if any((labelled[n].labels[label], labelled[n].split) != (first.labels[label], first.split) for n in numbers):
             raise ReconError(f"case '{case}': its views have different labels or splits; a case has one of each")
         views = tuple(files[number] for number in numbers)
+        names = tuple(labelled[number].view for number in numbers)
         value = first.labels[label]
-        found.append(Case(pseudonym(first.subject), pseudonym(case), acceleration, first.split, value, views))
+        found.append(Case(pseudonym(first.subject), pseudonym(case), acceleration, first.split, value, views, names))
     return found
 
 
