@@ -61,7 +61,7 @@ def two_processes(inputs: list[Path], out: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     context = multiprocessing.get_context("fork")
     started = [context.Process(target=one_of_two, args=(rank, shared, inputs, out)) for rank in range(2)]
     for process in started:
