@@ -1,6 +1,7 @@
 """The report's two tables of comparisons: every item by the planned method, and the primary item by the others."""
 
 from reader_study.analyses import table
+from reader_study.analyses.statistic import Line, result_line
 from reader_study.analysis_result import Analysis
 from reader_study.claim import curve, digits, primary_item
 from reader_study.document import Table
@@ -47,11 +48,10 @@ def other_analyses(analysis: Analysis) -> Table:
 
     asked = primary_item(analysis)
 
-    def line(name: str, test: HypothesisTest, df_digits: int) -> tuple[str, str, str, str, str]:
+    def line(name: str, test: HypothesisTest, df_digits: int) -> Line:
         statistic = f"t({number(test.df, df_digits)}) = {number(test.statistic)}"
         mark = " (primary)" if test is primary.planned else ""
-        limits = interval(test.low, test.high, digits(asked))
-        return f"{name}{mark}", number(test.estimate, digits(asked)), limits, statistic, p_cell(test.p_value)
+        return result_line(f"{name}{mark}", test, statistic, digits(asked))
 
     primary = analysis.primary
     what = f"Areas under the {curve(analysis)}" if asked.confidence else "Per-case means"

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from reader_study.analyses.statistic import Readings, Statistic
+from reader_study.analyses.statistic import Line, Readings, Statistic, result_line
 from reader_study.analysis_result import Analysis
 from reader_study.document import Paragraph, ReportBlock, Table
 from reader_study.item import Item
 from reader_study.observations import Observations
 from reader_study.protocol import Protocol
 from reader_study.statistics.hypothesis_test import HypothesisTest
-from reader_study.wording import interval, number, p_cell
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,9 @@ def _blocks(analysis: Analysis, observations: Observations) -> tuple[ReportBlock
     return Table(header, tuple(rows)), Paragraph(text)
 
 
-def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:
+def _line(analysis: Analysis) -> Line | None:
     found = ADJUDICATION.of(analysis.primary)
-    if found is None:
-        return None
-    test = found.own
-    limits = interval(test.low, test.high)
-    return "Readers' own scores, not adjudicated", number(test.estimate), limits, "t", p_cell(test.p_value)
+    return None if found is None else result_line("Readers' own scores, not adjudicated", found.own, "t")
 
 
 def _scored(item: Item) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reader_study.analyses.statistic import Readings, Statistic, quality, scored
+from reader_study.analyses.statistic import Line, Readings, Statistic, quality, scored
 from reader_study.analysis_result import Analysis
 from reader_study.statistics.ordinal import cumulative_link_mixed
 from reader_study.wording import interval, number, p_cell
@@ -39,7 +39,7 @@ def _compute(readings: Readings) -> dict[str, float]:
     }
 
 
-def _line(analysis: Analysis) -> tuple[str, str, str, str, str] | None:
+def _line(analysis: Analysis) -> Line | None:
     found = ORDINAL.of(analysis.primary)
     if found is None:
         return None

@@ -13,9 +13,12 @@ from reader_study.document import ReportBlock
 from reader_study.item import Item
 from reader_study.observations import Observations
 from reader_study.protocol import Protocol
+from reader_study.statistics.hypothesis_test import HypothesisTest
+from reader_study.wording import interval, number, p_cell
 from recon.errors import ReconError
 
 Result = TypeVar("Result")
+Line = tuple[str, str, str, str, str]
 OTHER_ANALYSES = "Does another analysis agree?"
 
 
@@ -132,6 +135,12 @@ def no_line(analysis: Analysis) -> None:
     """Is no other analysis of the primary item."""
 
 
+def result_line(name: str, test: HypothesisTest, statistic: str, digits: int = 2) -> Line:
+    """A row of the table of other analyses from the result of one; ``statistic`` in words."""
+    limits = interval(test.low, test.high, digits)
+    return name, number(test.estimate, digits), limits, statistic, p_cell(test.p_value)
+
+
 @dataclass(frozen=True)
 class Statistic(Generic[Result]):
     """One statistic of the report.
@@ -153,7 +162,7 @@ class Statistic(Generic[Result]):
     blocks: Callable[[Analysis, Observations], tuple[ReportBlock, ...]] = nothing
     marks: bool = False  # does it apply to an item that is answered by marks?
     optional: bool = False  # leaves no key where it does not apply, as in studies of before it
-    line: Callable[[Analysis], tuple[str, str, str, str, str] | None] = no_line
+    line: Callable[[Analysis], Line | None] = no_line
 
     def of(self, found: ItemResult | Analysis) -> Result | None:
         """This statistic's result for an item, or for the study."""

@@ -73,7 +73,6 @@ def sensitivity(
     except ReconError:
         return found
     draws[:, ~planned[compared]] = np.nan  # drawn with the others, and not asked for
-
     shifts = np.arange(0.0, scale[1] - scale[0] + 1e-9, 0.05)
     tests = (_combine(draws - shift * np.isnan(difference), margin, alpha) for shift in shifts)
     base = next(tests)
@@ -105,7 +104,10 @@ def _completed(difference: Floats, generator: np.random.Generator) -> Floats:
 
 
 def _drawn(response: Floats, design: Floats, fresh: Floats, generator: np.random.Generator) -> Floats:
-    """Draws `[imputation, case]` of a normal linear model's predictive distribution under the usual flat prior."""
+    """Draws `[imputation, case]` of a normal linear model's predictive distribution under the usual flat prior.
+
+    Raises ReconError where no degree of freedom is left.
+    """
     df = response.size - design.shape[1]
     if df < 1:
         raise ReconError(_TOO_FEW)
