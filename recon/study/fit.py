@@ -19,7 +19,8 @@ from recon.study.samples import slices_of
 from recon.study.start import Start
 from recon.study.store import model_card, person_hash, save_model
 from recon.study.table import Study, of_plane
-from recon.study.training import StudyRun, StudyTraining, train
+from recon.study.training import StudyRun, StudyTraining
+from recon.training_loop import train
 
 PREPARATION = 0.3  # share of the progress that counts as preparing, where nothing is kept from before
 

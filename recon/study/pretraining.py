@@ -22,7 +22,8 @@ from recon.study.preparation import prepared_studies
 from recon.study.samples import Slices, any_slices, draw_contrasts, gains, slab_at
 from recon.study.store import PRETRAINED, write_model
 from recon.study.table import Study, of_plane
-from recon.study.training import StudyTraining, train
+from recon.study.training import StudyTraining
+from recon.training_loop import train
 
 
 class MaskedRun(StudyTraining[Slices]):

@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from recon.gradient_steps import decaying_optimiser
 from recon.processes import Processes
-from recon.progress import Note, Report, silent, unsaid
+from recon.progress import Note
 from recon.seeding import torch_generator
 from recon.study.contrasts import INPUTS
 from recon.study.network import OUTPUTS, random_network
 from recon.study.options import StudyFitOptions, StudyTrainingOptions
 from recon.study.samples import Batch, Slices, draw_batch
 from recon.study.start import Start, begin_with
-from recon.training_loop import Training, run_to_end
+from recon.training_loop import Training
 from recon.training_state import fingerprint
 
 Data = TypeVar("Data")  # what a step draws from
@@ -97,15 +97,3 @@ class StudyRun(StudyTraining[Slices]):
         said, detection = self.network(slabs, drawn.contrasts)
         batch = Batch(slabs, drawn.contrasts, mask, lesion)
         return study_loss(said, detection, batch, len(drawn.slabs), self.fit.detection_weight, self.processes)
-
-
-def train(
-    run: StudyTraining[Data], slices: Data, report: Report = silent, note: Note = unsaid, stop_after: int | None = None
-) -> bool:
-    """Run or continue; True when the training reached its length, False when ``stop_after`` samples ended it before.
-
-    Raises ReconError when the loss is not finite; the last good state stays on disk.
-    """
-    if run.load():
-        note(f"continuing at sample {run.samples}")
-    return run_to_end(run, slices, report, note, stop_after)

@@ -40,7 +40,8 @@ from recon.study.plane_network import PlaneNetwork, Planes, PlanesAnswer, channe
 from recon.study.samples import draw_subset, gains
 from recon.study.store import filled, read_stored, write_model
 from recon.study.table import Study
-from recon.study.training import StudyTraining, train
+from recon.study.training import StudyTraining
+from recon.training_loop import train
 
 FORMAT = "recon-study-planes-2"
 
