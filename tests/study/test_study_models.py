@@ -156,7 +156,7 @@ def test_a_configuration_that_asks_for_any_memory_is_refused_in_one_line(
 ) -> None:
     """With a gigabyte to take: the networks that are asked for have up to 160 GB."""
     fit: dict[str, Any] = {"contrasts": ["FLAIR"], **asked}
-    form = {"eval": "recon-study-2", "eval-planes": "recon-study-planes-1"}[command]
+    form = {"eval": "recon-study-2", "eval-planes": "recon-study-planes-2"}[command]
     (tmp_path / "config.json").write_text(
         json.dumps({"format": form, "fit": fit, "contrasts": ["FLAIR"], "persons": []}), encoding="utf-8"
     )
