@@ -233,7 +233,10 @@ def check(
     from reader_study.blind_check import check_pairs
     from reader_study.pair_folders import find_pairs, unpacked
     from reader_study.study import LOG, open_study
+    from recon.errors import ReconError
 
+    if columns is not None and not sheets:
+        raise ReconError(f"--columns {columns}: is of score tables; name them with --sheets")
     if pairs is None and (folder / LOG).is_file():
         open_study(folder, expect_head)
         _check_study(folder, passphrase_file, sheets, columns, as_json)

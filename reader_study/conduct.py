@@ -162,11 +162,11 @@ def _openings(study: Study, by_package: dict[str, Sheet], opening: Sequence[LogE
         name, sheet = f"reader {package.reader}, session {package.session}", by_package.get(package.id)
         then, now = before.get(package.id), None if sheet is None else digest(sheet.payload())
         if now is None:
-            received = _received(study, package)
+            lines = came_in(study, package)
             found.append(
                 f"There is no sheet of {name}."
-                if received is None
-                else f"The sheet of {name} that came in on {_day(received.time)} is not among those analysed."
+                if not lines
+                else f"The sheet of {name} that came in on {_day(lines[-1].time)} is not among those analysed."
             )
         elif then is None:
             found.append(f"The sheet of {name} came in after the key was opened.")
@@ -195,14 +195,9 @@ def _replaced(study: Study, sittings: Sequence[_Sitting]) -> list[str]:
     """Sheets that came in for a sitting before the one that is analysed; those saved on the way are no others."""
     found = []
     for sitting in sittings:
-        whole = [
-            one
-            for one in study.entries
-            if one.event == "sheet"
-            and one.details["package"] == sitting.package.id
-            and not one.details.get("unfinished")
-        ]
-        others = [one for one in whole if one.details["sha256"] != digest(sitting.sheet.payload())]
+        mark = digest(sitting.sheet.payload())
+        lines = [one for one in came_in(study, sitting.package) if not one.details.get("unfinished")]
+        others = [one for one in lines if one.details["sha256"] != mark]
         if others:
             found.append(
                 f"Another sheet of {sitting.name} came in on {_day(others[0].time)}; it is not the one analysed."
@@ -219,16 +214,15 @@ def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:
         )
 
 
-def _received(study: Study, package: Package) -> LogEntry | None:
-    """The line of the log by which a sheet of this package last came in."""
-    lines = [one for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
-    return lines[-1] if lines else None
+def came_in(study: Study, package: Package) -> list[LogEntry]:
+    """The lines of the log by which sheets of this package came in, the last one last."""
+    return [one for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
 
 
 def _receipt(study: Study, sitting: _Sitting) -> LogEntry | None:
     """The line of the log by which this sheet came in."""
     known = digest(sitting.sheet.payload())
-    return next((one for one in study.entries if one.event == "sheet" and one.details["sha256"] == known), None)
+    return next((one for one in came_in(study, sitting.package) if one.details["sha256"] == known), None)
 
 
 def _times(sitting: _Sitting, export: LogEntry, receipt: LogEntry | None, opening: Sequence[LogEntry]) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from reader_study.canonical import digest
-from reader_study.conduct import moment
+from reader_study.conduct import came_in, moment
 from reader_study.deviations import deviations, excused
 from reader_study.scores import collect, find_sheets
 from reader_study.sheet import Package, Sheet
@@ -132,8 +132,8 @@ def _ended(sheet: Sheet | None) -> str:
 
 
 def _received(study: Study, package: Package) -> str:
-    times = [one.time for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
-    return times[-1][:10] if times else ""
+    lines = came_in(study, package)
+    return lines[-1].time[:10] if lines else ""
 
 
 def _not_before(study: Study, package: Package, by_package: dict[str, Sheet]) -> str:

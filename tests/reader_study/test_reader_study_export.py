@@ -721,6 +721,7 @@ def test_a_table_with_a_column_map_is_counted_and_logged(exported, tmp_path, run
     given = ("--sheets", tmp_path / "typed.csv", "--columns", tmp_path / "columns.yaml")
     assert "reader R1, session 1: complete, not logged yet" in run_cli("reader-study", "status", folder, *given).out
     assert "not signed, complete, logged" in run_cli("reader-study", "check", folder, *given).out
+    assert "name them with --sheets" in run_cli("reader-study", "check", folder, *given[2:]).err
     assert "not logged yet" not in run_cli("reader-study", "status", folder, *given).out
 
 
