@@ -8,7 +8,7 @@ import typer
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit, speaks
-from cli.progress import Progress
+from cli.progress import WORTH_SAYING, Progress
 from recon.finetuning.plan import FinetuneOptions
 from recon.progress import silent
 
@@ -63,11 +63,12 @@ def finetune(
         chosen_device(device)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_threads())
-    old = open_folder(old_data) if old_data else []
     folder = Path(prior) if prior else shipped_prior()
-    task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
+    with Progress(quiet=WORTH_SAYING) as progress:
+        old = open_folder(old_data, progress.show if speaks() else silent) if old_data else []
     with Progress() as progress:
         show = progress.show if speaks() else silent
+        task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
         outcome = run(task, options, device=device, report=show, note=progress.note)
     if not speaks():
         return

@@ -9,7 +9,7 @@ import typer
 from cli.flags import AsJson, Device
 from cli.options import Given, with_options
 from cli.output import emit, speaks
-from cli.progress import Progress
+from cli.progress import WORTH_SAYING, Progress
 from recon.prior.options import PreparationOptions, TrainingOptions
 from recon.progress import silent
 
@@ -113,17 +113,18 @@ def pretrain(
     if start is not None:
         begin = load_prior(shipped_prior() if start == "shipped" and not Path(start).exists() else start)
         options = started_from(options, begin)
-    scans = open_folder(data)
-    started = time.monotonic()
     stop = dry_run * options.batch if dry_run else None
     if speaks():
+        with Progress(quiet=WORTH_SAYING) as progress:
+            scans = open_folder(data, progress.show)
+        started = time.monotonic()
         with Progress() as progress:
             outcome = run(
                 options, scans, Path(out), progress.show,
                 start=begin, device=device, stop_after=stop, note=progress.note,
             )  # fmt: skip
     else:
-        run(options, scans, Path(out), silent, start=begin, device=device, stop_after=stop)
+        run(options, open_folder(data), Path(out), silent, start=begin, device=device, stop_after=stop)
         return
     seconds = time.monotonic() - started
     result: dict[str, Any] = {

@@ -23,6 +23,7 @@ from recon.header import UNSTATED, Header, header_from
 from recon.prior.augmentation import augment, random_crop
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.options import TrainingOptions
+from recon.progress import Report, silent
 from recon.scans.hdf5_schema import header_parts
 from recon.seeding import numpy_generator, torch_generator
 
@@ -118,12 +119,16 @@ def _known(file: h5py.File) -> bool:
     return text_attribute(file, "format") in (PREPARED_FORMAT, *EARLIER_FORMATS)
 
 
-def open_folder(folder: str | Path) -> list[PreparedScan]:
-    """All prepared files of a folder, in the order of their names. Raises ReconError when there are none."""
+def open_folder(folder: str | Path, report: Report = silent) -> list[PreparedScan]:
+    """All prepared files of a folder, in the order of their names. ``report`` tells how far it is: thousands of files
+    take a minute. Raises ReconError when there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
-    scans = [open_prepared(path) for path in entries(folder, "*.h5")]
+    paths, scans = entries(folder, "*.h5"), []
+    for path in paths:
+        report("reading what was prepared", len(scans) / len(paths))
+        scans.append(open_prepared(path))
     if not scans:
         raise ReconError(f"{folder}: no prepared files; run 'recon prepare SCAN... --out {folder}' first")
     return scans

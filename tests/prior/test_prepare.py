@@ -82,6 +82,10 @@ def test_prepared_images_are_the_scan_in_units_of_its_scale_and_are_kept(run_cli
     assert sorted(path.name for path in out.iterdir()) == ["a.h5", "b.h5"]
     assert (out / "a.h5").stat().st_mtime_ns == stamp
 
+    told: list[float] = []
+    assert [scan.path.name for scan in open_folder(out, lambda stage, done: told.append(done))] == ["a.h5", "b.h5"]
+    assert told == [0, 0.5]  # of thousands of files the user sees how far it is
+
 
 def test_what_is_of_another_scan_or_of_other_options_is_not_kept_silently(run_cli, tmp_path):
     scan, out = write_small_scan(tmp_path / "a.h5"), tmp_path / "out"
