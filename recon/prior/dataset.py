@@ -35,6 +35,7 @@ PARTS = (
     Part("/@contrast", TEXT, (0, 1), 1, needed=True),
     Part("/@noise_sigma", NUMBER, (0, 1), 1, 0),
     Part("/@scan_digest", TEXT, (0, 1), 1),
+    Part("/@scan_stamp", TEXT, (0, 1), 1),
     Part("/@scan_identity", TEXT, (0, 1), 1),
     Part("/@options", TEXT, (0, 1), 1),
     *header_parts("/"),
@@ -55,6 +56,7 @@ class PreparedScan:
     scan_digest: str | None = None  # of the raw scan
     scan_identity: str | None = None  # of the raw scan: names random streams
     options: str | None = None  # of preparation
+    scan_stamp: str | None = None  # size and time of change of the raw scan's file
 
     def read(self, index: int) -> Tensor:
         """Slice ``index`` as complex64 ``[readout, phase]``. Raises ReconError when the file changed or broke."""
@@ -91,6 +93,7 @@ def open_prepared(path: str | Path) -> PreparedScan:
                 scan_digest=_text(said["scan_digest"]) if "scan_digest" in said else None,
                 scan_identity=_text(said["scan_identity"]) if "scan_identity" in said else None,
                 options=_text(said["options"]) if "options" in said else None,
+                scan_stamp=_text(said["scan_stamp"]) if "scan_stamp" in said else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise ReconError(f"{path}: truncated or foreign file ({error}); delete it and prepare again") from error

@@ -40,8 +40,9 @@ class Prepared:
     slices: int = 0
 
 
-def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
-    """Write one prepared file; returns how many slices it holds. Raises ReconError.
+def prepare_scan(scan: Scan, output: Path, options: PreparationOptions, stamp: str | None = None) -> int:
+    """Write one prepared file; returns how many slices it holds. ``stamp``: size and time of change that the scan's
+    file had before it was opened. Raises ReconError.
 
     The scan must be fully sampled; edges of k-space that were not encoded may be zero. Images are
     ``sum_c conj(S_c) x_c`` in units of the scale statistic.
@@ -68,6 +69,8 @@ def prepare_scan(scan: Scan, output: Path, options: PreparationOptions) -> int:
         file.attrs["subject"] = scan.header.subject or scan.digest[:16]
         file.attrs["contrast"] = scan.contrast
         file.attrs["scan_digest"] = scan.digest
+        if stamp is not None:
+            file.attrs["scan_stamp"] = stamp
         file.attrs["scan_identity"] = scan.identity
         file.attrs["scale_statistic"] = SCALE_STATISTIC
         file.attrs["calibration_lines"] = as_acquired.calibration[1]
@@ -114,9 +117,12 @@ def prepare_all(
 
 
 def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
-    """Raise ReconError when the prepared file ``output`` is not that of the scan ``path`` with ``options``."""
+    """Raise ReconError when the prepared file ``output`` is not that of the scan ``path`` with ``options``.
+
+    A file of the same size and time of change is taken to be the same, as version control does: thousands of scans are
+    more than a terabyte to read."""
     there = open_prepared(output)
-    if there.scan_digest != open_scan(path).digest:
+    if (there.scan_stamp is None or there.scan_stamp != _stamp(path)) and there.scan_digest != open_scan(path).digest:
         raise ReconError(
             f"{output}: was made of another scan than {path} as it is now; remove it, or choose another --out"
         )
@@ -131,9 +137,19 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
+def _stamp(path: Path) -> str | None:
+    """Size and time of change of a scan that is one file; None for scans of several files, and where it cannot be
+    told."""
+    try:
+        return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.suffix == ".h5" else None
+    except OSError:
+        return None
+
+
 def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
     path, output, options = job
     try:
-        return Prepared(path, output, "made", slices=prepare_scan(open_scan(path), output, options))
+        stamp = _stamp(path)
+        return Prepared(path, output, "made", slices=prepare_scan(open_scan(path), output, options, stamp))
     except ReconError as error:
         return Prepared(path, output, "failed", str(error))

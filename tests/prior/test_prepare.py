@@ -18,8 +18,9 @@ from recon.finetuning.cohort_checks import mismatch
 from recon.finetuning.validation_cases import undersampled
 from recon.prior.dataset import is_prepared, open_folder, open_prepared
 from recon.prior.options import PreparationOptions
-from recon.prior.preparation import prepare_scan
+from recon.prior.preparation import prepare_all, prepare_scan
 from recon.prior.provenance import seen_by
+from recon.scan import Scan
 from recon.scans.fastmri import describe, write_fastmri
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
@@ -101,6 +102,24 @@ def test_what_is_of_another_scan_or_of_other_options_is_not_kept_silently(run_cl
     assert stale.code == 2
     assert f"{out / 'a.h5'}: was made of another scan than {scan}" in stale.err
     assert (out / "a.h5").read_bytes() == before
+
+
+def test_a_scan_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
+    """Thousands of scans are more than a terabyte; a copy of a scan has another time of change, but the same bytes."""
+    scan, opened = write_small_scan(tmp_path / "a.h5"), []
+
+    def opening(path: Path) -> Scan:
+        opened.append(path)
+        return open_scan(path)
+
+    def outcomes() -> list[str]:
+        return [one.state for one in prepare_all([scan], tmp_path / "out", PreparationOptions(), 1)]
+
+    assert outcomes() == ["made"]
+    monkeypatch.setattr("recon.prior.preparation.open_scan", opening)
+    assert (outcomes(), opened) == (["kept"], [])
+    os.utime(scan, (1e9, 1e9))
+    assert (outcomes(), opened) == (["kept"], [scan])
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):
