@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,17 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def _make_modules() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_modules", ROOT / "docs" / "make_modules.py")
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
 
 def test_every_module_is_on_the_map():
-    made = _make_modules()
+    made = _script("make_modules")
     assert made.TARGET.read_text(encoding="utf-8") == made.page(), "run python docs/make_modules.py"
 
 
@@ -66,3 +68,32 @@ def test_every_promise_of_reader_studies_names_a_test_that_exists() -> None:
 def _missing_tests(text: str) -> list[str]:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
     return [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")]
+
+
+def test_tables_that_are_measured_again_are_on_their_pages() -> None:
+    measure = _script("measure")
+    for name, table in measure.TABLES.items():
+        text = (ROOT / table.page).read_text("utf-8")
+        lines = text.splitlines()
+        rows = [measure.cells(lines[number]) for number in measure.place_of(table, text)]
+        assert rows, name
+        assert len({tuple(row[: table.keys]) for row in rows}) == len(rows), name
+        assert list(measure.differences(table, text, rows)) == [], name
+
+
+def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwise_is_not() -> None:
+    measure = _script("measure")
+    page = "text\n\n| a | NRMSE |\n|---|---|\n| **mean** | **.0767** (.93) |\n| DDS | .084 |\nmore"
+    table = measure.Table("page.md", "| a | NRMSE |", 1, 1, lambda folder, sources: [])
+    same = [["mean", ".0768 (.93)"], ["DDS", ".083"]]
+    assert list(measure.differences(table, page, same)) == []
+    changes = list(measure.differences(table, page, [["mean", ".0769 (.93)"], ["DDS", ".086"]]))
+    assert changes == [(4, 1, ".0767 (.93)", ".0769 (.93)"), (5, 1, ".084", ".086")]
+    now = measure.updated(page, changes)
+    assert list(measure.differences(table, now, [["mean", ".0769 (.93)"], ["DDS", ".086"]])) == []
+    assert now.startswith("text\n\n| a | NRMSE |\n|---|---|\n| **mean** | **.0769** (.93) |")
+    assert now.endswith("| DDS | .086 |\nmore")
+    with pytest.raises(SystemExit, match="no row SENSE"):
+        list(measure.differences(table, page, [["SENSE", ".1"]]))
+    assert not measure.same("–", ".10")
+    assert not measure.same(".8 %", ".8")

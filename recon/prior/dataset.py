@@ -128,7 +128,8 @@ def open_folder(folder: str | Path, report: Report = silent) -> list[PreparedSca
     folder = Path(folder)
     if not folder.is_dir():
         raise ReconError(f"{folder}: no such folder")
-    paths, scans = entries(folder, "*.h5"), []
+    paths = entries(folder, "*.h5")
+    scans: list[PreparedScan] = []
     for path in paths:
         report("reading what was prepared", len(scans) / len(paths))
         scans.append(open_prepared(path))
