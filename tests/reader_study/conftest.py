@@ -1,14 +1,31 @@
-"""One browser for all tests of a process: it takes seconds to start."""
+"""What costs every reader study seconds, made cheap: one browser for all tests of a process, and quick keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reader_study import export
+from reader_study.seal import Key, seal_key
+
 if TYPE_CHECKING:
     from tests.reader_study.reading_browser import Browser
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_keys() -> Iterator[None]:
+    """Keys that a computer opens at once: half a second for every guess of the passphrase, which commands ask for, is
+    half a second of every test. ``test_the_key_of_an_export_is_slow_to_guess`` holds what ships."""
+
+    def seal(path: Path, key: Key, passphrase: str, work_factor: int) -> str:
+        return seal_key(path, key, passphrase, min(work_factor, 2**4))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "seal_key", seal)
+        yield
 
 
 @pytest.fixture(scope="session")
