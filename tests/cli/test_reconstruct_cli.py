@@ -269,7 +269,7 @@ def test_two_processes_that_accelerate_launches_give_the_bits_of_one(method, pri
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('"output"') == 2  # either process made one scan
+    assert done.stdout.count('"scan"') == 2  # either process made one scan
     assert done.stdout.count('"kept"') == 2
     same_to_the_bit(tmp_path / "one", tmp_path / "two")
 

@@ -1,4 +1,5 @@
-"""What costs every reader study seconds, made cheap: one browser for all tests of a process, and quick keys."""
+"""What costs every reader study seconds, made cheap: one browser for all tests of a process, quick keys, and a protocol
+read once for each of its contents."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reader_study import export
+from reader_study import export, study
+from reader_study.protocol import Protocol, load_protocol
 from reader_study.seal import Key, seal_key
 
 if TYPE_CHECKING:
@@ -25,6 +27,25 @@ def quick_keys() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "seal_key", seal)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def protocols_read_once() -> Iterator[None]:
+    """Every command of a study reads its protocol, of which the YAML is the slow part: a file
+    that was read before and holds the same gives what it gave."""
+    known: dict[tuple[str, bytes], Protocol] = {}
+
+    def load(path: str | Path) -> Protocol:
+        if not Path(path).is_file():
+            return load_protocol(path)
+        key = str(path), Path(path).read_bytes()
+        if key not in known:
+            known[key] = load_protocol(path)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "load_protocol", load)
         yield
 
 
