@@ -8,6 +8,7 @@ count, every value does, defaults included. Packages, score sheets, the sealed k
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -348,7 +349,7 @@ class Protocol:
                 del values[name]
         return values
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical form: the study's identity."""
         return digest({"format": FORMAT, "protocol": self.as_mapping()})

@@ -6,6 +6,7 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of each would only stand in their way
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,11 +25,53 @@ LONGEST = (
     "test_reader_study_viewer.py", "test_benchmark.py", "test_study_planes.py", "test_faults.py", "test_start_up.py",
 )  # fmt: skip
 
+# Files that one process goes through, by what they share: simulated cohorts, or a browser that takes seconds to start.
+TOGETHER = {
+    "study": ("test_study_processes.py", "test_study_planes.py", "test_study_models.py", "test_study_pretraining.py"),
+    "browser": (
+        "test_marks_viewer.py", "test_example_studies.py", "test_reader_study_viewer.py", "test_sequences_viewer.py",
+        "test_reader_worklist_page.py",
+    ),
+}  # fmt: skip
+SHARED = {name: group for group, names in TOGETHER.items() for name in names}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files are given out in the order of their first tests."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """What all those imports have left is there to stay: the garbage collector need not go through it again and again,
+    for a fifth of a second each time."""
+    import hypothesis  # noqa: F401 - when imported first it asks who refers to what, which is not told of frozen objects
+
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files to each process, and those of ``TOGETHER`` to one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            name = nodeid.split("::", 1)[0].rpartition("/")[2]
+            return SHARED.get(name) or str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What tests write need not survive a loss of power; ``tests/faults`` has a disk that fails on being flushed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ Non-inferiority and superiority are one test with different margins; the test ag
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from recon.errors import ReconError
 
@@ -66,7 +66,8 @@ def t_test(
     Raises ReconError as ``check_margin`` does.
     """
     check_margin(margin, alpha)
-    half = float(stats.t.ppf(1 - alpha, df)) * standard_error
+    # The functions behind scipy.stats.t, to the bit, without its checks: a simulated study has thousands of tests.
+    half = float(stdtrit(df, 1 - alpha)) * standard_error
     t = quotient(estimate + margin, standard_error)
     return HypothesisTest(
         method=method,
@@ -77,8 +78,8 @@ def t_test(
         margin=margin,
         alpha=alpha,
         statistic=t,
-        p_value=float(stats.t.sf(t, df)),
-        p_difference=float(2 * stats.t.sf(abs(quotient(estimate, standard_error)), df)),
+        p_value=float(stdtr(df, -t)),
+        p_difference=float(2 * stdtr(df, -abs(quotient(estimate, standard_error)))),
         low=estimate - half,
         high=estimate + half,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from reader_study.arrays import Floats
 from reader_study.statistics.hypothesis_test import HypothesisTest
@@ -76,4 +76,4 @@ def _levels(claimed: Sequence[bool], order: Sequence[int], alpha: float) -> list
 
 
 def _bound(test: HypothesisTest, level: float) -> float:
-    return test.estimate - float(stats.t.ppf(1 - level, test.df)) * test.standard_error
+    return test.estimate - float(stdtrit(test.df, 1 - level)) * test.standard_error

@@ -71,6 +71,8 @@ def quick_collection() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as tests/conftest.py does
 
 
 # A signal that comes late may interrupt what this test itself writes, which is then closed by the garbage collector.

@@ -68,9 +68,9 @@ def write_patient(folder: Path, name: str, contrast: str, seed: int, *, slices: 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_drawn_images() -> Iterator[None]:
-    """The look for memorised images draws four of them, not as many as say something; it has a test of its own."""
+    """The look for memorised images draws two of them, not as many as say something; it has a test of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recon.finetuning.final.SAMPLES", 4)
+        patch.setattr("recon.finetuning.final.SAMPLES", 2)
         yield
 
 
@@ -80,7 +80,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prior")
     for number in range(4):
         for contrast in ("T1", "T2"):
-            write_patient(folder / "data", f"old{number}", contrast, 100 + number)
+            write_patient(folder / "data", f"old{number}", contrast, 100 + number, slices=1)
     pretrain(SMALL, open_folder(folder / "data"), folder / "prior", silent, device="cpu")
     return folder / "prior"
 

@@ -11,12 +11,13 @@ such Gaussians with different means, whose denoiser and posterior weights are cl
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from recon.acquisition import sense
-from recon.acquisition.fourier import fourier_matrix, to_image, to_kspace
+from recon.acquisition.fourier import fourier_matrix, to_image
 from recon.acquisition.problem import Problem
 from recon.posterior.random_streams import NoiseStreams
 from recon.posterior.sampler import DiffusionPrior
@@ -53,6 +54,7 @@ class GaussianCase:
     def size(self) -> int:
         return int(self.mask.shape[-1])
 
+    @cached_property
     def covariance(self) -> Tensor:
         """Posterior covariance per real component, complex128 ``[pixel, pixel]``; it does not depend on y."""
         size, like = self.size, torch.zeros(1, dtype=torch.complex128)
@@ -98,8 +100,15 @@ class GaussianCase:
         )
 
     def denoise(self, image: Tensor, sigma: float) -> Tensor:
-        """The exact denoiser E[x | x + sigma n]: a Wiener filter."""
-        return to_image(self.spectrum / (self.spectrum + sigma**2) * to_kspace(image))
+        """The exact denoiser E[x | x + sigma n]: a Wiener filter. A filter commutes with shifts of the image, so that
+        neither transform needs its origin in the middle."""
+        filtered = self.wrapped_spectrum / (self.wrapped_spectrum + sigma**2) * torch.fft.fft2(image)
+        return torch.fft.ifft2(filtered)
+
+    @cached_property
+    def wrapped_spectrum(self) -> Tensor:
+        """``spectrum`` with the origin in the corner."""
+        return torch.fft.ifftshift(self.spectrum)
 
     def denoiser_variance(self, sigma: float) -> float:
         """The exact denoising error per pixel and real component."""
@@ -110,6 +119,7 @@ class GaussianCase:
         return DiffusionPrior(self.denoise, self.denoiser_variance, 0.5)
 
 
+@lru_cache
 def gaussian_case(
     size: int = 24,
     coils: int = 4,
@@ -197,8 +207,9 @@ class TwoModes:
 
     def logit(self, image: Tensor, sigma: float) -> Tensor:
         """log odds of the + mode given ``image = x + sigma n``."""
-        total = self.case.spectrum + sigma**2
-        product = (to_kspace(self.mode).conj() * to_kspace(image)).real / total
+        total = self.case.wrapped_spectrum + sigma**2
+        mode, seen = (torch.fft.fft2(one, norm="ortho") for one in (self.mode, image))
+        product = (mode.conj() * seen).real / total
         return math.log(self.weight / (1 - self.weight)) + 2 * product.sum((-2, -1))
 
     def denoise(self, image: Tensor, sigma: float) -> Tensor:

@@ -42,7 +42,7 @@ SAMPLERS = {"stochastic-dds": by_stochastic_dds, "pula": by_pula}
 
 
 def certify(case: GaussianCase, sampler: str, realisations: int, samples: int = 100) -> Score:
-    covariance = case.covariance()
+    covariance = case.covariance
     scores = []
     for seed in range(realisations):
         generator = torch.Generator().manual_seed(seed)
@@ -55,7 +55,7 @@ def certify(case: GaussianCase, sampler: str, realisations: int, samples: int = 
 def certify_the_default(case: GaussianCase, realisations: int, samples: int = 100) -> Score:
     """The posterior mean by one antithetic pair of recursions (``bias``, nothing taken off for chance), and the samples
     around their own mean, of which only the deviations are used (``variance``), and as they are (``chi2``)."""
-    covariance = case.covariance()
+    covariance = case.covariance
     trace = float(2 * covariance.diagonal().real.sum())
     scores = []
     for seed in range(realisations):
@@ -111,7 +111,7 @@ def test_the_bar_is_not_met_with_a_wrong_noise_level() -> None:
     problem = case.problem(case.truth(generator), generator)
     system = system_of(problem)
     wrong = by_stochastic_dds(system.with_sigma(system.sigma / 2), case, 100)
-    found = score(case, problem, case.covariance(), wrong.samples, wrong.means)
+    found = score(case, problem, case.covariance, wrong.samples, wrong.means)
     assert found.variance < 0.9
 
 
@@ -247,7 +247,7 @@ def test_dps_finds_the_posterior_mean_of_what_was_measured() -> None:
     case = gaussian_case(size=16, acceleration=2, calibration=8, sigma=0.02)
     generator = torch.Generator().manual_seed(1)
     problem = case.problem(case.truth(generator), generator)
-    covariance = case.covariance()
+    covariance = case.covariance
     exact = case.mean(problem, covariance).reshape(16, 16)
     plan = dps_plan(ReconstructionOptions(), 2, case.sigma)
     errors = []
@@ -266,7 +266,7 @@ def test_dds_tends_to_the_posterior_mean(acceleration: int, sigma: float) -> Non
     """It is no sampler of the posterior: its images vary too little. What it can be held to is the mean: with many
     levels its bias falls below the bar of the samplers, with the twenty that ship it is several times that."""
     case = gaussian_case(acceleration=acceleration, sigma=sigma)
-    covariance = case.covariance()
+    covariance = case.covariance
     generator = torch.Generator().manual_seed(0)
     problem = case.problem(case.truth(generator), generator)
     plan = dds_plan(ReconstructionOptions(), acceleration, sigma)
@@ -285,7 +285,7 @@ def test_pigdm_tends_to_the_posterior_as_far_as_its_white_error_allows(accelerat
     with a hundred it meets the data too well."""
     case = gaussian_case(acceleration=acceleration)
     generator = torch.Generator().manual_seed(0)
-    problem, covariance = case.problem(case.truth(generator), generator), case.covariance()
+    problem, covariance = case.problem(case.truth(generator), generator), case.covariance
 
     def found(schedule: Schedule, by_score: bool) -> Score:
         draws = pigdm(system_of(problem), case.prior(), schedule, BulkNoise(60), score=by_score)
@@ -308,7 +308,7 @@ def test_daps_samples_the_posterior_where_its_ode_is_one_denoising(acceleration:
     is a sharper image than the mean, makes the samples vary too much where little was measured."""
     case = gaussian_case(acceleration=acceleration)
     generator = torch.Generator().manual_seed(0)
-    problem, covariance = case.problem(case.truth(generator), generator), case.covariance()
+    problem, covariance = case.problem(case.truth(generator), generator), case.covariance
 
     def found(steps: int, ode_steps: int) -> Score:
         draws = daps(system_of(problem), case.prior(), Schedule(5.0, steps, 0.01), BulkNoise(60), ode_steps=ode_steps)

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,9 @@ class Browser:
         return {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
 
 
-@pytest.fixture(scope="session")
-def browser(browser_if_any) -> Browser:
-    if browser_if_any is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian packages chromium, chromium-driver)")
-    return browser_if_any
-
-
-@pytest.fixture(scope="session")
-def browser_if_any(tmp_path_factory) -> Iterator[Browser | None]:
+@contextmanager
+def started_browser(profile: Path, downloads: Path) -> Iterator[Browser | None]:
+    """A Chromium with its own empty ``profile``; None where there is none."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
         yield None
@@ -98,11 +93,10 @@ def browser_if_any(tmp_path_factory) -> Iterator[Browser | None]:
     options.binary_location = programs[0]
     for flag in FLAGS:
         options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.add_argument(f"--user-data-dir={profile}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(programs[1]))
     try:
-        downloads = tmp_path_factory.mktemp("downloads")
         yield Browser(driver, downloads)
     finally:
         driver.quit()

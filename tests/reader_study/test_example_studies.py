@@ -20,8 +20,6 @@ from reader_study.study import open_study
 from tests.orthanc import fetch
 from tests.orthanc import orthanc as orthanc
 from tests.reader_study.reading_browser import Browser, errors, verified
-from tests.reader_study.reading_browser import browser as browser
-from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "reader_study"
 IN_CHROMIUM = "R1-session-2"

@@ -20,8 +20,6 @@ from reader_study.lesion_truth import read_lesions
 from reader_study.localised import locate
 from reader_study.observations import from_sheets
 from reader_study.worklists import names
-from tests.reader_study.reading_browser import browser as browser
-from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
 from tests.reader_study.study_maker import key_of
 

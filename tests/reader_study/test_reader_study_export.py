@@ -27,7 +27,7 @@ from reader_study.integrity import uniform_series, verify_files
 from reader_study.naming import draw_names
 from reader_study.pixels import prepare
 from reader_study.protocol import Protocol
-from reader_study.seal import open_key
+from reader_study.seal import open_key, seal_key
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.volumes import DisplayVolume, grey_step, read_volume
@@ -536,6 +536,20 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ReconError, match="No space left"):
         export_study(folder, images, PASSPHRASE, work_factor=2**4)
     assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"]
+
+
+def test_the_key_of_an_export_is_slow_to_guess(tmp_path, monkeypatch, run_cli):
+    """What the command seals with: half a second and 128 MiB for every guess of the passphrase."""
+    monkeypatch.setattr(export, "seal_key", seal_key)  # the one that ships, not that of conftest.py
+    folder, images = make_study(tmp_path, cases=2)
+    secret = tmp_path / "secret"
+    secret.write_text(PASSPHRASE)
+    outcome = run_cli("reader-study", "export", folder, "--images", images, "--passphrase-file", secret)
+    assert outcome.code == 0, outcome.err
+    derivation = json.loads((folder / study.KEY).read_text())["kdf"]
+    assert (derivation["name"], derivation["n"], derivation["r"], derivation["p"]) == ("scrypt", 2**17, 8, 1)
+    opened, key = open_exported(folder)
+    assert {row.case for row in key.presentations} >= set(opened.protocol.case_ids)
 
 
 def test_a_leak_stops_the_export_with_exit_code_one(tmp_path, monkeypatch, run_cli):

@@ -16,8 +16,6 @@ from reader_study.sheet_check import missing
 from reader_study.study import open_study
 from reader_study.unsealing import log_sheet
 from recon.errors import ReconError
-from tests.reader_study.reading_browser import browser as browser
-from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
 from tests.reader_study.study_maker import export_small, protocol_mapping
 from tests.reader_study.test_adjudication import hand_back

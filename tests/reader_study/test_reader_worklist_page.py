@@ -17,8 +17,6 @@ from reader_study.study import LOG, open_study
 from reader_study.worklists import names
 from recon.digest import file_sha256
 from recon.errors import ReconError
-from tests.reader_study.reading_browser import browser as browser
-from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
 from tests.reader_study.study_maker import PASSPHRASE, export_small
 

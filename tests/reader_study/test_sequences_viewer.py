@@ -14,8 +14,6 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.reader_study.reading_browser import browser as browser
-from tests.reader_study.reading_browser import browser_if_any as browser_if_any
 from tests.reader_study.reading_browser import errors, verified
 
 SLICES = "return ReconPanes.panes.map((pane) => pane.slice)"

@@ -33,6 +33,8 @@ from recon.scans.undersample import undersample
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions
 from tests.acquisition.test_acquisition import head_kspace
+from tests.faults.processes import start, wait
+from tests.numerical_threads import numerical_threads
 
 ROOT = Path(__file__).parents[2]
 
@@ -303,38 +305,29 @@ def test_a_full_disk_is_one_clear_line(
     assert not list(out.iterdir())
 
 
+def own_streams() -> None:
+    """In a forked process: what is said goes where its descriptors point, not to what pytest has put in their place."""
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+
+
 def test_an_interruption_leaves_nothing_and_the_next_run_continues(tiny_prior: Path, tmp_path: Path, run_cli) -> None:
-    """Ctrl-C in the middle of a scan: 130, no temporary file, and the same command then goes through."""
+    """Ctrl-C in the middle of a scan, in a process forked off this one: 130, no temporary file, and the same command
+    then goes through."""
     for name in ("a", "b"):
         write_scan(tmp_path / f"{name}.h5", slices=1)
     out = tmp_path / "out"
-    words = [
-        "reconstruct",
-        str(tmp_path / "a.h5"),
-        str(tmp_path / "b.h5"),
-        "--prior",
-        str(tiny_prior),
-        "--out",
-        str(out),
-    ]
-    command = [sys.executable, "-m", "cli", *words, "--samples", "1"]
-    slow = subprocess.Popen(
-        [*command, "--steps", "40000"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A test run in the background inherits an ignored SIGINT; a user's terminal does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not list(out.glob(".*.h5")) and slow.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    slow.send_signal(signal.SIGINT)
-    _, said = slow.communicate(timeout=60)
-    assert slow.returncode == 130, said
-    assert "interrupted" in said
-    assert "Traceback" not in said
+    words = ["reconstruct", *(str(tmp_path / f"{name}.h5") for name in ("a", "b"))]
+    words += ["--prior", str(tiny_prior), "--out", str(out)]
+    began = time.monotonic()
+    with numerical_threads(1):  # no pool of threads, which a forked process would wait for
+        slow, pipes = start([*words, "--samples", "1", "--steps", "40000"], fault=own_streams)
+    while not list(out.glob(".*.h5")) and time.monotonic() - began < 120:
+        time.sleep(0.05)
+    os.kill(slow, signal.SIGINT)
+    ended = wait(slow, pipes, began, limit=180)
+    assert ended.code == 130, ended.err
+    assert "interrupted" in ended.err
+    assert "Traceback" not in ended.err
     assert not list(out.iterdir())
     done = run_cli(*words, "--samples", "1", "--steps", "1")
     assert done.code == 0, done.err

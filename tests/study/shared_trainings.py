@@ -52,25 +52,27 @@ ENCODER = PretrainingOptions(
 PRIOR = TrainingOptions(DenoiserOptions(channels=(8, 16)), images=16, batch=4, crop=16, seed=3)
 
 
-def run_all(inputs: Sequence[Path], out: Path, interrupted: bool = False) -> None:
-    """Train all into folders below ``out``; ``interrupted``: that on studies, the encoder and the prior, midway."""
+def run_all(inputs: Sequence[Path], out: Path, images: Path, interrupted: bool = False) -> None:
+    """Train all into folders below ``out``; ``interrupted``: that on studies, the encoder and the prior, midway. What
+    is made of images before anything is trained lies in folders of ``images``, where it is found again."""
     stroke, healthy, bleeding, clear, labels, prepared = inputs
     until = 9 if interrupted else None
-    studies, kept = find_studies([stroke, healthy]), Reconstructions(out / "kept")
+    studies, kept = find_studies([stroke, healthy]), Reconstructions(images / "kept")
     fit_study_model(FIT, studies, out / "fit", kept, stop_after=until)
     pretrain_study_model(PRETRAINING, studies, out / "pretraining", kept)
     fit_planes(PLANES, find_studies([bleeding, clear]), out / "planes", kept)
     encoder = load_encoder("recon-small")
     assert isinstance(encoder, DifferentiableEncoder)
     # A rate at which the weights leave their start, which is a candidate of what is kept.
-    fit_task(replace(TASK, learning_rate=0.02), encoder, read_labels(labels), out / "task", cache=out / "volumes")
-    train_encoder([stroke, healthy], out, until)
+    fit_task(replace(TASK, learning_rate=0.02), encoder, read_labels(labels), out / "task", cache=images / "volumes")
+    train_encoder([stroke], out, images, until)
     train_prior(prepared, out, until)
 
 
-def train_encoder(data: Sequence[Path], out: Path, until: int | None = None) -> bool:
+def train_encoder(data: Sequence[Path], out: Path, images: Path, until: int | None = None) -> bool:
     """Pre-train an encoder, or continue; whether it came to its end."""
-    return pretrain_encoder(ENCODER, data, out / "encoder", silent, cache=out / "heads", stop_after=until).finished
+    cache = images / "heads"
+    return pretrain_encoder(ENCODER, data, out / "encoder", silent, cache=cache, stop_after=until).finished
 
 
 def train_prior(prepared: Path, out: Path, until: int | None = None) -> bool:

@@ -56,14 +56,14 @@ def prepared_images(folder: Path) -> Path:
     return folder
 
 
-def two_processes(inputs: list[Path], out: Path) -> None:
+def two_processes(inputs: list[Path], out: Path, images: Path) -> None:
     """Two processes that are told what ``torchrun`` tells them, forked off this one, which has imported everything."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     context = multiprocessing.get_context("fork")
-    started = [context.Process(target=one_of_two, args=(rank, shared, inputs, out)) for rank in range(2)]
+    started = [context.Process(target=one_of_two, args=(rank, shared, inputs, out, images)) for rank in range(2)]
     for process in started:
         process.start()
     try:
@@ -75,11 +75,11 @@ def two_processes(inputs: list[Path], out: Path) -> None:
             process.kill()
 
 
-def one_of_two(rank: int, shared: dict[str, str], inputs: list[Path], out: Path) -> None:
+def one_of_two(rank: int, shared: dict[str, str], inputs: list[Path], out: Path, images: Path) -> None:
     """All trainings, of which three are interrupted. What goes wrong is written beside ``out``."""
     os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
     try:
-        run_all(inputs, out, interrupted=True)
+        run_all(inputs, out, images, interrupted=True)
     except BaseException:
         out.with_name(f"said{rank}").write_text(traceback.format_exc())
         raise
@@ -93,18 +93,19 @@ def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 def test_two_processes_train_what_one_trains(
     cohorts: tuple[Path, Path], both_planes: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    prepared = prepared_images(tmp_path / "prepared")
+    prepared, images = prepared_images(tmp_path / "prepared"), tmp_path / "images"
     inputs = [*cohorts, *both_planes, labelled(tmp_path / "labelled"), prepared]
     with numerical_threads(1):  # no pool of threads, which forked processes would wait for
-        run_all(inputs, tmp_path / "one")
-        two_processes(inputs, tmp_path / "two")
+        train_prior(prepared, tmp_path / "one")  # imports the network's library, which would be imported twice below
+        two_processes(inputs, tmp_path / "two", images)  # both make what is trained on, together ...
+        run_all(inputs, tmp_path / "one", images)  # ... and one process finds it
     two = tmp_path / "two"
     for written in ("fit/model.safetensors", "encoder/model.safetensors", f"prior/{WEIGHTS}"):
         assert not (two / written).exists(), "it was interrupted"
         assert (tmp_path / "one" / written).exists()
     # One process goes on where two were interrupted.
-    assert fit_study_model(FIT, find_studies(cohorts), two / "fit", Reconstructions(two / "kept")).finished
-    assert train_encoder(cohorts, two)
+    assert fit_study_model(FIT, find_studies(cohorts), two / "fit", Reconstructions(images / "kept")).finished
+    assert train_encoder(cohorts[:1], two, images)
     assert train_prior(prepared, two)
     for name in ("fit", "pretraining", "planes", "task", "encoder", "prior/state"):
         state, theirs = (load_file(tmp_path / which / name / "state.safetensors") for which in ("one", "two"))
