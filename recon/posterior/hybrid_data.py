@@ -22,14 +22,12 @@ class HybridData:
     weight: Tensor  # [slice, phase]
 
     def adjoint(self) -> Tensor:
-        """``A^H y`` of both columns: ``[slice, readout, set*phase, column]``."""
-        combined = self.maps.conj() * to_image(self.lines * self._weights(), (-1,)).unsqueeze(2)
-        return combined.sum(3).permute(0, 3, 2, 4, 1).flatten(2, 3)
+        """``A^H y`` of both columns: ``[slice, column, set, readout, phase]``."""
+        return (self.maps.conj() * to_image(self.lines * self._weights(), (-1,)).unsqueeze(2)).sum(3)
 
     def residual_energy(self, fit: Tensor) -> Tensor:
         """``|y - A x|^2`` of each line: ``[slice, column, phase]`` for ``fit`` in the form of ``adjoint``."""
-        image = fit.unflatten(2, (self.maps.shape[2], -1)).permute(0, 4, 2, 1, 3).unsqueeze(3)
-        gap = self.lines - to_kspace((self.maps * image).sum(2), (-1,)) * self._weights()
+        gap = self.lines - to_kspace((self.maps * fit.unsqueeze(3)).sum(2), (-1,)) * self._weights()
         return (torch.view_as_real(gap) ** 2).sum((2, 3, 5))
 
     def _weights(self) -> Tensor:

@@ -21,7 +21,7 @@ NO_SENSITIVITY = 1e-9  # sum_c |S_c|^2, which is one inside the object, below wh
 @dataclass(frozen=True)
 class NormalRows:
     """A^H A of rows of one width: ``matrices [row, width, width]``, of which the first ``supports`` rows and columns
-    are not zero. ``where [row * width]`` are the unknowns among all of slice, readout and set*phase."""
+    are not zero. ``where [row * width]`` are the unknowns among all of slice, set, readout and phase."""
 
     where: Tensor
     matrices: Tensor
@@ -42,41 +42,43 @@ class HybridModes:
 
     blocks: tuple[Block, ...]
 
-    def coefficients(self, rows: Tensor) -> Tensor:
-        """``U^H x`` of ``rows [slice, readout, set*phase, column]``, in the same shape."""
-        return self._applied(rows, adjoint=True)
+    def coefficients(self, images: Tensor) -> Tensor:
+        """``U^H x`` of ``images [slice, sample, set, readout, phase]``, in the same shape: the coefficient of a row's
+        j-th mode stands where the j-th unknown of the row's support stood."""
+        return self._applied(images, adjoint=True)
 
-    def rows(self, coefficients: Tensor) -> Tensor:
+    def images(self, coefficients: Tensor) -> Tensor:
         """``U c``: the inverse of ``coefficients``."""
         return self._applied(coefficients, adjoint=False)
 
-    def _applied(self, rows: Tensor, adjoint: bool) -> Tensor:
-        flat = rows.reshape(-1, rows.shape[-1])
+    def _applied(self, images: Tensor, adjoint: bool) -> Tensor:
+        flat = images.transpose(0, 1).flatten(1)
         result = flat.clone(memory_format=torch.contiguous_format)
         for block in self.blocks:
-            picked = flat.index_select(0, block.where).unflatten(0, block.modes.shape[:2])
-            # As rows times a matrix: on a processor twice as fast as a matrix times so few columns. And conj(x)^T U^H
-            # for the conjugate of (U x)^T: the small factor is conjugated, not a copy of all eigenvectors.
-            lying = picked.mT.contiguous() if adjoint else picked.mH.resolve_conj().contiguous()
-            product = lying @ block.modes.mT if adjoint else (lying @ block.modes).conj()
-            result.index_copy_(0, block.where, product.mT.flatten(0, 1))
-        return result.view(rows.shape)
+            # As rows times a matrix: on a processor twice as fast as a matrix times so few columns.
+            where = block.where.expand(flat.shape[0], -1)
+            lying = flat.gather(1, where).unflatten(1, block.modes.shape[:2]).transpose(0, 1)
+            # conj(x)^T U^H, the conjugate of (U x)^T: the small factor is conjugated, not a copy of all eigenvectors.
+            product = lying @ block.modes.mT if adjoint else (lying.conj() @ block.modes).conj_physical()
+            result.scatter_(1, where, product.transpose(0, 1).flatten(1))
+        return result.unflatten(1, (images.shape[0], *images.shape[2:])).transpose(0, 1)
 
 
 def hybrid_modes(maps: Tensor, weight: Tensor) -> tuple[HybridModes, Tensor]:
     """Decompose every row's A^H A for ``maps [slice, set, coil, readout, phase]`` and lines weighted by
     ``weight [slice, phase]``.
 
-    Returns the modes and the eigenvalues ``[slice, readout, mode]``, which are zero outside the object.
+    Returns the modes and the eigenvalues ``[slice, set, readout, phase]`` at the place of their coefficients, which are
+    zero outside the object.
     """
     slices, sets, _, readout, phase = maps.shape
-    values = weight.new_zeros(slices * readout * sets * phase)
+    values = weight.new_zeros(slices * sets * readout * phase)
     blocks = []
     for rows in normal_rows(maps, weight):
         found, modes = _eigensystem(rows)
         values.index_copy_(0, rows.where, found.clamp_min(0).flatten())
         blocks.append(Block(rows.where, modes))
-    return HybridModes(tuple(blocks)), values.view(slices, readout, sets * phase)
+    return HybridModes(tuple(blocks)), values.view(slices, sets, readout, phase)
 
 
 def normal_rows(maps: Tensor, weight: Tensor) -> Iterator[NormalRows]:
@@ -94,7 +96,9 @@ def normal_rows(maps: Tensor, weight: Tensor) -> Iterator[NormalRows]:
         matrices = coil_rows.mH @ coil_rows
         for matrix, row, position in zip(matrices, places, chosen % phase, strict=True):
             matrix *= point_spread[row // readout].index_select(0, position).index_select(1, position)
-        yield NormalRows((members.unsqueeze(-1) * sets * phase + chosen).flatten(), matrices, supports)
+        first = members // readout * sets * readout + members % readout  # of its slice's rows, set by set
+        where = (first.unsqueeze(-1) + chosen // phase * readout) * phase + chosen % phase
+        yield NormalRows(where.flatten(), matrices, supports)
 
 
 def _widths(inside: Tensor) -> list[tuple[int, list[int], list[int]]]:
