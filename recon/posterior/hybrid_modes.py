@@ -81,24 +81,39 @@ def hybrid_modes(maps: Tensor, weight: Tensor) -> tuple[HybridModes, Tensor]:
     return HybridModes(tuple(blocks)), values.view(slices, sets, readout, phase)
 
 
-def normal_rows(maps: Tensor, weight: Tensor) -> Iterator[NormalRows]:
-    """Every row's A^H A, width by width: the coil Gram matrix times the point-spread function entry by entry."""
+def normal_rows(maps: Tensor, weight: Tensor, entries: int | None = None) -> Iterator[NormalRows]:
+    """Every row's A^H A, width by width: the coil Gram matrix times the point-spread function entry by entry.
+
+    At most about so many ``entries`` of matrices come at a time: few enough stay in a processor's cache."""
     _, sets, coils, readout, phase = maps.shape
     transform = fourier_matrix(phase, like=maps)
     point_spread = transform.mH @ ((weight**2).to(maps.dtype).unsqueeze(-1) * transform)  # [slice, phase, phase]
     rows = maps.permute(0, 3, 2, 1, 4).reshape(-1, coils, sets * phase)
-    inside = (torch.view_as_real(rows) ** 2).sum((1, 3)) > NO_SENSITIVITY
+    inside = (rows.real.square() + rows.imag.square()).sum(1) > NO_SENSITIVITY
     order = torch.argsort(inside.logical_not().to(torch.uint8), dim=-1, stable=True)  # the object first
-    for width, places, supports in _widths(inside):
-        members = torch.tensor(places, device=maps.device)
-        chosen = order[members, :width]
-        coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
-        matrices = coil_rows.mH @ coil_rows
-        for matrix, row, position in zip(matrices, places, chosen % phase, strict=True):
-            matrix *= point_spread[row // readout].index_select(0, position).index_select(1, position)
-        first = members // readout * sets * readout + members % readout  # of its slice's rows, set by set
-        where = (first.unsqueeze(-1) + chosen // phase * readout) * phase + chosen % phase
-        yield NormalRows(where.flatten(), matrices, supports)
+    for width, all_places, all_supports in _widths(inside):
+        step = len(all_places) if entries is None else max(1, entries // width**2)
+        for begin in range(0, len(all_places), step):
+            places, supports = all_places[begin : begin + step], all_supports[begin : begin + step]
+            members = torch.tensor(places, device=maps.device)
+            chosen = order[members, :width]
+            coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
+            matrices = coil_rows.mH @ coil_rows
+            gaps = _gaps(chosen, supports)
+            for matrix, row, position, gap in zip(matrices, places, chosen % phase, gaps, strict=True):
+                spread = point_spread[row // readout]
+                # It depends on distances alone; picking from it takes longer than all the rest.
+                matrix *= spread[position[:, None], position] if gap else spread[:width, :width]
+            first = members // readout * sets * readout + members % readout  # of its slice's rows, set by set
+            where = (first.unsqueeze(-1) + chosen // phase * readout) * phase + chosen % phase
+            yield NormalRows(where.flatten(), matrices, supports)
+
+
+def _gaps(chosen: Tensor, supports: list[int]) -> list[bool]:
+    """Whether the supports of rows, ``chosen [row, width]``, have gaps. On a GPU, for which nobody should wait, yes."""
+    if chosen.device.type != "cpu":
+        return [True] * len(supports)
+    return [int(row[support - 1] - row[0]) >= support for row, support in zip(chosen, supports, strict=True)]
 
 
 def _widths(inside: Tensor) -> list[tuple[int, list[int], list[int]]]:

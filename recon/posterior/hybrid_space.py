@@ -201,5 +201,8 @@ def hybrid_space_solver(problem: Problem, line_noise: Tensor | None = None) -> H
     data = hybrid_data(problem, weight)
     coefficients = modes.coefficients(data.adjoint())
     inverse = torch.where(values > SMALLEST_EIGENVALUE, 1 / values.clamp_min(SMALLEST_EIGENVALUE), 0.0)
-    left = data.residual_energy(modes.images(inverse * coefficients)).sum(-1)
-    return HybridSpaceSolver(modes, values, coefficients[:, :1].contiguous(), problem.sigma, left[:, 0], left[:, 1])
+    of_data, of_probe = coefficients[:, :1].contiguous(), coefficients[:, 1:]
+    energy = data.residual_energy(modes.images(inverse * of_data)).sum((1, 2))
+    explained = (inverse * (of_probe * of_probe.conj()).real).sum((1, 2, 3, 4))
+    samples = (weight > 0).sum(1) * problem.kspace.shape[1:3].numel()
+    return HybridSpaceSolver(modes, values, of_data, problem.sigma, energy, samples - explained)

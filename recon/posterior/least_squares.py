@@ -14,6 +14,7 @@ from recon.posterior.hybrid_data import hybrid_data
 from recon.posterior.hybrid_modes import normal_rows
 
 DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
+ENTRIES = 2**20  # of matrices factorised at a time, which a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def least_squares(problem: Problem) -> LeastSquares:
     adjoint = data.adjoint()
     flat = adjoint.transpose(0, 1).flatten(1)
     fit = torch.zeros_like(flat)
-    for rows in normal_rows(problem.maps, weight):
+    for rows in normal_rows(problem.maps, weight, ENTRIES if flat.device.type == "cpu" else None):
         rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
         factor, _ = torch.linalg.cholesky_ex(rows.matrices)
         right = flat.index_select(1, rows.where).unflatten(1, rows.matrices.shape[:2])
