@@ -85,13 +85,32 @@ def _one_slice(calibration: Tensor, shape: tuple[int, int], options: EspiritOpti
 def _kernels(calibration: Tensor, options: EspiritOptions) -> Tensor:
     """The row space of the calibration matrix: ``[kernel, coil, k, k]``, zero for kernels of noise."""
     k, coils = options.kernel, calibration.shape[0]
-    patches = calibration.unfold(1, k, 1).unfold(2, k, 1).permute(1, 2, 0, 3, 4).reshape(-1, coils * k * k)
-    values, vectors = torch.linalg.eigh(patches.mH @ patches)
+    patches = (calibration.shape[1] - k + 1) * (calibration.shape[2] - k + 1)
+    values, vectors = torch.linalg.eigh(_patch_gram(calibration, k))
     # Upper edge of the Marchenko-Pastur law: what patches of pure noise would reach.
-    edge = 2 * options.noise**2 * (patches.shape[0] ** 0.5 + patches.shape[1] ** 0.5) ** 2
+    edge = 2 * options.noise**2 * (patches**0.5 + values.shape[0] ** 0.5) ** 2
     largest = values[-1]
     keep = values > torch.maximum(options.threshold**2 * largest, (0.25 * largest).clamp_max(edge))
-    return (vectors * keep).mT.reshape(-1, coils, k, k)  # zeros for what is dropped: no count to wait for on a GPU
+    # Zeros for what is dropped: no count to wait for on a GPU.
+    return (vectors * keep).mT.reshape(-1, k, coils, k).transpose(1, 2)
+
+
+def _patch_gram(calibration: Tensor, k: int) -> Tensor:
+    """The Gram matrix of all patches of ``calibration [coil, readout, phase]``, ``[k * coil * k, k * coil * k]``.
+
+    Products of columns at readout offsets a + 1 and b + 1 sum over the same samples as those at a and b, but for the
+    first and one after the last: only those at offset 0 take a product over all of the readout."""
+    rows = calibration.unfold(2, k, 1).permute(1, 2, 0, 3).flatten(2)  # [readout, position, coil * k]
+    size, (count, width) = rows.shape[0] - k + 1, rows.shape[1:]
+    shifted = torch.cat([rows[offset : offset + size] for offset in range(k)], 2).flatten(0, 1)
+    gram = calibration.new_empty((k, width, k, width))
+    gram[0] = (rows[:size].flatten(0, 1).mH @ shifted).unflatten(1, (k, width))
+    gram[1:, :, 0] = gram[0, :, 1:].permute(1, 2, 0).conj()
+    before, after = (part.transpose(0, 1).reshape(count, -1) for part in (rows[: k - 1], rows[size:]))
+    change = (after.mH @ after - before.mH @ before).unflatten(0, (k - 1, width)).unflatten(2, (k - 1, width))
+    for offset in range(k - 1):
+        gram[offset + 1, :, 1:] = gram[offset, :, :-1] + change[offset]
+    return gram.flatten(2).flatten(0, 1)
 
 
 def _gram_coefficients(kernels: Tensor, k: int) -> Tensor:
@@ -111,12 +130,17 @@ def _evaluate(coefficients: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _largest(gram: Tensor, options: EspiritOptions) -> tuple[Tensor, Tensor]:
     """The largest eigenvalues ``[..., set]`` and eigenvectors ``[..., coil, set]`` of ``gram [..., coil, coil]``; both
-    zero where the eigenvalue is certainly below the crop."""
+    zero, on a processor, where the eigenvalue is certainly below the crop."""
+    pixels, rest = gram.shape[:-2], gram.flatten(0, -3)
+    inside = None
+    if gram.device.type == "cpu":
+        # No eigenvalue exceeds the root of the sum of their squares: nearly all of the air ends here.
+        inside = (torch.view_as_real(rest).flatten(1).norm(dim=1) > options.crop).nonzero().flatten()
+        rest = rest[inside]
     vectors: list[Tensor] = []
     values: list[Tensor] = []
-    rest = gram.flatten(0, -3)
     for _ in range(options.sets):
-        found = _power_iteration(rest, options.crop)
+        found = _power_iteration(rest)
         image = rest @ found
         value = (found.conj() * image).sum((-2, -1)).real
         vectors.append(found.squeeze(-1))
@@ -124,31 +148,23 @@ def _largest(gram: Tensor, options: EspiritOptions) -> tuple[Tensor, Tensor]:
         if len(vectors) < options.sets:  # what is left between the vectors orthogonal to this one
             half = image - 0.5 * value[:, None, None] * found
             rest = rest - half @ found.mH - found @ half.mH
-    pixels = gram.shape[:-2]
-    return torch.stack(vectors, -1).unflatten(0, pixels), torch.stack(values, -1).unflatten(0, pixels)
+    stacked = [torch.stack(vectors, -1), torch.stack(values, -1)]
+    if inside is not None:
+        stacked = [one.new_zeros((pixels.numel(), *one.shape[1:])).index_copy_(0, inside, one) for one in stacked]
+    return stacked[0].unflatten(0, pixels), stacked[1].unflatten(0, pixels)
 
 
-def _power_iteration(gram: Tensor, crop: float) -> Tensor:
+def _power_iteration(gram: Tensor) -> Tensor:
     """Unit vectors ``[pixel, coil, 1]``, to which many steps of the power iteration on ``gram [pixel, coil, coil]``
-    lead; on a processor zero where the eigenvalue is certainly below ``crop``."""
-    power, trace = _unit_trace(gram)
-    power, left = _unit_trace(_eighth_power(power))
-    if gram.device.type != "cpu":
-        return _eigenvector(power)
-    # No eigenvalue exceeds the eighth root of the trace of the eighth power: most of the air ends here.
-    inside = (trace * left ** (1 / 8) > crop).nonzero().flatten()
-    vectors = gram.new_zeros((*gram.shape[:-1], 1))
-    return vectors.index_copy_(0, inside, _eigenvector(power[inside]))
-
-
-def _eigenvector(power: Tensor) -> Tensor:
-    """The largest eigenvector ``[pixel, coil, 1]`` of ``power [pixel, coil, coil]``, itself an eighth power."""
-    power, _ = _unit_trace(_eighth_power(power))
+    lead."""
+    power = _eighth_power(gram)
+    trace = torch.view_as_real(power.diagonal(dim1=1, dim2=2))[..., 0].sum(-1)
+    power = _eighth_power(power / trace.clamp_min(1e-30)[:, None, None])  # else too small for single precision
     # The column of the largest diagonal entry: of all columns the nearest to the eigenvector.
     column = torch.view_as_real(power.diagonal(dim1=1, dim2=2))[..., 0].argmax(-1)
     vector = power.gather(2, column[:, None, None].expand(-1, power.shape[1], 1))
-    for _ in range(APPLICATIONS):
-        vector = power @ vector
+    for step in range(APPLICATIONS + 1):
+        vector = power @ vector if step else vector
         length = torch.view_as_real(vector).square().sum((1, 2, 3)).sqrt()
         vector = vector / length.clamp_min(1e-20)[:, None, None]
     return vector
@@ -159,12 +175,6 @@ def _eighth_power(gram: Tensor) -> Tensor:
     for _ in range(3):
         gram = gram @ gram
     return gram
-
-
-def _unit_trace(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """``gram [pixel, coil, coil]`` over its trace, and the trace ``[pixel]``."""
-    trace = torch.view_as_real(gram.diagonal(dim1=1, dim2=2))[..., 0].sum(-1).clamp_min(1e-30)
-    return torch.view_as_complex(torch.view_as_real(gram) / trace[:, None, None, None]), trace
 
 
 def _principal_coil(calibration: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ NO_SENSITIVITY = 1e-9  # sum_c |S_c|^2, which is one inside the object, below wh
 @dataclass(frozen=True)
 class NormalRows:
     """A^H A of rows of one width: ``matrices [row, width, width]``, of which the first ``supports`` rows and columns
-    are not zero. ``where [row * width]`` are the unknowns among all of slice, readout and set*phase."""
+    are not zero. ``where [row * width]`` are the unknowns among all of slice, set, readout and phase."""
 
     where: Tensor
     matrices: Tensor
@@ -42,59 +42,78 @@ class HybridModes:
 
     blocks: tuple[Block, ...]
 
-    def coefficients(self, rows: Tensor) -> Tensor:
-        """``U^H x`` of ``rows [slice, readout, set*phase, column]``, in the same shape."""
-        return self._applied(rows, adjoint=True)
+    def coefficients(self, images: Tensor) -> Tensor:
+        """``U^H x`` of ``images [slice, sample, set, readout, phase]``, in the same shape: the coefficient of a row's
+        j-th mode stands where the j-th unknown of the row's support stood."""
+        return self._applied(images, adjoint=True)
 
-    def rows(self, coefficients: Tensor) -> Tensor:
+    def images(self, coefficients: Tensor) -> Tensor:
         """``U c``: the inverse of ``coefficients``."""
         return self._applied(coefficients, adjoint=False)
 
-    def _applied(self, rows: Tensor, adjoint: bool) -> Tensor:
-        flat = rows.reshape(-1, rows.shape[-1])
+    def _applied(self, images: Tensor, adjoint: bool) -> Tensor:
+        flat = images.transpose(0, 1).flatten(1)
         result = flat.clone(memory_format=torch.contiguous_format)
         for block in self.blocks:
-            picked = flat.index_select(0, block.where).unflatten(0, block.modes.shape[:2])
-            # As rows times a matrix: on a processor twice as fast as a matrix times so few columns. And conj(x)^T U^H
-            # for the conjugate of (U x)^T: the small factor is conjugated, not a copy of all eigenvectors.
-            lying = picked.mT.contiguous() if adjoint else picked.mH.resolve_conj().contiguous()
-            product = lying @ block.modes.mT if adjoint else (lying @ block.modes).conj()
-            result.index_copy_(0, block.where, product.mT.flatten(0, 1))
-        return result.view(rows.shape)
+            # As rows times a matrix: on a processor twice as fast as a matrix times so few columns.
+            where = block.where.expand(flat.shape[0], -1)
+            lying = flat.gather(1, where).unflatten(1, block.modes.shape[:2]).transpose(0, 1)
+            # conj(x)^T U^H, the conjugate of (U x)^T: the small factor is conjugated, not a copy of all eigenvectors.
+            product = lying @ block.modes.mT if adjoint else (lying.conj() @ block.modes).conj_physical()
+            result.scatter_(1, where, product.transpose(0, 1).flatten(1))
+        return result.unflatten(1, (images.shape[0], *images.shape[2:])).transpose(0, 1)
 
 
 def hybrid_modes(maps: Tensor, weight: Tensor) -> tuple[HybridModes, Tensor]:
     """Decompose every row's A^H A for ``maps [slice, set, coil, readout, phase]`` and lines weighted by
     ``weight [slice, phase]``.
 
-    Returns the modes and the eigenvalues ``[slice, readout, mode]``, which are zero outside the object.
+    Returns the modes and the eigenvalues ``[slice, set, readout, phase]`` at the place of their coefficients, which are
+    zero outside the object.
     """
     slices, sets, _, readout, phase = maps.shape
-    values = weight.new_zeros(slices * readout * sets * phase)
+    values = weight.new_zeros(slices * sets * readout * phase)
     blocks = []
     for rows in normal_rows(maps, weight):
         found, modes = _eigensystem(rows)
         values.index_copy_(0, rows.where, found.clamp_min(0).flatten())
         blocks.append(Block(rows.where, modes))
-    return HybridModes(tuple(blocks)), values.view(slices, readout, sets * phase)
+    return HybridModes(tuple(blocks)), values.view(slices, sets, readout, phase)
 
 
-def normal_rows(maps: Tensor, weight: Tensor) -> Iterator[NormalRows]:
-    """Every row's A^H A, width by width: the coil Gram matrix times the point-spread function entry by entry."""
+def normal_rows(maps: Tensor, weight: Tensor, entries: int | None = None) -> Iterator[NormalRows]:
+    """Every row's A^H A, width by width: the coil Gram matrix times the point-spread function entry by entry.
+
+    At most about so many ``entries`` of matrices come at a time: few enough stay in a processor's cache."""
     _, sets, coils, readout, phase = maps.shape
     transform = fourier_matrix(phase, like=maps)
     point_spread = transform.mH @ ((weight**2).to(maps.dtype).unsqueeze(-1) * transform)  # [slice, phase, phase]
     rows = maps.permute(0, 3, 2, 1, 4).reshape(-1, coils, sets * phase)
-    inside = (torch.view_as_real(rows) ** 2).sum((1, 3)) > NO_SENSITIVITY
+    inside = (rows.real.square() + rows.imag.square()).sum(1) > NO_SENSITIVITY
     order = torch.argsort(inside.logical_not().to(torch.uint8), dim=-1, stable=True)  # the object first
-    for width, places, supports in _widths(inside):
-        members = torch.tensor(places, device=maps.device)
-        chosen = order[members, :width]
-        coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
-        matrices = coil_rows.mH @ coil_rows
-        for matrix, row, position in zip(matrices, places, chosen % phase, strict=True):
-            matrix *= point_spread[row // readout].index_select(0, position).index_select(1, position)
-        yield NormalRows((members.unsqueeze(-1) * sets * phase + chosen).flatten(), matrices, supports)
+    for width, all_places, all_supports in _widths(inside):
+        step = len(all_places) if entries is None else max(1, entries // width**2)
+        for begin in range(0, len(all_places), step):
+            places, supports = all_places[begin : begin + step], all_supports[begin : begin + step]
+            members = torch.tensor(places, device=maps.device)
+            chosen = order[members, :width]
+            coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
+            matrices = coil_rows.mH @ coil_rows
+            gaps = _gaps(chosen, supports)
+            for matrix, row, position, gap in zip(matrices, places, chosen % phase, gaps, strict=True):
+                spread = point_spread[row // readout]
+                # It depends on distances alone; picking from it takes longer than all the rest.
+                matrix *= spread[position[:, None], position] if gap else spread[:width, :width]
+            first = members // readout * sets * readout + members % readout  # of its slice's rows, set by set
+            where = (first.unsqueeze(-1) + chosen // phase * readout) * phase + chosen % phase
+            yield NormalRows(where.flatten(), matrices, supports)
+
+
+def _gaps(chosen: Tensor, supports: list[int]) -> list[bool]:
+    """Whether the supports of rows, ``chosen [row, width]``, have gaps. On a GPU, for which nobody should wait, yes."""
+    if chosen.device.type != "cpu":
+        return [True] * len(supports)
+    return [int(row[support - 1] - row[0]) >= support for row, support in zip(chosen, supports, strict=True)]
 
 
 def _widths(inside: Tensor) -> list[tuple[int, list[int], list[int]]]:

@@ -29,8 +29,8 @@ SMALLEST_EIGENVALUE = 1e-3  # eigenvalue of A^H A, which has none above 1, below
 class HybridSpaceSolver:
     """The eigensystem of A^H A for a batch of slices; see the module's docstring.
 
-    values [slice, readout, mode], data = U^H A^H y [slice, readout, mode]; modes are U.
-    Images are ``[slice, sample, set, readout, phase]``; their coefficients ``[slice, readout, mode, sample]``.
+    Images and their coefficients are ``[slice, sample, set, readout, phase]``, values and data = U^H A^H y ``[slice, 1,
+    set, readout, phase]``; modes are U.
     """
 
     modes: HybridModes
@@ -39,7 +39,6 @@ class HybridSpaceSolver:
     sigma: Tensor  # [slice]: noise standard deviation per real component
     residual_energy: Tensor  # [slice]: |y - A x|^2 of the least-squares x, what no image explains
     residual_dof: Tensor  # [slice]: complex degrees of residual_dof of the residual_energy
-    sets: int
 
     @property
     def batch(self) -> int:
@@ -51,13 +50,12 @@ class HybridSpaceSolver:
         return replace(self, sigma=sigma)
 
     def coefficients(self, image: Tensor) -> Tensor:
-        """``U^H x``: ``[slice, sample, set, readout, phase]`` to ``[slice, readout, mode, sample]``."""
-        return self.modes.coefficients(image.permute(0, 3, 2, 4, 1).flatten(2, 3))
+        """``U^H x``, in the shape of the image."""
+        return self.modes.coefficients(image)
 
     def image(self, coefficients: Tensor) -> Tensor:
         """``U c``: the inverse of ``coefficients``."""
-        rows = self.modes.rows(coefficients)
-        return rows.unflatten(2, (self.sets, -1)).permute(0, 4, 2, 1, 3)
+        return self.modes.images(coefficients)
 
     def seen(self, denoised: Tensor, noise: Noise | None = None) -> Seen:
         """``U^H`` of the image and of the noise that will be added to it, in one pass over the eigenvectors.
@@ -69,7 +67,7 @@ class HybridSpaceSolver:
         pixels = noise.distinct(*denoised.shape[2:]).to(denoised.dtype)
         both = self.coefficients(torch.cat((denoised, pixels), 1))
         samples = denoised.shape[1]
-        return Seen(denoised, both[..., :samples], noise.completed(both[..., samples:], -1))
+        return Seen(denoised, both[:, :samples], noise.completed(both[:, samples:]))
 
     def start(self, variance: float, noise: Noise) -> Tensor:
         """An image drawn from p(x | y) under the prior N(0, variance) for each sample."""
@@ -78,8 +76,7 @@ class HybridSpaceSolver:
 
     def zeros(self) -> Tensor:
         """One image of zeros a slice."""
-        slices, readout, unknowns = self.values.shape
-        return self.data.new_zeros((slices, 1, self.sets, readout, unknowns // self.sets))
+        return torch.zeros_like(self.data)
 
     def mean(self, denoised: Denoised, denoiser_variance: Tensor) -> Tensor:
         """The conditional mean of the image around ``denoised [slice, sample, set, readout, phase]``, whose error
@@ -94,8 +91,8 @@ class HybridSpaceSolver:
         With other ``weights`` than (1, 1) the draw is not that of p(x | y, denoised), see ``recon.posterior.system``.
         """
         mean, drawn = self._mean_and_draw(denoised, denoiser_variance, noise, weights)
-        both = self.image(torch.cat((mean, drawn), -1))  # one pass over the eigenvectors for both
-        samples = mean.shape[-1]
+        both = self.image(torch.cat((mean, drawn), 1))  # one pass over the eigenvectors for both
+        samples = mean.shape[1]
         return both[:, :samples], both[:, samples:]
 
     def draw(
@@ -116,8 +113,8 @@ class HybridSpaceSolver:
         The mean itself errs by the conditional covariance, sigma_y^2 v / (v e + sigma_y^2) in the mode of eigenvalue e;
         what is missing to sigma^2 is added, nothing where nothing is missing."""
         seen, drawn = self._with_noise(denoised, noise)
-        variance, trusted = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
-        error = variance * trusted / (trusted * self.values.unsqueeze(-1) + variance)
+        variance, trusted = _wide(self.sigma**2), _wide(denoiser_variance)
+        error = variance * trusted / (trusted * self.values + variance)
         return self.image(self._mean(seen, denoiser_variance) + (sigma**2 - error).clamp_min(0).sqrt() * drawn)
 
     def denoised_variance(self, denoised: Denoised) -> Tensor:
@@ -128,16 +125,16 @@ class HybridSpaceSolver:
         were hardly measured weigh nothing. This estimates the error where something was measured and never trusts the
         rest less than that.
         """
-        measured = self.values > SMALLEST_EIGENVALUE
         values = self.values.clamp_min(SMALLEST_EIGENVALUE)
-        gap = (self.data / values).unsqueeze(-1) - self._coefficients(denoised)
-        difference = gap.abs().square().mean(-1) / 2  # samples share the weight of a mode
-        floor = (self.sigma**2).reshape(-1, 1, 1) / values
-        excess = difference - floor
-        denoiser_variance = difference.mean((1, 2)).clamp_min(1e-12)
+        gap = self.data / values - self._coefficients(denoised)
+        difference = (gap * gap.conj()).real.mean(1, keepdim=True) / 2  # samples share the weight of a mode
+        floor = (_wide(self.sigma**2) / values).flatten(1)
+        measured = (self.values > SMALLEST_EIGENVALUE).flatten(1)
+        excess = difference.flatten(1) - floor
+        denoiser_variance = difference.flatten(1).mean(1).clamp_min(1e-12)
         for _ in range(12):
-            weight = measured / (denoiser_variance.reshape(-1, 1, 1) + floor) ** 2
-            update = (weight * excess).sum((1, 2)) / weight.sum((1, 2))
+            weight = measured / (denoiser_variance.unsqueeze(1) + floor) ** 2
+            update = (weight * excess).sum(1) / weight.sum(1)
             denoiser_variance = update.clamp_min(1e-12)
         return denoiser_variance
 
@@ -147,27 +144,21 @@ class HybridSpaceSolver:
 
         The residual_energy holds the term |data_k|^2 / e_k of the hardly measured modes, which its fit left out.
         """
-        values, data = self.values.unsqueeze(-1), self.data.unsqueeze(-1)
-        coefficients = self.coefficients(image)
+        values, data, coefficients = self.values, self.data, self.coefficients(image)
         measured = (values * coefficients - data).abs() ** 2 / values.clamp_min(SMALLEST_EIGENVALUE)
         hardly = values * coefficients.abs() ** 2 - 2 * (coefficients.conj() * data).real
-        return self.residual_energy.unsqueeze(-1) + torch.where(values > SMALLEST_EIGENVALUE, measured, hardly).sum(
-            (1, 2)
-        )
+        left = torch.where(values > SMALLEST_EIGENVALUE, measured, hardly).sum((2, 3, 4))
+        return self.residual_energy.unsqueeze(-1) + left
 
     def _mean(self, denoised: Tensor, denoiser_variance: Tensor) -> Tensor:
-        variance, denoiser_variance = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
-        values = self.values.unsqueeze(-1)
-        return (denoiser_variance * self.data.unsqueeze(-1) + variance * denoised) / (
-            denoiser_variance * values + variance
-        )
+        variance, trusted = _wide(self.sigma**2), _wide(denoiser_variance)
+        return (trusted * self.data + variance * denoised) / (trusted * self.values + variance)
 
     def _deviation(self, denoiser_variance: Tensor, weights: Weights = (1.0, 1.0)) -> Tensor:
-        variance, denoiser_variance = self._variance(), denoiser_variance.reshape(-1, 1, 1, 1)
-        measured = denoiser_variance * self.values.unsqueeze(-1)
-        total = measured + variance
-        of_data, of_denoised = (w.reshape(-1, 1, 1, 1) if isinstance(w, Tensor) else w for w in weights)
-        return (variance * denoiser_variance * (of_data * measured + of_denoised * variance)).sqrt() / total
+        variance, trusted = _wide(self.sigma**2), _wide(denoiser_variance)
+        measured = trusted * self.values
+        of_data, of_denoised = (_wide(w) if isinstance(w, Tensor) else w for w in weights)
+        return (variance * trusted * (of_data * measured + of_denoised * variance)).sqrt() / (measured + variance)
 
     def _mean_and_draw(
         self, denoised: Denoised, denoiser_variance: Tensor, noise: Noise, weights: Weights = (1.0, 1.0)
@@ -190,8 +181,10 @@ class HybridSpaceSolver:
         assert denoised.noise is not None
         return denoised.coefficients, denoised.noise
 
-    def _variance(self) -> Tensor:
-        return (self.sigma**2).reshape(-1, 1, 1, 1)
+
+def _wide(value: Tensor) -> Tensor:
+    """``value [slice]`` for images."""
+    return value.reshape(-1, 1, 1, 1, 1)
 
 
 def hybrid_space_solver(problem: Problem, line_noise: Tensor | None = None) -> HybridSpaceSolver:
@@ -204,10 +197,12 @@ def hybrid_space_solver(problem: Problem, line_noise: Tensor | None = None) -> H
     if line_noise is not None:
         weight = weight / line_noise
     modes, values = hybrid_modes(problem.maps, weight)
+    values = values.unsqueeze(1)
     data = hybrid_data(problem, weight)
     coefficients = modes.coefficients(data.adjoint())
     inverse = torch.where(values > SMALLEST_EIGENVALUE, 1 / values.clamp_min(SMALLEST_EIGENVALUE), 0.0)
-    left = data.residual_energy(modes.rows(inverse.unsqueeze(-1) * coefficients)).sum(-1)
-    return HybridSpaceSolver(
-        modes, values, coefficients[..., 0].contiguous(), problem.sigma, left[:, 0], left[:, 1], problem.maps.shape[1]
-    )
+    of_data, of_probe = coefficients[:, :1].contiguous(), coefficients[:, 1:]
+    energy = data.residual_energy(modes.images(inverse * of_data)).sum((1, 2))
+    explained = (inverse * (of_probe * of_probe.conj()).real).sum((1, 2, 3, 4))
+    samples = (weight > 0).sum(1) * problem.kspace.shape[1:3].numel()
+    return HybridSpaceSolver(modes, values, of_data, problem.sigma, energy, samples - explained)

@@ -14,6 +14,7 @@ from recon.posterior.hybrid_data import hybrid_data
 from recon.posterior.hybrid_modes import normal_rows
 
 DAMPING = 1e-3  # of A^H A, which has no eigenvalue above one
+ENTRIES = 2**20  # of matrices factorised at a time, which a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ def least_squares(problem: Problem) -> LeastSquares:
     weight = problem.mask.to(problem.scale.dtype).expand(problem.kspace.shape[0], -1)
     data = hybrid_data(problem, weight)
     adjoint = data.adjoint()
-    flat = adjoint.reshape(-1, adjoint.shape[-1])
-    fit = flat.new_zeros(flat.shape)
-    for rows in normal_rows(problem.maps, weight):
+    flat = adjoint.transpose(0, 1).flatten(1)
+    fit = torch.zeros_like(flat)
+    for rows in normal_rows(problem.maps, weight, ENTRIES if flat.device.type == "cpu" else None):
         rows.matrices.diagonal(dim1=1, dim2=2).add_(DAMPING)
         factor, _ = torch.linalg.cholesky_ex(rows.matrices)
-        right = flat.index_select(0, rows.where).unflatten(0, rows.matrices.shape[:2])
-        fit.index_copy_(0, rows.where, torch.cholesky_solve(right, factor).flatten(0, 1))
-    fit = fit.view(adjoint.shape)
+        right = flat.index_select(1, rows.where).unflatten(1, rows.matrices.shape[:2])
+        solved = torch.cholesky_solve(right.permute(1, 2, 0), factor)
+        fit.index_copy_(1, rows.where, solved.permute(2, 0, 1).flatten(1))
+    fit = fit.unflatten(1, (adjoint.shape[0], *adjoint.shape[2:])).transpose(0, 1)
     residual_energy, residual_dof = data.residual_energy(fit).unbind(1)
-    image = fit[..., 0].unflatten(2, (problem.maps.shape[1], -1)).transpose(1, 2)
-    return LeastSquares(image, residual_energy, residual_dof)
+    return LeastSquares(fit[:, 0], residual_energy, residual_dof)

@@ -35,8 +35,8 @@ class NoiseStreams:
         """The next numbers but for what follows from them by ``completed``: here all of them."""
         return self(*shape)
 
-    def completed(self, drawn: Tensor, axis: int) -> Tensor:
-        """The numbers of all samples along ``axis`` from ``distinct`` ones, or from any linear function of them."""
+    def completed(self, drawn: Tensor) -> Tensor:
+        """The numbers of all samples from ``distinct`` ones, or from any linear function of them."""
         return drawn
 
 
@@ -51,16 +51,15 @@ class AntitheticNoise:
 
     def __call__(self, *shape: int) -> Tensor:
         """The next numbers: complex64 ``[slice, sample, *shape]``."""
-        return self.completed(self.distinct(*shape), 1)
+        return self.completed(self.distinct(*shape))
 
     def distinct(self, *shape: int) -> Tensor:
         """Those of the first of every pair: complex64 ``[slice, pair, *shape]``."""
         return self._noise(*shape)[:, : self.pairs]
 
-    def completed(self, drawn: Tensor, axis: int) -> Tensor:
-        """The numbers of all samples along ``axis`` from those of the first of every pair, or from any linear function
-        of them."""
-        return torch.cat((drawn, -drawn.narrow(axis, 0, self.samples - self.pairs)), axis)
+    def completed(self, drawn: Tensor) -> Tensor:
+        """The numbers of all samples from those of the first of every pair, or from any linear function of them."""
+        return torch.cat((drawn, -drawn[:, : self.samples - self.pairs]), 1)
 
 
 Noise = NoiseStreams | AntitheticNoise

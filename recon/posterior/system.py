@@ -22,8 +22,8 @@ LOOSE = 0.02  # of the noise that is added next: what an intermediate solution m
 class Seen:
     """A denoised image as a system sees it: what the error of the denoised and the step after it have in common.
 
-    ``image [slice, sample, set, readout, phase]``; of an exact system also ``coefficients [slice, readout, mode,
-    sample]``, and those of the ``noise`` that the next draw around this image adds, where one was announced.
+    ``image [slice, sample, set, readout, phase]``; of an exact system also its ``coefficients``, in the same shape, and
+    those of the ``noise`` that the next draw around this image adds, where one was announced.
     """
 
     image: Tensor
