@@ -5,8 +5,9 @@ import re
 UNKNOWN = "unknown"
 _POST = frozenset({"post", "gd", "gad", "km", "ce"})  # words that name a contrast agent
 _STAR = frozenset({"star", "hemo", "fl2d", "fl3d", "gre", "swi"})  # gradient echoes: with T2 they mean T2*
+_NAMES = ("T1", "T1POST", "T2", "T2STAR", "PD", "PDFS", "FLAIR", "DWI", "DWIB0", "ADC", "UNKNOWN")
 _SPELLINGS = {
-    **{name: name for name in "T1 T1POST T2 T2STAR PD PDFS FLAIR DWI DWIB0 ADC UNKNOWN".split()},
+    **{name: name for name in _NAMES},
     **{f"{name}{ending}": name for name in ("T1", "T2", "PD") for ending in ("W", "WI", "WEIGHTED")},
     **dict.fromkeys(("T1C", "T1CE", "T1GD", "T1GAD", "T1KM", "T1WPOST", "T1WCE"), "T1POST"),
     **dict.fromkeys(("T2FLAIR", "FLAIRW", "T2WFLAIR"), "FLAIR"),

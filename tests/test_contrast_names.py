@@ -22,8 +22,10 @@ def test_people_spell_contrasts_in_many_ways(said, meant):
     ("protocol", "contrast"),
     [
         ("t2_tse_tra", "T2"), ("T2W_TSE", "T2"), ("AX T1W SE", "T1"), ("t1_se_post", "T1POST"), ("T1CE_tra", "T1POST"),
-        ("t2_tirm_tra_dark-fluid", "FLAIR"), ("Ax T2 FLAIR", "FLAIR"), ("Sag T1 FLAIR", "T1"), ("t2_fl2d_hemo", "T2STAR"),
-        ("T2* GRE", "T2STAR"), ("pdw_tse", "PD"), ("T2_star_axial", "T2STAR"), ("dwi_tra", "DWI"), ("localizer", "unknown"),
+        ("t2_tirm_tra_dark-fluid", "FLAIR"), ("Ax T2 FLAIR", "FLAIR"),
+        ("Sag T1 FLAIR", "T1"), ("t2_fl2d_hemo", "T2STAR"),
+        ("T2* GRE", "T2STAR"), ("pdw_tse", "PD"), ("T2_star_axial", "T2STAR"),
+        ("dwi_tra", "DWI"), ("localizer", "unknown"),
         ("t1_t2_mixed", "unknown"), ("PD_T2_dual", "unknown"),
     ],
 )  # fmt: skip
