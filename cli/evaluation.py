@@ -72,11 +72,12 @@ def evaluate(
 ) -> None:
     """How close results are to a reference: NRMSE, PSNR and SSIM (as fastMRI defines them), HFEN, lesion contrast.
 
-    Images are compared as they are, without rescaling; the column 'scale' tells the factor that would fit best. A
-    result that cannot be compared is said and left out, the others are done, and the exit code is 2.
+    Images are compared as they are, without rescaling; the column 'scale' tells the factor that would fit best. Means
+    are those of each method. A result that cannot be compared is said and left out, the others are done, and the exit
+    code is 2.
     """
     from recon.errors import ReconError
-    from recon.quality.comparison import compare_files, mean_row, write_table
+    from recon.quality.comparison import compare_files, mean_rows, write_table
     from recon.quality.finding import find_lesions, find_references, find_results
     from recon.quality.strata import FACTS, stratum_rows
 
@@ -93,23 +94,28 @@ def evaluate(
     volumes = [row for row in rows if row["slice"] is None]
     if not volumes:
         raise ReconError("none of the results could be evaluated: see the lines above")
-    mean = mean_row(volumes)
+    means = mean_rows(volumes)
+    shown = means if len(volumes) > len(means) else []
     if table is not None:
-        write_table(table, [*rows, *([mean] if len(volumes) > 1 else [])])
+        write_table(table, [*rows, *shown])
     keys = [*KEYS, *(LESION_KEYS if lesions else ())]
-    summary = {key: mean[key] for key in keys}
+    summary = {key: means[0][key] if len(means) == 1 else None for key in keys}
+    if by is not None and len(means) > 1:
+        methods = ", ".join(mean["method"] or "images without a stated method" for mean in means)
+        raise ReconError(f"--by {by}: these results are of several methods ({methods}); evaluate one at a time")
+    by_method = [{"method": mean["method"], **{key: mean[key] for key in keys}} for mean in means]
     output: dict[str, Any] = {} if table is None else {"output": str(table)}
     strata = [] if by is None else stratum_rows(volumes, by, keys)
     if by is not None:
         output["strata"] = strata
-    lines = [*_lines(rows, mean, keys, len(volumes)), *_stratum_lines(strata, by, keys), *refused.lines(len(paths))]
-    emit({**summary, **output, "scans": rows, "refused": refused.entries}, lines, as_json)
+    lines = [*_lines(rows, shown, keys), *_stratum_lines(strata, by, keys), *refused.lines(len(paths))]
+    emit({**summary, "methods": by_method, **output, "scans": rows, "refused": refused.entries}, lines, as_json)
     refused.end()
 
 
-def _lines(rows: list[dict[str, Any]], mean: dict[str, Any], keys: list[str], count: int) -> list[str]:
-    """The table for people: one line a scan, and the mean of several."""
-    shown = [*rows, *([mean] if count > 1 else [])]
+def _lines(rows: list[dict[str, Any]], means: list[dict[str, Any]], keys: list[str]) -> list[str]:
+    """The table for people: one line a scan, and the mean of several, a method."""
+    shown = [*rows, *means]
     names = [row["scan"] if row["slice"] is None else f"  slice {row['slice']}" for row in shown]
     methods = [str(row["method"]) for row in shown]
     width, method_width = max(4, *map(len, names)), max(6, *map(len, methods))

@@ -47,7 +47,7 @@ def reconstruct(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Fully sampled scan, for the error in the PNG. Repeat for several: matched by name.",
+            help="Fully sampled scan, or a folder of them, for the error in the PNG. Several: matched by name.",
         ),
     ] = None,
     push: Annotated[
@@ -71,13 +71,15 @@ def reconstruct(
     launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
     from recon.configuration import load_config
+    from recon.quality.finding import find_references
     from recon.scans.finding import find_scans
 
     options = load_config(ReconstructionOptions, config, given)
     method = methods.method_of(options)
     wanted = image_formats.read_formats(formats)
-    if reference:
-        image_formats.check_reference(wanted)
+    truths = find_references(reference or [])
+    if truths:
+        image_formats.check_references(wanted, truths)
     destination = _destination(push)
     if destination is not None:
         wanted = image_formats.with_pushed(wanted)
@@ -95,7 +97,7 @@ def reconstruct(
     torch.set_num_threads(threads or physical_threads())
     place = own_device(chosen_device(device))
     references: list[Path | None] = (
-        [*pair([path.stem for path in paths], reference, "reference")] if reference else [None] * len(paths)
+        [*pair([path.stem for path in paths], truths, "reference")] if truths else [None] * len(paths)
     )
     share = own_share(list(zip(paths, references, strict=True)))
     with Progress() as progress:

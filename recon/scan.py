@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.contrast_names import canonical_contrast
 from recon.header import UNSTATED, Header, identity_of
 
 KspaceReader = Callable[[int], NDArray[np.complex64]]
@@ -36,7 +37,7 @@ class Scan:
     # has one, else of its own mask.
     calibration: tuple[int, int]
     image_shape: tuple[int, int]  # (readout, phase) after readout oversampling is removed and phase padding cropped
-    contrast: str  # T1, T2, PD, FLAIR, DWI, T1POST ... or "unknown"
+    contrast: str  # T1, T2, PD, FLAIR, DWI, T1POST ... or "unknown"; brought to this spelling, see contrast_names
     voxel_size: tuple[float, float, float] | None = None  # mm along readout, phase, slice
     affine: NDArray[np.float64] | None = None  # 4x4, (readout, phase, slice) index -> RAS+ mm (NIfTI convention)
     phase_limits: tuple[int, int] | None = None  # half-open range of phase lines that were encoded at all
@@ -50,6 +51,7 @@ class Scan:
     notes: tuple[str, ...] = ()  # for people: what of the file was left out or assumed
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "contrast", canonical_contrast(self.contrast))
         if not self.identity:
             known = [word for entry in self.header.known().items() for word in entry]
             size = map(float, self.voxel_size or ())

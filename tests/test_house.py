@@ -14,6 +14,7 @@ SOURCES = sorted(path for room in ("recon", "cli", "reader_study") for path in (
 LAYERS = [
     {
         "recon.errors",
+        "recon.contrast_names",
         "recon.version",
         "recon.seeding",
         "recon.progress",

@@ -33,7 +33,10 @@ def noise_inflated_system(problem: Problem, fit: LeastSquares | None = None) -> 
         lines = line_noise(problem, fit or least_squares(problem))
         lines = torch.where((lines.amax(-1) > LINE_NOISE_THRESHOLD).unsqueeze(-1), lines, torch.ones_like(lines))
         raised = (lines[:, problem.mask] ** 2).mean(-1).sqrt()
-        system = hybrid_space_solver(problem, lines)
+        # Lines that all lie far above the noise raise it as a whole: as weights alone they would push the eigenvalues
+        # of A^H A below what counts as measured. A power of four leaves every rounding as it is.
+        level = 4.0 ** (lines[:, problem.mask].amin(-1).log2() / 2).floor()
+        system = hybrid_space_solver(problem, lines / level.unsqueeze(-1)).with_sigma(problem.sigma * level)
     else:
         system = iterative_system(problem)
     inflation = noise_inflation(system)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from recon.contrast_names import canonical_contrast
 from recon.errors import ReconError
 from recon.folders import entries
 from recon.foreign.hdf5 import foreign_hdf5, text_attribute
@@ -85,7 +86,7 @@ def open_prepared(path: str | Path) -> PreparedScan:
             return PreparedScan(
                 path,
                 _text(said["subject"]),
-                _text(said["contrast"]),
+                canonical_contrast(_text(said["contrast"])),
                 slices,
                 (rows, columns),
                 header=header_from({name: _scalar(value) for name, value in said.items()}),

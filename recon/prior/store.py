@@ -26,6 +26,7 @@ from torch import nn
 from recon.acquisition.problem import SCALE_STATISTIC
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
+from recon.contrast_names import canonical_contrast
 from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.foreign.json_file import read_json
@@ -87,8 +88,10 @@ class Prior:
     folder: Path
 
     def contrast_label(self, contrast: str) -> int | None:
-        """The contrast_label of a contrast, or None when the prior was never trained on it."""
-        return self.facts.contrast_labels.get(contrast)
+        """The contrast_label of a contrast, whatever its spelling, or None when the prior was never trained on it."""
+        labels = self.facts.contrast_labels
+        spelled = {canonical_contrast(name): label for name, label in labels.items()}
+        return labels.get(contrast, spelled.get(canonical_contrast(contrast)))
 
     def denoiser_variance(self, sigma: float) -> float:
         """The tabulated denoising error at ``sigma``, interpolated in log-log; linear-in-sigma^2 bounds outside."""

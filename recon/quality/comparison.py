@@ -84,11 +84,16 @@ def _measured(path: Path, facts: Row, truth: Volume, mask: Path | None, per_slic
     return rows
 
 
-def mean_row(rows: Iterable[Row]) -> Row:
-    """The mean of every figure over the rows that have it; the pixels of lesions are added up."""
-    rows = list(rows)
+def mean_rows(rows: Sequence[Row]) -> list[Row]:
+    """One row a method, in the order in which they come: the mean of every figure over its rows that have it; the
+    pixels of lesions are added up. A mean over different methods would say nothing of any."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return [_mean_row(method, [row for row in rows if row["method"] == method]) for method in methods]
+
+
+def _mean_row(method: str, rows: Sequence[Row]) -> Row:
     mean: Row = dict.fromkeys(COLUMNS)
-    mean["scan"], mean["method"] = "mean", ""
+    mean["scan"], mean["method"] = "mean", method
     for key in FIGURES:
         values = [row[key] for row in rows if row[key] is not None]
         if values:

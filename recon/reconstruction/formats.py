@@ -9,7 +9,7 @@ A new format is one module with a ``write`` function and one row here.
 """
 
 import glob
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,8 +99,11 @@ def pushed_files(result: Path, formats: Collection[str]) -> list[Path]:
     return [file for kind in kinds for file in sorted(result.parent.glob(f"{stem}_{kind}"))]
 
 
-def check_reference(formats: Collection[str]) -> None:
-    """Raise ReconError when none of ``formats`` has a use for a reference."""
+def check_references(formats: Collection[str], references: Iterable[Path]) -> None:
+    """Raise ReconError, before hours are spent, when no format draws a reference, or one is missing."""
+    for path in references:
+        if not path.exists():
+            raise ReconError(f"{path}: no such file or folder; it was named as --reference")
     if not any(FORMATS[name].draws_reference for name in formats):
         pictures = ", ".join(row.name for row in FORMATS.values() if row.draws_reference)
         raise ReconError(f"--reference draws the error in a picture: add --format {pictures}, or use 'recon evaluate'")

@@ -5,6 +5,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
+from recon.contrast_names import canonical_contrast
 from recon.options import check_minimums, option
 
 MOST_SAMPLES = 1000  # they give the standard deviation to 2 %, and are held in memory together
@@ -54,6 +55,8 @@ class ReconstructionOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        if self.contrast is not None:
+            object.__setattr__(self, "contrast", canonical_contrast(self.contrast))
         for name, most in (("samples", MOST_SAMPLES), ("steps", MOST_STEPS)):
             if (getattr(self, name) or 0) > most:
                 raise ValueError(f"{name} must be at most {most}, not {_shown.repr(getattr(self, name))}")

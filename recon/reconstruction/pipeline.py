@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recon.acquisition.noise_misfit import excess_warning, noise_excess
 from recon.errors import ReconError, naming
 from recon.header import scanner_facts
 from recon.images.result import Reconstruction, ResultCollector, ResultHeader, ResultWriter, write_result
@@ -259,11 +260,16 @@ def finished_audit(
 def scan_warnings(solver: Solver) -> list[str]:
     """What speaks against a reconstruction before it is made; of kspace the slice in the middle is read."""
     scan = solver.scan
-    return [*data_warnings(scan, scan.shape[1]), *_centre_warnings(scan), *_contrast_warnings(solver)]
+    middle = scan.read_kspace(scan.shape[0] // 2)
+    centre = [] if is_centred(middle) else [UNCENTRED]
+    return [*data_warnings(scan, scan.shape[1]), *centre, *_noise_warnings(solver, middle), *_contrast_warnings(solver)]
 
 
-def _centre_warnings(scan: Scan) -> list[str]:
-    return [] if is_centred(scan.read_kspace(scan.shape[0] // 2)) else [UNCENTRED]
+def _noise_warnings(solver: Solver, kspace: NDArray[np.complex64]) -> list[str]:
+    noise = solver.measurement.preprocessing.noise
+    power = noise.covariance.diagonal().real.cpu().numpy()
+    said = excess_warning(noise_excess(kspace, power), noise.source)
+    return [] if said is None else [said]
 
 
 def _contrast_warnings(solver: Solver) -> list[str]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent, detect_mask
+from recon.contrast_names import contrast_of_protocol
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
 from recon.foreign.hdf5 import foreign_hdf5
@@ -75,7 +76,7 @@ def open_file(path: Path) -> Scan:
         mask=mask,
         calibration=calibration,
         image_shape=reference_shape or _image_shape(encoding, shape),
-        contrast=str(own.get("contrast") or CONTRASTS.get((header.protocol or "").upper(), "unknown")),
+        contrast=str(own.get("contrast") or _contrast(header.protocol or "")),
         voxel_size=_voxel_size(own, encoding, shape),
         affine=affine,
         phase_limits=limits,
@@ -106,6 +107,10 @@ def _acquired(separate: h5py.Dataset) -> NDArray[np.bool_]:
     slices = separate.shape[0]
     masks = (detect_mask(separate[index]) for index in (slices // 2, 0, slices - 1))
     return next((mask for mask in masks if mask.any()), np.zeros(separate.shape[3], bool))
+
+
+def _contrast(protocol: str) -> str:
+    return CONTRASTS.get(protocol.upper()) or contrast_of_protocol(protocol)
 
 
 def _header(path: Path, file: h5py.File, own: Mapping[str, Any], encoding: Encoding | None) -> Header:

@@ -18,5 +18,6 @@ def scans_in(folder: Path) -> list[Path]:
 
 
 def find_scans(words: Iterable[str | Path]) -> list[Path]:
-    """The scan files that the words name: files as they are, folders by what is in them, in order."""
-    return expanded(words, scans_in)
+    """The scan files that the words name: files as they are, folders by what is in them, in order. One that is named
+    twice, by itself and by its folder, counts once."""
+    return list({path.absolute(): path for path in expanded(words, scans_in)}.values())

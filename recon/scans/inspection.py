@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recon.acquisition.field_of_view import too_small
 from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
-from recon.acquisition.noise_misfit import noise_misfit
+from recon.acquisition.noise_misfit import excess_warning, noise_excess, noise_misfit
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.scan import Scan
@@ -45,7 +46,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
     problems: list[str] = []
     alive = np.zeros(scan.shape[1], bool)
     empty: list[int] = []
-    read, strongest, centred = 0, 0.0, True
+    read, strongest, centred, excess = 0, 0.0, True, 0.0
     for index in range(scan.shape[0]):
         report("checking slices", index / scan.shape[0])
         try:
@@ -56,6 +57,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         energy = np.abs(kspace).max(axis=(1, 2))
         if index == scan.shape[0] // 2 and energy.any():
             centred = is_centred(kspace)
+            excess = _stated_excess(scan, kspace)
         read += 1
         alive |= energy > 0
         strongest = max(strongest, float(energy.max()))
@@ -92,8 +94,21 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         dead_coils=dead,
         empty_slices=tuple(empty),
         problems=tuple(problems),
-        cautions=(*_cautions(scan, dead), *([] if centred else [UNCENTRED])),
+        cautions=(
+            *_cautions(scan, dead),
+            *([] if (said := excess_warning(excess, "as stored")) is None else [said]),
+            *([] if centred else [UNCENTRED]),
+        ),
     )
+
+
+def _stated_excess(scan: Scan, kspace: NDArray[np.complex64]) -> float:
+    """``noise_excess`` of the noise that the file holds; 0 without."""
+    if scan.noise is not None:
+        return noise_excess(kspace, np.mean(np.abs(scan.noise.astype(np.complex128)) ** 2, axis=1))
+    if scan.noise_covariance is not None:
+        return noise_excess(kspace, scan.noise_covariance.diagonal().real)
+    return 0.0
 
 
 def _cautions(scan: Scan, dead: tuple[int, ...]) -> list[str]:

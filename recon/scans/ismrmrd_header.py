@@ -5,12 +5,12 @@ Only what reconstruction needs is read; subject, study and measurement identity 
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from xml.etree import ElementTree
 
+from recon.contrast_names import contrast_of_protocol
 from recon.errors import ReconError
 from recon.header import LARGEST_B_VALUE, UNSTATED, Header, header_from
 
@@ -128,18 +128,6 @@ def _scan_header(root: ElementTree.Element) -> Header:
     if header.relative_noise_bandwidth is not None and not 0 < header.relative_noise_bandwidth <= 1:
         raise ValueError(f"relativeReceiverNoiseBandwidth is {header.relative_noise_bandwidth:g}, not from 0 to 1")
     return header
-
-
-def contrast_of_protocol(name: str) -> str:
-    """The contrast that a protocol's name states, e.g. ``t2_tse_tra`` -> T2; "unknown" when it states none or two."""
-    words = set(re.split(r"[^a-z0-9]+", name.lower()))
-    if words & {"flair", "tirm"} or "darkfluid" in name.lower().replace("_", "").replace("-", ""):
-        return "FLAIR"
-    found = {contrast for contrast in ("T1", "T2", "PD", "DWI") if contrast.lower() in words}
-    if len(found) != 1:
-        return "unknown"
-    contrast = found.pop()
-    return "T1POST" if contrast == "T1" and words & {"post", "gd", "km", "ce"} else contrast
 
 
 def _encoding(element: ElementTree.Element, scan: Header, contrast: str) -> Encoding:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from recon.contrast_names import canonical_contrast
 from recon.errors import ReconError
 from recon.options import REQUIRED, check_minimums, option
 
@@ -72,3 +73,7 @@ class ConversionOptions:
         metavar="N,...", read=read_coils,
     )  # fmt: skip
     force: bool = option(False, "Replace --out whatever it is.", flag="--force")
+
+    def __post_init__(self) -> None:
+        if self.contrast is not None:
+            object.__setattr__(self, "contrast", canonical_contrast(self.contrast))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recon.contrast_names import contrast_of_protocol
 from recon.errors import ReconError
 from recon.header import LARGEST_B_VALUE, Header
 from recon.scans.ismrmrd_header import (
     LARGEST_FIELD_OF_VIEW,
     LARGEST_MATRIX,
     Encoding,
-    contrast_of_protocol,
 )
 from recon.scans.twix_file import REMEDY
 

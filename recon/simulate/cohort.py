@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recon.contrast_names import canonical_contrast
 from recon.errors import ReconError
 from recon.progress import Report, silent
 from recon.seeding import numpy_generator
@@ -139,6 +140,7 @@ def simulate_cohort(
     written.
     """
     out = Path(out)
+    contrasts = [canonical_contrast(contrast) for contrast in contrasts]
     if sources is None:
         sources = (
             builtin_sources(options.plane != "axial") if options.anatomy is None else find_anatomies(options.anatomy)

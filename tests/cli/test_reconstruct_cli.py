@@ -196,7 +196,8 @@ def test_dicom_is_refused_before_the_work_when_the_voxel_size_is_unknown(run_cli
     ("words", "complaint"),
     [
         (("--format", "jpeg"), "choose from h5, nifti, dicom, dicom-enhanced, png"),
-        (("--reference", "full.h5"), "--format png"),
+        (("--reference", "pyproject.toml"), "--format png"),
+        (("--reference", "gone.h5", "--format", "png"), "gone.h5: no such file"),
         (("--method", "magic"), "method"),
         (("--device", "cuda:7"), "CUDA"),
     ],
@@ -309,6 +310,37 @@ def test_a_toy_picture_is_handed_the_reference(run_cli, full, fast, tmp_path, mo
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "case.txt").read_text() == str(full)
     assert "--format png, text" in run_cli(*words, "nifti").err
+
+
+def test_a_folder_of_references_and_a_scan_named_twice(run_cli, full, fast, tmp_path):
+    words = (
+        "reconstruct",
+        fast,
+        fast.parent,
+        "--method",
+        "zero-filled",
+        "--out",
+        tmp_path,
+        "--format",
+        "png",
+        "--json",
+    )
+    outcome = run_cli(*words, "--reference", full.parent)
+    assert outcome.code == 0, outcome.err
+    assert [Path(one["output"]).name for one in outcome.json["scans"]] == ["case.h5"]
+    assert (tmp_path / "case.png").is_file()
+
+
+def test_a_contrast_in_lower_case_is_the_one_that_the_prior_knows(run_cli, prior, full, fast, tmp_path):
+    lower = tmp_path / "lower.h5"
+    assert run_cli("convert", fast, "--out", lower, "--contrast", "t2-flair").code == 0
+    words = ("reconstruct", "--json", "--prior", prior, *FAST, "--samples", 0)
+    told = run_cli(*words, lower, "--out", tmp_path / "told")
+    asked = run_cli(*words, fast, "--contrast", "flair", "--out", tmp_path / "asked")
+    for outcome, name in ((told, "told/lower.h5"), (asked, "asked/case.h5")):
+        assert outcome.code == 0, outcome.err
+        assert not [said for said in outcome.json["scans"][0]["warnings"] if "contrast" in said]
+        assert read_result(tmp_path / name).contrast == "FLAIR"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,21 @@ def test_what_no_image_explains_has_the_expected_size(dimensions: int) -> None:
     assert float(noise_inflation(system_of(wrong))) > 2
 
 
+@pytest.mark.parametrize("understated", [3, 30, 300])
+def test_noise_far_above_what_is_stated_is_found_and_nothing_more(understated: float) -> None:
+    """Scans of very high SNR, whose maps explain them less well than the noise would allow: the noise is raised by what
+    is missing. It once was by that many times again, until the image was not finite."""
+    from recon.posterior.setup import noise_inflated_system
+
+    problem, image = small_problem(size=64, coils=6, sigma=0.05)
+    stated = dataclasses.replace(problem, sigma=problem.sigma / understated)
+    system, raised = noise_inflated_system(stated)
+    assert float(raised) == pytest.approx(understated, rel=0.05)
+    true, _ = noise_inflated_system(problem)
+    variance, denoised = torch.full((1,), 0.02), 0.9 * image.unsqueeze(1)
+    assert relative(system.mean(denoised, variance), true.mean(denoised, variance)) < 0.01
+
+
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_a_slice_does_not_depend_on_its_batch(dimensions: int) -> None:
     problem, image = small_problem(size=16, dimensions=dimensions, slices=3)

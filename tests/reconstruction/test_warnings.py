@@ -19,7 +19,7 @@ from recon.reconstruction.options import ReconstructionOptions
 from recon.reconstruction.pipeline import reconstruct
 from recon.scan import Scan
 from recon.scans.derived import with_mask
-from recon.scans.inspection import UNCENTRED
+from recon.scans.inspection import UNCENTRED, inspect
 from tests.small_world import SIZE, object_image
 
 NOISE = 0.02  # per real component
@@ -134,6 +134,22 @@ def test_each_warning_has_a_scan_that_makes_it_and_no_other(case: str, prior: Pr
     make, options, said = CASES[case]
     (text,) = reconstruct(make(), prior, ReconstructionOptions(**options)).audit["warnings"]
     assert said in text
+
+
+@pytest.mark.parametrize("method", ["sense", "zero-filled"])
+@pytest.mark.parametrize("gain", [1, 30])
+def test_a_noise_scan_of_another_gain_is_said_by_every_method(method: str, gain: float) -> None:
+    """CG-SENSE takes its weight from the noise: with thirty times too much its image fades, and no residual tells."""
+    scan = usual()
+    assert scan.noise is not None
+    louder = replace(scan, noise=gain * scan.noise)
+    warnings = reconstruct(louder, None, ReconstructionOptions(method=method)).audit["warnings"]
+    cautions = inspect(louder).cautions
+    for said in (warnings, cautions):
+        assert any("of another scan, gain or unit" in text for text in said) == (gain > 1)
+    covariance = 2 * (gain * NOISE) ** 2 * np.eye(6, dtype=np.complex128)
+    stored = replace(scan, noise=None, noise_covariance=covariance)
+    assert any("gain" in text for text in inspect(stored).cautions) == (gain > 1)
 
 
 def test_a_residual_that_only_the_prior_can_notice(prior: Prior) -> None:
