@@ -255,9 +255,9 @@ def _check_study(
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
     from reader_study.integrity import absent, uniform_series, verify_files
-    from reader_study.seal import open_key
+    from reader_study.opened_key import unlock
     from reader_study.series_facts import MODIFIED
-    from reader_study.study import KEY, LOG, exported, open_study
+    from reader_study.study import LOG, open_study
 
     study = open_study(folder)
     problems = verify_files(study)
@@ -274,10 +274,8 @@ def _check_study(
             "warning: modification times are not those of the export, as after a copy that keeps none; copy with "
             f"'cp -p' or 'rsync -t' what is handed out ({copied[0].example})"
         )
-    export_line = exported(study.entries)
-    if passphrase_file is not None and export_line is not None:
-        details = export_line.details
-        key = open_key(folder / KEY, _passphrase(passphrase_file), details["sealed_key_sha256"], details["commitment"])
+    if passphrase_file is not None:
+        key = unlock(study, _passphrase(passphrase_file))
         verdict = check_pairs(dicom_pairs(folder, study.protocol, key))
         result |= {"pairs": verdict.as_mapping(), "passed": verdict.passed and not problems}
         lines += _verdict_lines(verdict)

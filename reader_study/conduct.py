@@ -12,10 +12,11 @@ from itertools import pairwise
 from reader_study import audit_log
 from reader_study.audit_log import LogEntry
 from reader_study.canonical import digest
+from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import ADDED, ADJUDICATION, CALLED_IN, Study, exported
+from reader_study.study import Study
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less
 CLOCKS = timedelta(minutes=10)  # by which the computers' clocks may differ
@@ -52,8 +53,7 @@ class _Sitting:
 
 def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None) -> Conduct:
     """What the log of ``study`` and its checked ``sheets`` tell. ``noted_head``: a verified earlier hash of the log."""
-    export = exported(study.entries)
-    assert export is not None  # sheets are only checked against an export
+    export = study.require_export()
     by_package = {sheet.package: sheet for sheet in sheets}
     sittings = [_sitting(package, by_package[package.id]) for package in study.packages if package.id in by_package]
     facts, departures, unknown = _log_facts(study, noted_head)
@@ -90,6 +90,8 @@ def moment(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
+        return None
+    if not 1900 <= found.year < 9000:  # near the ends of the calendar nothing can be added or taken away
         return None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 

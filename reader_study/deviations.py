@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reader_study import audit_log
-from reader_study.study import ADDED, LOG, Study, open_study
+from reader_study.log_lines import ADDED
+from reader_study.study import LOG, Study, open_study
 from recon.errors import ReconError
 
 DeviationKind = Literal["missing", "unsigned", "exchanged", "other"]

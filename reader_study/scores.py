@@ -62,8 +62,7 @@ def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None
     signature, a score out of scale, one session handed in twice with different answers, and unsigned scores that no
     logged deviation of that reader covers.
     """
-    if not study.packages:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    study.require_export()
     sheets: dict[str, Sheet] = {}
     unsigned: list[str] = []
     for path in find_sheets(paths):

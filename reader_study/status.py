@@ -8,10 +8,12 @@ from pathlib import Path
 from reader_study.canonical import digest
 from reader_study.conduct import came_in, moment
 from reader_study.deviations import deviations, excused
+from reader_study.handed_out import exported
+from reader_study.log_lines import ADDED
 from reader_study.scores import collect, find_sheets
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import ADDED, KEY, Study, exported
+from reader_study.study import KEY, Study
 from reader_study.tables import ColumnMap
 from reader_study.unsealing import unfinished
 from recon.errors import ReconError
@@ -149,9 +151,7 @@ def _not_before(study: Study, package: Package, by_package: dict[str, Sheet]) ->
 
 
 def _phase(study: Study, sittings: Sequence[Sitting]) -> str:
-    export = exported(study.entries)
-    assert export is not None
-    events = [entry.event for entry in study.entries if entry.index > export.index]
+    events = [entry.event for entry in study.entries if entry.index > study.require_export().index]
     if "analysis" in events:
         return "analysed"
     if "unseal" in events:

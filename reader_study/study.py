@@ -8,25 +8,23 @@
     STUDY/worklists/R1-session-1.csv   reading order for a DICOM viewer
     STUDY/worklists/R1-session-1.html  the same with the questions: one page to read beside a PACS, signs as the package
 
-The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitment", "dicom_manifest_sha256",
-"packages": [Package ...], "worklists": {file: SHA-256}}``; everything outside can be checked against it.
+Everything outside of the log can be checked against its ``export`` line.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reader_study import audit_log
 from reader_study.allocation import Presentation, allocate, new_seed
-from reader_study.protocol import Protocol, from_mapping_checked, load_protocol
-from reader_study.sheet import Expected, Package
+from reader_study.handed_out import exported, packages_of
+from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN
+from reader_study.protocol import Protocol, load_protocol
+from reader_study.sheet import Package
 from recon.atomic import atomic_path
+from recon.configuration import from_mapping
 from recon.errors import ReconError, naming
 
-CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
-ADDED = "reader-added"  # event of the log; see ``added_reader``
-ADJUDICATION = "adjudication"  # event of the log; see ``adjudication``
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
 
 
@@ -59,7 +57,14 @@ class Study:
         found: dict[str, str] = {}
         for entry in self.entries:
             if entry.event in ("export", ADDED, ADJUDICATION):
-                found |= entry.details.get("worklists", {})
+                found |= entry.details.get("worklists") or {}
+        return found
+
+    def require_export(self) -> audit_log.LogEntry:
+        """The line of the export. Raises ReconError where nothing was exported under this version of the protocol."""
+        found = exported(self.entries)
+        if found is None:
+            raise ReconError(f"{self.folder}: nothing was exported under this version of the protocol")
         return found
 
     @property
@@ -130,15 +135,16 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
     if frozen is None:
         raise ReconError(f"{folder / LOG}: no protocol was frozen; run 'recon reader-study plan' first")
     protocol = load_protocol(folder / PROTOCOL)
-    logged = from_mapping_checked(frozen.details["protocol"], f"{folder / LOG}, line {frozen.index}")
+    logged = from_mapping(Protocol, frozen.details["protocol"], f"{folder / LOG}, line {frozen.index}")
     if protocol.hash != frozen.details["hash"] or logged.hash != protocol.hash:
         raise ReconError(
             f"{folder / PROTOCOL}: altered since it was frozen (line {frozen.index} of the log); restore it, or log a "
             "new version with 'recon reader-study plan --reason'"
         )
-    export = exported(entries)
-    made = [] if export is None else [export, *(entry for entry in entries if entry.event in (ADDED, ADJUDICATION))]
-    packages = tuple(_package(row) for entry in made for row in entry.details["packages"])
+    try:
+        packages = packages_of(protocol, entries)
+    except ValueError as error:
+        raise ReconError(f"{folder / LOG}, {error}; restore the log from a copy") from error
     study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
     reading = {*study.readers, *([protocol.adjudication.reader] if protocol.adjudication is not None else [])}
     return replace(
@@ -148,16 +154,6 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
     )
 
 
-def exported(entries: Sequence[audit_log.LogEntry]) -> audit_log.LogEntry | None:
-    """The export line that belongs to the newest version of the protocol, or None."""
-    for entry in reversed(entries):
-        if entry.event == "export":
-            return entry
-        if entry.event in ("protocol-frozen", "protocol-changed"):
-            return None
-    return None
-
-
 def package_mapping(package: Package) -> dict[str, Any]:
     """A package as the log's export line has it."""
     rows = [asdict(row) for row in package.presentations]
@@ -165,13 +161,3 @@ def package_mapping(package: Package) -> dict[str, Any]:
         if not row["shapes"]:
             del row["shapes"]
     return {**asdict(package), "presentations": rows}
-
-
-def _package(row: Any) -> Package:
-    return Package(**{**row, "presentations": tuple(_expected(entry) for entry in row["presentations"])})
-
-
-def _expected(entry: Any) -> Expected:
-    shapes = tuple(tuple(shape) for shape in entry.get("shapes", ()))
-    hashes = {name: tuple(entry.get(name, ())) for name in ("images", "series")}
-    return Expected(**{**entry, **hashes, "shapes": shapes})

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from reader_study import audit_log
 from reader_study.canonical import digest
 from reader_study.deviations import deviations, excused
-from reader_study.seal import Key, open_key
+from reader_study.opened_key import unlock
+from reader_study.seal import Key
 from reader_study.sheet import Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import KEY, LOG, Study, exported
+from reader_study.study import LOG, Study
 from recon.errors import ReconError
 
 
@@ -127,9 +128,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
     ``sheets`` must have passed ``sheet_check.check_sheet``. A failed attempt is logged as well. Raises ReconError
     naming the first missing reading, a wrong passphrase, an altered key, or a key other than the one committed to.
     """
-    export = exported(study.entries)
-    if export is None:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    study.require_export()
     if not reason.strip():
         raise ReconError("unsealing needs a reason; give it with --reason")
     refuse_exchanged(study, sheets)
@@ -137,9 +136,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
     require_adjudicated(study, sheets)
     log = study.folder / LOG
     try:
-        key = open_key(
-            study.folder / KEY, passphrase, export.details["sealed_key_sha256"], export.details["commitment"]
-        )
+        key = unlock(study, passphrase)
     except ReconError as error:
         audit_log.append(log, "unseal-failed", {"reason": str(error).split(": ", 1)[-1]})
         raise
