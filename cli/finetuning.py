@@ -8,9 +8,8 @@ import typer
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit, speaks
-from cli.progress import Progress
+from cli.training import training
 from recon.finetuning.plan import FinetuneOptions
-from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +65,8 @@ def finetune(
     old = open_folder(old_data) if old_data else []
     folder = Path(prior) if prior else shipped_prior()
     task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
-    with Progress() as progress:
-        show = progress.show if speaks() else silent
-        outcome = run(task, options, device=device, report=show, note=progress.note)
+    with training() as told:
+        outcome = run(task, options, device=device, report=told.report, note=told.note)
     if not speaks():
         return
     values = outcome.values

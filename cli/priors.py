@@ -10,8 +10,8 @@ from cli.flags import AsJson, Device
 from cli.options import Given, with_options
 from cli.output import emit, speaks
 from cli.progress import Progress
+from cli.training import stop_after, training
 from recon.prior.options import PreparationOptions, TrainingOptions
-from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -115,15 +115,12 @@ def pretrain(
         options = started_from(options, begin)
     scans = open_folder(data)
     started = time.monotonic()
-    stop = dry_run * options.batch if dry_run else None
-    if speaks():
-        with Progress() as progress:
-            outcome = run(
-                options, scans, Path(out), progress.show,
-                start=begin, device=device, stop_after=stop, note=progress.note,
-            )  # fmt: skip
-    else:
-        run(options, scans, Path(out), silent, start=begin, device=device, stop_after=stop)
+    stop = stop_after(dry_run, options.batch)
+    with training() as told:
+        outcome = run(
+            options, scans, Path(out), told.report, start=begin, device=device, stop_after=stop, note=told.note
+        )
+    if not speaks():
         return
     seconds = time.monotonic() - started
     result: dict[str, Any] = {

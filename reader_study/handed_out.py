@@ -109,7 +109,7 @@ def _check_packages(protocol: Protocol, packages: Sequence[Package], earlier: Se
     series = len(protocol.sequence_names) * (2 if protocol.paired else 1)
     for package in packages:
         if not 1 <= package.session <= protocol.sessions.count:
-            raise ValueError(f"a package is of session {package.session}, the protocol has {protocol.sessions.count}")
+            raise ValueError(f"a package of {package.reader} is of none of the {protocol.sessions.count} sessions")
         if package.folder != f"packages/{package.reader}-session-{package.session}":
             raise ValueError(f"the package of {package.reader}, session {package.session} lies in {package.folder!r}")
         for entry in package.presentations:

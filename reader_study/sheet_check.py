@@ -72,10 +72,11 @@ def check_response(response: Response, where: str, protocol: Protocol, known: Ex
             raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
         if marks and flag.confidence is None:
             raise ReconError(f"{where}: the mark {flag.as_mapping()} has no rating")
-        if marks and flag.confidence not in protocol.item(flag.kind).scale:
+        rating = flag.confidence
+        if marks and (isinstance(rating, bool) or rating not in protocol.item(flag.kind).scale):
             scale = ", ".join(map(str, protocol.item(flag.kind).scale))
             raise ReconError(f"{where}: the mark {flag.as_mapping()} is rated out of scale ({scale})")
-        if not marks and flag.confidence is not None:
+        if not marks and rating is not None:
             raise ReconError(f"{where}: flag {flag.as_mapping()} is not possible here")
 
 

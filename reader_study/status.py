@@ -13,12 +13,10 @@ from reader_study.log_lines import ADDED
 from reader_study.scores import collect, find_sheets
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import KEY, Study
+from reader_study.study import KEY, SHEETS, Study
 from reader_study.tables import ColumnMap
 from reader_study.unsealing import unfinished
 from recon.errors import ReconError
-
-SHEETS = "sheets"  # folder inside the study folder
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
     STUDY/dicom/<image>/0001.dcm   the same images for a DICOM viewer
     STUDY/worklists/R1-session-1.csv   reading order for a DICOM viewer
     STUDY/worklists/R1-session-1.html  the same with the questions: one page to read beside a PACS, signs as the package
+    STUDY/sheets/                  the score sheets that came back
 
 Everything outside of the log can be checked against its ``export`` line.
 """
@@ -26,6 +27,7 @@ from recon.configuration import from_mapping
 from recon.errors import ReconError, naming
 
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
+SHEETS = "sheets"
 
 
 @dataclass(frozen=True)

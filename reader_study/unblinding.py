@@ -34,7 +34,7 @@ class Unblinded:
 
 def sealed(
     folder: str | Path,
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path] | None = None,
     key_path: str | Path | None = None,
     columns: ColumnMap | None = None,
     notice: str = "",

@@ -5,7 +5,9 @@ import contextlib
 import copy
 import hmac
 import json
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,12 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from reader_study import audit_log, seal, unblinding
 from reader_study.added_reader import add_reader
 from reader_study.adjudication import adjudicate
+from reader_study.analysis import analyse
 from reader_study.canonical import canonical_json, digest
 from reader_study.deviations import log_deviation
+from reader_study.document import Document
 from reader_study.packages import MANIFEST, read_setup
+from reader_study.report import document
 from reader_study.reserve import call_in
 from reader_study.scores import collect
 from reader_study.sheet import BlindingGuess, Flag, Response, Sheet
@@ -39,22 +44,24 @@ READERS = [
 WHEN = ("2040-01-05T09:00:00.000Z", "2040-01-05T09:00:12.500Z")
 
 
-def make(folder: Path, until: str = "opened") -> Path:
-    """A study with a reserve who was called in, an added reader and a deviation, until it is ``read``; or, adjudicated,
-    until its key is ``opened``."""
+def make(folder: Path) -> Path:
+    """A study that was read, with a reserve who was called in, an added reader and a deviation."""
     study = export_small(folder, readers=READERS, adjudication=RULE, cases=4, repeats=1)
     call_in(study, "R3", "R1 is slow")
     add_reader(study, "R4", "5 years", "R2", "R2 is away")
     log_deviation(study, "missing", "R2 left the hospital", "R2")
     for reader, seed in (("R1", 0), ("R3", 1), ("R4", 3)):
         _hand_back(study, reader, seed)
-    if until == "read":
-        return study
-    adjudicate(open_study(study), collect(open_study(study), [study / "sheets"]).sheets)
+    return study
+
+
+def finish(study: Path) -> Path:
+    """The same study, adjudicated, its sheets logged and its key opened."""
+    adjudicate(open_study(study), collect(open_study(study)).sheets)
     _hand_back(study, "A1", 2)
-    for sheet in collect(open_study(study), [study / "sheets"]).sheets:
+    for sheet in collect(open_study(study)).sheets:
         log_sheet(open_study(study), sheet)
-    key = unseal(open_study(study), PASSPHRASE, "done", collect(open_study(study), [study / "sheets"]).sheets)
+    key = unseal(open_study(study), PASSPHRASE, "done", collect(open_study(study)).sheets)
     (study / OPENED_KEY).write_text(json.dumps(key.as_mapping()))
     return study
 
@@ -78,10 +85,19 @@ def _hand_back(study: Path, reader: str, seed: int) -> None:
         write_sheet(study / "sheets" / f"{reader}-{package.session}.json", sheet.signed(private))
 
 
+def copied(study: Path, to: Path) -> Path:
+    """A copy in which images are shared and everything that is rewritten is not."""
+
+    def copy_file(source: str, target: str) -> None:
+        os.link(source, target) if Path(source).parent.name == "images" else shutil.copyfile(source, target)
+
+    return shutil.copytree(study, to, ignore=shutil.ignore_patterns("dicom"), copy_function=copy_file)
+
+
 # --- one part of it changed
 
 VALUES: tuple[Any, ...] = (None, True, -1, 0, 10**400, 1e300, "", "x", "../../x", [], {}, [[]], {"x": 1})
-DROP, TWICE = "drop", "twice"  # the part left out, or the last entry of a list again
+DROP, TWICE = "drop", "twice"  # the part left out, or there again
 
 
 def changed(value: Any, way: Sequence[Any], change: Any) -> Any:
@@ -98,15 +114,6 @@ def changed(value: Any, way: Sequence[Any], change: Any) -> Any:
     else:
         holder[last] = change
     return value
-
-
-def ways(value: Any) -> Iterator[tuple[Any, ...]]:
-    """The way to every part; of lists their first and last entry stand for all."""
-    if isinstance(value, (dict, list)):
-        keys = list(value) if isinstance(value, dict) else sorted({0, len(value) - 1} if value else set())
-        for key in keys:
-            yield (key,)
-            yield from ((key, *way) for way in ways(value[key]))
 
 
 @dataclass(frozen=True)
@@ -204,30 +211,38 @@ class Insider:
         self.chain([json.loads(line) for line in text.splitlines()])
 
 
-COMMANDS: tuple[tuple[str, ...], ...] = (
-    ("status", "STUDY"),
-    ("check", "STUDY", "--sheets", "STUDY/sheets", "--passphrase-file", "OUT/secret"),
-    ("unseal", "STUDY", "--reason", "again", "--out", "OUT/key", "--passphrase-file", "OUT/secret"),
-    ("adjudicate", "STUDY"),
-    ("deviation", "STUDY", "why", "--kind", "other"),
-    ("call-in", "STUDY", "R3", "why"),
-    ("add-reader", "STUDY", "R9", "why", "--in-place-of", "R1", "--experience", "none"),
-    ("redcap-dictionary", "STUDY", "--out", "OUT/form.csv"),
-    ("plan", "STUDY/protocol.yaml", "--out", "STUDY"),
-)
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "status": ("STUDY",),
+    "check": ("STUDY",),
+    "check with sheets and key": ("STUDY", "--sheets", "STUDY/sheets", "--passphrase-file", "OUT/secret"),
+    "unseal": ("STUDY", "--reason", "again", "--out", "OUT/key", "--passphrase-file", "OUT/secret"),
+    "adjudicate": ("STUDY",),
+    "deviation": ("STUDY", "why", "--kind", "other"),
+    "call-in": ("STUDY", "R3", "why"),
+    "add-reader": ("STUDY", "R9", "why", "--in-place-of", "R1", "--experience", "none"),
+    "redcap-dictionary": ("STUDY", "--out", "OUT/form.csv"),
+    "plan": ("STUDY/protocol.yaml", "--out", "STUDY"),
+}
 
 
-def run_all(study: Path, out: Path, commands: Sequence[Sequence[str]] = COMMANDS) -> list[str]:
-    """Run the commands, each as the command line does; gives what they said that is no answer and no refusal."""
+def unexpected(study: Path, out: Path, commands: Iterable[str] = COMMANDS, report: bool = True) -> list[str]:
+    """Run commands as the command line does, and the analysis, with or without its statistics and report; gives what
+    was neither an answer nor a refusal."""
     (out / "secret").write_text(PASSPHRASE)
     (out / "secret").chmod(0o600)
     said = []
-    for words in commands:
-        full = [word.replace("STUDY", str(study)).replace("OUT", str(out)) for word in words]
-        answer = run("reader-study", *full)
-        if answer.code not in (0, 1) and (not answer.words.startswith("recon: ") or "unexpected" in answer.words):
-            said.append(f"{words[0]}: {answer.words[:300]}")
-    analysed = called(lambda: unblinding.sealed(study, [study / "sheets"]))
-    if "unexpected" in analysed.words:
-        said.append(f"analyze: {analysed.words[:300]}")
-    return said
+    for name in commands:
+        words = [word.replace("STUDY", str(study)).replace("OUT", str(out)) for word in COMMANDS[name]]
+        said.append((name, run("reader-study", name.split()[0], *words)))
+    said.append(("analyze", called(lambda: _report(study) if report else unblinding.sealed(study))))
+    return [
+        f"{name}: {answer.words[:300]}"
+        for name, answer in said
+        if not answer.accepted and (not answer.words.startswith("recon: ") or "unexpected" in answer.words)
+    ]
+
+
+def _report(study: Path) -> Document:
+    """What ``analyze`` computes, with few bootstrap samples."""
+    found = unblinding.sealed(study)
+    return document(analyse(found.protocol, found.observations, replicates=20), found.observations, found.provenance)
