@@ -139,9 +139,9 @@ def adjudicate(
 
     opened = open_study(study, expect_head)
     entry = hand_out(opened, collect(opened, sheets, load_column_map(columns)).sheets)
-    count, compared = len(entry.details["shows"]), entry.details["compared"]
-    folders = [str(study / row["folder"]) for row in entry.details["packages"]]
-    result = {"output": str(study), "reader": entry.details["reader"], "disagreements": count, "compared": compared}
+    count, compared = len(entry.said.shows), entry.said.compared
+    folders = [str(study / package.folder) for package in entry.said.packages]
+    result = {"output": str(study), "reader": entry.said.reader, "disagreements": count, "compared": compared}
     lines = [f"readers disagree on {count} of {compared} images", *(f"  hand out {folder}" for folder in folders)]
     result |= {"packages": folders, "log_head": entry.hash}
     emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)

@@ -174,7 +174,7 @@ def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where
     with training(where.threads) as told:
         outcome = train(
             options, find_studies(where.studies), where.out,
-            Reconstructions(where.kept or where.out / "kept", device=str(place)),
+            Reconstructions(where.kept or where.out / "kept", device=place),
             report=told.report, note=told.note, stop_after=stop_after(where.dry_run, options.batch),
         )  # fmt: skip
     return outcome, time.monotonic() - started
@@ -225,7 +225,7 @@ def evaluate(
     from recon.study.store import load_model
     from recon.study.table import find_studies, kinds_of, of_first_persons
 
-    place = str(chosen_device(device))
+    place = chosen_device(device)
     models = [load_model(folder, place) for folder in model]
     _one_grid(models)
     chosen = of_first_persons(unseen_studies(find_studies(studies), models), options.persons)
@@ -319,7 +319,7 @@ def accelerate(
 
     torch.set_num_threads(physical_threads())
     place = chosen_device(device)
-    network = load_model(model, str(place))
+    network = load_model(model, place)
     found = find_studies(studies)
     chosen = of_first_persons(
         of_plane(found, network.options.grid.plane) if options.seen else unseen_studies(found, [network]),
@@ -328,7 +328,7 @@ def accelerate(
     needs_prior = any(name in METHODS and METHODS[name].needs_prior for name in options.methods)
     with Progress() as progress:
         loaded = load_prior(prior or shipped_prior(), place) if needs_prior else None
-        reconstructions = Reconstructions(kept or out / "kept", loaded, str(place), seed=options.seed)
+        reconstructions = Reconstructions(kept or out / "kept", loaded, place, seed=options.seed)
         report = what_acceleration_costs(network, chosen, reconstructions, options, progress.show)
     result: dict[str, Any] = {
         "output": out, "model": network.name, "weights_sha256": network.weights_sha256,

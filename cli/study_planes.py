@@ -87,7 +87,7 @@ def eval_planes(
     from recon.study.table import find_studies, kinds_of
     from recon.study.two_planes import load_planes
 
-    place = str(chosen_device(device))
+    place = chosen_device(device)
     models = [load_planes(folder, place) for folder in model]
     pairs = unseen_pairs(find_studies(studies), models)
     kinds = kinds_of([axial for axial, _ in pairs])

@@ -73,6 +73,6 @@ def with_added(study: Study, key: Sequence[Presentation]) -> tuple[Presentation,
     rows = {row.id: row for row in key}
     for entry in study.entries:
         if entry.event == ADDED:
-            for new, source in entry.details["shows"].items():
-                rows[new] = replace(rows[source], id=new, reader=entry.details["reader"])
+            for new, source in entry.said.shows.items():
+                rows[new] = replace(rows[source], id=new, reader=entry.said.reader)
     return tuple(rows.values())

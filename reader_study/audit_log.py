@@ -10,7 +10,7 @@ Whoever knows the form can chain a log again. What its lines may say is therefor
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class LogEntry:
     details: dict[str, Any]  # see ``log_lines``
     previous: str
     hash: str
+    said: Any = None  # the details as the dataclass of the event
 
 
 def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry:
@@ -57,7 +58,7 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
         "previous": entries[-1].hash if entries else FIRST,
     }
     body["hash"] = digest(body)
-    check_line(event, body["details"], f"{path}, line {body['index']}")
+    said = check_line(event, body["details"], f"{path}, line {body['index']}")
     try:
         with path.open("ab") as log:
             log.write(canonical_json(body) + b"\n")
@@ -67,7 +68,7 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
         raise ReconError(
             f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
         ) from error
-    return LogEntry(**body)
+    return LogEntry(**body, said=said)
 
 
 def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
@@ -91,8 +92,8 @@ def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
                 raise ValueError("it does not follow from the line before")
         except ValueError as error:
             raise ReconError(f"{path}: line {number} was altered ({error}); restore the log from a copy") from error
-        check_line(entry.event, entry.details, f"{path}, line {number}")
-        entries.append(entry)
+        said = check_line(entry.event, entry.details, f"{path}, line {number}")
+        entries.append(replace(entry, said=said))
         previous = entry.hash
     if head is not None and head not in {entry.hash for entry in entries}:
         raise ReconError(

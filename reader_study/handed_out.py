@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from reader_study.audit_log import LogEntry
-from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN
+from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN, Added, Adjudicated, CalledIn, Exported
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package
-from recon.configuration import from_mapping
 
 
 def exported(entries: Sequence[LogEntry]) -> LogEntry | None:
@@ -31,11 +29,11 @@ def packages_of(protocol: Protocol, entries: Sequence[LogEntry]) -> tuple[Packag
     for entry in entries:
         if entry is not export and entry.event not in (CALLED_IN, ADDED, ADJUDICATION):
             continue
-        packages = [from_mapping(Package, row, "package") for row in entry.details.get("packages", ())]
+        packages = getattr(entry.said, "packages", ())
         try:
             if entry.event in (ADDED, ADJUDICATION) and (export is None or entry.index < export.index):
                 raise ValueError("it stands before the export")
-            _CHECKS[entry.event](protocol, entry.details, packages, found)
+            _CHECKS[entry.event](protocol, entry.said, packages, found)
             _check_packages(protocol, packages, found)
         except ValueError as error:
             raise ValueError(f"line {entry.index} ({entry.event}): {error}") from error
@@ -43,42 +41,42 @@ def packages_of(protocol: Protocol, entries: Sequence[LogEntry]) -> tuple[Packag
     return tuple(found)
 
 
-def _check_export(protocol: Protocol, details: Any, packages: Sequence[Package], _: Sequence[Package]) -> None:
+def _check_export(protocol: Protocol, _line: Exported, packages: Sequence[Package], _: Sequence[Package]) -> None:
     _check_readers(packages, {reader.id for reader in protocol.readers})
 
 
-def _check_call(protocol: Protocol, details: Any, *_: Sequence[Package]) -> None:
-    if details["reader"] not in {reader.id for reader in protocol.readers if reader.reserve}:
-        raise ValueError(f"reader {details['reader']!r} is no reserve of the protocol")
+def _check_call(protocol: Protocol, said: CalledIn, *_: Sequence[Package]) -> None:
+    if said.reader not in {reader.id for reader in protocol.readers if reader.reserve}:
+        raise ValueError(f"reader {said.reader!r} is no reserve of the protocol")
 
 
-def _check_added(protocol: Protocol, details: Any, packages: Sequence[Package], earlier: Sequence[Package]) -> None:
+def _check_added(protocol: Protocol, said: Added, packages: Sequence[Package], earlier: Sequence[Package]) -> None:
     taken = {reader.id for reader in protocol.readers} | {package.reader for package in earlier}
-    if details["reader"] in taken:
-        raise ValueError(f"reader {details['reader']!r} read before")
-    if details["in_place_of"] not in taken:
-        raise ValueError(f"reader {details['in_place_of']!r}, whose place is taken, never read")
-    _check_readers(packages, {details["reader"]})
-    replaced = [package for package in earlier if package.reader == details["in_place_of"]]
-    _check_shows(details["shows"], details["shows"].values(), packages, replaced)
+    if said.reader in taken:
+        raise ValueError(f"reader {said.reader!r} read before")
+    if said.in_place_of not in taken:
+        raise ValueError(f"reader {said.in_place_of!r}, whose place is taken, never read")
+    _check_readers(packages, {said.reader})
+    replaced = [package for package in earlier if package.reader == said.in_place_of]
+    _check_shows(said.shows, said.shows.values(), packages, replaced)
 
 
 def _check_adjudication(
-    protocol: Protocol, details: Any, packages: Sequence[Package], earlier: Sequence[Package]
+    protocol: Protocol, said: Adjudicated, packages: Sequence[Package], earlier: Sequence[Package]
 ) -> None:
     rule = protocol.adjudication
-    if rule is None or details["reader"] != rule.reader:
-        raise ValueError(f"reader {details['reader']!r} is no adjudicator of the protocol")
+    if rule is None or said.reader != rule.reader:
+        raise ValueError(f"reader {said.reader!r} is no adjudicator of the protocol")
     if any(package.reader == rule.reader for package in earlier):
         raise ValueError("the disagreements were handed out before")
     _check_readers(packages, {rule.reader})
-    _check_shows(details["shows"], (row["presentation"] for row in details["shows"].values()), packages, earlier)
-    for row in details["shows"].values():
-        if not set(row["items"]) <= set(rule.items) or len(set(row["items"])) < len(row["items"]):
-            raise ValueError(f"'shows' names the items {row['items']}, adjudicated are {', '.join(rule.items)}")
+    _check_shows(said.shows, (row.presentation for row in said.shows.values()), packages, earlier)
+    for row in said.shows.values():
+        if not set(row.items) <= set(rule.items) or len(set(row.items)) < len(row.items):
+            raise ValueError(f"'shows' names the items {row.items}, adjudicated are {', '.join(rule.items)}")
 
 
-_CHECKS: dict[str, Callable[[Protocol, Any, Sequence[Package], Sequence[Package]], None]] = {
+_CHECKS: dict[str, Callable[..., None]] = {
     "export": _check_export,
     CALLED_IN: _check_call,
     ADDED: _check_added,

@@ -22,7 +22,7 @@ def verify_files(study: Study) -> list[str]:
     """
     export = study.require_export()
     problems = []
-    if _sha256(study.folder / KEY) != export.details["sealed_key_sha256"]:
+    if _sha256(study.folder / KEY) != export.said.sealed_key_sha256:
         problems.append(f"{study.folder / KEY}: the sealed key is missing or was altered since the export")
     if (study.folder / OPENED_KEY).exists():
         try:
@@ -30,13 +30,13 @@ def verify_files(study: Study) -> list[str]:
         except ReconError as error:
             problems.append(str(error))
     folders = {package.folder: package.manifest_sha256 for package in (*study.packages, *study.reserved)}
-    folders["dicom"] = export.details["dicom_manifest_sha256"]
+    folders["dicom"] = export.said.dicom_manifest_sha256
     for name, expected in folders.items():
         folder = study.folder / name
         if not folder.is_dir():
             continue  # handed out, or not kept; ``absent`` says so
         problems += altered_package(folder, expected)
-    if (study.folder / "worklists").is_dir() and export.details.get("worklists") is not None:
+    if (study.folder / "worklists").is_dir() and export.said.worklists is not None:
         problems += _compared(study.folder / "worklists", study.worklists)
     known = {study.folder / package.folder for package in (*study.packages, *study.reserved)}
     for stranger in sorted(set((study.folder / "packages").glob("*")) - known):

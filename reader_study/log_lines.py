@@ -163,14 +163,16 @@ EVENTS: Mapping[str, type] = {
 }
 
 
-def check_line(event: str, details: dict[str, Any], where: str) -> None:
-    """Raises ReconError, naming ``where`` and the part, for an event that is not known or says too much or too little.
+def check_line(event: str, details: dict[str, Any], where: str) -> Any:
+    """What a line says, as the dataclass of its event.
+
+    Raises ReconError, naming ``where`` and the part, for an event that is not known or says too much or too little.
 
     What lines say of each other and of the protocol: ``handed_out``.
     """
     if event not in EVENTS:
         raise ReconError(f"{where}: no event is called {event[:40]!r}; use the version of recon that wrote the log")
     try:
-        from_mapping(EVENTS[event], details, f"{where} ({event})")
+        return from_mapping(EVENTS[event], details, f"{where} ({event})")
     except ReconError as error:
         raise ReconError(f"{error}; no log says that, restore it from a copy") from error

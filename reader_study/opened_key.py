@@ -11,8 +11,8 @@ from recon.errors import ReconError
 
 def unlock(study: Study, passphrase: str) -> Key:
     """The sealed key. Raises ReconError as ``open_key`` does, and where it does not fit the study."""
-    details = study.require_export().details
-    key = open_key(study.folder / KEY, passphrase, details["sealed_key_sha256"], details["commitment"])
+    export = study.require_export().said
+    key = open_key(study.folder / KEY, passphrase, export.sealed_key_sha256, export.commitment)
     _check_fits(study, key)
     return key
 
@@ -34,7 +34,7 @@ def check_opened_key(study: Study, key: Key) -> None:
     Raises ReconError when the key was changed after it was opened, when it does not fit packages and protocol, or the
     log has no unsealing.
     """
-    if key.commitment != study.require_export().details["commitment"]:
+    if key.commitment != study.require_export().said.commitment:
         raise ReconError(f"{study.folder}: this key is not the one committed to at the export; unseal again")
     _check_fits(study, key)
     if not study.unsealed:

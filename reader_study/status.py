@@ -108,7 +108,7 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
     covered = all(excused(found, "missing", line["reader"], line["session"], line["presentation"]) for line in left)
     asked = sum(not entry.training for entry in package.presentations)
     times = sorted(row.started for row in sheet.responses if row.started) if sheet is not None else []
-    hashes = {entry.details["sha256"] for entry in study.entries if entry.event == "sheet"}
+    hashes = {entry.said.sha256 for entry in study.entries if entry.event == "sheet"}
     return Sitting(
         reader=package.reader,
         session=package.session,
@@ -173,7 +173,7 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
         return (*steps, f"hand the disagreements to the third reader: recon reader-study adjudicate {folder}")
     if phase == "complete":
         return (*steps, f"open the key ({folder / KEY}): recon reader-study unseal {folder} --reason WHY")
-    replaced = {one.details["in_place_of"]: one.details["reader"] for one in study.entries if one.event == ADDED}
+    replaced = {one.said.in_place_of: one.said.reader for one in study.entries if one.event == ADDED}
     for sitting in sittings:
         name = f"reader {sitting.reader}, session {sitting.session}"
         if not sitting.returned and not sitting.excused and sitting.reader in replaced:

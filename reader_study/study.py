@@ -49,9 +49,9 @@ class Study:
     @property
     def readers(self) -> tuple[str, ...]:
         """Who reads: the planned readers, the reserves who were called in, and who was added after the export."""
-        called = {entry.details["reader"] for entry in self.entries if entry.event == CALLED_IN}
+        called = {entry.said.reader for entry in self.entries if entry.event == CALLED_IN}
         planned = (reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
-        return (*planned, *(entry.details["reader"] for entry in self.entries if entry.event == ADDED))
+        return (*planned, *(entry.said.reader for entry in self.entries if entry.event == ADDED))
 
     @property
     def worklists(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Study:
         found: dict[str, str] = {}
         for entry in self.entries:
             if entry.event in ("export", ADDED, ADJUDICATION):
-                found |= entry.details.get("worklists") or {}
+                found |= entry.said.worklists or {}
         return found
 
     def require_export(self) -> audit_log.LogEntry:
@@ -98,13 +98,13 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
     folder = Path(folder)
     entries = audit_log.read(folder / LOG) if (folder / LOG).exists() else []
     frozen = audit_log.last(entries, "protocol-frozen", "protocol-changed")
-    if frozen is not None and frozen.details["hash"] == protocol.hash:
+    if frozen is not None and frozen.said.hash == protocol.hash:
         return open_study(folder), False
     if frozen is None and folder.exists() and any(folder.iterdir()):
         raise ReconError(f"{folder}: not empty and not a study; choose a new folder")
     if frozen is not None and not reason.strip():
         raise ReconError(
-            f"{folder}: the protocol differs from the frozen version {frozen.details['version']}; "
+            f"{folder}: the protocol differs from the frozen version {frozen.said.version}; "
             "say why with --reason to log a new version"
         )
     if exported(entries) is not None:
@@ -112,7 +112,7 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
             f"{folder}: was exported under the frozen protocol; a changed one would make every package and sheet "
             "worthless. Plan it in a new study folder, or log a deviation ('recon reader-study deviation --kind other')"
         )
-    version = 1 if frozen is None else int(frozen.details["version"]) + 1
+    version = 1 if frozen is None else frozen.said.version + 1
     if frozen is not None and (folder / PROTOCOL).exists():
         (folder / PROTOCOL).replace(folder / f"protocol-v{version - 1}.yaml")
     with atomic_path(folder / PROTOCOL) as temporary:
@@ -137,8 +137,8 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
     if frozen is None:
         raise ReconError(f"{folder / LOG}: no protocol was frozen; run 'recon reader-study plan' first")
     protocol = load_protocol(folder / PROTOCOL)
-    logged = from_mapping(Protocol, frozen.details["protocol"], f"{folder / LOG}, line {frozen.index}")
-    if protocol.hash != frozen.details["hash"] or logged.hash != protocol.hash:
+    logged = from_mapping(Protocol, frozen.said.protocol, f"{folder / LOG}, line {frozen.index}")
+    if protocol.hash != frozen.said.hash or logged.hash != protocol.hash:
         raise ReconError(
             f"{folder / PROTOCOL}: altered since it was frozen (line {frozen.index} of the log); restore it, or log a "
             "new version with 'recon reader-study plan --reason'"
@@ -147,7 +147,7 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
         packages = packages_of(protocol, entries)
     except ValueError as error:
         raise ReconError(f"{folder / LOG}, {error}; restore the log from a copy") from error
-    study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
+    study = Study(folder, protocol, frozen.said.version, tuple(entries), packages, ())
     reading = {*study.readers, *([protocol.adjudication.reader] if protocol.adjudication is not None else [])}
     return replace(
         study,

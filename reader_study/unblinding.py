@@ -86,7 +86,7 @@ def _located(study: Study, key: Key, found: Observations, lesions: str | None) -
         if lesions is not None:
             mask_files(study.protocol, lesions)  # says that nobody marks lesions
         return found
-    known = frozen_lesions(study.protocol, lesions, study.require_export().details.get("lesions", {}))
+    known = frozen_lesions(study.protocol, lesions, study.require_export().said.lesions)
     return replace(found, located=locate(study.protocol, found.marked, found.readers, known, key.images))
 
 
