@@ -53,15 +53,11 @@ def person_hash(person: str) -> str:
     return hashlib.sha256(f"recon-study|{person}".encode()).hexdigest()[:16]
 
 
-def save_model(folder: Path, network: nn.Module, options: StudyFitOptions, facts: Mapping[str, Any], card: str) -> None:
-    """Write a model's folder. ``facts`` holds ``contrasts`` and ``persons``. Raises ReconError when it cannot be."""
-    write_model(folder, network.state_dict(), FORMAT, options, facts, card)
-
-
 def write_model(
     folder: Path, tensors: Mapping[str, Tensor], kind: str, options: Any, facts: Mapping[str, Any], card: str
 ) -> None:
-    """Write tensors, card and a configuration of format ``kind``, the last one last. Raises ReconError."""
+    """Write tensors, card and a configuration of format ``kind``, the last one last; ``facts`` holds ``contrasts`` and
+    ``persons``. Raises ReconError when it cannot be written."""
     write_model_folder(folder, tensors, {"format": kind, "fit": dataclasses.asdict(options), **facts}, card)
 
 

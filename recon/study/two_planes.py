@@ -89,9 +89,7 @@ class PlanesRun(StudyTraining[Sequence[Examination]]):
         planes: list[Plane] = list(DIRECTIONS)
         if generator.random() < self.fit.plane_dropout:
             planes = [planes[int(generator.integers(len(planes)))]]
-        shown = {
-            plane: draw_subset(self.contrasts, self.fit.contrast_dropout, generator) for plane in planes
-        }  # fmt: skip
+        shown = {plane: draw_subset(self.contrasts, self.fit.contrast_dropout, generator) for plane in planes}
         mirrored = generator.random() < 0.5
         given: dict[Plane, tuple[Tensor, Tensor]] = {}
         outlines: dict[Plane, Tensor] = {}
