@@ -8,7 +8,7 @@ import typer
 from cli.encode_inputs import Reference, axis_of, load, read, read_onto
 from cli.flags import AsJson
 from cli.options import Given, with_options
-from cli.output import emit, finite
+from cli.output import emit, write_json
 from cli.progress import INTERVAL, FirstVolume, Progress
 from recon.encode.options import DriftOptions, EncoderChoice, VolumeReading
 
@@ -128,16 +128,12 @@ def _write(
     out: Path, view: "ReferenceView", reports: "list[tuple[Series, DriftReport]]", result: dict[str, Any]
 ) -> None:
     """The table, the figures, and last the JSON: its presence says that all is there."""
-    import json
-
-    from recon.atomic import atomic_path
     from recon.encode.drift_report import write_figure, write_rows
 
     write_rows(out / "drift.csv", reports)
     for number, (series, report) in enumerate(reports):
         write_figure(out / f"drift-{number:02d}.png", view, series, report)
-    with atomic_path(out / "drift.json") as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(out / "drift.json", result)
 
 
 def _drift_lines(result: dict[str, Any], reports: list[Any]) -> list[str]:

@@ -9,7 +9,7 @@ from cli.encode import encode_app
 from cli.flags import AsJson
 from cli.options import Given, with_options
 from cli.output import emit, speaks
-from cli.progress import Progress
+from cli.training import DryRun, Threads, stop_after, training
 from recon.encode.latent_prediction.options import PretrainingOptions
 
 
@@ -32,11 +32,9 @@ def pretrain(
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Prepared volumes. Default: 'volumes' below --out.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")] = 0,
+    threads: Threads = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dry_run: Annotated[
-        int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
-    ] = 0,
+    dry_run: DryRun = 0,
     as_json: AsJson = False,
 ) -> None:
     """Pre-train a small encoder by masked prediction in latent space, across the contrasts of one head.
@@ -56,24 +54,17 @@ def pretrain(
 
     options = load_config(PretrainingOptions, config, given)
 
-    import torch
-
     from recon.encode.latent_prediction.recipe import pretrain_encoder
-    from recon.progress import silent, unsaid
     from recon.reconstruction.machine import chosen_device
 
     chosen_device(device)
-
-    if threads:
-        torch.set_num_threads(threads)
     started = time.monotonic()
     total = options.samples * options.cycles
-    stop = dry_run * options.batch if dry_run else None
-    with Progress() as progress:
+    stop = stop_after(dry_run, options.batch)
+    with training(threads) as told:
         outcome = pretrain_encoder(
-            options, data, out, progress.show if speaks() else silent, cache=cache, device=device, stop_after=stop,
-            note=progress.note if speaks() else unsaid,
-        )  # fmt: skip
+            options, data, out, told.report, cache=cache, device=device, stop_after=stop, note=told.note
+        )
     if not speaks():
         return
     result = {

@@ -8,9 +8,9 @@ import typer
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit, speaks
-from cli.progress import WORTH_SAYING, Progress
+from cli.progress import WORTH_SAYING
+from cli.training import training
 from recon.finetuning.plan import FinetuneOptions
-from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -64,12 +64,11 @@ def finetune(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_threads())
     folder = Path(prior) if prior else shipped_prior()
-    with Progress(quiet=WORTH_SAYING) as progress:
-        old = open_folder(old_data, progress.show if speaks() else silent) if old_data else []
-    with Progress() as progress:
-        show = progress.show if speaks() else silent
-        task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
-        outcome = run(task, options, device=device, report=show, note=progress.note)
+    with training(quiet=WORTH_SAYING) as told:
+        old = open_folder(old_data, told.report) if old_data else []
+    task = FinetuneTask(folder, Path(data), Path(out), old, skip_bad)
+    with training() as told:
+        outcome = run(task, options, device=device, report=told.report, note=told.note)
     if not speaks():
         return
     values = outcome.values

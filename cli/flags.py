@@ -17,6 +17,10 @@ ConfigFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="YAML file with these options; flags override it.")
 ]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 uses every core.")]
+Sheets = Annotated[
+    list[Path] | None,
+    typer.Option(help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."),
+]
 Columns = Annotated[Path | None, typer.Option(help="Column map (YAML) of a foreign table.")]
 ExpectHead = Annotated[
     str | None, typer.Option(help="A last hash of the log noted earlier; the log must still hold that line.")

@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from recon.encode.probes.statistics import Interval
 
 
 def emit(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
@@ -41,7 +44,17 @@ def write_json(path: str | Path, result: dict[str, Any]) -> None:
     from recon.atomic import atomic_path
 
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False), encoding="utf-8")
+        temporary.write_text(json.dumps(finite(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
+    """A figure with its interval; an en dash for one that there is none of, such as an AUC where all have a lesion."""
+    if not math.isfinite(found.value):
+        return "–"
+    plus = "+" if sign else ""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return f"{found.value:{plus}.{digits}f} (–)"
+    return f"{found.value:{plus}.{digits}f} ({found.low:{plus}.{digits}f} to {found.high:{plus}.{digits}f})"
 
 
 def note(message: str) -> None:

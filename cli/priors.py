@@ -10,8 +10,8 @@ from cli.flags import AsJson, Device
 from cli.options import Given, with_options
 from cli.output import emit, speaks
 from cli.progress import WORTH_SAYING, Progress
+from cli.training import stop_after, training
 from recon.prior.options import PreparationOptions, TrainingOptions
-from recon.progress import silent
 
 
 def register(app: typer.Typer) -> None:
@@ -113,18 +113,15 @@ def pretrain(
     if start is not None:
         begin = load_prior(shipped_prior() if start == "shipped" and not Path(start).exists() else start)
         options = started_from(options, begin)
-    stop = dry_run * options.batch if dry_run else None
-    if speaks():
-        with Progress(quiet=WORTH_SAYING) as progress:
-            scans = open_folder(data, progress.show)
-        started = time.monotonic()
-        with Progress() as progress:
-            outcome = run(
-                options, scans, Path(out), progress.show,
-                start=begin, device=device, stop_after=stop, note=progress.note,
-            )  # fmt: skip
-    else:
-        run(options, open_folder(data), Path(out), silent, start=begin, device=device, stop_after=stop)
+    with training(quiet=WORTH_SAYING) as told:
+        scans = open_folder(data, told.report)
+    started = time.monotonic()
+    stop = stop_after(dry_run, options.batch)
+    with training() as told:
+        outcome = run(
+            options, scans, Path(out), told.report, start=begin, device=device, stop_after=stop, note=told.note
+        )
+    if not speaks():
         return
     seconds = time.monotonic() - started
     result: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.flags import AsJson, Columns, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead, Sheets
 from cli.options import Given, with_options
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
@@ -148,12 +148,7 @@ def analyze(
         Path, typer.Argument(help="Study folder; or a protocol (YAML) for tables that already tell the arm.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
-    sheets: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
-        ),
-    ] = None,
+    sheets: Sheets = None,
     key: Annotated[
         Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json.")
     ] = None,
@@ -236,9 +231,7 @@ def _observations(
         release = "(run from its source)"
     mapping = load_column_map(columns)
     if study.is_dir():
-        found = unblinding.sealed(
-            study, sheets or [study / "sheets"], key, mapping, notice, release, expect_head, lesions
-        )
+        found = unblinding.sealed(study, sheets, key, mapping, notice, release, expect_head, lesions)
     elif lesions is not None:
         raise ReconError(f"--lesions {lesions}: {study} is no study folder; marks come with its signed sheets")
     elif not sheets:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.flags import AsJson, Columns, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead, Sheets
 from cli.output import emit
 
 
@@ -22,9 +22,7 @@ def register(study: typer.Typer) -> None:
 
 def status(
     study: Annotated[Path, typer.Argument(help="The study folder.")],
-    sheets: Annotated[
-        list[Path] | None, typer.Option(help="Score sheets or folders; repeatable. Default STUDY/sheets.")
-    ] = None,
+    sheets: Sheets = None,
     columns: Columns = None,
     expect_head: ExpectHead = None,
     as_json: AsJson = False,
@@ -124,9 +122,7 @@ def add_reader(
 
 def adjudicate(
     study: Annotated[Path, typer.Argument(help="The study folder.")],
-    sheets: Annotated[
-        list[Path] | None, typer.Option(help="The readers' sheets or folders; repeatable. Default STUDY/sheets.")
-    ] = None,
+    sheets: Sheets = None,
     columns: Columns = None,
     expect_head: ExpectHead = None,
     as_json: AsJson = False,
@@ -142,10 +138,10 @@ def adjudicate(
     from reader_study.tables import load_column_map
 
     opened = open_study(study, expect_head)
-    entry = hand_out(opened, collect(opened, sheets or [study / "sheets"], load_column_map(columns)).sheets)
-    count, compared = len(entry.details["shows"]), entry.details["compared"]
-    folders = [str(study / row["folder"]) for row in entry.details["packages"]]
-    result = {"output": str(study), "reader": entry.details["reader"], "disagreements": count, "compared": compared}
+    entry = hand_out(opened, collect(opened, sheets, load_column_map(columns)).sheets)
+    count, compared = len(entry.said.shows), entry.said.compared
+    folders = [str(study / package.folder) for package in entry.said.packages]
+    result = {"output": str(study), "reader": entry.said.reader, "disagreements": count, "compared": compared}
     lines = [f"readers disagree on {count} of {compared} images", *(f"  hand out {folder}" for folder in folders)]
     result |= {"packages": folders, "log_head": entry.hash}
     emit(result, [*lines, f"last line of the log {entry.hash}"], as_json)

@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import reader_analysis, reader_conduct
-from cli.flags import AsJson, Columns, ExpectHead
+from cli.flags import AsJson, Columns, ExpectHead, Sheets
 from cli.output import emit, note
 from cli.progress import INTERVAL, Progress
+
+if TYPE_CHECKING:
+    from reader_study.study import Study
 
 reader_study = typer.Typer(
     name="reader-study",
@@ -238,8 +241,7 @@ def check(
     if columns is not None and not sheets:
         raise ReconError(f"--columns {columns}: is of score tables; name them with --sheets")
     if pairs is None and (folder / LOG).is_file():
-        open_study(folder, expect_head)
-        _check_study(folder, passphrase_file, sheets, columns, as_json)
+        _check_study(open_study(folder, expect_head), passphrase_file, sheets, columns, as_json)
         return
     with unpacked(folder) as place, Progress(quiet=INTERVAL) as progress:
         verdict = check_pairs(find_pairs(place, pairs), progress.show)
@@ -249,23 +251,22 @@ def check(
 
 
 def _check_study(
-    folder: Path, passphrase_file: Path | None, sheets: list[Path] | None, columns: Path | None, as_json: bool
+    study: "Study", passphrase_file: Path | None, sheets: list[Path] | None, columns: Path | None, as_json: bool
 ) -> None:
     from reader_study import audit_log
     from reader_study.blind_check import check_pairs
     from reader_study.export import dicom_pairs
     from reader_study.integrity import absent, uniform_series, verify_files
-    from reader_study.seal import open_key
+    from reader_study.opened_key import unlock
     from reader_study.series_facts import MODIFIED
-    from reader_study.study import KEY, LOG, exported, open_study
+    from reader_study.study import LOG
 
-    study = open_study(folder)
     problems = verify_files(study)
     findings = uniform_series(study)
     copied = [finding for finding in findings if finding.attribute == MODIFIED]
     problems += [f"{finding.attribute}: {finding.example}" for finding in findings if finding not in copied]
     away = absent(study)
-    result: dict[str, Any] = {"output": str(folder), "passed": not problems, "problems": problems, "absent": away}
+    result: dict[str, Any] = {"output": str(study.folder), "passed": not problems, "problems": problems, "absent": away}
     result["copied"] = bool(copied)
     kept = "every file here, the key and the log are as exported; all series here have the same attributes"
     lines = [*(problems or [kept]), *away]
@@ -274,35 +275,31 @@ def _check_study(
             "warning: modification times are not those of the export, as after a copy that keeps none; copy with "
             f"'cp -p' or 'rsync -t' what is handed out ({copied[0].example})"
         )
-    export_line = exported(study.entries)
-    if passphrase_file is not None and export_line is not None:
-        details = export_line.details
-        key = open_key(folder / KEY, _passphrase(passphrase_file), details["sealed_key_sha256"], details["commitment"])
-        verdict = check_pairs(dicom_pairs(folder, study.protocol, key))
+    if passphrase_file is not None:
+        key = unlock(study, _passphrase(passphrase_file))
+        verdict = check_pairs(dicom_pairs(study.folder, study.protocol, key))
         result |= {"pairs": verdict.as_mapping(), "passed": verdict.passed and not problems}
         lines += _verdict_lines(verdict)
-        audit_log.append(folder / LOG, "check", {"passed": verdict.passed, "key_opened": True})
+        audit_log.append(study.folder / LOG, "check", {"passed": verdict.passed, "key_opened": True})
     if sheets:
-        lines += _check_sheets(folder, sheets, columns, result)
+        lines += _check_sheets(study, sheets, columns, result)
     emit(result, lines, as_json)
     if not result["passed"]:
         raise typer.Exit(1)
 
 
-def _check_sheets(folder: Path, places: list[Path], columns: Path | None, result: dict[str, Any]) -> list[str]:
+def _check_sheets(study: "Study", places: list[Path], columns: Path | None, result: dict[str, Any]) -> list[str]:
     """Check and log the sheets that came in; unanswered questions are listed but are no fault of the sheet."""
     from reader_study.conduct import ends_ahead
     from reader_study.scores import collect
     from reader_study.sheet_check import missing
-    from reader_study.study import open_study
     from reader_study.tables import load_column_map
     from reader_study.unsealing import log_sheet
 
-    collected = collect(open_study(folder), places, load_column_map(columns))
+    collected = collect(study, places, load_column_map(columns))
     found = []
     lines = []
     for sheet in collected.sheets:
-        study = open_study(folder)
         package = next(entry for entry in study.packages if entry.id == sheet.package)
         new = log_sheet(study, sheet) is not None
         left = missing([sheet], study.protocol, [package])
@@ -323,12 +320,7 @@ def _check_sheets(folder: Path, places: list[Path], columns: Path | None, result
 
 def unseal(
     study: Annotated[Path, typer.Argument(help="The study folder.")],
-    sheets: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Score sheets, tables (CSV, XLSX, REDCap export) or folders; repeatable. Default STUDY/sheets."
-        ),
-    ] = None,
+    sheets: Sheets = None,
     columns: Columns = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write the opened key (JSON). Default STUDY/key.opened.json.")
@@ -357,7 +349,7 @@ def unseal(
         raise ReconError(f"{out}: exists already; choose another name")
     opened = open_study(study, expect_head)
     mapping = load_column_map(columns)
-    read = collect(opened, sheets or [study / "sheets"], mapping).sheets
+    read = collect(opened, sheets, mapping).sheets
     key = open_sealed(opened, _passphrase(passphrase_file), reason, read)
     with atomic_path(out, private=True) as temporary:
         temporary.write_text(json.dumps(key.as_mapping(), indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """Commands on studies: study list, pretrain, fit, eval, accelerate."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,8 +10,9 @@ import typer
 
 from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
-from cli.output import emit, speaks, write_json
+from cli.output import emit, interval, speaks, write_json
 from cli.progress import Progress
+from cli.training import DryRun, Threads, stop_after, training
 from recon.study.options import (
     AccelerationOptions,
     StudyEvaluationOptions,
@@ -22,7 +22,6 @@ from recon.study.options import (
 )
 
 if TYPE_CHECKING:
-    from recon.encode.probes.statistics import Interval
     from recon.study.acceleration import AccelerationReport
     from recon.study.evaluation import SubsetResult
     from recon.study.fit import Fitted
@@ -47,10 +46,6 @@ Kept = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
-DryRun = Annotated[
-    int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -170,30 +165,25 @@ def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where
     """What came of a training, and its seconds."""
     import time
 
-    import torch
-
-    from recon.progress import silent, unsaid
     from recon.reconstruction.machine import chosen_device
     from recon.study.images import Reconstructions
     from recon.study.table import find_studies
 
     place = chosen_device(where.device)
-    if where.threads:
-        torch.set_num_threads(where.threads)
     started = time.monotonic()
-    with Progress() as progress:
+    with training(where.threads) as told:
         outcome = train(
             options, find_studies(where.studies), where.out,
-            Reconstructions(where.kept or where.out / "kept", device=str(place)),
-            report=progress.show if speaks() else silent, note=progress.note if speaks() else unsaid,
-            stop_after=where.dry_run * options.batch if where.dry_run else None,
+            Reconstructions(where.kept or where.out / "kept", device=place),
+            report=told.report, note=told.note, stop_after=stop_after(where.dry_run, options.batch),
         )  # fmt: skip
     return outcome, time.monotonic() - started
 
 
-def seen(outcome: "Fitted") -> str:
+def seen(outcome: "Fitted", samples: str = "slabs") -> str:
+    """What a training saw; ``samples``: what one of them is."""
     return (
-        f"{outcome.samples} slabs from {outcome.studies} studies of {outcome.persons} persons, "
+        f"{outcome.samples} {samples} from {outcome.studies} studies of {outcome.persons} persons, "
         f"{outcome.held_out_persons} held out; {', '.join(outcome.contrasts)}"
     )
 
@@ -235,7 +225,7 @@ def evaluate(
     from recon.study.store import load_model
     from recon.study.table import find_studies, kinds_of, of_first_persons
 
-    place = str(chosen_device(device))
+    place = chosen_device(device)
     models = [load_model(folder, place) for folder in model]
     _one_grid(models)
     chosen = of_first_persons(unseen_studies(find_studies(studies), models), options.persons)
@@ -329,7 +319,7 @@ def accelerate(
 
     torch.set_num_threads(physical_threads())
     place = chosen_device(device)
-    network = load_model(model, str(place))
+    network = load_model(model, place)
     found = find_studies(studies)
     chosen = of_first_persons(
         of_plane(found, network.options.grid.plane) if options.seen else unseen_studies(found, [network]),
@@ -338,7 +328,7 @@ def accelerate(
     needs_prior = any(name in METHODS and METHODS[name].needs_prior for name in options.methods)
     with Progress() as progress:
         loaded = load_prior(prior or shipped_prior(), place) if needs_prior else None
-        reconstructions = Reconstructions(kept or out / "kept", loaded, str(place), seed=options.seed)
+        reconstructions = Reconstructions(kept or out / "kept", loaded, place, seed=options.seed)
         report = what_acceleration_costs(network, chosen, reconstructions, options, progress.show)
     result: dict[str, Any] = {
         "output": out, "model": network.name, "weights_sha256": network.weights_sha256,
@@ -373,16 +363,6 @@ def _acceleration_lines(report: "AccelerationReport") -> list[str]:
         )  # fmt: skip
         lines.append(f"{row.acceleration:>4g}{row.net_acceleration:>6.1f} {row.method:<14}{row.series:<8}{cells}")
     return lines
-
-
-def interval(found: "Interval", *, sign: bool = False, digits: int = 3) -> str:
-    """A figure with its interval; an en dash for one that there is none of, such as an AUC where all have a lesion."""
-    if not math.isfinite(found.value):
-        return "–"
-    plus = "+" if sign else ""
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return f"{found.value:{plus}.{digits}f} (–)"
-    return f"{found.value:{plus}.{digits}f} ({found.low:{plus}.{digits}f} to {found.high:{plus}.{digits}f})"
 
 
 def _write(out: Path, result: dict[str, Any], report: "AccelerationReport", persons: str) -> None:

@@ -7,21 +7,19 @@ import typer
 
 from cli.flags import AsJson, Device
 from cli.options import Given, with_options
-from cli.output import emit
+from cli.output import emit, interval
 from cli.progress import Progress
 from cli.study import (
     NO_DIAGNOSIS,
-    DryRun,
     Kept,
     Place,
     Studies,
-    Threads,
     emit_training,
-    interval,
     seen,
     study_app,
     trained,
 )
+from cli.training import DryRun, Threads
 from recon.study.options import PlanesEvaluationOptions, PlanesFitOptions
 
 
@@ -59,7 +57,8 @@ def fit_planes(
     from recon.study.two_planes import fit_planes as fitted
 
     outcome, seconds = trained(fitted, options, Place(studies, out, kept, threads, device, dry_run))
-    line = f"trained on {seen(outcome)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
+    what = seen(outcome, "examinations")
+    line = f"trained on {what}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
     emit_training(outcome, seconds, out, line, as_json)
 
 
@@ -88,7 +87,7 @@ def eval_planes(
     from recon.study.table import find_studies, kinds_of
     from recon.study.two_planes import load_planes
 
-    place = str(chosen_device(device))
+    place = chosen_device(device)
     models = [load_planes(folder, place) for folder in model]
     pairs = unseen_pairs(find_studies(studies), models)
     kinds = kinds_of([axial for axial, _ in pairs])

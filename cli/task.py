@@ -8,13 +8,13 @@ import typer
 from cli.encode_inputs import axis_of, load, read
 from cli.flags import AsJson, ConfigFile
 from cli.options import Given, with_options
-from cli.output import emit, speaks
+from cli.output import emit, interval, speaks
 from cli.progress import INTERVAL, Progress
+from cli.training import DryRun, Threads, stop_after, training
 from recon.encode.options import EncoderChoice, VolumeReading
 from recon.encode.tasks.options import TaskEvaluationOptions, TaskFitOptions
 
 if TYPE_CHECKING:
-    from recon.encode.probes.statistics import Interval
     from recon.encode.tasks.evaluation import TaskResult
 
 NO_DIAGNOSIS = "exploratory, not a diagnosis"
@@ -38,7 +38,6 @@ Labels = Annotated[
 Cache = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Prepared volumes. Default: 'volumes' beside the table.")
 ]
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,9 +54,7 @@ def fit(
     config: ConfigFile = None,
     cache: Cache = None,
     threads: Threads = 0,
-    dry_run: Annotated[
-        int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
-    ] = 0,
+    dry_run: DryRun = 0,
     as_json: AsJson = False,
 ) -> None:
     """Fit a task model on references. The encoder's own weights stay as they are.
@@ -68,26 +65,20 @@ def fit(
     import time
     from dataclasses import asdict, replace
 
-    import torch
-
     from recon.configuration import load_config
     from recon.encode.probes.labels import read_labels
     from recon.encode.tasks.fit import fit_task
-    from recon.progress import silent, unsaid
     from recon.reconstruction.cohort import own_device
 
     options = load_config(TaskFitOptions, config, given.of(TaskFitOptions))
     table = read_labels(labels)
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     network: Any = load(replace(choice, device=own_device(choice.device)))
-    if threads:
-        torch.set_num_threads(threads)
     started = time.monotonic()
-    stop = dry_run * options.batch if dry_run else None
-    with Progress(quiet=INTERVAL) as progress:
+    with training(threads, quiet=INTERVAL) as told:
         found = fit_task(
-            options, network, table, out, cache=cache or labels.parent / "volumes",
-            report=progress.show if speaks() else silent, note=progress.note if speaks() else unsaid, stop_after=stop,
+            options, network, table, out, cache=cache or labels.parent / "volumes", report=told.report,
+            note=told.note, stop_after=stop_after(dry_run, options.batch),
         )  # fmt: skip
     if not speaks():
         return
@@ -198,9 +189,9 @@ def _lines(label: str, results: "list[TaskResult]") -> list[str]:
         f"{'':<24}{'weights':>9}{'AUC':>24}{'accuracy':>10}{'ECE':>7}  - {first.model}",
     ]
     for one in results:
-        change = "" if one.difference is None else _interval(one.difference, sign=True)
+        change = "" if one.difference is None else interval(one.difference, sign=True)
         lines.append(
-            f"{one.model:<24}{one.adapter_weights:>9,}{_interval(one.auc):>24}{one.accuracy.value:>10.3f}"
+            f"{one.model:<24}{one.adapter_weights:>9,}{interval(one.auc):>24}{one.accuracy.value:>10.3f}"
             f"{one.calibration_error.value:>7.3f}  {change}"
         )
     for one in results:
@@ -215,8 +206,3 @@ def _lines(label: str, results: "list[TaskResult]") -> list[str]:
                 f"({share.low:.0%} to {share.high:.0%}, Wilson)"
             )
     return lines
-
-
-def _interval(found: "Interval", *, sign: bool = False) -> str:
-    plus = "+" if sign else ""
-    return f"{found.value:{plus}.3f} ({found.low:{plus}.3f} to {found.high:{plus}.3f})"

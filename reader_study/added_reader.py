@@ -14,9 +14,11 @@ from reader_study import audit_log
 from reader_study.additions import addition
 from reader_study.allocation import Presentation
 from reader_study.copied_packages import as_copied, copied_patients, write_copy
+from reader_study.handed_out import exported
+from reader_study.log_lines import ADDED
 from reader_study.protocol import NAME
 from reader_study.sheet import Package
-from reader_study.study import ADDED, Study, exported, open_study, package_mapping
+from reader_study.study import Study, open_study, package_mapping
 from reader_study.worklists import write_worklist
 from recon.errors import ReconError
 
@@ -71,6 +73,6 @@ def with_added(study: Study, key: Sequence[Presentation]) -> tuple[Presentation,
     rows = {row.id: row for row in key}
     for entry in study.entries:
         if entry.event == ADDED:
-            for new, source in entry.details["shows"].items():
-                rows[new] = replace(rows[source], id=new, reader=entry.details["reader"])
+            for new, source in entry.said.shows.items():
+                rows[new] = replace(rows[source], id=new, reader=entry.said.reader)
     return tuple(rows.values())

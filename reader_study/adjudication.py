@@ -16,8 +16,9 @@ from reader_study.additions import addition
 from reader_study.adjudication_rule import Adjudication
 from reader_study.canonical import digest
 from reader_study.copied_packages import Copied, copied_patients, new_identifier, write_copy
+from reader_study.log_lines import ADJUDICATION
 from reader_study.sheet import Expected, Package, Sheet
-from reader_study.study import ADJUDICATION, LOG, Study, exported, package_mapping
+from reader_study.study import LOG, Study, package_mapping
 from reader_study.unsealing import refuse_exchanged, require_complete
 from reader_study.worklists import write_worklist
 from recon.errors import ReconError
@@ -63,8 +64,7 @@ def adjudicate(study: Study, sheets: Sequence[Sheet]) -> audit_log.LogEntry:
     was done before, or a package that must be copied is not here. Nothing is left behind then.
     """
     rule = _rule(study)
-    if exported(study.entries) is None:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    study.require_export()
     if study.unsealed or study.adjudicated is not None:
         done = "the key was opened" if study.unsealed else "the disagreements were handed out before"
         raise ReconError(f"{study.folder}: {done}; nothing can be adjudicated any more")

@@ -16,7 +16,6 @@ nothing about the seed, the generator or the allocation.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -51,11 +50,6 @@ class Presentation:
     def as_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {**asdict(self), "arms": list(self.arms)}
-
-    @classmethod
-    def from_mapping(cls, row: Mapping[str, Any]) -> "Presentation":
-        """The inverse of ``as_mapping``."""
-        return cls(**{**row, "arms": tuple(row["arms"])})
 
 
 def new_seed() -> str:

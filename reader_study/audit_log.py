@@ -5,23 +5,21 @@ form of the rest and ``previous`` the hash of the line before (64 zeros in the f
 inserting a line breaks the chain at that line. Cutting lines off the END cannot be seen in the file alone: the
 last hash (``head``) is printed by every command that writes a line, and stands in the packages and the report.
 
-Events: ``protocol-frozen`` and ``protocol-changed`` {version, hash, protocol, reason}; ``export`` (see
-``reader_study.study``); ``export-refused`` {check, viewer_check}; ``check`` {passed, key_opened}; ``sheet`` {package,
-reader, session, sha256 of the content}; ``deviation`` {kind, text, reader, session, presentation}; ``unseal`` {reason,
-deviations, sheets}; ``unseal-failed`` {reason}; ``reader-called-in``, ``reader-added`` and ``adjudication`` (see
-``reserve``, ``added_reader`` and ``adjudication``); and what the analysis adds.
+Whoever knows the form can chain a log again. What its lines may say is therefore checked as well (``log_lines``).
 """
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from reader_study.canonical import canonical_json, digest
+from reader_study.log_lines import check_line
+from recon.configuration import from_mapping
 from recon.errors import ReconError
+from recon.foreign.json_file import json_object_in
 
 FIRST = "0" * 64
 
@@ -38,15 +36,17 @@ class LogEntry:
     index: int
     time: str  # UTC, ISO 8601
     event: str
-    details: Mapping[str, Any]
+    details: dict[str, Any]  # see ``log_lines``
     previous: str
     hash: str
+    said: Any = None  # the details as the dataclass of the event
 
 
 def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry:
     """Verify the log, add one line, flush it to disk, and give the new entry.
 
-    Raises ReconError when the log was altered (nothing is added then) or cannot be written.
+    Raises ReconError when the log was altered or the line would say what no log does (nothing is added then), or the
+    log cannot be written.
     """
     path = Path(path)
     entries = read(path) if path.exists() else []
@@ -58,6 +58,7 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
         "previous": entries[-1].hash if entries else FIRST,
     }
     body["hash"] = digest(body)
+    said = check_line(event, body["details"], f"{path}, line {body['index']}")
     try:
         with path.open("ab") as log:
             log.write(canonical_json(body) + b"\n")
@@ -67,13 +68,13 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
         raise ReconError(
             f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
         ) from error
-    return LogEntry(**body)
+    return LogEntry(**body, said=said)
 
 
 def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
     """Every entry, verified. With ``head`` (a hash noted earlier) the log must still contain that line.
 
-    Raises ReconError naming the first altered line.
+    Raises ReconError naming the first altered line, and the first that says what no log does.
     """
     path = Path(path)
     try:
@@ -86,23 +87,34 @@ def read(path: str | Path, head: str | None = None) -> list[LogEntry]:
     previous = FIRST
     for number, line in enumerate(lines, start=1):
         try:
-            body = json.loads(line)
-            stored = body.pop("hash")
-            if canonical_json({**body, "hash": stored}) != line or digest(body) != stored:
-                raise ValueError("its hash does not match its content")
-            if body["previous"] != previous or body["index"] != number:
+            entry = _entry(line)
+            if (entry.previous, entry.index) != (previous, number):
                 raise ValueError("it does not follow from the line before")
-            entries.append(LogEntry(**body, hash=stored))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error) if type(error) is ValueError else "it is not a log line"
-            raise ReconError(f"{path}: line {number} was altered ({reason}); restore the log from a copy") from error
-        previous = stored
+        except ValueError as error:
+            raise ReconError(f"{path}: line {number} was altered ({error}); restore the log from a copy") from error
+        said = check_line(entry.event, entry.details, f"{path}, line {number}")
+        entries.append(replace(entry, said=said))
+        previous = entry.hash
     if head is not None and head not in {entry.hash for entry in entries}:
         raise ReconError(
             f"{path}: was cut or rewritten; the line with hash {head[:16]}, noted earlier, is gone. "
             "Restore the log from a copy"
         )
     return entries
+
+
+def _entry(line: bytes) -> LogEntry:
+    """One line. Raises ValueError when it is none, or its hash is not that of its content."""
+    try:
+        body = json_object_in(line.decode("utf-8"))
+        entry = from_mapping(LogEntry, body, "it")
+        same = canonical_json(body) == line
+    except (ReconError, RecursionError, ValueError) as error:
+        raise ValueError("it is not a log line") from error
+    del body["hash"]
+    if not same or digest(body) != entry.hash:
+        raise ValueError("its hash does not match its content")
+    return entry
 
 
 def last(entries: list[LogEntry], *events: str) -> LogEntry | None:

@@ -12,10 +12,11 @@ from itertools import pairwise
 from reader_study import audit_log
 from reader_study.audit_log import LogEntry
 from reader_study.canonical import digest
+from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN
 from reader_study.protocol import Protocol
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import ADDED, ADJUDICATION, CALLED_IN, Study, exported
+from reader_study.study import Study
 
 SHORTEST_LOOK = 1.0  # seconds on the screen; nobody reads an image in less
 CLOCKS = timedelta(minutes=10)  # by which the computers' clocks may differ
@@ -52,8 +53,7 @@ class _Sitting:
 
 def conduct(study: Study, sheets: Sequence[Sheet], noted_head: str | None = None) -> Conduct:
     """What the log of ``study`` and its checked ``sheets`` tell. ``noted_head``: a verified earlier hash of the log."""
-    export = exported(study.entries)
-    assert export is not None  # sheets are only checked against an export
+    export = study.require_export()
     by_package = {sheet.package: sheet for sheet in sheets}
     sittings = [_sitting(package, by_package[package.id]) for package in study.packages if package.id in by_package]
     facts, departures, unknown = _log_facts(study, noted_head)
@@ -91,6 +91,8 @@ def moment(text: str) -> datetime | None:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
+    if not 1900 <= found.year < 9000:  # near the ends of the calendar nothing can be added or taken away
+        return None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
@@ -110,27 +112,25 @@ def _log_facts(study: Study, noted_head: str | None) -> tuple[list[str], list[st
     events = [entry.event for entry in study.entries]
     for entry in study.entries:
         if entry.event == "protocol-changed":
-            facts.append(
-                f"The protocol was changed on {_day(entry.time)}, before the export: {entry.details['reason']}"
-            )
+            facts.append(f"The protocol was changed on {_day(entry.time)}, before the export: {entry.said.reason}")
         if entry.event == CALLED_IN:
             facts.append(
-                f"The reserve reader {entry.details['reader']} was called in on {_day(entry.time)}, before the key was "
-                f"opened: {entry.details['text']}"
+                f"The reserve reader {entry.said.reader} was called in on {_day(entry.time)}, before the key was "
+                f"opened: {entry.said.text}"
             )
         if entry.event == ADJUDICATION:
             facts.append(
-                f"On {_day(entry.time)} {len(entry.details['shows'])} of {entry.details['compared']} images that two "
-                f"readers or more had scored were handed to {entry.details['reader']} for adjudication."
+                f"On {_day(entry.time)} {len(entry.said.shows)} of {entry.said.compared} images that two "
+                f"readers or more had scored were handed to {entry.said.reader} for adjudication."
             )
         if entry.event == ADDED:
             opened = any(other.event == "unseal" and other.index < entry.index for other in study.entries)
             departures.append(
-                f"Reader {entry.details['reader']} ({entry.details['experience']}) was added on {_day(entry.time)}, "
+                f"Reader {entry.said.reader} ({entry.said.experience}) was added on {_day(entry.time)}, "
                 f"after the export and {'after' if opened else 'before'} the key was opened, with the "
-                f"cases, sessions and orders of reader {entry.details['in_place_of']}: {entry.details['text']}"
+                f"cases, sessions and orders of reader {entry.said.in_place_of}: {entry.said.text}"
             )
-        if entry.event == "check" and entry.details.get("key_opened"):
+        if entry.event == "check" and entry.said.key_opened:
             departures.append(f"The key was opened on {_day(entry.time)} for a check of the pairs.")
     if "export-refused" in events:
         facts.append(f"The blind check refused {events.count('export-refused')} earlier export(s).")
@@ -152,7 +152,7 @@ def _openings(study: Study, by_package: dict[str, Sheet], opening: Sequence[LogE
     """Did a score come in, change or go with the key open? Adds what did to the departures."""
     if not opening:
         return False
-    before = opening[0].details["sheets"]
+    before = opening[0].said.sheets
     found = []
     if len(before) < len(study.packages):
         found.append(
@@ -180,7 +180,7 @@ def _openings(study: Study, by_package: dict[str, Sheet], opening: Sequence[LogE
 
 def _receipts(study: Study, sittings: Sequence[_Sitting], facts: list[str], unknown: list[str]) -> None:
     opened = next((entry.index for entry in study.entries if entry.event == "unseal"), len(study.entries) + 1)
-    logged = {entry.details["sha256"] for entry in study.entries if entry.event == "sheet" and entry.index < opened}
+    logged = {entry.said.sha256 for entry in study.entries if entry.event == "sheet" and entry.index < opened}
     left = [sitting.name for sitting in sittings if digest(sitting.sheet.payload()) not in logged]
     if left:
         unknown.append(
@@ -196,8 +196,8 @@ def _replaced(study: Study, sittings: Sequence[_Sitting]) -> list[str]:
     found = []
     for sitting in sittings:
         mark = digest(sitting.sheet.payload())
-        lines = [one for one in came_in(study, sitting.package) if not one.details.get("unfinished")]
-        others = [one for one in lines if one.details["sha256"] != mark]
+        lines = [one for one in came_in(study, sitting.package) if not one.said.unfinished]
+        others = [one for one in lines if one.said.sha256 != mark]
         if others:
             found.append(
                 f"Another sheet of {sitting.name} came in on {_day(others[0].time)}; it is not the one analysed."
@@ -216,13 +216,13 @@ def _beside_pacs(sittings: Sequence[_Sitting], unknown: list[str]) -> None:
 
 def came_in(study: Study, package: Package) -> list[LogEntry]:
     """The lines of the log by which sheets of this package came in, the last one last."""
-    return [one for one in study.entries if one.event == "sheet" and one.details["package"] == package.id]
+    return [one for one in study.entries if one.event == "sheet" and one.said.package == package.id]
 
 
 def _receipt(study: Study, sitting: _Sitting) -> LogEntry | None:
     """The line of the log by which this sheet came in."""
     known = digest(sitting.sheet.payload())
-    return next((one for one in came_in(study, sitting.package) if one.details["sha256"] == known), None)
+    return next((one for one in came_in(study, sitting.package) if one.said.sha256 == known), None)
 
 
 def _times(sitting: _Sitting, export: LogEntry, receipt: LogEntry | None, opening: Sequence[LogEntry]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from reader_study.dicom_writer import stamp
 from reader_study.integrity import altered_package
 from reader_study.packages import MANIFEST, read_setup, write_text
+from reader_study.pseudonyms import NAME
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
 from reader_study.study import Study
@@ -47,7 +48,12 @@ def read_content(study: Study, package: Package) -> dict[str, Any]:
     altered = altered_package(folder, package.manifest_sha256)
     if altered:
         raise ReconError(altered[0])
-    return read_setup(folder)
+    setup = read_setup(folder)
+    scripts = [name for row in setup["presentations"] for name in row["images"]]
+    here = all(NAME.fullmatch(name) and (folder / "images" / f"{name}.js").is_file() for name in scripts)
+    if not here or [row["id"] for row in setup["presentations"]] != [entry.id for entry in package.presentations]:
+        raise ReconError(f"{folder / 'package.js'}: does not show what was exported; restore the package from a copy")
+    return setup
 
 
 def write_copy(
@@ -77,7 +83,7 @@ def write_copy(
     wanted = content.pop("only_items", None)  # of an adjudicator: the questions that are asked
     if wanted is not None:
         content.pop("localisation", None)
-        content["items"] = [{**item, "required": True} for item in content["items"] if item["id"] in wanted]
+        content["items"] = [{**item, "required": True} for item in content["items"] if item.get("id") in wanted]
     content |= {"signing_key": private, "log_head": study.head, "presentations": presentations}
     write_text(folder / "package.js", f"reconPackage({json.dumps(content, ensure_ascii=True)});\n")
     for path in first.iterdir():

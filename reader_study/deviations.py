@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from reader_study import audit_log
-from reader_study.study import ADDED, LOG, Study, open_study
+from reader_study.log_lines import ADDED
+from reader_study.study import LOG, Study, open_study
 from recon.errors import ReconError
 
 DeviationKind = Literal["missing", "unsigned", "exchanged", "other"]
@@ -55,15 +56,14 @@ def deviations(entries: Iterable[audit_log.LogEntry]) -> tuple[Deviation, ...]:
     """The deviations in a log. One without a known kind, or without the reader that its kind needs, is ``other``."""
     found = []
     for entry in entries:
+        said = entry.said
         if entry.event == "deviation":
-            details = entry.details
-            kind = details.get("kind") if details.get("kind") in KINDS and details.get("reader") else "other"
-            scope = (details.get("reader"), details.get("session"), details.get("presentation"))
-            found.append(Deviation(entry.index, entry.time, str(kind), str(details.get("text", "")), *scope))
+            kind = said.kind if said.kind in KINDS and said.reader else "other"
+            scope = (said.reader, said.session, said.presentation)
+            found.append(Deviation(entry.index, entry.time, kind, said.text, *scope))
         if entry.event == ADDED:
-            details = entry.details
-            text = f"added after the export in place of {details['in_place_of']}: {details['text']}"
-            found.append(Deviation(entry.index, entry.time, "added", text, details["reader"], None, None))
+            text = f"added after the export in place of {said.in_place_of}: {said.text}"
+            found.append(Deviation(entry.index, entry.time, "added", text, said.reader, None, None))
     return tuple(found)
 
 

@@ -23,7 +23,7 @@ from reader_study.case_subsets import achieved
 from reader_study.dicom_writer import stamp
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
-from reader_study.lesion_truth import freeze_lesions, read_masks
+from reader_study.lesion_truth import Lesions, freeze_lesions, read_masks
 from reader_study.naming import draw_names, with_sequence
 from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
 from reader_study.protocol import Protocol
@@ -83,7 +83,7 @@ def export_study(
         if (study.folder / name).exists():
             raise ReconError(f"{study.folder / name}: already exported; a new export needs a new study folder")
     sources = find_sources(study.protocol, images, masks)
-    _check_lesions(study.protocol, lesions)
+    known = _known_lesions(study.protocol, lesions)  # what is wrong with them is said before anything is written
     seed = seed or new_seed()
     for left_over in study.folder.glob(".export-*"):  # of an export that was killed
         shutil.rmtree(left_over, ignore_errors=True)
@@ -98,7 +98,7 @@ def export_study(
         except OSError as error:
             raise ReconError(f"{study.folder}: cannot write here ({error.strerror})") from error
         try:
-            draft = Draft(study, building, sources, rows, names, drawn, lesions)
+            draft = Draft(study, building, sources, rows, names, drawn, known)
             outcome = _build(draft, passphrase, work_factor, report)
         except OSError as error:
             raise ReconError(
@@ -114,14 +114,15 @@ def export_study(
     return outcome
 
 
-def _check_lesions(protocol: Protocol, lesions: str | None) -> None:
+def _known_lesions(protocol: Protocol, lesions: str | None) -> dict[str, Lesions] | None:
     if lesions is not None:
-        read_masks(protocol, lesions)  # what is wrong with them is said before anything is written
-    elif protocol.localisation is not None:
+        return read_masks(protocol, lesions)
+    if protocol.localisation is not None:
         raise ReconError(
             "readers will mark lesions; name the masks of the lesions that are there with --lesions "
             "'masks/{case}.nii.gz': they are frozen by their hashes before anybody reads"
         )
+    return None
 
 
 def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> Export:

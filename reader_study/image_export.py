@@ -11,6 +11,7 @@ from reader_study.allocation import Presentation, secret_generator
 from reader_study.canonical import digest
 from reader_study.dicom_writer import SeriesGeometry, SeriesIdentity, series_datasets
 from reader_study.geometry import check_arms_in_place, positions
+from reader_study.lesion_truth import Lesions
 from reader_study.naming import ImageNames, with_sequence
 from reader_study.packages import ImageFiles, package_name, write_viewer_image
 from reader_study.pair_identity import PairIdentity
@@ -34,7 +35,7 @@ class Draft:
     rows: list[Presentation]
     names: list[ImageNames]
     seed: str
-    lesions: str | None = None  # pattern of the masks of what readers will mark
+    lesions: Mapping[str, Lesions] | None = None  # by case, of what readers will mark
 
     @property
     def protocol(self) -> Protocol:

@@ -1,6 +1,5 @@
 """Has anything in an exported study changed? Every file against its manifest, every manifest against the log."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from reader_study.blind_check import Finding, uniform_attributes
 from reader_study.opened_key import check_opened_key, read_opened_key
 from reader_study.packages import MANIFEST
 from reader_study.series_facts import FileFacts, read_series
-from reader_study.study import KEY, OPENED_KEY, Study, exported
+from reader_study.study import KEY, OPENED_KEY, Study
 from recon.digest import file_sha256
 from recon.errors import ReconError
+from recon.foreign.json_file import json_object_in
 
 
 def verify_files(study: Study) -> list[str]:
@@ -20,11 +20,9 @@ def verify_files(study: Study) -> list[str]:
 
     Raises ReconError when the study was not exported.
     """
-    export = exported(study.entries)
-    if export is None:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    export = study.require_export()
     problems = []
-    if _sha256(study.folder / KEY) != export.details["sealed_key_sha256"]:
+    if _sha256(study.folder / KEY) != export.said.sealed_key_sha256:
         problems.append(f"{study.folder / KEY}: the sealed key is missing or was altered since the export")
     if (study.folder / OPENED_KEY).exists():
         try:
@@ -32,13 +30,13 @@ def verify_files(study: Study) -> list[str]:
         except ReconError as error:
             problems.append(str(error))
     folders = {package.folder: package.manifest_sha256 for package in (*study.packages, *study.reserved)}
-    folders["dicom"] = export.details["dicom_manifest_sha256"]
+    folders["dicom"] = export.said.dicom_manifest_sha256
     for name, expected in folders.items():
         folder = study.folder / name
         if not folder.is_dir():
             continue  # handed out, or not kept; ``absent`` says so
         problems += altered_package(folder, expected)
-    if (study.folder / "worklists").is_dir() and "worklists" in export.details:
+    if (study.folder / "worklists").is_dir() and export.said.worklists is not None:
         problems += _compared(study.folder / "worklists", study.worklists)
     known = {study.folder / package.folder for package in (*study.packages, *study.reserved)}
     for stranger in sorted(set((study.folder / "packages").glob("*")) - known):
@@ -50,8 +48,11 @@ def altered_package(folder: Path, manifest_sha256: str) -> list[str]:
     """What in an exported folder differs from its manifest, and that from the log."""
     if _sha256(folder / MANIFEST) != manifest_sha256:
         return [f"{folder / MANIFEST}: missing or altered since the export"]
-    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    listed = {entry.removeprefix("dicom/"): mark for entry, mark in listed.items()}
+    try:
+        content = json_object_in((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return [f"{folder / MANIFEST}: not a manifest of recon ({error}); restore it from a copy"]
+    listed = {entry.removeprefix("dicom/"): str(mark) for entry, mark in content.items()}
     return _compared(folder, {**listed, MANIFEST: manifest_sha256})
 
 
@@ -100,5 +101,5 @@ def _series_description(folder: Path) -> str:
 def _sha256(path: Path) -> str:
     try:
         return file_sha256(path)
-    except ReconError:
+    except (ReconError, ValueError):  # a manifest may name what no file can be called
         return ""

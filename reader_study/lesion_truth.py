@@ -26,6 +26,7 @@ _OUTSIDE = 0.01  # share of a mask's voxels that may lie beyond the edge of the 
 class Lesions:
     """The lesions of one case: pieces of the mask that share no face, edge or corner."""
 
+    path: Path  # of the mask
     to_voxels: Floats  # RAS+ mm to the index of the mask
     spacing: Floats  # mm along the axes of the mask
     voxels: tuple[NDArray[np.int64], ...]  # of each lesion `[voxel, axis]`
@@ -79,7 +80,7 @@ def read_lesions(path: Path, case: str) -> Lesions:
     own = labels[labels > 0]
     spacing = np.asarray(np.linalg.norm(volume.affine[:3, :3], axis=0), np.float64)
     voxels = tuple(places[own == number] for number in range(1, count + 1))
-    return Lesions(np.asarray(np.linalg.inv(volume.affine), np.float64), spacing, voxels)
+    return Lesions(path, np.asarray(np.linalg.inv(volume.affine), np.float64), spacing, voxels)
 
 
 def read_masks(protocol: Protocol, pattern: str) -> dict[str, Lesions]:
@@ -94,16 +95,17 @@ def read_masks(protocol: Protocol, pattern: str) -> dict[str, Lesions]:
 
 
 def freeze_lesions(
-    protocol: Protocol, pattern: str, grids: Mapping[tuple[str, str], tuple[Floats, tuple[int, int, int]]]
+    protocol: Protocol,
+    known: Mapping[str, Lesions],
+    grids: Mapping[tuple[str, str], tuple[Floats, tuple[int, int, int]]],
 ) -> dict[str, str]:
-    """Check the masks against the images; gives the SHA-256 of each for the log.
+    """Check the masks of all cases against the images; gives the SHA-256 of each for the log.
 
     ``grids``: (case, sequence) -> matrix from (slice, row, column) to RAS+ mm, and the number of each. Raises
-    ReconError as ``read_masks`` does, and for a mask whose lesions lie outside the images.
+    ReconError for a mask whose lesions lie outside the images.
     """
-    files, known = mask_files(protocol, pattern), read_masks(protocol, pattern)
-    for case, path in files.items():
-        places = known[case].places()
+    for case, lesions in known.items():
+        places = lesions.places()
         shown = np.zeros(len(places), bool)
         for name in protocol.sequence_names:
             affine, shape = grids[case, name]
@@ -112,10 +114,10 @@ def freeze_lesions(
             shown |= ((index > -0.5) & (index < np.array(shape) - 0.5)).all(axis=1)
         if shown.size and (~shown).mean() > _OUTSIDE:
             raise ReconError(
-                f"case {case}: {(~shown).mean():.0%} of the lesion mask {path} lie outside the images; is it another "
-                "case's, or on another grid?"
+                f"case {case}: {(~shown).mean():.0%} of the lesion mask {lesions.path} lie outside the images; is it "
+                "another case's, or on another grid?"
             )
-    return {case: file_sha256(path) for case, path in files.items()}
+    return {case: file_sha256(lesions.path) for case, lesions in known.items()}
 
 
 def frozen_lesions(protocol: Protocol, pattern: str | None, frozen: Mapping[str, str]) -> dict[str, Lesions]:

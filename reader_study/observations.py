@@ -86,7 +86,7 @@ def check_same_sheets(study: Study, sheets: Sequence[Sheet]) -> None:
     given = {sheet.package: digest(sheet.payload()) for sheet in sheets}
     later = [deviation for deviation in deviations(study.entries) if deviation.index > opened.index]
     for package in study.packages:
-        before, now = opened.details["sheets"].get(package.id), given.get(package.id)
+        before, now = opened.said.sheets.get(package.id), given.get(package.id)
         if before == now or excused(later, "exchanged", package.reader, package.session):
             continue
         what = "is missing now" if now is None else ("was not there" if before is None else "differs from the one")

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +27,10 @@ from reader_study.protocol import Protocol
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
 from reader_study.study import Study
+from recon.configuration import from_mapping
 from recon.digest import file_sha256
+from recon.errors import ReconError
+from recon.foreign.json_file import json_object_in
 
 PACKAGE_FORMAT = "recon-reader-package-1"
 MANIFEST = "manifest.json"
@@ -213,10 +216,52 @@ def _public_protocol(protocol: Protocol) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """One presentation of a package's setup: the scripts of its images, and what the viewer must find them to be."""
+
+    id: str
+    order: int
+    training: bool
+    guess: bool
+    images: tuple[str, ...]
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What ``package.js`` holds; see ``write_packages``."""
+
+    format: str
+    study: str
+    package: str
+    reader: str
+    session: int
+    signing_key: dict[str, str]
+    commitment: str
+    log_head: str
+    title: str
+    mode: str
+    sessions: int
+    washout_weeks: float
+    items: tuple[dict[str, Any], ...]
+    viewing: dict[str, Any]
+    guess: dict[str, Any]
+    instructions: str
+    presentations: tuple[_Shown, ...]
+    sequences: tuple[str, ...] = ()
+    localisation: dict[str, Any] | None = None
+
+
 def read_setup(folder: Path) -> dict[str, Any]:
-    """What the script ``package.js`` in the folder of a package holds."""
-    text = (folder / "package.js").read_text(encoding="utf-8")
-    setup: dict[str, Any] = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    """What the script ``package.js`` in the folder of a package holds. Raises ReconError where it is not that."""
+    path = folder / "package.js"
+    try:
+        text = path.read_text(encoding="utf-8")
+        setup = json_object_in(text[text.index("(") + 1 : text.rindex(")")])
+        from_mapping(_Setup, setup, "its content")
+    except (OSError, ValueError, ReconError) as error:
+        raise ReconError(f"{path}: not the setup of a package ({error}); restore the package from a copy") from error
     return setup
 
 

@@ -20,7 +20,7 @@ from reader_study.item import Item
 from reader_study.localisation_rule import Localisation
 from reader_study.pseudonyms import NAME, check_names
 from reader_study.sequences import ShownSequence, check_sequences
-from recon.configuration import from_mapping, load_config
+from recon.configuration import load_config
 from recon.errors import ReconError
 
 FORMAT = "recon-reader-protocol-1"
@@ -59,8 +59,8 @@ class Sessions:
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 20:
             raise ValueError("key 'count' must be between 1 and 20 sessions")
-        if self.washout_weeks < 0 or (self.count > 1 and self.washout_weeks == 0):
-            raise ValueError("key 'washout_weeks' must be positive when there are several sessions")
+        if not 0 <= self.washout_weeks <= 520 or (self.count > 1 and self.washout_weeks == 0):
+            raise ValueError("key 'washout_weeks' must be 520 or less, and positive when there are several sessions")
         if self.separation < 0:
             raise ValueError("key 'separation' must be 0 or more")
 
@@ -337,7 +337,7 @@ class Protocol:
         return item.scale if item.scale else ("A", "tie", "B") if self.viewing.ties else ("A", "B")
 
     def as_mapping(self) -> dict[str, Any]:
-        """The protocol as plain JSON types, defaults included; ``from_mapping_checked`` reads it back."""
+        """The protocol as plain JSON types, defaults included; ``from_mapping`` reads it back."""
         values = dataclasses.asdict(self)
         for reader in values["readers"]:
             if not reader["reserve"]:  # as in protocols of before there were reserves
@@ -360,8 +360,3 @@ def load_protocol(path: str | Path) -> Protocol:
     if not Path(path).is_file():
         raise ReconError(f"{path}: no such protocol; write one with 'recon reader-study plan --template FILE'")
     return load_config(Protocol, path)
-
-
-def from_mapping_checked(values: dict[str, Any], where: str) -> Protocol:
-    """A protocol from the mapping that ``as_mapping`` gives. Raises ReconError."""
-    return from_mapping(Protocol, values, where)

@@ -7,7 +7,8 @@ nobody waits for them; from then on the reserve is a reader like any other.
 from pathlib import Path
 
 from reader_study import audit_log
-from reader_study.study import CALLED_IN, LOG, open_study
+from reader_study.log_lines import CALLED_IN
+from reader_study.study import LOG, open_study
 from recon.errors import ReconError
 
 

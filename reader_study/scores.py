@@ -8,7 +8,7 @@ from reader_study.deviations import deviations, excused
 from reader_study.sheet import Package, Response, Sheet
 from reader_study.sheet_check import check_response, check_sheet
 from reader_study.sheet_files import read_sheet
-from reader_study.study import Study
+from reader_study.study import SHEETS, Study
 from reader_study.tables import ColumnMap, TableScore, read_table
 from recon.errors import ReconError
 from recon.folders import entries
@@ -55,18 +55,19 @@ def find_sheets(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def collect(study: Study, paths: Sequence[str | Path], columns: ColumnMap | None = None) -> Collected:
-    """Read and check every sheet and table. The JSON and the CSV form of one sheet count once.
+def collect(study: Study, paths: Sequence[str | Path] | None = None, columns: ColumnMap | None = None) -> Collected:
+    """Read and check every sheet and table in ``paths`` (default: the study's own folder of sheets).
+
+    The JSON and the CSV form of one sheet count once.
 
     Raises ReconError in one line naming the file and the presentation for: a sheet of another study, a broken
     signature, a score out of scale, one session handed in twice with different answers, and unsigned scores that no
     logged deviation of that reader covers.
     """
-    if not study.packages:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    study.require_export()
     sheets: dict[str, Sheet] = {}
     unsigned: list[str] = []
-    for path in find_sheets(paths):
+    for path in find_sheets(paths or [study.folder / SHEETS]):
         if is_sheet(path):
             sheet = read_sheet(path)
             if sheet.package in {package.id for package in study.reserved}:

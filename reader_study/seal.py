@@ -12,12 +12,10 @@ reads nor analyses hold it.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
-import json
+import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,9 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from reader_study.allocation import Presentation
 from reader_study.canonical import canonical_json
 from recon.atomic import atomic_path
+from recon.configuration import from_mapping
 from recon.errors import ReconError
+from recon.foreign.json_file import json_object_in
 
 FORMAT = "recon-sealed-key-1"
 WORK_FACTOR = 2**17  # scrypt n: about half a second and 128 MiB for every guess of the passphrase
@@ -73,6 +73,11 @@ class Key:
     presentations: tuple[Presentation, ...]
     images: tuple[ImageRecord, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("seed", "salt"):
+            if not re.fullmatch(r"[0-9a-f]{64}", getattr(self, name)):
+                raise ValueError(f"key '{name}' must be 64 hexadecimal digits")
+
     def as_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
@@ -83,21 +88,41 @@ class Key:
             "images": [image.as_mapping() for image in self.images],
         }
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "Key":
-        """The inverse of ``as_mapping``."""
-        return cls(
-            study=values["study"],
-            seed=values["seed"],
-            salt=values["salt"],
-            presentations=tuple(Presentation.from_mapping(row) for row in values["presentations"]),
-            images=tuple(ImageRecord(**{**row, "affine": tuple(row.get("affine", ()))}) for row in values["images"]),
-        )
-
     @property
     def commitment(self) -> str:
         """HMAC-SHA256 of the canonical key mapping under the salt, 64 hexadecimal digits."""
         return hmac.new(bytes.fromhex(self.salt), canonical_json(self.as_mapping()), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    """How the passphrase becomes the secret."""
+
+    name: str
+    n: int
+    r: int
+    p: int
+    salt: str  # base64, as ``nonce`` and ``ciphertext``
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """What the file holds."""
+
+    format: str
+    study: str
+    cipher: str
+    kdf: _Derivation
+    nonce: str
+    ciphertext: str
+
+
+def key_in(content: bytes) -> Key:
+    """The key of which ``content`` is the JSON form. Raises ValueError saying what is missing or wrong in it."""
+    try:
+        return from_mapping(Key, json_object_in(content.decode("utf-8")), "the key")
+    except ReconError as error:
+        raise ValueError(str(error)) from error
 
 
 def check_passphrase(passphrase: str) -> None:
@@ -146,21 +171,21 @@ def open_key(path: str | Path, passphrase: str, sha256: str, commitment: str) ->
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ReconError(f"{path}: the sealed key was altered since the export; restore it from a copy")
     try:
-        header = json.loads(content)
-        ciphertext = base64.b64decode(header.pop("ciphertext"), validate=True)
-        kdf = header["kdf"]
+        header = json_object_in(content.decode("utf-8"))
+        sealed = from_mapping(_Sealed, header, "its head")
+        del header["ciphertext"]
+        kdf = sealed.kdf
         # Bounds keep a foreign file from asking for all of the memory or for no work at all.
-        if header["format"] != FORMAT or not 2**4 <= kdf["n"] <= 2**21 or (kdf["r"], kdf["p"]) != (8, 1):
+        if sealed.format != FORMAT or not 2**4 <= kdf.n <= 2**21 or (kdf.r, kdf.p) != (8, 1):
             raise ValueError("unknown format")
-        salt, nonce = (base64.b64decode(text, validate=True) for text in (kdf["salt"], header["nonce"]))
-        secret = Scrypt(salt=salt, length=32, n=kdf["n"], r=8, p=1).derive(passphrase.encode())
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise ReconError(f"{path}: not a sealed key of recon ({error})") from error
-    try:
-        plain = AESGCM(secret).decrypt(nonce, ciphertext, canonical_json(header))
+        parts = (kdf.salt, sealed.nonce, sealed.ciphertext)
+        salt, nonce, ciphertext = (base64.b64decode(text, validate=True) for text in parts)
+        secret = Scrypt(salt=salt, length=32, n=kdf.n, r=8, p=1).derive(passphrase.encode())
+        key = key_in(AESGCM(secret).decrypt(nonce, ciphertext, canonical_json(header)))
     except InvalidTag as error:
         raise ReconError(f"{path}: wrong passphrase") from error
-    key = Key.from_mapping(json.loads(plain))
+    except (ValueError, ReconError) as error:
+        raise ReconError(f"{path}: not a sealed key of recon ({error}); restore it from a copy") from error
     if not hmac.compare_digest(key.commitment, commitment):
         raise ReconError(f"{path}: this key is not the one committed to in the packages and the log")
     return key

@@ -18,7 +18,6 @@ is rebuilt exactly, so that the one signature covers both. A comment that a spre
 with an apostrophe there.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class Response:
     presentation: str
     order: int
     training: bool
-    scores: Mapping[str, int | str]
+    scores: dict[str, int | str]
     flags: tuple[Flag, ...]
     comment: str
     seconds: float

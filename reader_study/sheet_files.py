@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reader_study.canonical import canonical_json
-from reader_study.sheet import FORMAT, BlindingGuess, Flag, Response, Sheet
+from reader_study.sheet import FORMAT, Sheet
 from recon.atomic import atomic_path
+from recon.configuration import from_mapping
 from recon.errors import ReconError
 from recon.foreign.json_file import json_object_in
 
@@ -37,23 +39,12 @@ def read_sheet(path: str | Path) -> Sheet:
             raise ValueError(f"larger than {LARGEST} bytes")
         text = path.read_text(encoding="utf-8-sig")
         values = _from_csv(text) if path.suffix.lower() == ".csv" else json_object_in(text)
-        if values.pop("format") != FORMAT:
+        if values.pop("format", None) != FORMAT:
             raise ValueError("unknown format")
-        responses = tuple(
-            Response(
-                **{
-                    **row,
-                    "flags": tuple(Flag(**flag) for flag in row["flags"]),
-                    "images": tuple(row.get("images", ())),
-                }
-            )
-            for row in values["responses"]
-        )
-        guesses = tuple(BlindingGuess(**row) for row in values["guesses"])
-        return Sheet(**{**values, "responses": responses, "guesses": guesses, "path": path})
+        return replace(from_mapping(Sheet, values, "the sheet"), path=path)
     except OSError as error:
         raise ReconError(f"{path}: the score sheet cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error) as error:
+    except (ReconError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         said = " ".join(str(error).split())[:200]
         raise ReconError(f"{path}: not a score sheet of recon, or cut short ({said})") from error
 

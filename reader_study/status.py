@@ -8,15 +8,15 @@ from pathlib import Path
 from reader_study.canonical import digest
 from reader_study.conduct import came_in, moment
 from reader_study.deviations import deviations, excused
+from reader_study.handed_out import exported
+from reader_study.log_lines import ADDED
 from reader_study.scores import collect, find_sheets
 from reader_study.sheet import Package, Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import ADDED, KEY, Study, exported
+from reader_study.study import KEY, SHEETS, Study
 from reader_study.tables import ColumnMap
 from reader_study.unsealing import unfinished
 from recon.errors import ReconError
-
-SHEETS = "sheets"  # folder inside the study folder
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _sitting(study: Study, package: Package, by_package: dict[str, Sheet]) -> Si
     covered = all(excused(found, "missing", line["reader"], line["session"], line["presentation"]) for line in left)
     asked = sum(not entry.training for entry in package.presentations)
     times = sorted(row.started for row in sheet.responses if row.started) if sheet is not None else []
-    hashes = {entry.details["sha256"] for entry in study.entries if entry.event == "sheet"}
+    hashes = {entry.said.sha256 for entry in study.entries if entry.event == "sheet"}
     return Sitting(
         reader=package.reader,
         session=package.session,
@@ -149,9 +149,7 @@ def _not_before(study: Study, package: Package, by_package: dict[str, Sheet]) ->
 
 
 def _phase(study: Study, sittings: Sequence[Sitting]) -> str:
-    export = exported(study.entries)
-    assert export is not None
-    events = [entry.event for entry in study.entries if entry.index > export.index]
+    events = [entry.event for entry in study.entries if entry.index > study.require_export().index]
     if "analysis" in events:
         return "analysed"
     if "unseal" in events:
@@ -175,7 +173,7 @@ def _following(study: Study, phase: str, sittings: Sequence[Sitting], problem: s
         return (*steps, f"hand the disagreements to the third reader: recon reader-study adjudicate {folder}")
     if phase == "complete":
         return (*steps, f"open the key ({folder / KEY}): recon reader-study unseal {folder} --reason WHY")
-    replaced = {one.details["in_place_of"]: one.details["reader"] for one in study.entries if one.event == ADDED}
+    replaced = {one.said.in_place_of: one.said.reader for one in study.entries if one.event == ADDED}
     for sitting in sittings:
         name = f"reader {sitting.reader}, session {sitting.session}"
         if not sitting.returned and not sitting.excused and sitting.reader in replaced:

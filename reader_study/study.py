@@ -7,27 +7,27 @@
     STUDY/dicom/<image>/0001.dcm   the same images for a DICOM viewer
     STUDY/worklists/R1-session-1.csv   reading order for a DICOM viewer
     STUDY/worklists/R1-session-1.html  the same with the questions: one page to read beside a PACS, signs as the package
+    STUDY/sheets/                  the score sheets that came back
 
-The log's ``export`` line: ``{"version", "study", "sealed_key_sha256", "commitment", "dicom_manifest_sha256",
-"packages": [Package ...], "worklists": {file: SHA-256}}``; everything outside can be checked against it.
+Everything outside of the log can be checked against its ``export`` line.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reader_study import audit_log
 from reader_study.allocation import Presentation, allocate, new_seed
-from reader_study.protocol import Protocol, from_mapping_checked, load_protocol
-from reader_study.sheet import Expected, Package
+from reader_study.handed_out import exported, packages_of
+from reader_study.log_lines import ADDED, ADJUDICATION, CALLED_IN
+from reader_study.protocol import Protocol, load_protocol
+from reader_study.sheet import Package
 from recon.atomic import atomic_path
+from recon.configuration import from_mapping
 from recon.errors import ReconError, naming
 
-CALLED_IN = "reader-called-in"  # event of the log; see ``reserve``
-ADDED = "reader-added"  # event of the log; see ``added_reader``
-ADJUDICATION = "adjudication"  # event of the log; see ``adjudication``
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
+SHEETS = "sheets"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Study:
     @property
     def readers(self) -> tuple[str, ...]:
         """Who reads: the planned readers, the reserves who were called in, and who was added after the export."""
-        called = {entry.details["reader"] for entry in self.entries if entry.event == CALLED_IN}
+        called = {entry.said.reader for entry in self.entries if entry.event == CALLED_IN}
         planned = (reader.id for reader in self.protocol.readers if not reader.reserve or reader.id in called)
-        return (*planned, *(entry.details["reader"] for entry in self.entries if entry.event == ADDED))
+        return (*planned, *(entry.said.reader for entry in self.entries if entry.event == ADDED))
 
     @property
     def worklists(self) -> dict[str, str]:
@@ -59,7 +59,14 @@ class Study:
         found: dict[str, str] = {}
         for entry in self.entries:
             if entry.event in ("export", ADDED, ADJUDICATION):
-                found |= entry.details.get("worklists", {})
+                found |= entry.said.worklists or {}
+        return found
+
+    def require_export(self) -> audit_log.LogEntry:
+        """The line of the export. Raises ReconError where nothing was exported under this version of the protocol."""
+        found = exported(self.entries)
+        if found is None:
+            raise ReconError(f"{self.folder}: nothing was exported under this version of the protocol")
         return found
 
     @property
@@ -91,13 +98,13 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
     folder = Path(folder)
     entries = audit_log.read(folder / LOG) if (folder / LOG).exists() else []
     frozen = audit_log.last(entries, "protocol-frozen", "protocol-changed")
-    if frozen is not None and frozen.details["hash"] == protocol.hash:
+    if frozen is not None and frozen.said.hash == protocol.hash:
         return open_study(folder), False
     if frozen is None and folder.exists() and any(folder.iterdir()):
         raise ReconError(f"{folder}: not empty and not a study; choose a new folder")
     if frozen is not None and not reason.strip():
         raise ReconError(
-            f"{folder}: the protocol differs from the frozen version {frozen.details['version']}; "
+            f"{folder}: the protocol differs from the frozen version {frozen.said.version}; "
             "say why with --reason to log a new version"
         )
     if exported(entries) is not None:
@@ -105,7 +112,7 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
             f"{folder}: was exported under the frozen protocol; a changed one would make every package and sheet "
             "worthless. Plan it in a new study folder, or log a deviation ('recon reader-study deviation --kind other')"
         )
-    version = 1 if frozen is None else int(frozen.details["version"]) + 1
+    version = 1 if frozen is None else frozen.said.version + 1
     if frozen is not None and (folder / PROTOCOL).exists():
         (folder / PROTOCOL).replace(folder / f"protocol-v{version - 1}.yaml")
     with atomic_path(folder / PROTOCOL) as temporary:
@@ -130,32 +137,23 @@ def open_study(folder: str | Path, expect_head: str | None = None) -> Study:
     if frozen is None:
         raise ReconError(f"{folder / LOG}: no protocol was frozen; run 'recon reader-study plan' first")
     protocol = load_protocol(folder / PROTOCOL)
-    logged = from_mapping_checked(frozen.details["protocol"], f"{folder / LOG}, line {frozen.index}")
-    if protocol.hash != frozen.details["hash"] or logged.hash != protocol.hash:
+    logged = from_mapping(Protocol, frozen.said.protocol, f"{folder / LOG}, line {frozen.index}")
+    if protocol.hash != frozen.said.hash or logged.hash != protocol.hash:
         raise ReconError(
             f"{folder / PROTOCOL}: altered since it was frozen (line {frozen.index} of the log); restore it, or log a "
             "new version with 'recon reader-study plan --reason'"
         )
-    export = exported(entries)
-    made = [] if export is None else [export, *(entry for entry in entries if entry.event in (ADDED, ADJUDICATION))]
-    packages = tuple(_package(row) for entry in made for row in entry.details["packages"])
-    study = Study(folder, protocol, int(frozen.details["version"]), tuple(entries), packages, ())
+    try:
+        packages = packages_of(protocol, entries)
+    except ValueError as error:
+        raise ReconError(f"{folder / LOG}, {error}; restore the log from a copy") from error
+    study = Study(folder, protocol, frozen.said.version, tuple(entries), packages, ())
     reading = {*study.readers, *([protocol.adjudication.reader] if protocol.adjudication is not None else [])}
     return replace(
         study,
         packages=tuple(package for package in packages if package.reader in reading),
         reserved=tuple(package for package in packages if package.reader not in reading),
     )
-
-
-def exported(entries: Sequence[audit_log.LogEntry]) -> audit_log.LogEntry | None:
-    """The export line that belongs to the newest version of the protocol, or None."""
-    for entry in reversed(entries):
-        if entry.event == "export":
-            return entry
-        if entry.event in ("protocol-frozen", "protocol-changed"):
-            return None
-    return None
 
 
 def package_mapping(package: Package) -> dict[str, Any]:
@@ -165,13 +163,3 @@ def package_mapping(package: Package) -> dict[str, Any]:
         if not row["shapes"]:
             del row["shapes"]
     return {**asdict(package), "presentations": rows}
-
-
-def _package(row: Any) -> Package:
-    return Package(**{**row, "presentations": tuple(_expected(entry) for entry in row["presentations"])})
-
-
-def _expected(entry: Any) -> Expected:
-    shapes = tuple(tuple(shape) for shape in entry.get("shapes", ()))
-    hashes = {name: tuple(entry.get(name, ())) for name in ("images", "series")}
-    return Expected(**{**entry, **hashes, "shapes": shapes})

@@ -16,7 +16,7 @@ from reader_study.protocol import Protocol, load_protocol
 from reader_study.provenance import Provenance
 from reader_study.scores import collect, find_sheets, is_sheet
 from reader_study.seal import Key
-from reader_study.study import OPENED_KEY, Study, exported, open_study
+from reader_study.study import OPENED_KEY, Study, open_study
 from reader_study.tables import ColumnMap, read_table
 from reader_study.unsealing import require_complete
 from reader_study.verdicts import adjudicated
@@ -34,7 +34,7 @@ class Unblinded:
 
 def sealed(
     folder: str | Path,
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path] | None = None,
     key_path: str | Path | None = None,
     columns: ColumnMap | None = None,
     notice: str = "",
@@ -86,9 +86,7 @@ def _located(study: Study, key: Key, found: Observations, lesions: str | None) -
         if lesions is not None:
             mask_files(study.protocol, lesions)  # says that nobody marks lesions
         return found
-    export = exported(study.entries)
-    assert export is not None  # the opened key belongs to it
-    known = frozen_lesions(study.protocol, lesions, export.details.get("lesions", {}))
+    known = frozen_lesions(study.protocol, lesions, study.require_export().said.lesions)
     return replace(found, located=locate(study.protocol, found.marked, found.readers, known, key.images))
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from reader_study import audit_log
 from reader_study.canonical import digest
 from reader_study.deviations import deviations, excused
-from reader_study.seal import Key, open_key
+from reader_study.opened_key import unlock
+from reader_study.seal import Key
 from reader_study.sheet import Sheet
 from reader_study.sheet_check import missing
-from reader_study.study import KEY, LOG, Study, exported
+from reader_study.study import LOG, Study
 from recon.errors import ReconError
 
 
@@ -20,7 +21,7 @@ def log_sheet(study: Study, sheet: Sheet) -> audit_log.LogEntry | None:
     """
     refuse_exchanged(study, [sheet])
     mark = digest(sheet.payload())
-    if any(entry.event == "sheet" and entry.details["sha256"] == mark for entry in study.entries):
+    if any(entry.event == "sheet" and entry.said.sha256 == mark for entry in study.entries):
         return None
     details = {"package": sheet.package, "reader": sheet.reader, "session": sheet.session, "sha256": mark}
     if unfinished(study, sheet):
@@ -43,9 +44,9 @@ def _refuse_changed(study: Study, sheet: Sheet) -> None:
     """Raises ReconError when an answer differs from the one that a logged unfinished sheet held."""
     marks = _marks(sheet)
     for entry in study.entries:
-        if entry.event != "sheet" or entry.details["package"] != sheet.package:
+        if entry.event != "sheet" or entry.said.package != sheet.package:
             continue
-        before = entry.details.get("unfinished") or {}
+        before = entry.said.unfinished or {}
         changed = [name for name, mark in before.items() if marks.get(name) != mark]
         later = [deviation for deviation in deviations(study.entries) if deviation.index > entry.index]
         if changed and not excused(later, "exchanged", sheet.reader, sheet.session):
@@ -64,11 +65,11 @@ def refuse_exchanged(study: Study, sheets: Sequence[Sheet]) -> None:
     found = deviations(study.entries)
     for sheet in sheets if not study.protocol.viewing.going_back else ():
         _refuse_changed(study, sheet)
-    received = [entry for entry in study.entries if entry.event == "sheet" and not entry.details.get("unfinished")]
-    logged = {entry.details["package"]: entry for entry in received}
+    received = [entry for entry in study.entries if entry.event == "sheet" and not entry.said.unfinished]
+    logged = {entry.said.package: entry for entry in received}
     for sheet in sheets:
         entry = logged.get(sheet.package)
-        if entry is None or entry.details["sha256"] == digest(sheet.payload()):
+        if entry is None or entry.said.sha256 == digest(sheet.payload()):
             continue
         later = [deviation for deviation in found if deviation.index > entry.index]
         if not excused(later, "exchanged", sheet.reader, sheet.session):
@@ -111,7 +112,7 @@ def require_adjudicated(study: Study, sheets: Sequence[Sheet]) -> None:
         raise ReconError(f"{study.folder}: not adjudicated yet; run 'recon reader-study adjudicate' first")
     later = [deviation for deviation in deviations(study.entries) if deviation.index > done.index]
     for sheet in sheets:
-        rested = done.details["sheets"].get(sheet.package)
+        rested = done.said.sheets.get(sheet.package)
         if sheet.reader == study.protocol.adjudication.reader or rested == digest(sheet.payload()):
             continue
         if not excused(later, "exchanged", sheet.reader, sheet.session):
@@ -127,9 +128,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
     ``sheets`` must have passed ``sheet_check.check_sheet``. A failed attempt is logged as well. Raises ReconError
     naming the first missing reading, a wrong passphrase, an altered key, or a key other than the one committed to.
     """
-    export = exported(study.entries)
-    if export is None:
-        raise ReconError(f"{study.folder}: nothing was exported under this version of the protocol")
+    study.require_export()
     if not reason.strip():
         raise ReconError("unsealing needs a reason; give it with --reason")
     refuse_exchanged(study, sheets)
@@ -137,9 +136,7 @@ def unseal(study: Study, passphrase: str, reason: str, sheets: Sequence[Sheet]) 
     require_adjudicated(study, sheets)
     log = study.folder / LOG
     try:
-        key = open_key(
-            study.folder / KEY, passphrase, export.details["sealed_key_sha256"], export.details["commitment"]
-        )
+        key = unlock(study, passphrase)
     except ReconError as error:
         audit_log.append(log, "unseal-failed", {"reason": str(error).split(": ", 1)[-1]})
         raise

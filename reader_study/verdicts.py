@@ -36,14 +36,14 @@ def adjudicated(
     }
     scores = {name: found.scores[name].copy() for name in rule.items}
     disagreed, decided = dict.fromkeys(rule.items, 0), dict.fromkeys(rule.items, 0)
-    for name, shows in done.details["shows"].items():
-        row = rows[shows["presentation"]]
+    for name, shows in done.said.shows.items():
+        row = rows[shows.presentation]
         at = study.protocol.arm_names.index(row.arms[0]), slice(None), found.cases.index(row.case)
-        for item in shows["items"]:
+        for item in shows.items:
             disagreed[item] += 1
             if item in answers.get(name, {}):
                 decided[item] += 1
                 verdict = orient(study.protocol.item(item), np.array(float(answers[name][item])))
                 given = scores[item][at]
                 scores[item][at] = np.where(np.isfinite(given), verdict, given)
-    return replace(found, adjudicated=scores, verdicts=Verdicts(int(done.details["compared"]), disagreed, decided))
+    return replace(found, adjudicated=scores, verdicts=Verdicts(done.said.compared, disagreed, decided))

@@ -67,11 +67,15 @@ def read_patients(study: Study, package: Package) -> dict[str, tuple[str, ...]]:
     path = study.folder / "worklists" / names(package)[0]
     if not path.is_file() or file_sha256(path) != study.worklists.get(path.name):
         raise ReconError(f"{path}: missing or altered since the export; restore it from a copy")
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            row["presentation"]: tuple(filter(None, (row["patient_id_a"], row["patient_id_b"])))
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = {row["presentation"]: tuple(filter(None, (row[name] for name in _COLUMNS[3:]))) for row in rows}
+    except (KeyError, ValueError, csv.Error) as error:
+        raise ReconError(f"{path}: not a worklist of recon ({error}); restore it from a copy") from error
+    if set(found) != {entry.id for entry in package.presentations}:
+        raise ReconError(f"{path}: does not list the presentations of its package; restore it from a copy")
+    return found
 
 
 def _page(setup: Mapping[str, Any], package: Package, patients: Mapping[str, Sequence[str]]) -> str:

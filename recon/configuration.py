@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import reprlib
 import types
@@ -109,7 +110,7 @@ def from_mapping(kind: type[Config], values: dict[str, Any], where: str) -> Conf
     """Build the dataclass ``kind`` from a mapping; errors name ``where`` and the key. See ``load_config``."""
     if not isinstance(values, dict):
         raise ReconError(f"{where}: expected keys with values, found {type(values).__name__}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -125,6 +126,11 @@ def from_mapping(kind: type[Config], values: dict[str, Any], where: str) -> Conf
         return kind(**converted)
     except ValueError as error:  # a dataclass's own __post_init__ check
         raise ReconError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
@@ -177,7 +183,9 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     if hint is str and isinstance(value, str):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):  # half of a character: no file can hold it
+        if not value.isascii() and any(
+            "\ud800" <= letter <= "\udfff" for letter in value
+        ):  # half of a character: no file can hold it
             raise ReconError(f"{where}: key '{key}' is {_shown.repr(value)}, which is no text")
         return value
     if hint is Any:

@@ -110,15 +110,6 @@ def choose_encoder(name: str | None) -> str:
     raise ReconError(f"no encoder given; choose one with --encoder: {', '.join(row.name for row in ENCODERS)}")
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use here. Raises ReconError naming those it can."""
-    import torch
-
-    available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if device not in available and not (device == "cuda" and len(available) > 1):
-        raise ReconError(f"device '{device}': not available here; choose one of {', '.join(available)}")
-
-
 def missing_packages(row: EncoderRow) -> list[str]:
     """Packages of the optional extra that are not installed here."""
     return [package for package in row.packages if importlib.util.find_spec(package) is None]
@@ -139,13 +130,15 @@ def load_encoder(
 
     Raises ReconError for an unknown name, a missing extra, missing or partial weights.
     """
+    from recon.reconstruction.machine import chosen_device
+
     row = find_row(name)
     absent = missing_packages(row)
     if absent:
         raise ReconError(
             f"encoder '{name}': needs {', '.join(absent)}, not installed here; pip install 'recon[encoders]'"
         )
-    check_device(device)
+    chosen_device(device)
     if weights is None and random_seed is None and not row.ships:
         raise ReconError(f"encoder '{name}': no weights given; {row.obtain}")
     if weights is not None and random_seed is None and not Path(weights).exists():

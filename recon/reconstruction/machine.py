@@ -69,8 +69,11 @@ def chosen_device(wanted: str | None) -> str:
         raise ReconError(f"--device {device}: choose cpu or cuda") from error
     if kind not in ("cpu", "cuda"):
         raise ReconError(f"--device {device}: choose cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ReconError(f"--device {device}: no CUDA device here; leave --device away to use the processor")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (torch.device(device).index or 0) >= count:
+        raise ReconError(
+            f"--device {device}: {count or 'no'} CUDA devices here; leave --device away to use another one"
+        )
     return device
 
 

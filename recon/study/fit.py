@@ -17,7 +17,7 @@ from recon.study.preparation import prepared_studies
 from recon.study.protocols import by_protocol
 from recon.study.samples import slices_of
 from recon.study.start import Start
-from recon.study.store import model_card, person_hash, save_model
+from recon.study.store import FORMAT, model_card, person_hash, write_model
 from recon.study.table import Study, of_plane
 from recon.study.training import StudyRun, StudyTraining
 from recon.training_loop import train
@@ -81,7 +81,7 @@ def fit_study_model(
             "parameters": parameters,
             "trained_parameters": sum(p.numel() for p in run.parameters.values()),
         }
-        save_model(out, run.network, options, facts, model_card(options, facts))
+        write_model(out, run.network.state_dict(), FORMAT, options, facts, model_card(options, facts))
     return Fitted(finished, run.samples, run.loss, len(chosen), len(persons), held_out, slices.contrasts, parameters)
 
 

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,22 @@ from recon.foreign.json_file import read_json
 from recon.model_folder import write_model_folder
 from recon.study.contrasts import INPUTS
 from recon.study.network import random_network
-from recon.study.options import StudyFitOptions
+from recon.study.options import StudyFitOptions, StudyTrainingOptions
 
 FORMAT = "recon-study-2"
 CODES = "input.codes.weight"  # [contrast, code]
 PRETRAINED = "recon-study-pretraining-1"
 Network = TypeVar("Network", bound=nn.Module)
+Options = TypeVar("Options", bound=StudyTrainingOptions)
 
 
 @dataclass(frozen=True, eq=False)
-class StudyModel:
-    """A trained study network and what it knows."""
+class TrainedModel(Generic[Network, Options]):
+    """A network trained on studies and what it knows."""
 
     folder: Path
-    network: nn.Module
-    options: StudyFitOptions
+    network: Network
+    options: Options
     contrasts: tuple[str, ...]  # that it was trained on
     persons: frozenset[str]  # hashes of those it was trained on
     weights_sha256: str
@@ -44,20 +45,19 @@ class StudyModel:
         return self.folder.resolve().name
 
 
+StudyModel = TrainedModel[nn.Module, StudyFitOptions]
+
+
 def person_hash(person: str) -> str:
     """A person as files hold it."""
     return hashlib.sha256(f"recon-study|{person}".encode()).hexdigest()[:16]
 
 
-def save_model(folder: Path, network: nn.Module, options: StudyFitOptions, facts: Mapping[str, Any], card: str) -> None:
-    """Write a model's folder. ``facts`` holds ``contrasts`` and ``persons``. Raises ReconError when it cannot be."""
-    write_model(folder, network.state_dict(), FORMAT, options, facts, card)
-
-
 def write_model(
     folder: Path, tensors: Mapping[str, Tensor], kind: str, options: Any, facts: Mapping[str, Any], card: str
 ) -> None:
-    """Write tensors, card and a configuration of format ``kind``, the last one last. Raises ReconError."""
+    """Write tensors, card and a configuration of format ``kind``, the last one last; ``facts`` holds ``contrasts`` and
+    ``persons``. Raises ReconError when it cannot be written."""
     write_model_folder(folder, tensors, {"format": kind, "fit": dataclasses.asdict(options), **facts}, card)
 
 
@@ -98,32 +98,34 @@ def read_stored(folder: str | Path, formats: Mapping[str, str]) -> Stored:
     )
 
 
-def filled(
-    build: Callable[[torch.Generator], Network], tensors: Mapping[str, Tensor], weights: Path, device: str
-) -> Network:
-    """The network with the stored tensors in it, ready to be asked. Raises ReconError when they are not its own.
+def load_trained(
+    stored: Stored,
+    kind: type[Options],
+    build: Callable[[Options, tuple[str, ...], torch.Generator], Network],
+    device: str,
+) -> TrainedModel[Network, Options]:
+    """The stored model, ready to be asked. Raises ReconError for options or tensors that are not its own.
 
-    Its shape is compared before memory is taken: a configuration may ask for anything, a file holds what it holds."""
+    Its shape is compared before memory is taken: a configuration may ask for anything, a file holds what it holds.
+    """
+    options = from_mapping(kind, stored.config.get("fit", {}), str(stored.path))
     generator = torch.Generator("cpu").manual_seed(0)
     with torch.device("meta"):
-        network = build(generator)
-    check_tensors(network, tensors, weights)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+        network = build(options, stored.contrasts, generator)
+    check_tensors(network, stored.tensors, stored.weights)
+    network.load_state_dict({name: tensor.float() for name, tensor in stored.tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).to(device).eval()
-    return network
+    digest = file_sha256(stored.weights)
+    return TrainedModel(stored.path.parent, network, options, stored.contrasts, stored.persons, digest, device)
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> StudyModel:
     """Load what ``recon study fit`` wrote. Raises ReconError for a missing file, another format, misshapen tensors."""
-    stored = read_stored(folder, {FORMAT: "recon study fit"})
-    options = from_mapping(StudyFitOptions, stored.config.get("fit", {}), str(stored.path))
-    numbers = [INPUTS.index(name) for name in stored.contrasts]
-    network = filled(
-        lambda generator: random_network(options.network, options.grid, numbers, generator),
-        stored.tensors, stored.weights, device,
-    )  # fmt: skip
-    digest = file_sha256(stored.weights)
-    return StudyModel(Path(folder), network, options, stored.contrasts, stored.persons, digest, device)
+
+    def build(options: StudyFitOptions, contrasts: tuple[str, ...], generator: torch.Generator) -> nn.Module:
+        return random_network(options.network, options.grid, [INPUTS.index(name) for name in contrasts], generator)
+
+    return load_trained(read_stored(folder, {FORMAT: "recon study fit"}), StudyFitOptions, build, device)
 
 
 def stored_weights(path: Path) -> dict[str, Tensor]:

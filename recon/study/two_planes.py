@@ -3,8 +3,7 @@
     L = BCE(lesion in the study) + w / 2 (mean BCE(tokens with lesion) + mean BCE(tokens without))
 
 The second part is of the tokens of planes whose outline is known, those with lesion weighted by the share of it in
-them; sums go over the whole batch. One bit a study is
-little to learn from; an outline says it patch by patch.
+them; sums go over the whole batch. One bit a study is little to learn from; an outline says it patch by patch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recon.configuration import from_mapping
-from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.processes import Processes, training_processes
 from recon.progress import Note, Report, part_of, silent, unsaid
@@ -38,12 +35,13 @@ from recon.study.options import PlanesFitOptions
 from recon.study.placing import placed_otherwise
 from recon.study.plane_network import PlaneNetwork, Planes, PlanesAnswer, channels_of, random_plane_network
 from recon.study.samples import draw_subset, gains
-from recon.study.store import filled, read_stored, write_model
+from recon.study.store import TrainedModel, load_trained, read_stored, write_model
 from recon.study.table import Study
 from recon.study.training import StudyTraining
 from recon.training_loop import train
 
 FORMAT = "recon-study-planes-2"
+PlanesModel = TrainedModel[PlaneNetwork, PlanesFitOptions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +61,7 @@ class PlanesRun(StudyTraining[Sequence[Examination]]):
     ) -> None:
         self.fit, self.contrasts, self.device = options, contrasts, str(processes.device)
         self.network: PlaneNetwork
-        network = random_plane_network(
-            options.network, options.grid, channels_of(contrasts, options.resampled),
-            torch_generator(options.seed, "study-planes"),
-        ).to(processes.device)  # fmt: skip
+        network = _drawn(options, contrasts, torch_generator(options.seed, "study-planes")).to(processes.device)
         super().__init__(options, network, dict(network.named_parameters()), folder, ",".join(contrasts), processes)
 
     def loss_of(self, data: Sequence[Examination]) -> Tensor:
@@ -94,9 +89,7 @@ class PlanesRun(StudyTraining[Sequence[Examination]]):
         planes: list[Plane] = list(DIRECTIONS)
         if generator.random() < self.fit.plane_dropout:
             planes = [planes[int(generator.integers(len(planes)))]]
-        shown = {
-            plane: draw_subset(self.contrasts, self.fit.contrast_dropout, generator) for plane in planes
-        }  # fmt: skip
+        shown = {plane: draw_subset(self.contrasts, self.fit.contrast_dropout, generator) for plane in planes}
         mirrored = generator.random() < 0.5
         given: dict[Plane, tuple[Tensor, Tensor]] = {}
         outlines: dict[Plane, Tensor] = {}
@@ -170,35 +163,14 @@ def fit_planes(
     return Fitted(finished, run.samples, run.loss, len(first), persons, held_out, contrasts, facts["parameters"])
 
 
-@dataclass(frozen=True, eq=False)
-class PlanesModel:
-    """A trained network of two planes and what it knows."""
-
-    folder: Path
-    network: PlaneNetwork
-    options: PlanesFitOptions
-    contrasts: tuple[str, ...]
-    persons: frozenset[str]  # hashes of those it was trained on
-    weights_sha256: str
-    device: str
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.resolve().name
-
-
 def load_planes(folder: str | Path, device: str = "cpu") -> PlanesModel:
     """Load what ``recon study fit-planes`` wrote. Raises ReconError for another folder, or a damaged one."""
-    stored = read_stored(folder, {FORMAT: "recon study fit-planes"})
-    options = from_mapping(PlanesFitOptions, stored.config.get("fit", {}), str(stored.path))
-    channels = channels_of(stored.contrasts, options.resampled)
-    network = filled(
-        lambda generator: random_plane_network(options.network, options.grid, channels, generator),
-        stored.tensors, stored.weights, device,
-    )  # fmt: skip
-    digest = file_sha256(stored.weights)
-    return PlanesModel(Path(folder), network, options, stored.contrasts, stored.persons, digest, device)
+    return load_trained(read_stored(folder, {FORMAT: "recon study fit-planes"}), PlanesFitOptions, _drawn, device)
+
+
+def _drawn(options: PlanesFitOptions, contrasts: tuple[str, ...], generator: torch.Generator) -> PlaneNetwork:
+    channels = channels_of(contrasts, options.resampled)
+    return random_plane_network(options.network, options.grid, channels, generator)
 
 
 def planes_card(options: PlanesFitOptions, facts: Mapping[str, Any]) -> str:

@@ -288,13 +288,30 @@ def test_a_heatmap_begins_as_a_regression_on_frozen_tokens() -> None:
     assert float(lesion_regression(tokens, torch.zeros(4000))[1]) < -5  # without a lesion: nothing is one
 
 
-def test_a_start_with_masks_finds_lesions_before_training(table: Path, tmp_path: Path) -> None:
+def test_a_start_with_masks_finds_lesions_before_training(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = load_encoder("recon-small")
     assert isinstance(encoder, DifferentiableEncoder)
     cases = cases_of(encoder, read_labels(table), "lesion", tmp_path)
     options = TaskFitOptions(label="lesion", pixel_weight=1.0, anatomy=True, tokens=0)
     run = TaskRun(options, encoder, (128, 256, 2), tmp_path / "m", alone())
-    run.begin(probe_start(encoder, run.head, cases[:14], (0, 1), options))
+    encoded: list[torch.Tensor] = []
+    features = type(encoder).features
+
+    def counted(self: DifferentiableEncoder, prepared: PreparedVolume) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, pooled = features(self, prepared)
+        encoded.append(tokens)
+        return tokens, pooled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(encoder), "features", counted)
+        run.begin(probe_start(encoder, run.head, cases[:14], (0, 1), options))
+    views = [read_view(path).prepared for case in cases[:14] for path in case.views]
+    assert len(encoded) == len(views)  # each is encoded once, and anatomy reads the same bits
+    with torch.no_grad():
+        read = [run.head.read([run.head.token(each)[:, 0]], [view]) for each, view in zip(encoded, views, strict=True)]
+    assert torch.equal(run.head.anatomy_mean, torch.stack(read).mean(dim=0))
     found = []
     for case in cases[15::2]:
         view = read_view(case.views[0])

@@ -7,8 +7,9 @@ import nibabel
 import numpy as np
 import yaml
 
+from reader_study.handed_out import exported
 from reader_study.seal import Key, open_key
-from reader_study.study import KEY, exported, open_study
+from reader_study.study import KEY, open_study
 
 PASSPHRASE = "four words of test"
 

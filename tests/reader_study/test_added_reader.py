@@ -11,12 +11,13 @@ from reader_study.added_reader import add_reader
 from reader_study.conduct import conduct
 from reader_study.deviations import deviations, log_deviation
 from reader_study.integrity import verify_files
+from reader_study.log_lines import ADDED
 from reader_study.packages import read_setup
 from reader_study.redcap import data_dictionary
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import read_sheet, write_sheet
 from reader_study.status import study_status
-from reader_study.study import ADDED, KEY, LOG, open_study
+from reader_study.study import KEY, LOG, open_study
 from reader_study.unsealing import unseal
 from recon.errors import ReconError
 from tests.reader_study.study_maker import PASSPHRASE, export_small

@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +75,11 @@ def test_values_of_responses(key: str, value: Any, protocol: Protocol, tmp_path:
 
 @pytest.mark.parametrize("key", ["study", "package", "reader", "started", "signature"])
 def test_heads_of_sheets(key: str, protocol: Protocol, tmp_path: Path) -> None:
-    sheet = replace(sheet_of(protocol), path=tmp_path / "sheet.json", **{key: ["a", {}]})
-    with pytest.raises(ReconError, match=rf"sheet\.json: {key} is not a text"):
-        check_sheet(sheet, protocol, [])
+    path = tmp_path / "sheet.json"
+    write_sheet(path, sheet_of(protocol))
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), key: ["a", {}]}), "utf-8")
+    with pytest.raises(ReconError, match=rf"sheet\.json: not a score sheet .*key '{key}' is \['a', {{}}\]"):
+        read_sheet(path)
 
 
 def workbook(path: Path) -> dict[str, bytes]:

@@ -8,12 +8,13 @@ import pytest
 import yaml
 from study_maker import PASSPHRASE, make_study, protocol_mapping
 
+from reader_study.handed_out import exported
 from reader_study.protocol import load_protocol
 from reader_study.seal import open_key
 from reader_study.sheet import Response, Sheet
 from reader_study.sheet_files import write_sheet
 from reader_study.statistics import obuchowski_rockette, roc
-from reader_study.study import KEY, exported, open_study
+from reader_study.study import KEY, open_study
 from recon.errors import ReconError
 
 CASES = [f"C{index:03d}" for index in range(1, 17)]

@@ -113,9 +113,10 @@ class Built:
             self.private[reader, session], public = new_signing_key()
             shape = (5, 30, 30)
             expected = tuple(Expected(row.id, row.order, row.kind == "training", row.guess, shape) for row in mine)
-            packages.append(Package(f"{number:016x}", reader, session, "packages/x", public, "0" * 64, expected))
+            place = f"packages/{reader}-session-{session}"
+            packages.append(Package(f"{number:016x}", reader, session, place, public, "0" * 64, expected))
         self.packages = packages
-        details = {"sealed_key_sha256": sealed, "commitment": self.key.commitment}
+        details = {"sealed_key_sha256": sealed, "commitment": self.key.commitment, "dicom_manifest_sha256": "0" * 64}
         details["packages"] = [package_mapping(package) for package in packages]
         audit_log.append(self.folder / LOG, "export", details)
         generator = np.random.default_rng(4)

@@ -18,6 +18,7 @@ from reader_study.blind_check import BlindCheck, Pair, check_pairs
 from reader_study.crossover import sittings, williams
 from reader_study.export import dicom_pairs, export_study
 from reader_study.family import Family
+from reader_study.handed_out import exported
 from reader_study.observations import from_sheets, versus
 from reader_study.pair_folders import find_pairs
 from reader_study.protocol import load_protocol
@@ -28,7 +29,7 @@ from reader_study.several_arms import analyse_arms, as_mapping
 from reader_study.sheet import BlindingGuess, Response, Sheet
 from reader_study.statistics.hypothesis_test import t_test
 from reader_study.statistics.simultaneous import adjusted, decide
-from reader_study.study import exported, open_study
+from reader_study.study import open_study
 from recon.errors import ReconError
 
 SEED = "5" * 64

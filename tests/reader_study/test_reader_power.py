@@ -8,10 +8,11 @@ from reader_study.power import design_of, planned_claims, simulate
 from reader_study.power_arms import family_claims, scenarios, simulate_family
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_scores import Design, draw_scores, latent_means
-from reader_study.protocol import from_mapping_checked
+from reader_study.protocol import Protocol
 from reader_study.statistics import obuchowski_rockette
 from reader_study.statistics.non_inferiority import compare_by_case_means
 from reader_study.statistics.simultaneous import decide
+from recon.configuration import from_mapping
 from recon.errors import ReconError
 
 
@@ -87,7 +88,7 @@ def test_the_simulated_family_is_the_one_that_analyze_decides(tmp_path, family, 
     people = [{"id": f"R{index}", "experience": "none"} for index in range(3)]
     values = protocol_mapping(cases=12, arms=ARMS, comparisons=family, readers=people)
     values["primary"] |= {"readers": readers, "margin": 0.3}
-    protocol = from_mapping_checked(values, "here")
+    protocol = from_mapping(Protocol, values, "here")
     design = design_of(protocol)
     assert design.arms == 3
     latent = (*latent_means(design, Assumptions(), 0.1), latent_means(design, Assumptions(), 0.0)[1])
@@ -108,7 +109,7 @@ def test_the_simulated_family_is_the_one_that_analyze_decides(tmp_path, family, 
 
 def test_the_familywise_error_is_held_where_unadjusted_tests_lose_it(tmp_path):
     values = protocol_mapping(cases=30, arms=ARMS, comparisons={"procedure": "holm"})
-    protocol = from_mapping_checked(values, "here")
+    protocol = from_mapping(Protocol, values, "here")
     design, assumptions = design_of(protocol), Assumptions(case_arm=0.5)
     both = (assumptions, AreaAssumptions())
     first, *alone, last = scenarios(protocol, (0.0, 0.1))

@@ -12,10 +12,11 @@ from reader_study.power_areas import AreaSimulation, area_test, areas_and_left_o
 from reader_study.power_options import AreaAssumptions, Assumptions
 from reader_study.power_ratings import RatingModel
 from reader_study.power_scores import Design
-from reader_study.protocol import from_mapping_checked
+from reader_study.protocol import Protocol
 from reader_study.statistics import obuchowski_rockette, roc
 from reader_study.statistics.figure_of_merit import area_under_curve, leave_one_case_out
 from reader_study.statistics.localisation import FIGURES
+from recon.configuration import from_mapping
 from recon.errors import ReconError
 from tests.reader_study.study_maker import protocol_mapping
 from tests.reader_study.test_reader_accuracy import mapping as rated
@@ -30,7 +31,7 @@ def study(kind, fixed=False, **changes):
     """A planned study of 16 cases and three readers by the area that ``kind`` names."""
     values = rated(**changes) if not kind else marked(localisation={**RULE, "figure": kind}, **changes)
     values["primary"] = {**values["primary"], "readers": "fixed" if fixed else "random", "margin": 0.2}
-    protocol = from_mapping_checked(values, "test")
+    protocol = from_mapping(Protocol, values, "test")
     return protocol, replace(design_of(protocol), cases=16)
 
 

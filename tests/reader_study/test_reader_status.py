@@ -47,7 +47,10 @@ def test_status_goes_from_the_plan_to_the_open_key(tmp_path):
     assert "check" in found.following[0]  # it has not been logged
     ended = datetime.fromisoformat(found.sittings[0].ended)
     due = (ended + timedelta(weeks=built.protocol.sessions.washout_weeks)).date()
-    assert f"reader R1, session 2: hand out {built.folder / 'packages/x'}, not before {due}" in found.following[1]
+    assert (
+        f"reader R1, session 2: hand out {built.folder / 'packages/R1-session-2'}, not before {due}"
+        in found.following[1]
+    )
 
     for sheet in collect(open_study(built.folder), [inbox]).sheets:
         log_sheet(open_study(built.folder), sheet)

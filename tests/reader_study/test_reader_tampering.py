@@ -289,17 +289,17 @@ SITTINGS = {
         lambda w: w.sheets.__setitem__(0, w.signed(replace(w.sheets[0], study="0" * 64))),
         "another study",
     ),
-    "seconds in words": (response(seconds="abc"), "'abc' is no number of seconds"),
-    "no scores at all": (response(scores=None), "scores are None, not one for each item"),
-    "presentation that is none": (response(presentation=["x"]), "is not part of this package"),
-    "comment that is none": (response(comment=None), "comment is None, not a text"),
-    "time that is none": (response(started=5), "started is 5, not a text"),
+    "seconds in words": (response(seconds="abc"), r"responses\[\d+\]: key 'seconds' is 'abc'"),
+    "no scores at all": (response(scores=None), r"responses\[\d+\]: key 'scores' is None"),
+    "presentation that is none": (response(presentation=["x"]), "key 'presentation' is"),
+    "comment that is none": (response(comment=None), "key 'comment' is None"),
+    "time that is none": (response(started=5), "key 'started' is 5"),
     "flag on a side that is not": (response(flags=(Flag("artifact", "B", 1, 2, 3),)), "is not possible here"),
     "flag of no kind": (response(flags=(Flag("cat", "A", 1, 2, 3),)), "is not possible here"),
     "flag outside": (response(flags=(Flag("artifact", "A", 9999, 2, 3),)), "is not possible here"),
     "flag in words": (
         response(flags=(Flag("artifact", "A", "one", 2, 3),)),  # type: ignore[arg-type]
-        "is not possible here",
+        r"flags\[0\]: key 'slice' is 'one'",
     ),
     "guess repeated": (guesses(lambda sheet: sheet.guesses[:1] * 50), "the guess for .* stands twice"),
     "guess not asked": (
@@ -321,7 +321,7 @@ SITTINGS = {
     ),
 }  # fmt: skip
 RECEIVED = {
-    "a look without end": (endless, "the signature does not match"),
+    "a look without end": (endless, "key 'seconds' is inf"),
     "signed again": (re_sign, "differs from the sheet of R1, session 1, that was received before"),
     "signed again, and words": (then(deviate("other"), re_sign), "differs from the sheet of R1"),
     "signed again, excuse of another kind": (then(deviate("missing", "R1"), re_sign), "differs from the sheet of R1"),

@@ -3,7 +3,9 @@
 A heatmap that begins untrained says nothing for hundreds of samples, and what reads it (the anatomy) nothing either.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 import torch
@@ -33,11 +35,27 @@ def probe_start(
     """A linear probe on what the head pools of the frozen encoder, by the names of its tensors; with pixel supervision
     a logistic regression of lesion on tokens (``token_weight``, ``token_bias``), and with anatomy the mean and
     deviation of what it reads in that heatmap. Before this the head standardises nothing."""
+    with tempfile.TemporaryFile() as kept:  # features of all cases may be more than memory holds
+        start = _probes(encoder, head, cases, classes, options, kept)
+        return start | (_anatomy_scale(encoder, head, cases, options, kept) if options.anatomy else {})
+
+
+def _probes(
+    encoder: DifferentiableEncoder,
+    head: TaskHead,
+    cases: Sequence[Case],
+    classes: Sequence[int],
+    options: TaskFitOptions,
+    kept: IO[bytes],
+) -> dict[str, NDArray[np.float32]]:
+    """Both regressions; ``kept`` gets every view's features, which are read again once there is a heatmap."""
     vectors, tokens, shares = [], [], []
     most = max(1, TOKENS // sum(len(case.views) for case in cases))
     with torch.no_grad():
         for case, views in _seen(cases, options):
             encoded = [encoder.features(view.prepared) for view in views]
+            for found, _ in encoded if options.anatomy else ():
+                np.save(kept, found.cpu().numpy())
             vectors.append(head.vectors(encoded, [view.prepared for view in views]).mean(dim=0).cpu().numpy())
             generator = torch_generator(options.seed, "probe-lesions", case.case)
             for (found, _), view in zip(encoded, views, strict=True):
@@ -59,18 +77,25 @@ def probe_start(
         with torch.no_grad():
             head.token.weight.copy_(weight[None])
             head.token.bias.copy_(bias[None])
-    if options.anatomy:
-        with torch.no_grad():
-            read = []
-            for _, views in _seen(cases, options):
-                said = [head.token(encoder.features(view.prepared)[0])[:, 0] for view in views]
-                read.append(head.read(said, [view.prepared for view in views]).cpu())
-        features = torch.stack(read)
-        start |= {
-            "anatomy_mean": features.mean(dim=0).numpy(),
-            "anatomy_deviation": (features.std(dim=0) + 1e-3).numpy(),
-        }
     return start
+
+
+def _anatomy_scale(
+    encoder: DifferentiableEncoder, head: TaskHead, cases: Sequence[Case], options: TaskFitOptions, kept: IO[bytes]
+) -> dict[str, NDArray[np.float32]]:
+    """Mean and deviation of what anatomy reads in the heatmap of the features in ``kept``."""
+    kept.seek(0)
+    read = []
+    with torch.no_grad():
+        for _, views in _seen(cases, options):
+            encoded = [torch.from_numpy(np.load(kept)).to(encoder.device) for _ in views]
+            said = [head.token(each)[:, 0] for each in encoded]
+            read.append(head.read(said, [view.prepared for view in views]).cpu())
+    features = torch.stack(read)
+    return {
+        "anatomy_mean": features.mean(dim=0).numpy(),
+        "anatomy_deviation": (features.std(dim=0) + 1e-3).numpy(),
+    }
 
 
 def lesion_regression(tokens: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:

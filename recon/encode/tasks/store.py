@@ -21,7 +21,6 @@ from recon.foreign.json_file import read_json
 from recon.model_folder import write_model_folder
 
 FORMAT = "recon-task-2"
-MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
