@@ -45,20 +45,14 @@ class Outcome:
     refused: Refused = field(default_factory=Refused)
 
 
-def each(
-    paths: Sequence[Path],
-    work: Callable[[int, Path, Report], Entry],
-    progress: Progress,
-    report: Report | None = None,
-) -> Outcome:
+def each(paths: Sequence[Path], work: Callable[[int, Path, Report], Entry], progress: Progress) -> Outcome:
     """Do ``work(position, path, report)`` for every file, in order. A bad one of several is noted and left out; the
-    error of a single one is raised. ``report`` hears of the progress in place of ``progress``."""
-    shown = report or progress.show
+    error of a single one is raised."""
     outcome = Outcome()
     for position, path in enumerate(paths):
 
         def show(stage: str, fraction: float, position: int = position) -> None:
-            shown(stage, (position + fraction) / len(paths))
+            progress.show(stage, (position + fraction) / len(paths))
 
         try:
             outcome.done.append(work(position, path, show))

@@ -1,6 +1,5 @@
 """Commands on scan files: info, convert, undersample."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +8,8 @@ import typer
 from cli.cohort import each, finish, is_one, outputs
 from cli.flags import AsJson
 from cli.options import Given, with_options
-from cli.progress import Progress
-from recon.progress import Report, silent
+from cli.progress import WORTH_SAYING, Progress
+from recon.progress import Report
 from recon.scans.options import ConversionOptions, UndersamplingOptions
 from recon.scans.readers import READERS
 
@@ -36,8 +35,8 @@ def info(
     from recon.scans.finding import find_scans
 
     paths = find_scans(scans)
-    with Progress() as progress:
-        outcome = each(paths, _inspected, progress, _quiet(progress))
+    with Progress(WORTH_SAYING) as progress:
+        outcome = each(paths, _inspected, progress)
     lines = [line for found in outcome.done for line in _describe(found)]
     finish(outcome, lines, as_json, one=is_one(scans))
     if not all(found["can_reconstruct"] for found in outcome.done):
@@ -125,8 +124,8 @@ def convert(
             "contrast": scan.contrast,
         }
 
-    with Progress() as progress:
-        outcome = each(paths, work, progress, _quiet(progress))
+    with Progress(WORTH_SAYING) as progress:
+        outcome = each(paths, work, progress)
     lines = [
         f"{made['output']}: {made['slices']} slices, {made['coils']} coils, {made['readout']} readout x "
         f"{made['phase']} phase, {made['acceleration']:.2f}x, contrast {made['contrast']}"
@@ -170,8 +169,8 @@ def undersample(
             "seed": options.seed,
         }
 
-    with Progress() as progress:
-        outcome = each(paths, work, progress, _quiet(progress))
+    with Progress(WORTH_SAYING) as progress:
+        outcome = each(paths, work, progress)
     lines = [
         f"{done['output']}: {done['mask']} mask, {done['acceleration']:.2f}x net of "
         f"{done['calibration'][0]} x {done['calibration'][1]} calibration"
@@ -205,8 +204,3 @@ def _describe(result: dict[str, Any]) -> list[str]:
     lines += [f"  problem      {text}" for text in result["problems"]]
     lines.append("  can be reconstructed" if result["can_reconstruct"] else "  cannot be reconstructed")
     return lines
-
-
-def _quiet(progress: Progress) -> Report:
-    """Moving k-space about takes seconds, so nothing is said of it where the output is not a terminal."""
-    return progress.show if sys.stderr.isatty() else silent
