@@ -120,7 +120,7 @@ class Problem:
         coils = apply_coil_matrix(
             self.restore_coils, self.without_guard((self.maps[index] * image.unsqueeze(1)).sum(0))
         )
-        return torch.view_as_real(coils).square().sum((0, -1)).sqrt()
+        return _root_sum_of_squares(coils, 0)
 
 
 def read_slices(
@@ -343,6 +343,11 @@ def _crop_field_of_view(calibration: Tensor, full: int, kept: int) -> Tensor:
     return cropped[..., centre_slice(kept, min(kept, max(1, calibration.shape[-2] * kept // full))), :]
 
 
+def _root_sum_of_squares(coils: Tensor, axis: int) -> Tensor:
+    """Of complex coil images, summed over ``axis``: on a processor several times as fast as their ``norm``."""
+    return (coils.real.square() + coils.imag.square()).sum(axis).sqrt()
+
+
 def _window(size: int, like: Tensor) -> Tensor:
     """A Hann window over the calibration lines: keeps truncation ripples out of scale and phase."""
     return torch.hann_window(size + 2, periodic=False, device=like.device)[1:-1]
@@ -362,7 +367,7 @@ def calibration_scale(calibration: Tensor, shape: tuple[int, int]) -> Tensor:
     scan gives the same scale with a square calibration region as with full readout lines."""
     extent = min(calibration.shape[-2:])
     square = calibration[..., centre_slice(calibration.shape[-2], extent), centre_slice(calibration.shape[-1], extent)]
-    combined = _smooth_images(square, shape).norm(dim=1)
+    combined = _root_sum_of_squares(_smooth_images(square, shape), 1)
     return 0.5 * torch.stack([entry.flatten().quantile(0.99) for entry in combined])
 
 

@@ -99,7 +99,7 @@ def normal_rows(maps: Tensor, weight: Tensor, entries: int | None = None) -> Ite
             chosen = order[members, :width]
             coil_rows = rows[members].gather(2, chosen.unsqueeze(1).expand(-1, coils, -1))
             matrices = coil_rows.mH @ coil_rows
-            gaps = _gaps(chosen, supports)
+            gaps = _gaps(chosen, supports, phase)
             for matrix, row, position, gap in zip(matrices, places, chosen % phase, gaps, strict=True):
                 spread = point_spread[row // readout]
                 # It depends on distances alone; picking from it takes longer than all the rest.
@@ -109,9 +109,10 @@ def normal_rows(maps: Tensor, weight: Tensor, entries: int | None = None) -> Ite
             yield NormalRows(where.flatten(), matrices, supports)
 
 
-def _gaps(chosen: Tensor, supports: list[int]) -> list[bool]:
-    """Whether the supports of rows, ``chosen [row, width]``, have gaps. On a GPU, for which nobody should wait, yes."""
-    if chosen.device.type != "cpu":
+def _gaps(chosen: Tensor, supports: list[int], phase: int) -> list[bool]:
+    """Whether the supports of rows, ``chosen [row, width]``, have gaps, or are wider than the point-spread function.
+    On a GPU, for which nobody should wait, yes."""
+    if chosen.device.type != "cpu" or chosen.shape[1] > phase:
         return [True] * len(supports)
     return [int(row[support - 1] - row[0]) >= support for row, support in zip(chosen, supports, strict=True)]
 

@@ -97,6 +97,13 @@ def test_maps_are_the_eigenvectors(sets: int) -> None:
         assert torch.equal(maps[0, index].abs().sum(0) > 0, values[0, index] > 0.8)
 
 
+def test_the_products_of_patches_are_those_of_all_patches() -> None:
+    """The kernels' matrix, put together from what neighbouring offsets share, is that of the patches themselves."""
+    calibration = torch.randn((3, 17, 12), generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
+    patches = calibration.unfold(1, 5, 1).unfold(2, 5, 1).permute(1, 2, 3, 0, 4).reshape(13 * 8, -1)
+    assert torch.allclose(espirit._patch_gram(calibration, 5), patches.mH @ patches, atol=1e-4)
+
+
 def test_maps_have_unit_norm_or_are_zero() -> None:
     maps, values = espirit_maps(centre(head_kspace(0.01)), (96, 88), EspiritOptions(sets=2))
     power = maps.abs().pow(2).sum(2)

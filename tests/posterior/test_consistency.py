@@ -78,6 +78,20 @@ def test_the_row_solver_agrees_with_converged_conjugate_gradients(sets: int, den
     assert relative(iterative, solved) < 1e-3  # its documented tolerance of 1e-4 on the residual
 
 
+@pytest.mark.parametrize("sets", [1, 2])
+@pytest.mark.parametrize("hole", [False, True])
+def test_rows_without_an_edge_and_with_a_hole_are_solved(sets: int, hole: bool) -> None:
+    """Supports that fill the field of view, in every map set, and such as are not in one piece."""
+    problem, image = small_problem(size=24, sets=sets)
+    maps = torch.cat([smooth_maps(24, 4), smooth_maps(24, 4).roll(9, -1)])[None, :sets].contiguous()
+    if hole:
+        maps[..., 8:12] = 0
+    problem = dataclasses.replace(problem, maps=maps)
+    trusted, denoised = torch.full((1,), 0.25), image.unsqueeze(1)
+    by_rows = hybrid_space_solver(problem).mean(denoised, trusted)
+    assert relative(iterative_system(problem).mean(denoised, trusted), by_rows) < 1e-3
+
+
 @pytest.mark.parametrize("solver", ["rows", "iterative"])
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.6, 1.5), (1.0, torch.tensor([0.3]))])
 def test_conditional_draws_have_the_right_mean_and_covariance(solver: str, weights: Weights) -> None:
