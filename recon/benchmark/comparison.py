@@ -105,6 +105,7 @@ def benchmark(
             references[case.axis], scans[case.axis] = case.reference, case.scan
             shown = images.setdefault(case.axis, {}).setdefault(case.acceleration, {})
             run = _Runner(case, prior, options, place, device)
+            run.check(methods)
             for method, tuned in entries:
                 label = f"{method.name} (oracle)" if tuned else method.name
                 report(f"{case.axis}, R = {case.acceleration:g}, {label}", len(rows) / whole)
@@ -148,6 +149,12 @@ class _Runner:
             "warnings": list(outcome.warnings),
         }
         return row if found is None else {**row, "at_the_edge": found.at_the_edge}, image
+
+    def check(self, methods: Sequence[Method]) -> None:
+        """Raise ReconError for options with which one of the methods makes no image, before another takes its time."""
+        for method in methods:
+            if method.plan is not None:
+                method.plan(self._choice(method), self.case.scan.acceleration, 0.0)
 
     def _choice(self, method: Method) -> ReconstructionOptions:
         """The options of a method: every sampler draws as many samples as the first one of the table."""

@@ -40,8 +40,9 @@ def is_dicom(path: Path) -> bool:
 
 def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """One series from a folder of files or a file: values ``[slice, row, column]`` and the affine of (row, column,
-    slice) to RAS+ mm. Raises ReconError for what is not one series of single grey-scale slices, evenly spaced and
-    parallel, or has geometry or values that cannot be."""
+    slice) to RAS+ mm. What recon wrote comes back in the scan's own units: the factor of its series is another for each
+    scan. Raises ReconError for what is not one series of single grey-scale slices, evenly spaced and parallel, or has
+    geometry or values that cannot be."""
     slices = _slices(path)
     values = sorted({entry.b_value for entry in slices if entry.b_value is not None})
     if len(values) > 1:
@@ -51,9 +52,7 @@ def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 
 def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """As ``read_dicom``, for a series that may hold one image a b-value (s/mm^2; None: not stated) at each place.
-
-    What recon wrote comes back in the scan's own units: the factor of its series is another for each scan."""
+    """As ``read_dicom``, for a series that may hold one image a b-value (s/mm^2; None: not stated) at each place."""
     slices = _slices(path)
     values = sorted({entry.b_value for entry in slices}, key=lambda value: (value is not None, value or 0.0))
     found = {}
@@ -65,7 +64,7 @@ def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float
                 "do; give the trace-weighted images, or one folder a direction"
             )
         images, affine = _stacked(path, chosen)
-        found[value] = images / np.float32(slices[0].factor), affine
+        found[value] = images, affine
     return found
 
 
@@ -83,7 +82,7 @@ def _slices(path: Path) -> list[_Slice]:
 
 
 def _stacked(path: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Values ``[slice, row, column]`` and affine of slices in any order."""
+    """Values ``[slice, row, column]`` in a scan's own units where known, and affine of slices in any order."""
     first = slices[0]
     normal = np.cross(first.axes[0], first.axes[1])
     slices = sorted(slices, key=lambda entry: float(entry.position @ normal))
@@ -102,7 +101,7 @@ def _stacked(path: Path, slices: list[_Slice]) -> tuple[NDArray[np.float32], NDA
     affine[:2] *= -1  # DICOM's LPS to RAS+
     if fault := affine_fault(affine):
         raise ReconError(f"{path}: the affine of its slices {fault}; export the series again")
-    return np.stack([entry.image for entry in slices]), affine
+    return np.stack([entry.image / np.float32(entry.factor) for entry in slices]), affine
 
 
 def _step(path: Path, slices: Sequence[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -191,6 +191,14 @@ def test_mistakes_are_one_line(run_cli, scan, prior, words, complaint):
     assert complaint in outcome.err.splitlines()[-1]
 
 
+def test_options_that_a_later_method_cannot_take_are_refused_before_the_first(run_cli, scan, prior, tmp_path):
+    words = ("--methods", "posterior,stochastic-dds", "--samples", 0, "--out", tmp_path)
+    outcome = run_cli("benchmark", scan.path, "--prior", prior, *words)
+    assert outcome.code == 2
+    assert "is the mean of its samples" in outcome.err.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 def test_an_undersampled_scan_is_sent_to_held_out_scoring(run_cli, poisson, prior):
     outcome = run_cli("benchmark", poisson.path, "--prior", prior, "--methods", "zero-filled")
     assert outcome.code == 2

@@ -67,6 +67,8 @@ def test_every_format_shows_the_same_image_in_the_same_place(run_cli, prior, ful
     values = {name: d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for name, d in first.items()}
     expected = result.std[0].max() / result.reconstruction[0].max()
     assert values["std"].max() / values["mean"].max() == pytest.approx(expected, rel=1e-2)
+    words = ("evaluate", tmp_path / "case_dicom" / "mean", "--json", "--reference")
+    assert run_cli(*words, tmp_path / "case.nii.gz").json["scans"][0]["scale"] == pytest.approx(1, abs=1e-3)
     assert not str(first["mean"].PatientName)
     assert not first["mean"].PatientID
 
