@@ -101,9 +101,11 @@ def pretrain(
 
     from recon.study.pretraining import pretrain_study_model
 
-    outcome, seconds = trained(pretrain_study_model, options, Place(studies, out, kept, threads, device, dry_run))
-    line = f"pre-trained on {seen(outcome)}; squared error of hidden patches {outcome.loss:.3f}"
-    emit_training(outcome, seconds, out, line, as_json)
+    def words(outcome: "Fitted") -> str:
+        return f"pre-trained on {seen(outcome)}; squared error of hidden patches {outcome.loss:.3f}"
+
+    where = Place(studies, out, kept, threads, device, dry_run)
+    train_on_studies(pretrain_study_model, options, where, words, as_json)
 
 
 @study_app.command()
@@ -144,9 +146,7 @@ def fit(
 
     begun = None if start is None else load_start(start)
     where = Place(studies, out, kept, threads, device, dry_run)
-    outcome, seconds = trained(partial(fit_study_model, start=begun), options, where)
-    line = f"trained on {seen(outcome)}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
-    emit_training(outcome, seconds, out, line, as_json)
+    train_on_studies(partial(fit_study_model, start=begun), options, where, fitted, as_json)
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,14 @@ class Place:
     dry_run: int
 
 
-def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where: Place) -> "tuple[Fitted, float]":
-    """What came of a training, and its seconds."""
+def train_on_studies(
+    train: "Callable[..., Fitted]",
+    options: StudyTrainingOptions,
+    where: Place,
+    words: "Callable[[Fitted], str]",
+    as_json: bool,
+) -> None:
+    """Train, and print what came of it: ``words`` of a training that is finished."""
     import time
 
     from recon.reconstruction.machine import chosen_device
@@ -177,7 +183,13 @@ def trained(train: "Callable[..., Fitted]", options: StudyTrainingOptions, where
             Reconstructions(where.kept or where.out / "kept", device=place),
             report=told.report, note=told.note, stop_after=stop_after(where.dry_run, options.batch),
         )  # fmt: skip
-    return outcome, time.monotonic() - started
+    if not speaks():
+        return
+    seconds = time.monotonic() - started
+    line = words(outcome)
+    if not outcome.finished:
+        line = f"stopped after {outcome.samples} samples; the same command continues"
+    emit({"output": where.out, **asdict(outcome), "seconds": seconds}, [f"{where.out}: {line}"], as_json)
 
 
 def seen(outcome: "Fitted", samples: str = "slabs") -> str:
@@ -188,12 +200,10 @@ def seen(outcome: "Fitted", samples: str = "slabs") -> str:
     )
 
 
-def emit_training(outcome: "Fitted", seconds: float, out: Path, line: str, as_json: bool) -> None:
-    if not speaks():
-        return
-    if not outcome.finished:
-        line = f"stopped after {outcome.samples} samples; the same command continues"
-    emit({"output": out, **asdict(outcome), "seconds": seconds}, [f"{out}: {line}"], as_json)
+def fitted(outcome: "Fitted", samples: str = "slabs") -> str:
+    """What a training that is finished made."""
+    weights = f"{outcome.parameters:,} weights; loss {outcome.loss:.3f}"
+    return f"trained on {seen(outcome, samples)}; {weights}; {NO_DIAGNOSIS}"
 
 
 @study_app.command("eval")

@@ -1,5 +1,6 @@
 """Commands on studies of two planes: study fit-planes, eval-planes."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,9 @@ from cli.study import (
     Kept,
     Place,
     Studies,
-    emit_training,
-    seen,
+    fitted,
     study_app,
-    trained,
+    train_on_studies,
 )
 from cli.training import DryRun, Threads
 from recon.study.options import PlanesEvaluationOptions, PlanesFitOptions
@@ -54,12 +54,10 @@ def fit_planes(
 
     options = load_config(PlanesFitOptions, config, given)
 
-    from recon.study.two_planes import fit_planes as fitted
+    from recon.study.two_planes import fit_planes as train
 
-    outcome, seconds = trained(fitted, options, Place(studies, out, kept, threads, device, dry_run))
-    what = seen(outcome, "examinations")
-    line = f"trained on {what}; {outcome.parameters:,} weights; loss {outcome.loss:.3f}; {NO_DIAGNOSIS}"
-    emit_training(outcome, seconds, out, line, as_json)
+    where = Place(studies, out, kept, threads, device, dry_run)
+    train_on_studies(train, options, where, partial(fitted, samples="examinations"), as_json)
 
 
 @with_options(PlanesEvaluationOptions)

@@ -3,7 +3,6 @@
 A package tells its images by random names only, and so does its copy: nobody needs to know an arm to make it.
 """
 
-import json
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from reader_study.dicom_writer import stamp
 from reader_study.integrity import altered_package
-from reader_study.packages import MANIFEST, read_setup, write_text
+from reader_study.packages import MANIFEST, read_setup, write_manifest, write_setup
 from reader_study.pseudonyms import NAME
 from reader_study.sheet import Expected, Package
 from reader_study.signing import new_signing_key
@@ -85,16 +84,14 @@ def write_copy(
         content.pop("localisation", None)
         content["items"] = [{**item, "required": True} for item in content["items"] if item.get("id") in wanted]
     content |= {"signing_key": private, "log_head": study.head, "presentations": presentations}
-    write_text(folder / "package.js", f"reconPackage({json.dumps(content, ensure_ascii=True)});\n")
+    write_setup(folder, content)
     for path in first.iterdir():
         if path.is_file() and path.name not in (MANIFEST, "package.js"):
             shutil.copyfile(path, folder / path.name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
+    mark = write_manifest(folder, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
     for path in sorted(building.rglob("*"), reverse=True):
         stamp(path)
-    mark = file_sha256(folder / MANIFEST)
     expected = tuple(copied.expected for copied in shown)
     return Package(identifier, reader, session, place, public, mark, expected)
 

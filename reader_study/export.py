@@ -4,7 +4,6 @@ Everything is written into a hidden folder first, checked for blinding there, an
 a study folder holds a whole export or none. One case is in memory at a time.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -25,14 +24,13 @@ from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
 from reader_study.lesion_truth import Lesions, freeze_lesions, read_masks
 from reader_study.naming import draw_names, with_sequence
-from reader_study.packages import MANIFEST, ImageFiles, write_packages, write_text
+from reader_study.packages import ImageFiles, write_manifest, write_packages
 from reader_study.protocol import Protocol
 from reader_study.seal import WORK_FACTOR, ImageRecord, Key, check_passphrase, seal_key
 from reader_study.sheet import Package
 from reader_study.sources import find_sources, source_sha256, without_common_folder
 from reader_study.study import KEY, LOG, open_study, package_mapping
 from reader_study.worklists import write_worklists
-from recon.digest import file_sha256
 from recon.errors import ReconError
 from recon.progress import Report, part_of, silent
 
@@ -142,7 +140,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
     packages = write_packages(draft.study, files, key.commitment, hashes)
     worklists = write_worklists(building, packages, key)
     manifest = {name: value for name, value in hashes.items() if name.startswith("dicom/")}
-    write_text(building / "dicom" / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
+    mark = write_manifest(building / "dicom", manifest)
     for path in sorted(building.rglob("*"), reverse=True):
         stamp(path)
     check = check_pairs(dicom_pairs(building, protocol, key), part_of(report, 0.7, 1))
@@ -153,7 +151,7 @@ def _build(draft: Draft, passphrase: str, work_factor: int, report: Report) -> E
         "version": draft.study.version,
         "study": protocol.hash,
         "commitment": key.commitment,
-        "dicom_manifest_sha256": file_sha256(building / "dicom" / MANIFEST),
+        "dicom_manifest_sha256": mark,
         "packages": [package_mapping(package) for package in packages],
         "worklists": worklists,
         # Counts only: which case differs in what could tell something before the key is opened.

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import combinations
@@ -174,14 +174,13 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
             **_public_protocol(study.protocol),
             "presentations": shown,
         }
-        write_text(folder / "package.js", f"reconPackage({json.dumps(content, ensure_ascii=True)});\n")
+        write_setup(folder, content)
         for file in _VIEWER_FILES:
             write_text(folder / file, (viewer / file).read_text(encoding="utf-8"))
         prefix = f"packages/{name}/"
         manifest = {key[len(prefix) :]: value for key, value in hashes.items() if key.startswith(prefix)}
         for file in ("package.js", *_VIEWER_FILES):
             manifest[file] = file_sha256(folder / file)
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=0, sort_keys=True))
         packages.append(
             Package(
                 id=identifier,
@@ -189,7 +188,7 @@ def write_packages(study: Study, files: ImageFiles, commitment: str, hashes: dic
                 session=session,
                 folder=f"packages/{name}",
                 public_key=public,
-                manifest_sha256=file_sha256(folder / MANIFEST),
+                manifest_sha256=write_manifest(folder, manifest),
                 presentations=tuple(files.expected(row) for row in mine),
             )
         )
@@ -251,6 +250,17 @@ class _Setup:
     presentations: tuple[_Shown, ...]
     sequences: tuple[str, ...] = ()
     localisation: dict[str, Any] | None = None
+
+
+def write_setup(folder: Path, setup: Mapping[str, Any]) -> None:
+    """Write the script ``package.js`` of a package."""
+    write_text(folder / "package.js", f"reconPackage({json.dumps(setup, ensure_ascii=True)});\n")
+
+
+def write_manifest(folder: Path, listed: Mapping[str, str]) -> str:
+    """Write the manifest of an exported folder, file -> SHA-256; gives its own SHA-256."""
+    write_text(folder / MANIFEST, json.dumps(listed, indent=0, sort_keys=True))
+    return file_sha256(folder / MANIFEST)
 
 
 def read_setup(folder: Path) -> dict[str, Any]:

@@ -70,6 +70,11 @@ class TableScore:
     marks: tuple[Flag, ...] | None = None  # of the item that is answered by marks, in place of a score
     comment: str = ""  # of the row: the column of that name
 
+    @property
+    def subject(self) -> str:
+        """What was scored, for messages."""
+        return f"presentation {self.presentation}" if self.presentation else f"case {self.case}, {self.arm}"
+
 
 def load_column_map(path: str | Path | None) -> ColumnMap | None:
     """Read a column map, None where none is given. Raises ReconError naming the file and the wrong key."""
@@ -104,9 +109,8 @@ def read_table(
     for score in found:
         identity = (score.reader, score.presentation, score.case, score.arm, str(score.reading), score.key)
         if identity in seen:
-            subject = f"presentation {score.presentation}" if score.presentation else f"case {score.case}, {score.arm}"
             raise ReconError(
-                f"{score.where}: {score.key} of reader {score.reader}, {subject} stands twice "
+                f"{score.where}: {score.key} of reader {score.reader}, {score.subject} stands twice "
                 f"(first in {seen[identity]})"
             )
         seen[identity] = score.where
@@ -201,30 +205,11 @@ def _scores(
         )
     readers = {*added, *(reader.id for reader in protocol.readers)}
     for number, row in rows:
-        where = f"{path} row {number}"
         if redcap and _unfinished(row):
             continue
-        reader, said = columns.readers.get(row[columns.reader], row[columns.reader]), row.get("comment", "")
-        if not reader and not any(row.get(column) for column in named.values()):
+        if not row[columns.reader] and not any(row.get(column) for column in named.values()):
             continue  # REDCap writes one row per event; rows of other instruments are empty here
-        if reader not in readers:
-            raise ReconError(f"{where}: reader {reader!r} is not in the protocol ({', '.join(sorted(readers))})")
-        case = arm = presentation = ""
-        reading = 1
-        if open_label:
-            case, arm = row[columns.case], columns.arms.get(row[columns.arm], row[columns.arm])
-            if case not in protocol.case_ids:
-                raise ReconError(f"{where}: case {case!r} is not in the protocol")
-            if arm not in protocol.arm_names:
-                raise ReconError(f"{where}: arm {arm!r} of case {case} is not in the protocol")
-            if columns.reading and row.get(columns.reading):
-                reading = _whole(row[columns.reading], f"{where}: reading of case {case}")
-            subject = f"case {case}, {arm}"
-        else:
-            presentation = row[columns.presentation]
-            if not presentation:
-                raise ReconError(f"{where}: reader {reader}: no presentation id")
-            subject = f"presentation {presentation}"
+        look = _look(row, f"{path} row {number}", protocol, columns, readers)
         answers = (
             [(row[columns.item], row[columns.score])]
             if columns.item
@@ -234,14 +219,32 @@ def _scores(
             if answer == "":
                 continue
             if key not in _keys(protocol):
-                raise ReconError(f"{where}: '{key}' is not an item of the protocol")
-            asked = f"{where}: reader {reader}, {subject}"
+                raise ReconError(f"{look.where}: '{key}' is not an item of the protocol")
+            asked = f"{look.where}: reader {look.reader}, {look.subject}"
             if key not in protocol.score_keys:
-                marks = parse_marks(protocol, answer, asked)
-                yield TableScore(where, reader, presentation, case, arm, reading, key, "", marks, said)
-                continue
-            score = parse_score(protocol, key, answer, asked)
-            yield TableScore(where, reader, presentation, case, arm, reading, key, score, comment=said)
+                yield replace(look, key=key, marks=parse_marks(protocol, answer, asked))
+            else:
+                yield replace(look, key=key, score=parse_score(protocol, key, answer, asked))
+
+
+def _look(row: Mapping[str, str], where: str, protocol: Protocol, columns: ColumnMap, readers: set[str]) -> TableScore:
+    """What a row says of reader and image, without an answer."""
+    reader = columns.readers.get(row[columns.reader], row[columns.reader])
+    if reader not in readers:
+        raise ReconError(f"{where}: reader {reader!r} is not in the protocol ({', '.join(sorted(readers))})")
+    look = TableScore(where, reader, "", "", "", 1, "", "", comment=row.get("comment", ""))
+    if not (columns.case and columns.arm):
+        if not row[columns.presentation]:
+            raise ReconError(f"{where}: reader {reader}: no presentation id")
+        return replace(look, presentation=row[columns.presentation])
+    case, arm = row[columns.case], columns.arms.get(row[columns.arm], row[columns.arm])
+    if case not in protocol.case_ids:
+        raise ReconError(f"{where}: case {case!r} is not in the protocol")
+    if arm not in protocol.arm_names:
+        raise ReconError(f"{where}: arm {arm!r} of case {case} is not in the protocol")
+    reading = row.get(columns.reading) if columns.reading else ""
+    number = _whole(reading, f"{where}: reading of case {case}") if reading else 1
+    return replace(look, case=case, arm=arm, reading=number)
 
 
 def _item_columns(header: list[str], protocol: Protocol, columns: ColumnMap, redcap: bool) -> dict[str, str]:

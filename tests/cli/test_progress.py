@@ -3,6 +3,7 @@
 import pytest
 
 from cli import progress
+from cli.training import training
 
 
 @pytest.fixture
@@ -48,3 +49,14 @@ def test_work_that_is_soon_done_is_not_estimated(clock):
     clock[0] = 0.5
     first.report(1)
     assert not said
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "training (50 %)\nhalf\n"), ("1", "")])
+def test_of_several_processes_that_train_the_first_speaks(
+    rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    with training() as told:
+        told.report("training", 0.5)
+        told.note("half")
+    assert capsys.readouterr().err == said

@@ -247,6 +247,8 @@ def test_the_commands(both_planes: tuple[Path, Path], run_cli: Callable[..., Any
         fitted = run_cli("study", "fit-planes", *both_planes, *shared, *flags, "--out", tmp_path / name, "--json")
         assert fitted.code == 0, fitted.err
         assert fitted.json["finished"]
+    again = run_cli("study", "fit-planes", *both_planes, *shared, "--out", tmp_path / "own")
+    assert f"trained on {fitted.json['samples']} examinations from" in again.out
     judged = run_cli(
         "study", "eval-planes", *both_planes, "--model", tmp_path / "own", "--model", tmp_path / "resampled", "--kept",
         tmp_path / "kept", "--repeats", 20, "--json",
