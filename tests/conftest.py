@@ -18,13 +18,14 @@ import pytest
 from cli.main import main
 from recon import workers
 
-# Files that take more than 20 seconds, the longest first: begun last, one would keep one core busy after all others.
+# Files, or groups of them, that take more than ten seconds, the longest first: begun last, one would keep one core busy
+# after all others. Of a group its first file stands here.
 LONGEST = (
-    "test_finetune.py", "test_study_processes.py", "test_certification.py", "test_example_studies.py",
-    "test_reconstruct.py", "test_marks_viewer.py", "test_fuzzing.py", "test_reconstruct_cli.py",
-    "test_reader_study_viewer.py", "test_benchmark.py", "test_study_planes.py", "test_faults.py", "test_start_up.py",
+    "test_example_studies.py", "test_study_processes.py", "test_finetune.py", "test_certification.py",
+    "test_reconstruct.py", "test_fuzzing.py", "test_reconstruct_cli.py", "test_benchmark.py", "test_prepare.py",
+    "test_faults.py", "test_reader_localisation.py", "test_reader_arms.py", "test_reader_analysis.py",
+    "test_start_up.py",
 )  # fmt: skip
-
 # Files that one process goes through, by what they share: simulated cohorts, or a browser that takes seconds to start.
 TOGETHER = {
     "study": ("test_study_processes.py", "test_study_planes.py", "test_study_models.py", "test_study_pretraining.py"),
