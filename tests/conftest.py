@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads o
 
 import gc
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,17 @@ def pytest_collection_finish() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+NETWORK_FROZEN = pytest.StashKey[bool]()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """The same once more when the network's library, the largest of all, has been imported by a test."""
+    if "diffusers.models.unets.unet_2d" in sys.modules and not item.config.stash.get(NETWORK_FROZEN, False):
+        item.config.stash[NETWORK_FROZEN] = True
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
