@@ -212,7 +212,7 @@ def test_options_that_make_no_sense(run_cli, files: dict[str, Path], head_folder
     for words, expected in (
         (("--encoder", "neurovfm"), "request access"),
         (("--encoder", "nothing"), "choose one of recon-small, neurovfm"),
-        ((*RANDOM, "--device", "cuda:77"), "choose one of cpu"),
+        ((*RANDOM, "--device", "cuda:77"), "CUDA devices here"),
         ((*RANDOM, "--slice-axis", "7"), "--slice-axis 7"),
         ((*RANDOM, "--voxel-size", "1,1"), "--voxel-size 1,1"),
         ((*RANDOM, "--snr", "-3"), "must be positive"),
