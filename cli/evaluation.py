@@ -95,14 +95,14 @@ def evaluate(
     if not volumes:
         raise ReconError("none of the results could be evaluated: see the lines above")
     means = mean_rows(volumes)
+    if by is not None and len(means) > 1:
+        methods = ", ".join(mean["method"] or "images without a stated method" for mean in means)
+        raise ReconError(f"--by {by}: these results are of several methods ({methods}); evaluate one at a time")
     shown = means if len(volumes) > len(means) else []
     if table is not None:
         write_table(table, [*rows, *shown])
     keys = [*KEYS, *(LESION_KEYS if lesions else ())]
     summary = {key: means[0][key] if len(means) == 1 else None for key in keys}
-    if by is not None and len(means) > 1:
-        methods = ", ".join(mean["method"] or "images without a stated method" for mean in means)
-        raise ReconError(f"--by {by}: these results are of several methods ({methods}); evaluate one at a time")
     by_method = [{"method": mean["method"], **{key: mean[key] for key in keys}} for mean in means]
     output: dict[str, Any] = {} if table is None else {"output": str(table)}
     strata = [] if by is None else stratum_rows(volumes, by, keys)
