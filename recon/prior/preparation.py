@@ -140,10 +140,13 @@ def _cores() -> int:
 def _stamp(path: Path) -> str | None:
     """Size and time of change of a scan that is one file; None for scans of several files, and where it cannot be
     told."""
+    if path.suffix != ".h5":
+        return None
     try:
-        return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.suffix == ".h5" else None
+        facts = path.stat()
     except OSError:
         return None
+    return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
