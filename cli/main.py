@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cli.lean_diffusers import keep_diffusers_lean
 from cli.output import emit, note
 from cli.signals import unwinding
 from recon.errors import ReconError
@@ -139,6 +140,7 @@ def _run(words: list[str], debug: bool, received: list[int]) -> None:
     """Run the command; every way it can end is an exit code."""
     if words[:1] and words[0] in OPEN_FILES and "--help" not in words:
         start_ahead()
+    keep_diffusers_lean()
     try:
         os.getcwd()
     except FileNotFoundError:  # some libraries end the process over it, in their own words

@@ -225,7 +225,8 @@ def _network(folder: Path, facts: PriorFacts) -> nn.Module:
     describe another one: what config.json says beyond their shapes would change every image without a word."""
     config = read_json(folder / "config.json")
     try:
-        with torch.device("meta"):
+        # Not on the meta device: an embedding is initialised there through torch's compiler, seconds to import.
+        with torch.random.fork_rng(devices=[]):
             network = build_network(facts.network)
         weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
         network.load_state_dict(weights, strict=True, assign=True)

@@ -1,5 +1,7 @@
 """What a user waits for before anything is seen, and what is left behind by Ctrl-C."""
 
+import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import lean_diffusers
+from cli.lean_diffusers import NOT_NEEDED
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
@@ -100,10 +104,27 @@ def test_commands_import_only_what_they_use_and_show_progress_first(fast, tmp_pa
             str(tmp_path / "o"),
         ],
     ]
-    ended, first = imported(lines, ("diffusers", "sigpy", "matplotlib", "nilearn", "fastmri"))
-    assert ended[:2] == [[], []]
-    assert "diffusers" in ended[2]
+    beside = [name for name in NOT_NEEDED if name != "scipy"]  # which SENSE needs
+    ended, first = imported(lines, ("diffusers", "sigpy", "matplotlib", "nilearn", "fastmri", *beside))
+    assert ended == [[], [], ["diffusers"]]
     assert first[2] == [[]], "progress is shown before the library of the network is imported"
+
+
+@pytest.mark.parametrize("needs", [False, True])
+def test_modules_of_diffusers_go_without_what_they_can_do_without(needs, tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "part.py").write_text(
+        "try:\n    import beside\nexcept ImportError:\n    beside = None\n" if not needs else "import beside\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lean_diffusers, "NOT_NEEDED", ("beside",))
+    spec = lean_diffusers.LeanDiffusers().find_spec("diffusers.part", [str(tmp_path)])
+    part = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(part)
+    assert (part.beside is not None) is needs
+    assert importlib.import_module("beside").__file__, "all else finds it"
+    monkeypatch.delitem(sys.modules, "beside")
+    assert lean_diffusers.LeanDiffusers().find_spec("beside", None) is None
 
 
 @pytest.mark.slow  # tests/reconstruction/test_reconstruct.py interrupts in this process, tests/faults in others
