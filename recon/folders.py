@@ -20,5 +20,12 @@ def expanded(words: Iterable[str | Path], inside: Callable[[Path], list[Path]]) 
     return paths
 
 
+def why_no_folder(path: Path) -> str | None:
+    """Why ``path`` cannot be listed, in words for an error message; None for a folder."""
+    if path.is_dir():
+        return None
+    return "a file, not a folder" if path.exists() else "no such folder"
+
+
 def _visible(folder: Path, found: Iterator[Path]) -> Iterator[Path]:
     return (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))

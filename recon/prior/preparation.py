@@ -86,19 +86,21 @@ def prepare_all(
 ) -> Iterator[Prepared]:
     """Prepare scans on all cores, one process a core; yields each outcome as it is known.
 
-    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. Raises
-    ReconError when what is there under its name was made of another scan, or with other options.
+    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. So is the
+    second of two files with the same bytes: a prior would see it twice as often as any other. Raises ReconError when
+    what is there under its name was made of another scan, or with other options.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
     todo = []
+    seen: dict[str, Path] = {}  # which scan has these bytes, by their digest
     for path in paths:
         output = folder / f"{path.stem}.h5"
         if output.is_file():
             _check_kept(output, path, options)
-            yield Prepared(path, output, "kept")
+            yield _told_apart(Prepared(path, output, "kept"), seen)
         else:
             todo.append((path, output, options))
     if not todo:
@@ -111,9 +113,24 @@ def prepare_all(
         for job in todo:
             if len(running) == workers:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield from (_told_apart(future.result(), seen) for future in done)
             running.add(pool.submit(task, _prepare_one, job))
-        yield from (future.result() for future in as_completed(running))
+        yield from (_told_apart(future.result(), seen) for future in as_completed(running))
+
+
+def _told_apart(outcome: Prepared, seen: dict[str, Path]) -> Prepared:
+    """The outcome, or a failure when a scan of the same bytes was ``seen`` before; what was made of it is removed."""
+    if outcome.state == "failed":
+        return outcome
+    first = seen.setdefault(open_prepared(outcome.output).scan_digest, outcome.scan)
+    if first == outcome.scan:
+        return outcome
+    if outcome.state == "made":
+        outcome.output.unlink()
+        remedy = "leave one of them out"
+    else:
+        remedy = f"leave one of them out, and remove {outcome.output}"
+    return Prepared(outcome.scan, outcome.output, "failed", f"{outcome.scan}: the same scan as {first}; {remedy}")
 
 
 def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
