@@ -122,7 +122,8 @@ def _told_apart(outcome: Prepared, seen: dict[str, Path]) -> Prepared:
     """The outcome, or a failure when a scan of the same bytes was ``seen`` before; what was made of it is removed."""
     if outcome.state == "failed":
         return outcome
-    first = seen.setdefault(open_prepared(outcome.output).scan_digest, outcome.scan)
+    digest = open_prepared(outcome.output).scan_digest
+    first = outcome.scan if digest is None else seen.setdefault(digest, outcome.scan)
     if first == outcome.scan:
         return outcome
     if outcome.state == "made":
