@@ -76,6 +76,7 @@ def evaluate(
     are those of each method. A result that cannot be compared is said and left out, the others are done, and the exit
     code is 2.
     """
+    from recon.atomic import check_place
     from recon.errors import ReconError
     from recon.quality.comparison import compare_files, mean_rows, write_table
     from recon.quality.finding import find_lesions, find_references, find_results
@@ -83,6 +84,7 @@ def evaluate(
 
     if by is not None and by not in FACTS:
         raise ReconError(f"--by {by}: choose from {', '.join(FACTS)}")
+    check_place(table)
     paths, refused = find_results(results), Refused()
     rows = compare_files(
         paths,

@@ -95,3 +95,20 @@ def test_a_folder_with_nothing_in_it(scan: Path, tmp_path: Path, run_cli) -> Non
         outcome = run_cli(*words)
         assert outcome.code == 2
         assert f"{empty}: no results, scans, NIfTI or DICOM images" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare", "benchmark", "uncertainty", "evaluate", "speed", "demo"])
+def test_a_place_that_cannot_be_written_is_said_before_the_work(command: str, scan: Path, tmp_path: Path, run_cli):
+    inside = tmp_path / "file" / "inside"
+    inside.parent.touch()
+    words = {
+        "evaluate": (scan, "--reference", scan, "--table", inside), "speed": ("--report", inside),
+        "demo": ("--quick", "--out", inside),
+    }.get(command, (scan, "--out", inside))  # fmt: skip
+    outcome = run_cli(command, *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert (
+        outcome.err.splitlines()[-1]
+        == f"recon: {inside}: cannot be written, {inside.parent} is a file; choose another place"
+    )
+    assert "%" not in outcome.err, "before any progress is shown"
