@@ -67,11 +67,11 @@ def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) 
         while (above == path.absolute() and not folder) or not above.exists():
             above = above.parent
         if not above.is_dir():
-            raise ReconError(f"{path}: cannot be written, {above} is a file; choose another place")
+            raise ReconError(f"{path}: cannot write here ({above} is a file); choose another place")
         if not os.access(above, os.W_OK | os.X_OK):
-            raise ReconError(f"{path}: cannot be written, {above} allows no writing; choose another place")
+            raise ReconError(f"{path}: cannot write here ({above} allows no writing); choose another place")
     except OSError as error:
-        raise ReconError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise ReconError(f"{path}: cannot write here ({error.strerror or error}); choose another place") from error
 
 
 @contextmanager

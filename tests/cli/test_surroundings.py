@@ -107,8 +107,6 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(command: str, sc
     }.get(command, (scan, "--out", inside))  # fmt: skip
     outcome = run_cli(command, *words)
     assert (outcome.code, outcome.out) == (2, "")
-    assert (
-        outcome.err.splitlines()[-1]
-        == f"recon: {inside}: cannot be written, {inside.parent} is a file; choose another place"
-    )
+    said = f"recon: {inside}: cannot write here ({inside.parent} is a file); choose another place"
+    assert outcome.err.splitlines()[-1] == said
     assert "%" not in outcome.err, "before any progress is shown"
