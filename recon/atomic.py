@@ -65,6 +65,8 @@ def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) 
             raise ReconError(f"{path}: is a {'file, not a folder' if folder else 'folder, not a file'}; choose another")
         above = path.absolute()
         while (above == path.absolute() and not folder) or not above.exists():
+            if above.is_symlink() and not above.exists():
+                raise ReconError(f"{path}: cannot write here ({above} is a link to nothing); choose another place")
             above = above.parent
         if not above.is_dir():
             raise ReconError(f"{path}: cannot write here ({above} is a file); choose another place")

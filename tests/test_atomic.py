@@ -218,7 +218,11 @@ def test_a_place_is_looked_at_before_hours_of_work_and_nothing_is_made(tmp_path,
     check_place(tmp_path, folder=True)
     check_place(tmp_path / "new" / "folder", folder=True)
     check_place(tmp_path / "new" / "folder" / "file")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
     for target, folder, why in (
+        (link, True, f"{link} is a link to nothing"),
+        (link / "file", False, f"{link} is a link to nothing"),
         (file, True, "is a file, not a folder"),
         (tmp_path, False, "is a folder, not a file"),
         (file / "folder", True, f"{file} is a file"),
@@ -231,4 +235,4 @@ def test_a_place_is_looked_at_before_hours_of_work_and_nothing_is_made(tmp_path,
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, whom nothing is forbidden
     with pytest.raises(ReconError, match="allows no writing"):
         check_place(tmp_path / "new" / "file")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}

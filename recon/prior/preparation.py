@@ -139,6 +139,8 @@ def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
 
     A file of the same size and time of change is taken to be the same, as version control does: thousands of scans are
     more than a terabyte to read."""
+    if output.resolve() == path.resolve():
+        raise ReconError(f"{output}: is the scan itself; choose another --out")
     there = open_prepared(output)
     if (there.scan_stamp is None or there.scan_stamp != _stamp(path)) and there.scan_digest != open_scan(path).digest:
         raise ReconError(

@@ -110,3 +110,13 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(command: str, sc
     said = f"recon: {inside}: cannot write here ({inside.parent} is a file); choose another place"
     assert outcome.err.splitlines()[-1] == said
     assert "%" not in outcome.err, "before any progress is shown"
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare"])
+def test_the_folder_of_the_scans_as_output(command: str, scan: Path, run_cli):
+    """A result would have the scan's own name: nobody is told to remove the scan."""
+    before = scan.read_bytes()
+    outcome = run_cli(command, scan, "--out", scan.parent)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == f"recon: {scan}: is the scan itself; choose another --out"
+    assert scan.read_bytes() == before
