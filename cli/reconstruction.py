@@ -128,13 +128,14 @@ class _Job:
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
         from recon.errors import ReconError
+        from recon.folders import same_place
         from recon.reconstruction.cohort import check_kept
         from recon.reconstruction.formats import check_exportable, export, exported
         from recon.reconstruction.pipeline import reconstruct_to_file
         from recon.scans.opening import open_scan
 
         output = self.out / f"{path.stem}.h5"
-        if output.resolve() == path.resolve():
+        if same_place(output, path):
             raise ReconError(f"{output}: is the scan itself; choose another --out")
         entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
         scan = open_scan(path)

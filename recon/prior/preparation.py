@@ -19,6 +19,7 @@ from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.folders import same_place
 from recon.hdf5 import hdf5_for_writing
 from recon.prior.dataset import PREPARED_FORMAT, open_prepared
 from recon.prior.options import PreparationOptions
@@ -139,7 +140,7 @@ def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
 
     A file of the same size and time of change is taken to be the same, as version control does: thousands of scans are
     more than a terabyte to read."""
-    if output.resolve() == path.resolve():
+    if same_place(output, path):
         raise ReconError(f"{output}: is the scan itself; choose another --out")
     there = open_prepared(output)
     if (there.scan_stamp is None or there.scan_stamp != _stamp(path)) and there.scan_digest != open_scan(path).digest:

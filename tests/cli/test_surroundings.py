@@ -120,3 +120,15 @@ def test_the_folder_of_the_scans_as_output(command: str, scan: Path, run_cli):
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines()[-1] == f"recon: {scan}: is the scan itself; choose another --out"
     assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare", "undersample", "convert", "simulate"])
+def test_a_link_that_leads_round_in_a_circle(command: str, scan: Path, tmp_path: Path, run_cli):
+    round_about, back = tmp_path / "a", tmp_path / "b"
+    round_about.symlink_to(back)
+    back.symlink_to(round_about)
+    words = {"simulate": ("--size", 64), "undersample": (scan, "--acceleration", 2)}.get(command, (scan,))
+    outcome = run_cli(command, *words, "--out", round_about / "new")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert str(round_about) in outcome.err.splitlines()[-1]
+    assert "unexpected" not in outcome.err
