@@ -45,10 +45,12 @@ def benchmark(
 
     A fully sampled scan is undersampled, reconstructed by every method and compared with its root-sum-of-squares image.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
 
     note(f"benchmark of {scan}")
     options = load_config(BenchmarkOptions, None, given)
+    check_place(out, folder=True)
 
     import torch
 

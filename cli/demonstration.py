@@ -38,9 +38,11 @@ def demo(
     Nothing is downloaded. Everything is simulated: the figures show how the methods behave, not how well they do on
     patients.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
 
     options = load_config(DemonstrationOptions, None, given)
+    check_place(out, folder=True)
     note(f"everything here is simulated; scans, results and figure go to {out}")
 
     import torch

@@ -43,12 +43,14 @@ def drift(
     Exploratory: encoder drift has not been validated against radiologists. HFEN, SSIM, DISTS (where installed), a noise
     floor, the posterior samples and a random-init control of the same architecture always stand beside it.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.encode.encoders import load_encoder
     from recon.encode.volumes import with_noise_of
 
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     options = load_config(DriftOptions, None, given.of(DriftOptions))
+    check_place(out, folder=True)
     reading = load_config(VolumeReading, None, given.of(VolumeReading))
     axis = axis_of(reading, reference)
     base = read(reference, reading, choice.encoder)

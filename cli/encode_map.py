@@ -36,6 +36,7 @@ def map_tokens(
     as_json: AsJson = False,
 ) -> None:
     """Where the tokens moved: differences painted back into the patient's own space, as coarse as the tokens are."""
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.encode.map import difference_map, label_map, write_map
     from recon.errors import ReconError
@@ -43,6 +44,7 @@ def map_tokens(
     if (label is None) != (head is None):
         raise ReconError("--label and --head belong together: give both, or neither")
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
+    check_place(out)
     reading = load_config(VolumeReading, None, given.of(VolumeReading))
     axis = axis_of(reading, reference)
     base = read(reference, reading, choice.encoder)

@@ -1,5 +1,6 @@
 """Commands that judge results: evaluate."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,7 @@ def evaluate(
     are those of each method. A result that cannot be compared is said and left out, the others are done, and the exit
     code is 2.
     """
+    from recon.atomic import check_place
     from recon.errors import ReconError
     from recon.quality.comparison import compare_files, mean_rows, write_table
     from recon.quality.finding import find_lesions, find_references, find_results
@@ -83,6 +85,7 @@ def evaluate(
 
     if by is not None and by not in FACTS:
         raise ReconError(f"--by {by}: choose from {', '.join(FACTS)}")
+    check_place(table)
     paths, refused = find_results(results), Refused()
     rows = compare_files(
         paths,
@@ -116,7 +119,8 @@ def evaluate(
 def _lines(rows: list[dict[str, Any]], means: list[dict[str, Any]], keys: list[str]) -> list[str]:
     """The table for people: one line a scan, and the mean of several, a method."""
     shown = [*rows, *means]
-    names = [row["scan"] if row["slice"] is None else f"  slice {row['slice']}" for row in shown]
+    counts = Counter((row["scan"], row["method"]) for row in rows if row["slice"] is None)
+    names = [_name(row, counts) for row in shown]
     methods = [str(row["method"]) for row in shown]
     width, method_width = max(4, *map(len, names)), max(6, *map(len, methods))
     heads = {"lesion_contrast_error": "lesion contrast error", "lesion_nrmse": "lesion nrmse"}
@@ -130,6 +134,14 @@ def _lines(rows: list[dict[str, Any]], means: list[dict[str, Any]], keys: list[s
         ]
         lines.append("  ".join([f"{name:<{width}}", f"{method:<{method_width}}", *cells]).rstrip())
     return [*lines, f"reference: {', '.join(sorted({row['reference_kind'] for row in rows}))}"]
+
+
+def _name(row: dict[str, Any], counts: "Counter[tuple[str, str]]") -> str:
+    """The scan of a row; with its file where two are of the same scan and method, such as by two priors."""
+    if row["slice"] is not None:
+        return f"  slice {row['slice']}"
+    alike = counts[row["scan"], row["method"]] > 1
+    return f"{row['scan']} ({row['result']})" if alike else str(row["scan"])
 
 
 def _stratum_lines(strata: list[dict[str, Any]], by: str | None, keys: list[str]) -> list[str]:

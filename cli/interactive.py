@@ -52,12 +52,14 @@ def interactive(
     surface distance, area under the curve of Dice over clicks, and clicks to the target, with their differences from
     the references, by person. A result that cannot be segmented is said and left out, and the exit code is 2.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.errors import ReconError
     from recon.interactive.cases import segmented_cases, table
     from recon.quality.finding import find_lesions, find_references, find_results
 
     options = load_config(InteractiveOptions, None, given)
+    check_place(out, folder=True)
     paths, refused = find_results(results), Refused()
     with Progress(quiet=20) as progress:
         pairs = segmented_cases(

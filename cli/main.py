@@ -130,6 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if any(not word or (word.startswith("--") and word.endswith("=")) for word in words):
+        # As a path, nothing would be the working folder, whose scans a command takes and where it writes.
+        note("recon: a word on the command line is empty: is a variable of the shell not set?")
+        sys.exit(2)
     if not debug:
         warnings.showwarning = _show_warning
     with unwinding() as received:

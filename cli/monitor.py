@@ -51,9 +51,11 @@ def fit(
 
     Persons are stored as hashes. At least 20 scans of 10 persons are needed in a stratum.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.monitoring.baseline import fit_baseline, write_baseline
 
+    check_place(out)
     options = load_config(FitOptions, None, given.of(FitOptions))
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     scans, encoder, refused = _watched(results, choice, embed)
@@ -80,11 +82,13 @@ def check(
     Give all scans since the baseline: the charts begin at 0. They are taken in the order of acquisition where all
     results of a stratum state it, else as given. Exit code 1 when something changed, 2 when scans could not be judged.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.monitoring.baseline import read_baseline
     from recon.monitoring.check import check_scans
     from recon.monitoring.page import write_page
 
+    check_place(out)
     options = load_config(CheckOptions, None, given.of(CheckOptions))
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     known = read_baseline(baseline)

@@ -52,10 +52,12 @@ def embed(
     """Embed every volume of a table. Reconstructions are prepared with the geometry, mask and intensity map of their
     reference. Persons are stored as hashes.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.encode.probes.labels import read_labels
     from recon.encode.probes.store import embed_table, write_embeddings
 
+    check_place(out)
     table = read_labels(labels)
     network = load(load_config(EncoderChoice, None, given))
     with Progress(quiet=INTERVAL) as progress:

@@ -70,6 +70,7 @@ def reconstruct(
     reconstructed is said and left out, the others are done, and the exit code is 2. Under 'accelerate
     launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.quality.finding import find_references
     from recon.scans.finding import find_scans
@@ -85,6 +86,8 @@ def reconstruct(
         wanted = image_formats.with_pushed(wanted)
     paths = find_scans(scans)
     check_names(paths)
+    if not all((Path(out) / f"{path.stem}.h5").is_file() for path in paths):
+        check_place(out, folder=True)
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch
@@ -124,12 +127,16 @@ class _Job:
     destination: "Destination | None" = None
 
     def __call__(self, path: Path, reference: Path | None, show: Any) -> dict[str, Any]:
+        from recon.errors import ReconError
+        from recon.folders import same_place
         from recon.reconstruction.cohort import check_kept
         from recon.reconstruction.formats import check_exportable, export, exported
         from recon.reconstruction.pipeline import reconstruct_to_file
         from recon.scans.opening import open_scan
 
         output = self.out / f"{path.stem}.h5"
+        if same_place(output, path):
+            raise ReconError(f"{output}: is the scan itself; choose another --out")
         entry: dict[str, Any] = {"scan": str(path), "output": str(output), "kept": output.is_file()}
         scan = open_scan(path)
         if entry["kept"]:

@@ -74,11 +74,15 @@ def _free_signals() -> dict[int, Any]:
 
 def _unsuitable(frame: FrameType | None) -> bool:
     """Whether h5py is at work, or HDF5 calls one of our files: an exception there leaves locks and files in pieces. Or
-    whether a generator's context is being entered or left: what it has made would stay, what it tidies up as well."""
+    whether a generator's context is being entered or left: what it has made would stay, what it tidies up as well. Or
+    whether a text is being executed, as ``dataclass`` does while modules are imported: once KeyboardInterrupt has left
+    one, Python ends by SIGINT, whatever exit code we give."""
     ours: frozenset[CodeType] = getattr(sys.modules.get("recon.hdf5"), "CALLED_BY_HDF5", frozenset())
     while frame is not None:
         room = str(frame.f_globals.get("__name__")).partition(".")[0]
         if frame.f_code in ours or room == "h5py":
+            return True
+        if frame.f_code.co_filename == "<string>" and frame.f_code.co_name == "<module>" and frame.f_back is not None:
             return True
         if room == "contextlib" and frame.f_code.co_name in ("__enter__", "__exit__"):
             return True

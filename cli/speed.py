@@ -32,14 +32,15 @@ def speed(
     Everything is simulated. On a GPU the full-size recipe (65 million weights) is timed with an untrained network
     beside the prior. Close other programs first: seconds are those of the clock.
     """
+    from recon.atomic import atomic_path, check_place
     from recon.configuration import load_config
 
     options = load_config(SpeedOptions, None, given)
+    check_place(report)
     note("measuring this machine on a simulated scan; nothing else should run now")
 
     import torch
 
-    from recon.atomic import atomic_path
     from recon.benchmark.speed import speed as measure
     from recon.prior.store import load_prior, shipped_prior
     from recon.reconstruction.machine import chosen_device, physical_threads

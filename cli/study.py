@@ -312,9 +312,11 @@ def accelerate(
     lesion-volume error and uncertainty (entropy), paired, with 95 % intervals over persons. Reconstructions are kept,
     so an interrupted run continues.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
 
     options = load_config(AccelerationOptions, None, given)
+    check_place(out, folder=True)
 
     import torch
 

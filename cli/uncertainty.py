@@ -9,7 +9,7 @@ from cli.flags import AsJson, Device, PriorFolder
 from cli.options import Given, with_options
 from cli.output import emit, note, write_json
 from cli.progress import Progress
-from recon.benchmark.uncertainty_options import UncertaintyOptions
+from recon.benchmark.uncertainty_options import FEWEST_CASES, UncertaintyOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -44,11 +44,16 @@ def uncertainty(
     scan is compared with: the noise-free truth that 'recon simulate' stores; else the root sum of squares, whose own
     noise then counts as an error.
     """
+    from recon.atomic import check_place
     from recon.configuration import load_config
+    from recon.errors import ReconError
     from recon.scans.finding import find_scans
 
     options = load_config(UncertaintyOptions, None, given)
+    check_place(out, folder=True)
     paths = find_scans(scans)
+    if store and len(paths) * len(options.accelerations) < FEWEST_CASES:
+        raise ReconError(f"--store needs {FEWEST_CASES} cases or more; give more scans, or more accelerations")
     note(f"uncertainty of {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch
@@ -59,16 +64,13 @@ def uncertainty(
     from recon.reconstruction.machine import chosen_device, physical_threads
 
     torch.set_num_threads(physical_threads())
-    place = chosen_device(device)
+    place, folder = chosen_device(device), Path(prior or shipped_prior())
+    if store:
+        check_place(folder / "prior.json")
     with Progress() as progress:
         progress.show("loading the prior", 0.0)
-        loaded = load_prior(prior or shipped_prior(), place)
+        loaded = load_prior(folder, place)
         cases = list(uncertainty_cases(paths, loaded, options, device=place, report=progress.show))
-    fit: dict[str, Any] | None = None
-    if store:
-        amplifications, factors = fitted_factors(cases)
-        store_variance_factors(prior or shipped_prior(), amplifications, factors)
-        fit = {"amplifications": amplifications, "variance_factors": factors}
     rows, curves = calibration_rows(cases), reliability(cases)
     kinds = sorted({case.reference_kind for case in cases})
     result: dict[str, Any] = {
@@ -76,17 +78,19 @@ def uncertainty(
         "reliability": curves, "scans": [_of_case(case) for case in cases],
     }  # fmt: skip
     lines = [*_table(rows, options.level), f"compared with: {'; '.join(kinds)}"]
-    if fit is not None:
-        result |= fit
-        lines.append(
-            f"stored in {prior or shipped_prior()}: variance factors {factors} at {amplifications} of the noise"
-        )
     if out is not None:
         table, figure = Path(out) / "uncertainty.json", Path(out) / "uncertainty.png"
         result |= {"output": out, "figure": str(figure)}
         _draw(curves, rows, options.level, figure)
         write_json(table, result)
         lines += [f"figure: {figure}", f"table: {table}"]
+    if store:  # at last: the table is there even where no factors follow from it
+        amplifications, factors = fitted_factors(cases)
+        store_variance_factors(folder, amplifications, factors)
+        result |= {"amplifications": amplifications, "variance_factors": factors}
+        lines.append(f"stored in {folder}: variance factors {factors} at {amplifications} of the noise")
+        if out is not None:
+            write_json(table, result)
     emit(result, lines, as_json)
 
 

@@ -65,11 +65,13 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit graph attention and logistic regression on the branches of over-traced graphs."""
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.quality.finding import find_lesions, find_results
     from recon.vessels.evaluation import traced_cases
     from recon.vessels.pruning import fit_pruning, write_pruning
 
+    check_place(out, folder=True)
     options = load_config(PruningOptions, None, given)
     with Progress(quiet=20) as progress:
         cases = traced_cases(find_results(images), find_lesions(truth), options.contrast, progress.show)

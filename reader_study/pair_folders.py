@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 
 from reader_study.blind_check import Pair
 from recon.errors import ReconError
-from recon.folders import entries
+from recon.folders import entries, why_no_folder
 
 
 @contextmanager
@@ -52,8 +52,8 @@ def find_pairs(folder: str | Path, table: str | Path | None = None) -> list[Pair
     folder = Path(folder)
     if table is not None:
         return _pairs_from_table(Path(table))
-    if not folder.is_dir():
-        raise ReconError(f"{folder}: no such folder")
+    if (wrong := why_no_folder(folder)) is not None:
+        raise ReconError(f"{folder}: {wrong}")
     tops = entries(folder)
     inside = [{entry.name: entry for entry in entries(top)} if top.is_dir() else {} for top in tops]
     alike = bool(tops) and bool(inside[0]) and all(set(names) == set(inside[0]) for names in inside)

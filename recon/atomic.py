@@ -49,6 +49,33 @@ def atomic_path(target: str | os.PathLike[str], private: bool = False) -> Iterat
         temporary.unlink(missing_ok=True)
 
 
+def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) -> None:
+    """Look, before hours of work, whether the file ``target`` could be written, or files in the ``folder`` of that
+    name; None is no place. Nothing is made. A disk may still turn out to be full.
+
+    Raises ReconError when one of the two is there in place of the other, or nothing can be written where it would lie.
+    """
+    if target is None:
+        return
+    path = Path(target)
+    try:
+        if _special(path):
+            raise ReconError(f"{path}: is a device, pipe or socket, not a file; choose another place")
+        if path.exists() and path.is_dir() != folder:
+            raise ReconError(f"{path}: is a {'file, not a folder' if folder else 'folder, not a file'}; choose another")
+        above = path.absolute()
+        while (above == path.absolute() and not folder) or not above.exists():
+            if above.is_symlink() and not above.exists():
+                raise ReconError(f"{path}: cannot write here ({above} is a link to nothing); choose another place")
+            above = above.parent
+        if not above.is_dir():
+            raise ReconError(f"{path}: cannot write here ({above} is a file); choose another place")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise ReconError(f"{path}: cannot write here ({above} allows no writing); choose another place")
+    except OSError as error:
+        raise ReconError(f"{path}: cannot write here ({error.strerror or error}); choose another place") from error
+
+
 @contextmanager
 def temporary_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty hidden folder beside the folder ``target``, to write files that are then moved into it.

@@ -1,5 +1,6 @@
 """Listing folders without hidden entries: those are temporary files, of a write at work or killed, and never data."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,18 @@ def expanded(words: Iterable[str | Path], inside: Callable[[Path], list[Path]]) 
     for path in map(Path, words):
         paths += inside(path) if path.is_dir() else [path]
     return paths
+
+
+def why_no_folder(path: Path) -> str | None:
+    """Why ``path`` cannot be listed, in words for an error message; None for a folder."""
+    if path.is_dir():
+        return None
+    return "a file, not a folder" if path.exists() else "no such folder"
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same place, through links of any kind, whether or not anything is there."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _visible(folder: Path, found: Iterator[Path]) -> Iterator[Path]:

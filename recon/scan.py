@@ -53,9 +53,8 @@ class Scan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "contrast", canonical_contrast(self.contrast))
         if not self.identity:
-            known = [word for entry in self.header.known().items() for word in entry]
-            size = map(float, self.voxel_size or ())
-            object.__setattr__(self, "identity", identity_of("scan", self.contrast, *self.shape, *size, *known))
+            named = identity_of_header(self.header, self.contrast, self.shape, self.voxel_size)
+            object.__setattr__(self, "identity", named)
 
     @property
     def name(self) -> str:
@@ -69,3 +68,14 @@ class Scan:
         if self.phase_limits is not None:
             mask = mask[..., self.phase_limits[0] : self.phase_limits[1]]
         return float(mask.size / max(int(mask.sum()), 1))
+
+
+def identity_of_header(
+    header: Header,
+    contrast: str,
+    shape: tuple[int, int, int, int],
+    voxel_size: tuple[float, float, float] | None,
+) -> str:
+    """The identity of a scan of which no other is known; see ``Scan``. ``contrast`` in the spelling of a scan."""
+    known = [word for entry in header.known().items() for word in entry]
+    return identity_of("scan", contrast, *shape, *map(float, voxel_size or ()), *known)

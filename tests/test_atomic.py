@@ -1,6 +1,7 @@
 """A reader never sees half a file: not after an error, a full disk, Ctrl-C or a folder that cannot be written."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from recon.atomic import atomic_path, temporary_folder
+from recon.atomic import atomic_path, check_place, temporary_folder
 from recon.errors import ReconError
 
 FULL_DISK = """
@@ -207,3 +208,31 @@ def test_a_new_file_can_be_read_while_its_writer_lives(tmp_path):
             file.attrs["x"] = 1
         with h5py.File(tmp_path / "a.h5") as file:
             assert file.attrs["x"] == 1
+
+
+def test_a_place_is_looked_at_before_hours_of_work_and_nothing_is_made(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.touch()
+    check_place(None)
+    check_place(file)  # would be replaced
+    check_place(tmp_path, folder=True)
+    check_place(tmp_path / "new" / "folder", folder=True)
+    check_place(tmp_path / "new" / "folder" / "file")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    for target, folder, why in (
+        (link, True, f"{link} is a link to nothing"),
+        (link / "file", False, f"{link} is a link to nothing"),
+        (file, True, "is a file, not a folder"),
+        (tmp_path, False, "is a folder, not a file"),
+        (file / "folder", True, f"{file} is a file"),
+        (file / "new" / "file", False, f"{file} is a file"),
+        (tmp_path / ("x" * 300), False, "File name too long"),
+    ):
+        with pytest.raises(ReconError, match=re.escape(why)) as refusal:
+            check_place(target, folder=folder)
+        assert str(refusal.value).startswith(f"{target}: ")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, whom nothing is forbidden
+    with pytest.raises(ReconError, match="allows no writing"):
+        check_place(tmp_path / "new" / "file")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}

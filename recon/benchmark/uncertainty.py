@@ -18,7 +18,7 @@ from scipy.stats import t
 
 from recon.acquisition.masks import draw_mask
 from recon.benchmark.uncertainty_options import UncertaintyOptions
-from recon.errors import ReconError
+from recon.errors import ReconError, naming
 from recon.images.references import read_lesions, read_reference
 from recon.prior.store import Prior
 from recon.progress import Report, silent
@@ -82,17 +82,34 @@ def uncertainty_cases(
 ) -> Iterator[UncertaintyCase]:
     """Every scan at every acceleration. A lesion mask that ``recon simulate`` wrote beside a scan is used.
 
-    Raises ReconError for scans that are undersampled, and for methods without a standard deviation.
+    Raises ReconError for scans that are undersampled, or smaller than the calibration or a region that is asked for,
+    before the first of them is reconstructed; and for methods without a standard deviation.
     """
     whole = len(paths) * len(options.accelerations)
-    for number, path in enumerate(paths):
-        scan = open_scan(path)
+    scans = []
+    for path in paths:
+        report("opening scans", 0.0)
+        scans.append(scan := open_scan(path))
         require_fully_sampled(scan)
-        reference = read_reference(path)
-        lesion = lesion_beside(path, reference.values.shape)
+        if (width := options.region_width) > min(scan.image_shape):
+            raise ReconError(f"{path}: no region of {width} x {width} pixels fits; choose a smaller --region-width")
+        for rate in options.accelerations:
+            _mask(scan, float(rate), options)
+    for number, scan in enumerate(scans):
+        reference = read_reference(scan.path)
+        lesion = lesion_beside(scan.path, reference.values.shape)
         for position, rate in enumerate(options.accelerations):
-            report(f"{path.stem}, R = {rate:g}", (number * len(options.accelerations) + position) / whole)
+            report(f"{scan.path.stem}, R = {rate:g}", (number * len(options.accelerations) + position) / whole)
             yield _case(scan, reference.values, reference.kind, lesion, prior, options, float(rate), device)
+
+
+def _mask(scan: Scan, rate: float, options: UncertaintyOptions) -> NDArray[np.bool_]:
+    """The mask of an acceleration. Raises ReconError, naming the scan, when it cannot be drawn."""
+    generator = numpy_generator(options.seed, scan.identity, "mask")
+    with naming(scan.path):
+        return draw_mask(
+            options.mask, (scan.shape[2], scan.shape[3]), rate, options.calibration_lines, generator, scan.phase_limits
+        )
 
 
 def lesion_beside(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -112,11 +129,8 @@ def _case(
     scan: Scan, truth: NDArray, kind: str, lesion: NDArray[np.bool_], prior: Prior, options: UncertaintyOptions,
     rate: float, device: torch.device | str,
 ) -> UncertaintyCase:  # fmt: skip
-    generator = numpy_generator(options.seed, scan.identity, "mask")
-    shape = (scan.shape[2], scan.shape[3])
-    mask = draw_mask(options.mask, shape, rate, options.calibration_lines, generator, scan.phase_limits)
     choice = ReconstructionOptions(method=options.method, samples=options.samples, seed=options.seed)
-    result = reconstruct(with_mask(scan, mask), prior, choice, device=device)
+    result = reconstruct(with_mask(scan, _mask(scan, rate, options)), prior, choice, device=device)
     if result.std is None or result.deviations is None:
         raise ReconError(f"method '{options.method}' gave no standard deviation; choose a sampler, and two samples")
     head = np.stack([head_of(one) for one in truth])

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from recon.options import check_minimums, option
+from recon.reconstruction.methods import METHODS, names
+
+FEWEST_CASES = 4  # of which variance factors can be fitted
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class UncertaintyOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        if (row := METHODS.get(self.method)) is None or not row.needs_prior:
+            samplers = names(lambda row: row.needs_prior)
+            raise ValueError(f"method '{self.method}' gives no standard deviation; choose from {samplers}")
         if not 0 < self.level < 1:
             raise ValueError("level must lie between 0 and 1")
         if not self.accelerations or not all(1 <= rate < 1e6 for rate in self.accelerations):

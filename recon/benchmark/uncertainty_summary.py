@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.benchmark.uncertainty import RegionError, UncertaintyCase
+from recon.benchmark.uncertainty_options import FEWEST_CASES
 from recon.errors import ReconError
 
 BINS = 10
@@ -51,7 +52,7 @@ def fitted_factors(cases: Sequence[UncertaintyCase]) -> tuple[tuple[float, ...],
         for case in cases
         if case.amplification is not None and case.spread is not None
     ]
-    if len(points) < 4 or np.ptp([x for x, _ in points]) < 0.1:
+    if len(points) < FEWEST_CASES or np.ptp([x for x, _ in points]) < 0.1:
         raise ReconError("four cases or more are needed, of different accelerations, by method 'posterior'")
     slope, start = np.polyfit([x for x, _ in points], [y for _, y in points], 1)
     ends = (min(x for x, _ in points), max(x for x, _ in points))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from recon.errors import ReconError
+from recon.folders import why_no_folder
 from recon.prior.dataset import PreparedScan, is_prepared, open_prepared
 from recon.prior.preparation import PreparationOptions, prepare_all
 from recon.progress import Note, unsaid
@@ -29,8 +30,8 @@ def gather(data: Path, prepared: Path, *, skip_bad: bool, note: Note = unsaid) -
     Raw scans are prepared into folder ``prepared``; what is there already is kept. Raises ReconError naming the scan
     that cannot be used unless ``skip_bad``, and when nothing is left.
     """
-    if not data.is_dir():
-        raise ReconError(f"{data}: no such folder; give the folder of the patients' scans with --data")
+    if (wrong := why_no_folder(data)) is not None:
+        raise ReconError(f"{data}: {wrong}; give the folder of the patients' scans with --data")
     files = scans_in(data)
     ready = [path for path in files if is_prepared(path)]
     raw = [path for path in files if path not in set(ready)]

@@ -25,6 +25,7 @@ from recon.finetuning.session import (
     slices_of,
     start_contrast_labels,
 )
+from recon.folders import same_place
 from recon.prior.dataset import PreparedScan
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL
 from recon.prior.store import PriorFacts, assign_contrast_labels, load_prior, read_facts
@@ -65,7 +66,7 @@ def finetune(
     them. Raises ReconError when the data or an interrupted run in ``task.out`` do not fit.
     """
     prior, data, out = task.prior, task.data, task.out
-    if out.resolve() == prior.resolve():
+    if same_place(out, prior):
         raise ReconError(f"{out}: is the prior itself; choose another --out")
     accelerator, where = start_processes(device)
     main = bool(accelerator.is_main_process)

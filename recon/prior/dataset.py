@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from recon.contrast_names import canonical_contrast
 from recon.errors import ReconError
-from recon.folders import entries
+from recon.folders import entries, why_no_folder
 from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.foreign.schema import COMPLEX, NUMBER, TEXT, Part, check_schema
 from recon.header import UNSTATED, Header, header_from
@@ -127,8 +127,8 @@ def open_folder(folder: str | Path, report: Report = silent) -> list[PreparedSca
     """All prepared files of a folder, in the order of their names. ``report`` tells how far it is: thousands of files
     take a minute. Raises ReconError when there are none."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ReconError(f"{folder}: no such folder")
+    if (wrong := why_no_folder(folder)) is not None:
+        raise ReconError(f"{folder}: {wrong}; give the folder that 'recon prepare' wrote")
     paths = entries(folder, "*.h5")
     scans: list[PreparedScan] = []
     for path in paths:

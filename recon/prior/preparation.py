@@ -19,6 +19,7 @@ from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
 from recon.errors import ReconError
+from recon.folders import same_place
 from recon.hdf5 import hdf5_for_writing
 from recon.prior.dataset import PREPARED_FORMAT, open_prepared
 from recon.prior.options import PreparationOptions
@@ -86,19 +87,21 @@ def prepare_all(
 ) -> Iterator[Prepared]:
     """Prepare scans on all cores, one process a core; yields each outcome as it is known.
 
-    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. Raises
-    ReconError when what is there under its name was made of another scan, or with other options.
+    A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. So is the
+    second of two files with the same bytes: a prior would see it twice as often as any other. Raises ReconError when
+    what is there under its name was made of another scan, or with other options.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ReconError(f"{twice[0]}: two scans have this name and would overwrite each other; prepare them apart")
     todo = []
+    seen: dict[str, Path] = {}  # which scan has these bytes, by their digest
     for path in paths:
         output = folder / f"{path.stem}.h5"
         if output.is_file():
             _check_kept(output, path, options)
-            yield Prepared(path, output, "kept")
+            yield _told_apart(Prepared(path, output, "kept"), seen)
         else:
             todo.append((path, output, options))
     if not todo:
@@ -111,9 +114,25 @@ def prepare_all(
         for job in todo:
             if len(running) == workers:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield from (_told_apart(future.result(), seen) for future in done)
             running.add(pool.submit(task, _prepare_one, job))
-        yield from (future.result() for future in as_completed(running))
+        yield from (_told_apart(future.result(), seen) for future in as_completed(running))
+
+
+def _told_apart(outcome: Prepared, seen: dict[str, Path]) -> Prepared:
+    """The outcome, or a failure when a scan of the same bytes was ``seen`` before; what was made of it is removed."""
+    if outcome.state == "failed":
+        return outcome
+    digest = open_prepared(outcome.output).scan_digest
+    first = outcome.scan if digest is None else seen.setdefault(digest, outcome.scan)
+    if first == outcome.scan:
+        return outcome
+    if outcome.state == "made":
+        outcome.output.unlink()
+        remedy = "leave one of them out"
+    else:
+        remedy = f"leave one of them out, and remove {outcome.output}"
+    return Prepared(outcome.scan, outcome.output, "failed", f"{outcome.scan}: the same scan as {first}; {remedy}")
 
 
 def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
@@ -121,6 +140,8 @@ def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
 
     A file of the same size and time of change is taken to be the same, as version control does: thousands of scans are
     more than a terabyte to read."""
+    if same_place(output, path):
+        raise ReconError(f"{output}: is the scan itself; choose another --out")
     there = open_prepared(output)
     if (there.scan_stamp is None or there.scan_stamp != _stamp(path)) and there.scan_digest != open_scan(path).digest:
         raise ReconError(

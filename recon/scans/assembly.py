@@ -73,10 +73,19 @@ def assembled(raw: Acquired, whole: NDArray[np.bool_] | None = None) -> Scan:
         contrast=encoding.contrast,
         noise=noise_samples(raw.path, raw.acquisitions, raw.heads, raw.rows, header),
         header=replace(header, slice_thickness_mm=None) if volume else header,
-        notes=raw.notes,
+        notes=(*raw.notes, *_uneven(counts)),
         **parts,
     )
     return replace(scan, identity=identity_of(scan.identity, *measurement_words(imaging)))
+
+
+def _uneven(counts: NDArray[np.int64]) -> list[str]:
+    """A note where some lines are averages of more measurements than others; ``counts``: of each, 0 where none."""
+    measured = counts[counts > 0]
+    least, most = int(measured.min()), int(measured.max())
+    if least == most:
+        return []
+    return [f"lines are averages of {least} to {most} measurements: the noise is taken for that of {least} everywhere"]
 
 
 def _slices(

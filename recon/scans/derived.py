@@ -177,7 +177,7 @@ def require_fully_sampled(scan: Scan) -> None:
     if not every_line_sampled(scan.mask, scan.phase_limits):
         raise ReconError(
             f"{scan.path}: undersampled {scan.acceleration:.1f}x, so there is no reference to compare with; "
-            "score such a scan on held-out samples with --hold-out"
+            "'recon benchmark --hold-out' scores such a scan on held-out samples"
         )
 
 

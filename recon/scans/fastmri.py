@@ -18,14 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.acquisition.masks import calibration_extent, detect_mask
-from recon.contrast_names import contrast_of_protocol
+from recon.contrast_names import canonical_contrast, contrast_of_protocol
 from recon.digest import file_sha256
 from recon.errors import ReconError, ReconWarning
 from recon.foreign.hdf5 import foreign_hdf5
 from recon.foreign.schema import check_schema
 from recon.header import Header, header_from
-from recon.scan import ImageReader, KspaceReader, Scan
-from recon.scans.fastmri_writer import CONTRASTS, OWN, VERSION, FastmriWriter, ScanDescription, describe, write_fastmri
+from recon.scan import ImageReader, KspaceReader, Scan, identity_of_header
+from recon.scans.fastmri_writer import (
+    CONTRASTS,
+    NAMED_BY_RECON,
+    OWN,
+    VERSION,
+    FastmriWriter,
+    ScanDescription,
+    describe,
+    write_fastmri,
+)
 from recon.scans.hdf5_schema import FASTMRI, REMEDY
 from recon.scans.ismrmrd_header import Encoding, parse_encodings
 from recon.scans.reading import checked_index, checked_slice, is_hdf5
@@ -66,7 +75,9 @@ def open_file(path: Path) -> Scan:
         if has_separate and file[SEPARATE].shape != shape:
             raise ReconError(f"{path}: '{SEPARATE}' is {file[SEPARATE].shape}, kspace {shape}; write the scan again")
         calibration = calibration_extent(_acquired(file[SEPARATE]) if has_separate else mask, shape[2])
-        header = _header(path, file, own, encoding)
+        named = _header(path, file, own, encoding)
+    contrast = canonical_contrast(str(own.get("contrast") or _contrast(named.protocol or "")))
+    voxel_size = _voxel_size(own, encoding, shape)
     affine = np.asarray(own["affine"], float) if "affine" in own else None
     return Scan(
         path=path,
@@ -76,17 +87,18 @@ def open_file(path: Path) -> Scan:
         mask=mask,
         calibration=calibration,
         image_shape=reference_shape or _image_shape(encoding, shape),
-        contrast=str(own.get("contrast") or _contrast(header.protocol or "")),
-        voxel_size=_voxel_size(own, encoding, shape),
+        contrast=contrast,
+        voxel_size=voxel_size,
         affine=affine,
         phase_limits=limits,
         noise=_complex(extras.get("noise")),
         noise_covariance=_covariance(extras.get("noise_covariance")),
         calibration_kspace=_kspace_reader(path, SEPARATE, shape, np.ones((), bool)) if has_separate else None,
         read_reference=_reference_reader(path, shape[0]) if reference_shape else None,
-        header=header,
+        header=replace(named, protocol=None) if own.get(NAMED_BY_RECON) else named,
         source_digest=str(own["source_digest"]) if "source_digest" in own else None,
-        identity=str(own.get("identity", "")),
+        # With the name that we gave, as ever: masks and noise of the same scan stay the same.
+        identity=str(own.get("identity", "")) or identity_of_header(named, contrast, shape, voxel_size),
     )
 
 

@@ -26,6 +26,7 @@ CONTRASTS = {
     "CORPD_FBK": "PD",
     "CORPDFS_FBK": "PDFS",
 }
+NAMED_BY_RECON = "protocol_named_by_recon"
 OWN = "recon"  # the group and its attributes that only this toolkit reads
 VERSION = 2  # of that group; 1 had no number, no identity, and of the header only subject, origin and licence
 
@@ -166,6 +167,8 @@ def _write_own(file: HDF5Writer, described: ScanDescription) -> None:
     }
     elsewhere = {*PLACES.values(), "protocol"}
     attributes |= {name: value for name, value in described.header.known().items() if name not in elsewhere}
+    if described.header.protocol is None:  # the layout demands a name; ours is not the site's
+        attributes[NAMED_BY_RECON] = True
     for name, value in attributes.items():
         if value is not None:
             own.attrs[name] = value

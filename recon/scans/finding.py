@@ -9,9 +9,12 @@ from recon.scans import readers
 
 
 def scans_in(folder: Path) -> list[Path]:
-    """The scan files of a folder in the order of their names, without lesion masks. Raises ReconError when none is."""
+    """The scan files of a folder in the order of their names, without lesion masks, and without ``NAME_mask`` where the
+    scan ``NAME`` lies beside. Raises ReconError when none is."""
     suffixes = tuple(dict.fromkeys(suffix for reader in readers.READERS for suffix in reader.suffixes))
-    found = [p for p in entries(folder) if p.suffix in suffixes and not p.stem.endswith("_lesion")]
+    files = [path for path in entries(folder) if path.suffix in suffixes]
+    masks = {path.with_stem(f"{path.stem}_mask") for path in files}
+    found = [path for path in files if path not in masks and not path.stem.endswith("_lesion")]
     if not found:
         raise ReconError(f"{folder}: no {' or '.join(suffixes)} scans in this folder")
     return found

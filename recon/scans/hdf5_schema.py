@@ -37,6 +37,7 @@ FASTMRI = (
     Part("recon@image_shape", NUMBER, (1,), 2, 1),
     Part("recon@source_digest", TEXT, (0, 1), 1),
     Part("recon@identity", TEXT, (0, 1), 1),
+    Part("recon@protocol_named_by_recon", NUMBER, (0,), 1, 0),
     *header_parts("recon"),
 )
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from recon.atomic import temporary_folder
 from recon.errors import ReconError
-from recon.folders import entries
+from recon.folders import entries, same_place
 from recon.scans.opening import open_scan
 
 
 def check_replaceable(source: Path, digest: str, output: Path) -> None:
     """Raise ReconError when ``output`` is the source itself, or holds anything but what was made of the source, whose
     SHA-256 is ``digest``: that can be made again, and is replaced."""
-    if source.resolve() == output.resolve():
+    if same_place(source, output):
         raise ReconError(f"{output}: is the input itself; choose another --out")
     for path in _files(output):
         if path.is_file() and not _made_of(path, digest):
@@ -31,7 +31,7 @@ def placed(source: Path, digest: str, output: Path, force: bool = False) -> Iter
     try:
         check_replaceable(source, digest, output)
     except ReconError as error:
-        if not force or source.resolve() == output.resolve():
+        if not force or same_place(source, output):
             raise ReconError(str(error).replace("remove it, or", "add --force to replace it, or")) from error
     with temporary_folder(output) as folder:
         made = folder / output.name

@@ -16,6 +16,7 @@ from recon.acquisition.masks import (
 )
 from recon.acquisition.rss import reference_image
 from recon.errors import ReconError
+from recon.folders import same_place
 from recon.progress import Report, silent
 from recon.scan import Scan
 from recon.scans.derived import with_mask
@@ -66,7 +67,7 @@ def undersample(scan: Scan, output: str | Path, options: UndersamplingOptions, r
     Raises ReconError when ``output`` holds anything but what was made of this scan, the scan is already undersampled,
     the mask cannot be drawn or the file not written.
     """
-    if Path(output).resolve() == scan.path.resolve():
+    if same_place(Path(output), scan.path):
         raise ReconError(f"{output}: is the scan itself; choose another --out, the fully sampled data is the reference")
     check_replaceable(scan.path, scan.digest, Path(output))
     if not every_line_sampled(scan.mask, scan.phase_limits):

@@ -96,9 +96,10 @@ def acquire(positioned: PositionedSubject, contrast: str, options: SimulationOpt
 
 
 def plan_cohort(
-    sources: Sequence[AnatomySource], subjects: int, contrasts: Sequence[str]
+    sources: Sequence[AnatomySource], subjects: int, contrasts: Sequence[str], cohort: str | None = None
 ) -> list[tuple[str, AnatomySource, tuple[str, ...]]]:
-    """Names, heads and contrasts of ``subjects`` subjects: the heads in turn, then again in another shape.
+    """Names, heads and contrasts of ``subjects`` subjects: the heads in turn, then again in another shape. Names begin
+    with the word ``cohort``, if any.
 
     Heads that were measured in none of ``contrasts`` are left out. Raises ReconError when none is left, or for an
     unknown contrast.
@@ -120,7 +121,8 @@ def plan_cohort(
     plan = []
     for index in range(subjects):
         source, possible = usable[index % len(usable)]
-        plan.append((f"{source.subject}-{index // len(usable):03d}", source, possible))
+        name = f"{source.subject}-{index // len(usable):03d}"
+        plan.append((name if cohort is None else f"{cohort}-{name}", source, possible))
     return plan
 
 
@@ -146,7 +148,7 @@ def simulate_cohort(
             builtin_sources(options.plane != "axial") if options.anatomy is None else find_anatomies(options.anatomy)
         )
     lesion_files = find_lesion_files(options.lesion_shapes, options.territories)
-    plan = plan_cohort(sources, subjects, contrasts)
+    plan = plan_cohort(sources, subjects, contrasts, options.cohort)
     manifest = read_manifest(out, options)
     records: dict[str, dict[str, Any]] = {record["file"]: record for record in manifest["scans"]}
     written = kept = 0

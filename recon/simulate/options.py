@@ -4,6 +4,7 @@ Only the standard library is imported, so that ``recon --help`` need not wait fo
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -81,7 +82,16 @@ class SimulationOptions:
         "site-d. Without it: each subject has a protocol of its own.",
     )
 
+    cohort: str | None = option(
+        None,
+        "A word that begins the names of persons and files, and seeds their draws: cohorts of different words share no "
+        "simulated person and can be put together. Without it the same names come with every seed.",
+        metavar="WORD",
+    )
+
     def __post_init__(self) -> None:
+        if self.cohort is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", self.cohort):
+            raise ReconError(f"--cohort {self.cohort!r}: give at most 40 letters, digits, - and _, as of a file's name")
         if min(self.size) < 16 or max(self.size) > 1024:
             raise ReconError(f"size {self.size[0]} x {self.size[1]} is out of range; choose 16 to 1024")
         if not 1 <= self.coils <= 128:
@@ -135,6 +145,8 @@ class SimulationOptions:
             del own["site"]  # as in manifests from before there were sites
         if self.plane == "axial":
             del own["plane"]
+        if self.cohort is None:
+            del own["cohort"]
         if self.stroke_kind == "infarct":
             del own["stroke_kind"]  # as in manifests from before there was another
         return {**own, "size": list(self.size), "anatomy": BUILTIN_ANATOMY, **names}

@@ -13,6 +13,8 @@ from scipy.ndimage import gaussian_filter
 
 from recon.acquisition.fourier_numpy import to_kspace
 from recon.atomic import atomic_path
+from recon.errors import ReconError
+from recon.foreign.hdf5 import foreign_hdf5, text_attribute
 from recon.hdf5 import hdf5_for_writing
 from recon.header import Header
 from recon.scans.fastmri import ScanDescription, write_fastmri
@@ -24,11 +26,16 @@ from recon.vessels.tree import Segment, grow
 TISSUE = 0.35  # of the signal of fresh blood
 SATURATED = 0.55  # signal of the slowest blood; from 1 mm of radius on it is fresh
 CONTRAST = "TOF"
+SETTINGS = "settings"  # attribute of the vessels' file: what the tree was made with
 
 
 def simulate_tree(folder: Path, number: int, options: TreeOptions) -> Path:
     """Write ``tree-NNN.h5``, a fully sampled scan whose reference is the noise-free image, and ``tree-NNN_mask.h5``,
-    its vessels. Returns the scan's path. Raises ReconError when they cannot be written."""
+    its vessels. Returns the scan's path. Raises ReconError when they cannot be written, or when another tree is there
+    under that number."""
+    name = f"tree-{number:03d}"
+    path, mask, settings = folder / f"{name}.h5", folder / f"{name}_mask.h5", repr(options)
+    _check_replaceable(path, mask, settings)
     generator = numpy_generator(options.seed, "vessels", number)
     shape = (options.slices, options.size, options.size)
     segments = grow(
@@ -46,20 +53,30 @@ def simulate_tree(folder: Path, number: int, options: TreeOptions) -> Path:
     kspace = to_kspace(maps * image[:, None])
     kspace = kspace + std * (generator.normal(size=kspace.shape) + 1j * generator.normal(size=kspace.shape))
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
-    name = f"tree-{number:03d}"
     described = ScanDescription(
         (shape[0], options.coils, *shape[1:]), contrast=CONTRAST, voxel_size=(1.0, 1.0, 1.0), affine=affine,
         noise=noise.astype(np.complex64),
         header=Header(subject=name, vendor="simulation", origin="simulated vessel tree (Murray's law)"),
     )  # fmt: skip
-    path = folder / f"{name}.h5"
-    with atomic_path(folder / f"{name}_mask.h5") as temporary, hdf5_for_writing(temporary) as file:
+    with atomic_path(mask) as temporary, hdf5_for_writing(temporary) as file:
         file.create_dataset("lesion", data=(fraction > 0).astype(np.uint8), compression="gzip")
         file.attrs["affine"] = affine
+        file.attrs[SETTINGS] = settings
     with write_fastmri(path, described) as writer:
         for index, lines in enumerate(kspace.astype(np.complex64)):
             writer.put(index, lines, reference=np.abs(image[index]).astype(np.float32))
     return path
+
+
+def _check_replaceable(path: Path, mask: Path, settings: str) -> None:
+    """Raise ReconError unless what is there, if anything, was made with the same ``settings`` and is made again."""
+    if mask.is_file():
+        with foreign_hdf5(mask) as file:
+            same = text_attribute(file, SETTINGS) == settings
+    else:
+        same = not path.exists()
+    if not same:
+        raise ReconError(f"{path}: is a tree of other settings, or no tree; choose another --out")
 
 
 def blood(segments: Sequence[Segment], shape: tuple[int, int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -99,12 +99,21 @@ def test_the_command_measures_draws_and_stores(run_cli, tmp_path: Path) -> None:
 
 def test_what_cannot_be_judged_is_refused(run_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     scan = write_small_scan(tmp_path / "full.h5")
-    refused = run_cli("uncertainty", scan, "--method", "sense", "--acceleration", "2", "--calibration-lines", 12)
-    assert refused.code == 2
-    assert "samples" in refused.err or "standard deviation" in refused.err
+    for words, why in (
+        (("--method", "sense"), "method 'sense' gives no standard deviation; choose from posterior"),
+        (("--region-width", 41), f"{scan}: no region of 41 x 41 pixels fits"),
+        (("--calibration-lines", 60), f"{scan}: 60 calibration lines do not fit"),
+        (("--store",), "--store needs 4 cases"),
+        (("--out", scan), f"{scan}: is a file, not a folder"),
+    ):
+        refused = run_cli("uncertainty", scan, "--acceleration", "2", "--calibration-lines", 12, *words)
+        assert (refused.code, refused.out) == (2, "")
+        assert why in refused.err.splitlines()[-1]
+        assert "R = 2" not in refused.err, "before anything is reconstructed"
     fast = tmp_path / "fast.h5"
     assert run_cli("undersample", scan, "--acceleration", 2, "--calibration-lines", 12, "--out", fast).code == 0
-    refused = run_cli("uncertainty", fast)
+    refused = run_cli("uncertainty", scan, fast)
     assert refused.code == 2
-    assert "undersampled" in refused.err
+    assert f"{fast}: undersampled" in refused.err
+    assert "R = 2" not in refused.err, "the other one is not reconstructed in vain"
     assert not lesion_beside(scan, (2, 48, 40)).any()

@@ -6,6 +6,7 @@ import pytest
 
 import cli
 from cli.main import COMMANDS
+from tests.small_world import write_small_scan
 
 
 @pytest.mark.parametrize("words", [["bogus"], ["info"], ["info", "no-such-file.h5"], ["info", "--nonsense", "x"]])
@@ -15,6 +16,17 @@ def test_mistakes_are_one_line_and_exit_two(run_cli, words):
     assert outcome.out == ""
     assert len(outcome.err.strip().splitlines()) == 1
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("words", [["info", ""], ["reconstruct", "a.h5", "--out", ""], ["prepare", "a.h5", "--out="]])
+def test_an_empty_word_is_not_the_working_folder(run_cli, words, tmp_path, monkeypatch):
+    """What a shell makes of a variable that is not set."""
+    write_small_scan(tmp_path / "a.h5")
+    monkeypatch.chdir(tmp_path)
+    outcome = run_cli(*words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "recon: a word on the command line is empty: is a variable of the shell not set?\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_the_version_is_that_of_the_package(run_cli):

@@ -67,6 +67,28 @@ def test_undersampling_keeps_exactly_the_masks_lines(kind: str, full_scan: Path,
     assert any((mask != fewer.mask).any() for mask in others)
 
 
+def test_an_edge_of_k_space_that_is_missing_is_said(tmp_path: Path, run_cli: Run) -> None:
+    """Beside every other mask, too: the acceleration alone does not tell it."""
+    whole = open_scan(write_small_scan(tmp_path / "whole.h5"))
+    said = {}
+    for name, step, first in (("whole", 1, 0), ("edge", 1, 10), ("both", 2, 10), ("far", 1, 7)):
+        lines = np.stack([whole.read_kspace(index) for index in range(2)])  # 40 phase lines
+        kept = np.zeros(40, bool)
+        kept[first::step] = True
+        kept[14:26] = True
+        np.save(tmp_path / f"{name}.npy", lines * kept)
+        scan = tmp_path / f"{name}_scan.h5"
+        run_cli("convert", tmp_path / f"{name}.npy", "--axes", "slice,coil,readout,phase", "--out", scan)
+        said[name] = run_cli("info", scan).out, run_cli("info", scan, "--json").json["partial_fourier"]
+    assert said["whole"][1] is None
+    assert "ourier" not in said["whole"][0]
+    assert said["edge"][1] == [1, 0.75]
+    assert "sampling     partial Fourier: 75 % of phase (6/8), 1.33x" in said["edge"][0]
+    assert said["both"][1] == [1, pytest.approx(29 / 38, abs=1e-4)]
+    assert "sampling     equispaced by 2, partial Fourier: 76 % of phase (6/8), " in said["both"][0]
+    assert "sampling     partial Fourier: 82 % of phase, " in said["far"][0]
+
+
 def test_reference_stays_out_unless_asked_for(full_scan: Path, tmp_path: Path, run_cli: Run) -> None:
     command = ("undersample", full_scan, "--acceleration", 2, "--out", tmp_path / "out.h5")
     run_cli(*command)

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +116,26 @@ def test_no_moment_of_a_write_leaves_a_temporary_file(
         assert {path.name for path in tmp_path.iterdir()} <= {"result"}, f"moment {moment}"
         moment += 1
     assert moment > 30
+
+
+EXECUTING = """
+import os, signal, sys, time
+from cli.signals import unwinding
+with unwinding() as received:
+    try:
+        exec("os.kill(os.getpid(), signal.SIGTERM)\\nfor _ in range(1000): pass")
+        time.sleep(5)
+    except KeyboardInterrupt:
+        sys.exit(128 + received[0])
+"""
+
+
+def test_the_exit_code_is_that_of_the_signal_also_while_modules_are_imported(tmp_path: Path) -> None:
+    """Every dataclass executes a text as its module is imported: what a command does in its first seconds."""
+    (tmp_path / "executing.py").write_text(EXECUTING)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-m", "executing"], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 143
 
 
 def test_further_signals_do_not_disturb_the_tidying_up() -> None:

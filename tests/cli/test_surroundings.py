@@ -95,3 +95,40 @@ def test_a_folder_with_nothing_in_it(scan: Path, tmp_path: Path, run_cli) -> Non
         outcome = run_cli(*words)
         assert outcome.code == 2
         assert f"{empty}: no results, scans, NIfTI or DICOM images" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare", "benchmark", "uncertainty", "evaluate", "speed", "demo"])
+def test_a_place_that_cannot_be_written_is_said_before_the_work(command: str, scan: Path, tmp_path: Path, run_cli):
+    inside = tmp_path / "file" / "inside"
+    inside.parent.touch()
+    words = {
+        "evaluate": (scan, "--reference", scan, "--table", inside), "speed": ("--report", inside),
+        "demo": ("--quick", "--out", inside),
+    }.get(command, (scan, "--out", inside))  # fmt: skip
+    outcome = run_cli(command, *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    said = f"recon: {inside}: cannot write here ({inside.parent} is a file); choose another place"
+    assert outcome.err.splitlines()[-1] == said
+    assert "%" not in outcome.err, "before any progress is shown"
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare"])
+def test_the_folder_of_the_scans_as_output(command: str, scan: Path, run_cli):
+    """A result would have the scan's own name: nobody is told to remove the scan."""
+    before = scan.read_bytes()
+    outcome = run_cli(command, scan, "--out", scan.parent)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1] == f"recon: {scan}: is the scan itself; choose another --out"
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "prepare", "undersample", "convert", "simulate"])
+def test_a_link_that_leads_round_in_a_circle(command: str, scan: Path, tmp_path: Path, run_cli):
+    round_about, back = tmp_path / "a", tmp_path / "b"
+    round_about.symlink_to(back)
+    back.symlink_to(round_about)
+    words = {"simulate": ("--size", 64), "undersample": (scan, "--acceleration", 2)}.get(command, (scan,))
+    outcome = run_cli(command, *words, "--out", round_about / "new")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert str(round_about) in outcome.err.splitlines()[-1]
+    assert "unexpected" not in outcome.err

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -338,6 +339,19 @@ def test_command_line(prior: Path, cohort: Path, tmp_path: Path, run_cli: Callab
         outcome = run_cli(*words, *extra)
         assert outcome.code == 2
         assert message in outcome.err
+
+
+def test_a_scan_in_place_of_a_folder_is_called_a_file(
+    prior: Path, cohort: Path, tmp_path: Path, run_cli: Callable[..., Any]
+) -> None:
+    words = ("--prior", prior, "--out", tmp_path / "out", "--device", "cpu")
+    one = next(cohort.glob("*.h5"))
+    for option, wrong in (("--data", one), ("--old-data", one), ("--data", tmp_path / "nowhere")):
+        more = () if option == "--data" else ("--data", cohort)
+        outcome = run_cli("finetune", *words, *more, option, wrong)
+        assert (outcome.code, outcome.out) == (2, "")
+        why = "a file, not a folder" if wrong == one else "no such folder"
+        assert f"{wrong}: {why}; give the folder" in outcome.err
 
 
 @given(

@@ -1,6 +1,7 @@
 """``recon prepare``: training images from scans, on several processes, resumed where it stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,27 @@ def test_a_scan_that_did_not_change_is_not_read_again(tmp_path, monkeypatch):
     assert (outcomes(), opened) == (["kept"], [])
     os.utime(scan, (1e9, 1e9))
     assert (outcomes(), opened) == (["kept"], [scan])
+
+
+def test_the_same_scan_under_two_names_counts_once(run_cli, tmp_path):
+    """Two names, one person's images twice as often as anybody else's."""
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    one, two = write_small_scan(scans / "a.h5"), scans / "copy_of_a.h5"
+    shutil.copy(one, two)
+    words = ("prepare", scans, "--out", out, "--processes", 1)
+    refused = run_cli(*words)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"{two}: the same scan as {one}; leave one of them out (add --skip-bad" in refused.err.splitlines()[-1]
+    assert [path.name for path in out.iterdir()] == ["a.h5"]
+    skipped = run_cli(*words, "--skip-bad", "--json")
+    assert (skipped.code, skipped.json["kept"], skipped.json["prepared"]) == (0, 1, 0)
+    assert [path.name for path in out.iterdir()] == ["a.h5"]
+    prepare_scan(open_scan(two), out / two.name, PreparationOptions())  # as an earlier recon did
+    again = run_cli(*words, "--skip-bad", "--json")
+    (said,) = again.json["skipped"]
+    assert said.endswith(f"and remove {out / two.name}")
+    assert (out / two.name).exists(), "what this run has not made is the user's"
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):

@@ -266,3 +266,14 @@ def test_one_mask_serves_every_contrast_of_a_head(tmp_path):
     assert pair(["head-2_DWI", "head-2_FLAIR"], masks, "lesions") == [masks[1], masks[1]]
     with pytest.raises(ReconError, match="3 results and 2 files"):
         pair(["head-10_DWI", "head-1_FLAIR", "head-2_FLAIR"], masks, "lesions")
+
+
+def test_two_results_of_one_scan_and_method_are_told_apart(run_cli, tmp_path):
+    """One prior against another: the same scan, the same method, two folders."""
+    image, _ = head()
+    truth = scan(tmp_path / "a.h5", image)
+    first, second = (result(tmp_path / name / "a.h5", factor * image) for name, factor in (("old", 1.1), ("new", 1.0)))
+    other = result(tmp_path / "classical" / "a.h5", image, method="sense")
+    said = run_cli("evaluate", first, second, other, "--reference", truth).out
+    assert [line.split("  ")[0] for line in said.splitlines()[1:4]] == [f"a ({first})", f"a ({second})", "a"]
+    assert run_cli("evaluate", first, "--reference", truth).out.splitlines()[1].startswith("a     posterior")

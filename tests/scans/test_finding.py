@@ -9,9 +9,11 @@ from recon.scans.finding import find_scans
 
 
 def test_folders_give_their_scans_in_order_and_files_stay_as_they_are(tmp_path: Path) -> None:
-    for name in ("b.h5", "a.cfl", "a.hdr", "b_lesion.h5", "manifest.json", ".c.h5.abcd_123.h5"):
+    masks = ("b_lesion.h5", "b_mask.h5")  # as 'recon simulate' and 'recon vessels simulate' write them
+    for name in ("b.h5", "a.cfl", "a.hdr", *masks, "other_mask.h5", "manifest.json", ".c.h5.abcd_123.h5"):
         (tmp_path / name).touch()
-    assert find_scans(["x.h5", tmp_path]) == [Path("x.h5"), tmp_path / "a.cfl", tmp_path / "b.h5"]
+    found = [Path("x.h5"), *(tmp_path / name for name in ("a.cfl", "b.h5", "other_mask.h5"))]
+    assert find_scans(["x.h5", tmp_path]) == found
 
 
 def test_a_folder_without_scans_is_named(tmp_path: Path) -> None:

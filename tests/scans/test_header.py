@@ -12,6 +12,8 @@ from recon.header import Header, header_from
 from recon.scans.fastmri import ScanDescription, write_fastmri
 from recon.scans.ismrmrd_header import PLACES
 from recon.scans.opening import open_scan
+from recon.scans.options import UndersamplingOptions
+from recon.scans.undersample import undersample
 from tests.small_world import write_small_scan
 
 FULL = Header(
@@ -37,8 +39,23 @@ def test_every_field_comes_back(tmp_path: Path, voxel_size: tuple[float, float, 
 
 
 def test_what_is_not_known_stays_so(tmp_path: Path) -> None:
-    header = open_scan(write(tmp_path / "a.h5", Header(), None)).header
-    assert header == Header(protocol="AXFLAIR")  # the layout demands one
+    path = write(tmp_path / "a.h5", Header(), None)
+    assert open_scan(path).header == Header()
+    with h5py.File(path) as file:
+        assert file.attrs["acquisition"] == "AXFLAIR", "the layout demands one"
+
+
+def test_a_protocol_that_recon_made_up_changes_no_mask_and_is_nobodys(tmp_path: Path) -> None:
+    """The identity, which names the random streams, is that of files from before the name was told to be ours."""
+    ours, earlier = (write(tmp_path / name, replace(FULL, protocol=None)) for name in ("ours.h5", "earlier.h5"))
+    with h5py.File(earlier, "r+") as file:
+        del file["recon"].attrs["protocol_named_by_recon"]
+    assert open_scan(ours).identity == open_scan(earlier).identity
+    assert open_scan(earlier).header.protocol == "AXFLAIR", "a file that does not tell"
+    fewer = undersample(open_scan(ours), tmp_path / "fewer.h5", UndersamplingOptions(2, calibration_lines=4))
+    again = open_scan(fewer.output)
+    assert again.header.protocol is None
+    assert again.contrast == "FLAIR"
 
 
 def test_unknown_names_are_impossible() -> None:

@@ -82,7 +82,7 @@ def test_what_is_done_to_a_scan_joins_its_identity(twins: tuple[Scan, Scan]) -> 
 
 def test_header_numbers_count_to_four_digits(twins: tuple[Scan, Scan]) -> None:
     """A field of view that another machine computed one bit apart is the same."""
-    scan = twins[0]
+    scan = replace(twins[0], identity="")
     assert scan.voxel_size is not None
     beside = replace(
         scan,

@@ -185,6 +185,21 @@ def test_noise_is_brought_to_the_images_level(recorder: Callable[..., Recorder])
     assert scan.header.averages == 2
 
 
+def test_lines_that_are_averaged_unevenly_are_said(recorder: Callable[..., Recorder], run_cli: Any) -> None:
+    """Twice in the centre only: one noise level for all lines is too high there, and a user should know."""
+    kspace = random_kspace(2, COILS, READOUT, PHASE)
+    file = recorder()
+    record_full(file, kspace)
+    record_full(file, 3 * kspace, lines=range(6, 14), average=1)
+    path = file.close()
+    scan = open_scan(path)
+    assert scan.notes == ("lines are averages of 1 to 2 measurements: the noise is taken for that of 1 everywhere",)
+    assert scan.header.averages is None
+    np.testing.assert_allclose(scan.read_kspace(0)[..., 6:14], 2 * kspace[1, ..., 6:14], rtol=1e-5)
+    np.testing.assert_allclose(scan.read_kspace(0)[..., :6], kspace[1, ..., :6], rtol=1e-5)
+    assert f"note         {scan.notes[0]}" in run_cli("info", path).out
+
+
 def test_embedded_calibration_lines_join_the_mask(recorder: Callable[..., Recorder]) -> None:
     kspace = random_kspace(2, COILS, READOUT, PHASE)
     file = recorder()

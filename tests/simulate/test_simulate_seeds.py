@@ -27,6 +27,26 @@ def test_a_seed_gives_the_scan_it_always_gave(tmp_path: Path):
     assert kspace[3, 7, 1, 5] == pytest.approx(-0.0054755644 + 0.0036537508j, rel=1e-3)  # noise alone
 
 
+def test_cohorts_of_two_words_can_be_put_together(tmp_path: Path, run_cli):
+    """A seed alone gives other scans under the same names; the word gives other persons under names of their own."""
+    words = ("simulate", "--size", 64, "--coils", 2, "--slices", 1, "--subjects", 2, "--json")
+    plain, first, second = (
+        run_cli(*words, "--out", tmp_path / name, *more).json["scans"]
+        for name, more in (("plain", ()), ("a", ("--cohort", "a")), ("b-2", ("--cohort", "b-2")))
+    )
+    assert [scan["group"] for scan in plain] == ["icbm152-000", "icbm152-001"]
+    assert [scan["group"] for scan in first] == ["a-icbm152-000", "a-icbm152-001"]
+    assert [scan["file"] for scan in second] == ["b-2-icbm152-000_FLAIR.h5", "b-2-icbm152-001_FLAIR.h5"]
+    assert len({scan["tr_ms"] for scan in (*plain, *first, *second)}) == 6, "six persons, although of one seed"
+    together = [tmp_path / "a", tmp_path / "b-2"]
+    assert run_cli("prepare", *together, "--out", tmp_path / "both", "--processes", 1).code == 0
+    assert run_cli(*words, "--out", tmp_path / "a", "--cohort", "a").json["kept"] == 2
+    assert "(cohort differ)" in run_cli(*words, "--out", tmp_path / "a", "--cohort", "c").err
+    wrong = run_cli(*words, "--out", tmp_path / "c", "--cohort", "../c")
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+    assert "--cohort '../c'" in wrong.err
+
+
 def _arrays(folder: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for path in sorted(folder.glob("*.h5")):

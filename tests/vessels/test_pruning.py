@@ -139,3 +139,16 @@ def test_from_simulated_scans_to_a_table(tmp_path: Path, run_cli) -> None:
     assert (row["method"], row["acceleration"], row["persons"]) == ("fully sampled", 1.0, 2)
     assert row["gain_low"] is None  # two persons
     assert "vessels that were not traced" in run_cli("vessels", "eval", *words).out
+
+
+def test_trees_of_two_seeds_are_not_mixed_and_their_masks_are_no_scans(tmp_path: Path, run_cli) -> None:
+    words = ("vessels", "simulate", "--out", tmp_path / "trees", "--size", 48, "--slices", 12, "--coils", 2)
+    assert run_cli(*words).code == 0
+    before = (tmp_path / "trees" / "tree-000.h5").read_bytes()
+    other = run_cli(*words, "--seed", 1)
+    assert (other.code, other.out) == (2, "")
+    assert f"{tmp_path / 'trees' / 'tree-000.h5'}: is a tree of other settings" in other.err
+    assert run_cli(*words, "--subjects", 2).code == 0, "an interrupted run is begun again"
+    assert (tmp_path / "trees" / "tree-000.h5").read_bytes() == before
+    fast = run_cli("undersample", tmp_path / "trees", "--acceleration", 2, "--out", tmp_path / "fast", "--json")
+    assert (fast.code, fast.json["refused"], len(fast.json["scans"])) == (0, [], 2)
