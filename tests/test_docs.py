@@ -70,19 +70,30 @@ def _missing_tests(text: str) -> list[str]:
     return [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")]
 
 
-def test_tables_that_are_measured_again_are_on_their_pages() -> None:
-    measure = _script("measure")
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))  # as for a script that is run there
+    return _script("measure")
+
+
+def test_tables_that_are_measured_again_are_on_their_pages(measure: ModuleType) -> None:
     for name, table in measure.TABLES.items():
         text = (ROOT / table.page).read_text("utf-8")
         lines = text.splitlines()
         rows = [measure.cells(lines[number]) for number in measure.place_of(table, text)]
         assert rows, name
-        assert len({tuple(row[: table.keys]) for row in rows}) == len(rows), name
+        assert len({tuple(row) for row in measure.names_of(rows, table.keys)}) == len(rows), name
         assert list(measure.differences(table, text, rows)) == [], name
+        assert set(table.needs) <= set(measure.ABOUT), name
+        for page, words in table.told:
+            assert words in (ROOT / page).read_text("utf-8"), f"{name}: {words}"
 
 
-def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwise_is_not() -> None:
-    measure = _script("measure")
+def test_every_file_that_a_table_needs_has_an_option(measure: ModuleType) -> None:
+    assert set(measure.ABOUT) == set(measure.Sources.__dataclass_fields__)
+
+
+def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwise_is_not(measure: ModuleType) -> None:
     page = "text\n\n| a | NRMSE |\n|---|---|\n| **mean** | **.0767** (.93) |\n| DDS | .084 |\nmore"
     table = measure.Table("page.md", "| a | NRMSE |", 1, 1, lambda folder, sources: [])
     same = [["mean", ".0768 (.93)"], ["DDS", ".083"]]
@@ -97,3 +108,40 @@ def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwis
         list(measure.differences(table, page, [["SENSE", ".1"]]))
     assert not measure.same("–", ".10")
     assert not measure.same(".8 %", ".8")
+
+
+def test_rows_are_found_by_what_stands_above_them_and_cells_that_nothing_makes_are_left(measure: ModuleType) -> None:
+    page = (
+        "the first:\n\n| R | series | Dice | seconds |\n|--|--|--|--|\n| 2 | T1 | .1 | 7 |\n\nthe second:\n\n"
+        "| R | series | Dice | seconds |\n|--|--|--|--|\n| 2 | T1 | .3 | 7 |\n| | T2 | .4 | 8 |\n"
+        "| 4 | T1 | **.5** | 9 |\n| | T2 | .6 | 9 |"
+    )
+    table = measure.Table("page.md", "| R | series |", 2, 1, lambda folder, sources: [], after="the second")
+    made = [["2", "T1", ".3", ""], ["2", "T2", ".4", ""], ["4", "T1", ".7", ""], ["4", "T2", ".6", ""]]
+    changes = list(measure.differences(table, page, made))
+    assert changes == [(12, 2, ".5", ".7")]
+    assert "| 4 | T1 | **.7** | 9 |" in measure.updated(page, changes)
+    grouped = "| | NRMSE |\n|--|--|\n| **R = 2** | .1 |\n| FLAIR | .2 |\n| **R = 4** | .3 |\n| FLAIR | .4 |"
+    by_group = measure.Table("page.md", "| | NRMSE |", 1, 1, lambda folder, sources: [])
+    rows = [["R = 2", ".1"], ["FLAIR", ".2"], ["R = 4", ".3"], ["FLAIR", ".6"]]
+    assert list(measure.differences(by_group, grouped, rows)) == [(5, 1, ".4", ".6")]
+    with pytest.raises(SystemExit, match="2 tables begin"):
+        measure.place_of(measure.Table("page.md", "| R |", 2, 1, lambda folder, sources: []), page)
+
+
+def test_cells_of_measured_tables_are_written_as_their_pages_write_them(measure: ModuleType) -> None:
+    table = measure.tasks
+    row = {
+        "segmenter": "random-walker", "method": "posterior", "acceleration": 1.6842, "persons": 10, "reached": 0.9,
+        "clicks": 1.7, "clicks_change": -0.1, "clicks_change_low": -0.6, "clicks_change_high": 0.3, "clicks_p": 1.0,
+    }  # fmt: skip
+    assert [names for names, _ in table.in_order([row])] == [["random walker", "posterior mean", "1.68"]]
+    assert (table.clicks(row), table.chance(row)) == ("1.7, -.1 (-.6 to .3)", ["1", "9 of 10"])
+    assert [table.p_value(p) for p in (0.0625, 0.015625, 0.0039)] == [".06", ".016", ".004"]
+    group = {"acceleration": 6.0, "group": "all", "scans": 24, "ratio": 1.107, "ratio_error": 0.031}
+    for name, value in (("coverage", 0.897), ("region_coverage", 0.9), ("lesion_coverage", 0.875)):
+        group |= {name: value, f"{name}_error": 0.0049}
+    assert measure.deviations.calibration_row(group) == [
+        "R = 6", "24", "1.11 ± .03", "89.7 ± .5", "90.0 ± .5", "88 ± 0"
+    ]  # fmt: skip
+    assert measure.cells("| | **.5** | |") == ["", ".5", ""]
