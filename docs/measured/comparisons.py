@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from measured.table import Row, Sources, Table, read_rows, recon, script, short, tables_in, without_zero
+from measured.table import Row, Sources, Table, Told, read_rows, recon, script, short, tables_in, without_zero
 from recon.reconstruction.methods import METHODS
 
 
@@ -22,11 +22,15 @@ def demo(folder: Path, sources: Sources) -> list[Row]:
     return made
 
 
-def of_head(folder: Path, sources: Sources, *words: object) -> dict[tuple[str, float, str, bool], dict[str, Any]]:
+def of_head(
+    folder: Path, sources: Sources, *words: object, contrast: str = ""
+) -> dict[tuple[str, float, str, bool], dict[str, Any]]:
     """Rows of ``recon benchmark`` on the real head, by axis, acceleration, method, and whether its weight was tuned."""
-    recon("convert", sources.head, "--axes", "coil,readout,phase", "--key", "raw", "--out", folder / "head.h5")
-    recon("benchmark", folder / "head.h5", *words, "--out", folder / "benchmark")
-    rows = read_rows(folder / "benchmark" / "benchmark.json")
+    scan, out = folder / f"head{contrast}.h5", folder / f"benchmark{contrast}"
+    named = ("--contrast", contrast) if contrast else ()
+    recon("convert", sources.head, "--axes", "coil,readout,phase", "--key", "raw", *named, "--out", scan)
+    recon("benchmark", scan, *words, "--out", out)
+    rows = read_rows(out / "benchmark.json")
     return {(row["axis"], row["acceleration"], row["method"], row.get("oracle", False)): row for row in rows}
 
 
@@ -70,6 +74,41 @@ def head_as_acquired(folder: Path, sources: Sources) -> list[Row]:
     return made
 
 
+def ten_calls(folder: Path, sources: Sources) -> list[Row]:
+    """The posterior mean by ten network calls at R = 2 to 5, lines along phase: one row."""
+    words = ("--methods", "posterior", "--samples", 0, "--steps", 10, "--noise-snr", 20)
+    rows = of_head(folder, sources, *words)
+    return [[short(rows["phase", rate, "posterior", False]["nrmse"]) for rate in (2, 3, 4, 5)]]
+
+
+def other_masks(folder: Path, sources: Sources) -> list[Row]:
+    """Least and largest NRMSE of the posterior mean at R = 3, then at R = 4, over four other masks: one row."""
+    words = ("--methods", "posterior", "--noise-snr", 20, "--acceleration", "3,4")
+    found = [of_head(folder, sources, *words, contrast=contrast) for contrast in ("T1", "T2", "PD", "FLAIR")]
+    made = []
+    for rate in (3, 4):
+        errors = [rows["phase", rate, "posterior", False]["nrmse"] for rows in found]
+        made += [short(min(errors)), short(max(errors))]
+    return [made]
+
+
+def of_main_table(rows: list[Row]) -> list[str]:
+    """L1-wavelet and the posterior mean at R = 4 along phase."""
+    [row] = [row for row in rows if row[:2] == ["phase", "4"]]
+    return [row[3], row[6]]
+
+
+def of_samplers(rows: list[Row]) -> list[str]:
+    """DDS, PiGDM and DAPS at R = 4."""
+    errors = {row[0]: row[3].split()[0] for row in rows}
+    return [errors[METHODS[name].title] for name in ("dds", "pigdm", "daps")]
+
+
+def of_only_row(rows: list[Row]) -> list[str]:
+    """What came out is the sentence's figures."""
+    return rows[0]
+
+
 def poisson(folder: Path, sources: Sources) -> list[Row]:
     """Held-out samples of a real Poisson scan: one row."""
     recon("convert", sources.poisson, "--axes", "coil,phase,phase2", "--out", folder / "poisson.h5")
@@ -96,6 +135,11 @@ def reference_scan(folder: Path, sources: Sources) -> list[Row]:
     return [[name, *rows[name, "whole"], *rows[name, "6/8"]] for name in names]
 
 
+def partial_fourier(folder: Path, sources: Sources) -> list[Row]:
+    """One edge of kspace not acquired."""
+    return [[row[0], *map(without_zero, row[1:])] for row in rows_of(script("benchmarks/partial_fourier"))]
+
+
 def rows_of(text: str) -> list[Row]:
     """The rows of the one table that an example printed."""
     [rows] = tables_in(text)
@@ -111,13 +155,30 @@ def denoising(folder: Path, sources: Sources) -> list[Row]:
 COMPARISONS, METHODS_PAGE = "docs/comparisons.md", "docs/methods.md"
 TABLES = {
     "demo": Table("README.md", "| | R = 2: NRMSE | SSIM |", 1, 2, demo),
-    "head": Table(COMPARISONS, "| lines along | R | SENSE, oracle |", 2, 12, head_with_noise, ("head",)),
-    "samplers": Table(COMPARISONS, "| NRMSE (SSIM) | R = 2 | R = 3 |", 1, 5, head_samplers, ("head",)),
+    "head": Table(
+        COMPARISONS, "| lines along | R | SENSE, oracle |", 2, 12, head_with_noise, ("head",),
+        told=(Told("README.md", "best for the reference #; the posterior mean # with", of_main_table),),
+    ),
+    "samplers": Table(
+        COMPARISONS, "| NRMSE (SSIM) | R = 2 | R = 3 |", 1, 5, head_samplers, ("head",),
+        told=(Told("README.md", "NRMSE of #, PiGDM #, DAPS #, L1-wavelet", of_samplers),),
+    ),
+    "ten-calls": Table(
+        COMPARISONS, "", 0, 1, ten_calls, ("head",),
+        told=(Told(COMPARISONS, "along the phase axis has # / # / # / # at R = 2 to 5", of_only_row),),
+    ),
+    "other-masks": Table(
+        COMPARISONS, "", 0, 4, other_masks, ("head",),
+        told=(
+            Told(COMPARISONS, "give the posterior mean # to # at R = 3 and # to # at R = 4 along phase", of_only_row),
+        ),
+    ),
     "as-acquired": Table(COMPARISONS, "| lines along | R | DDS | posterior mean |", 2, 3, head_as_acquired, ("head",)),
     "poisson": Table(COMPARISONS, "| zero-filled | SENSE, oracle | L1-wavelet, oracle |", 0, 3, poisson, ("poisson",)),
     "lattices": Table(METHODS_PAGE, "| | lattice 2x (1.88 net) |", 1, 3, lattices),
     "reference-scan": Table(METHODS_PAGE, "| | own lines | reference apart |", 1, 2, reference_scan),
+    "partial-fourier": Table(METHODS_PAGE, "| | 7/8 | 6/8 |", 1, 2, partial_fourier),
     "denoising": Table(
         COMPARISONS, "| images | sigma 0.02 | sigma 0.05 |", 1, 6, denoising, ("older_prior", "prepared")
     ),
-}
+}  # fmt: skip

@@ -36,13 +36,23 @@ ABOUT = {  # what the command line says of them
 
 
 @dataclass(frozen=True)
+class Told:
+    """A sentence that tells of a table: ``words`` as they stand on ``page`` with # in the place of each figure, and
+    these ``figures`` of the table's rows."""
+
+    page: str
+    words: str
+    figures: Callable[[list[Row]], list[str]]
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of a page: the line above its rule, how many cells name a row, how its rows are made in a folder.
 
     A cell that names a row and is empty on the page means what stands above it; ``make`` writes it. Of several rows
     of one name the first is compared with the first, the second with the second. A cell that ``make`` leaves empty is
     not compared. ``needs``: fields of `Sources`. ``after``: words of a line that stands above the table, where
-    others begin like it. ``told``: pages, and words in them, that tell of the table in sentences.
+    others begin like it. ``told``: sentences on any page that tell of it; without a ``header`` they are all there is.
     """
 
     page: str
@@ -52,7 +62,7 @@ class Table:
     make: Callable[[Path, Sources], list[Row]]
     needs: tuple[str, ...] = ()
     after: str = ""
-    told: tuple[tuple[str, str], ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 def recon(*words: object) -> None:

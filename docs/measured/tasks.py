@@ -166,13 +166,11 @@ ACCELERATED = "| R (net) | method | accelerated | Dice |"
 TABLES = {
     "clicks-flair": Table(INTERACTIVE, "| segmenter | method | R (net) |", 3, 10, clicks_on_flair),
     "clicks-dwi": Table(
-        INTERACTIVE, "| | segmenter | method | R (net) |", 4, 20, clicks_on_dwi,
-        told=((INTERACTIVE, "References need 3.7 clicks on DWI"),),
+        INTERACTIVE, "| | segmenter | method | R (net) |", 4, 20, clicks_on_dwi
     ),
     "vessels": Table("docs/vessels.md", "| R (net) | branches |", 1, 5, vessels),
     "replays": Table(
-        MONITORING, "| change | scans until the alarm, mean |", 1, 4, replays,
-        told=((MONITORING, "It held for 93 % of 40 baselines"),),
+        MONITORING, "| change | scans until the alarm, mean |", 1, 4, replays
     ),
     "sites": Table(MONITORING, "| site | fitted on the other sites, AUC", 1, 3, sites),
     "studies-zero-filled": Table(STUDIES, f"{ACCELERATED} AUC |", 3, 4, ghosts),
