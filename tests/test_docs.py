@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +91,11 @@ def test_tables_that_are_measured_again_are_on_their_pages(measure: ModuleType) 
             assert len(measure.pages.figures_of(told, sentence)) == told.words.count("#"), name
             if rows:  # what a page says in sentences is what the table says
                 assert measure.pages.untold(told, sentence, rows) == [], name
+
+
+def test_what_is_measured_is_this_working_tree(measure: ModuleType) -> None:
+    where = sys.modules["measured.table"].run(["-c", "import recon; print(recon.__file__)"], stdout=subprocess.PIPE)
+    assert Path(where.strip()).resolve() == (ROOT / "recon" / "__init__.py").resolve()
 
 
 def test_every_file_that_a_table_needs_has_an_option(measure: ModuleType) -> None:

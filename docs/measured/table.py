@@ -1,10 +1,11 @@
 """What a table of a page is, the files that some need, how commands are run, and how their figures are written."""
 
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,26 @@ class Table:
 
 def recon(*words: object) -> None:
     """Run one command of recon, and stop where it fails."""
-    subprocess.run([sys.executable, "-m", "cli", *map(str, words)], check=True, cwd=ROOT, stdout=sys.stderr)
+    run(["-m", "cli", *words], stdout=sys.stderr)
 
 
 def answer(*words: object) -> dict[str, Any]:
     """Run one command of recon, and stop where it fails; its JSON."""
-    command = [sys.executable, "-m", "cli", *map(str, words), "--json"]
-    made = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(made.stdout)
+    found: dict[str, Any] = json.loads(run(["-m", "cli", *words, "--json"], stdout=subprocess.PIPE))
     return found
 
 
 def script(name: str, *words: object) -> str:
     """Run ``examples/NAME.py``, and stop where it fails; what it printed."""
-    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), *map(str, words)]
-    return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    return run([ROOT / "examples" / f"{name}.py", *words], stdout=subprocess.PIPE)
+
+
+def run(words: Sequence[object], stdout: Any) -> str:
+    """Run Python on this working tree, whatever recon is installed; what it printed, where that is piped."""
+    own = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, *map(str, words)]
+    made = subprocess.run(command, check=True, cwd=ROOT, stdout=stdout, text=True, env=os.environ | {"PYTHONPATH": own})
+    return made.stdout or ""
 
 
 def tables_in(text: str) -> list[list[Row]]:
