@@ -118,7 +118,7 @@ def acceleration(folder: Path, sources: Sources, cohorts: tuple[str, ...], rates
             setup = ("--size", "96,80", "--coils", 6, "--slices", 8, "--snr", 20, "--seed", 14)
             recon("simulate", "--out", home / name, "--subjects", persons, *setup, *flags, *wanted)
     kept = ("--kept", folder / "kept")
-    if not (home / "variable").is_dir():
+    if not (home / "variable" / "config.json").is_file():  # written last
         recon("study", "fit", home / "stroke", home / "healthy", "--out", home / "variable", *kept)
     recon(
         "study", "accelerate", *(home / name for name in cohorts), "--model", home / "variable", *kept,
