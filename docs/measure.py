@@ -6,6 +6,8 @@
 
 A figure is the same when it differs by at most one unit of its last digit: other processors round otherwise. Some
 tables need files that are not part of the project, and have an option for each. How rows are made: ``docs/measured``.
+Not here: figures (their pages name the commands), times (``recon speed``), and tables of trainings that no
+reconstruction is part of (docs/encoders.md, most of docs/studies.md).
 """
 
 import argparse

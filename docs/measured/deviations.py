@@ -82,7 +82,7 @@ def draws(folder: Path, sources: Sources) -> list[Row]:
 
 TABLES = {
     "deviations": Table(
-        PAGE, "| | scans | squared error over its expectation |", 1, 15, calibration, ("ptbp",),
+        PAGE, "| | scans | squared error over its expectation |", 1, 21, calibration, ("ptbp",),
         told=(
             Told(
                 "README.md",
