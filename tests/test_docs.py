@@ -115,6 +115,8 @@ def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwis
     assert now.endswith("| DDS | .086 |\nmore")
     with pytest.raises(SystemExit, match="no row SENSE"):
         list(measure.pages.differences(table, page, [["SENSE", ".1"]]))
+    with pytest.raises(SystemExit, match="2 cells, and 3 came out"):
+        list(measure.pages.differences(table, page, [["DDS", ".084", ".9"]]))
     assert not measure.pages.same("–", ".10")
     assert not measure.pages.same(".8 %", ".8")
 

@@ -66,6 +66,8 @@ def differences(table: Table, text: str, made: list[Row]) -> Iterator[tuple[int,
         if name not in rows:
             raise SystemExit(f"{table.page}: no row {' | '.join(name[:-1])} below '{table.header}'")
         number, said_row = rows[name]
+        if len(said_row) != len(row):
+            raise SystemExit(f"{table.page}:{number + 1}: {len(said_row)} cells, and {len(row)} came out: {row}")
         for column, (said, now) in enumerate(zip(said_row, row, strict=True)):
             if column >= table.keys and now and not same(said, now):
                 yield number, column, said, now
