@@ -177,8 +177,8 @@ TABLES = {
     "poisson": Table(COMPARISONS, "| zero-filled | SENSE, oracle | L1-wavelet, oracle |", 0, 3, poisson, ("poisson",)),
     "lattices": Table(METHODS_PAGE, "| | lattice 2x (1.88 net) |", 1, 3, lattices),
     "reference-scan": Table(METHODS_PAGE, "| | own lines | reference apart |", 1, 2, reference_scan),
-    "partial-fourier": Table(METHODS_PAGE, "| | 7/8 | 6/8 |", 1, 2, partial_fourier),
+    "partial-fourier": Table(METHODS_PAGE, "| | 7/8 | 6/8 |", 1, 1, partial_fourier),
     "denoising": Table(
-        COMPARISONS, "| images | sigma 0.02 | sigma 0.05 |", 1, 6, denoising, ("older_prior", "prepared")
+        COMPARISONS, "| images | sigma 0.02 | sigma 0.05 |", 1, 3, denoising, ("older_prior", "prepared")
     ),
 }  # fmt: skip
