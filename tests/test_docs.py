@@ -94,8 +94,11 @@ def test_tables_that_are_measured_again_are_on_their_pages(measure: ModuleType) 
 
 
 def test_what_is_measured_is_this_working_tree(measure: ModuleType) -> None:
-    where = sys.modules["measured.table"].run(["-c", "import recon; print(recon.__file__)"], stdout=subprocess.PIPE)
+    run = sys.modules["measured.table"].run
+    where = run(["-c", "import recon; print(recon.__file__)"], stdout=subprocess.PIPE)
     assert Path(where.strip()).resolve() == (ROOT / "recon" / "__init__.py").resolve()
+    with pytest.raises(SystemExit, match="because this failed"):
+        run(["-c", "raise SystemExit(2)"], stdout=subprocess.PIPE)
 
 
 def test_every_file_that_a_table_needs_has_an_option(measure: ModuleType) -> None:

@@ -83,10 +83,12 @@ def script(name: str, *words: object) -> str:
 
 
 def run(words: Sequence[object], stdout: Any) -> str:
-    """Run Python on this working tree, whatever recon is installed; what it printed, where that is piped."""
+    """Run Python on this working tree, whatever recon is installed, and stop where it fails; what it piped."""
     own = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, *map(str, words)]
-    made = subprocess.run(command, check=True, cwd=ROOT, stdout=stdout, text=True, env=os.environ | {"PYTHONPATH": own})
+    made = subprocess.run(command, cwd=ROOT, stdout=stdout, text=True, env=os.environ | {"PYTHONPATH": own})
+    if made.returncode:
+        raise SystemExit(f"stopped, because this failed: {' '.join(command)}")
     return made.stdout or ""
 
 
