@@ -37,16 +37,20 @@ def main() -> None:
     parser.add_argument("--methods", default="zero-filled,sense,l1-wavelet,grappa,posterior")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = SimulationOptions(size=(options.size, options.size), slices=3, seed=3, coils=8, snr=30)
-        simulate_cohort(Path(folder), 1, ["T2", "FLAIR"], settings)
-        scan, other = (
-            with_slices(open_scan(next(Path(folder).glob(f"*_{name}.h5"))), range(1, 2)) for name in ("T2", "FLAIR")
-        )
+        scan, other = simulated(Path(folder), options.size)
         print("| | edge | own lines | reference apart | both |\n|---|---|---|---|---|")
         for method in options.methods.split(","):
             for edge, part in EDGES.items():
                 figures = " | ".join(f"{one:.3f}" for one in errors(scan, other, method, round(part * options.size)))
                 print(f"| {METHODS[method].title} | {edge} | {figures} |", flush=True)
+
+
+def simulated(folder: Path, size: int) -> tuple[Scan, Scan]:
+    """One slice in T2 and in FLAIR of one person, written to ``folder``."""
+    settings = SimulationOptions(size=(size, size), slices=3, seed=3, coils=8, snr=30)
+    simulate_cohort(folder, 1, ["T2", "FLAIR"], settings)
+    of = {name: open_scan(next(folder.glob(f"*_{name}.h5"))) for name in ("T2", "FLAIR")}
+    return with_slices(of["T2"], range(1, 2)), with_slices(of["FLAIR"], range(1, 2))
 
 
 def errors(scan: Scan, other: Scan, method: str, left_out: int) -> list[float]:
