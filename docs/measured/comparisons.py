@@ -168,7 +168,7 @@ TABLES = {
         told=(Told(COMPARISONS, "along the phase axis has # / # / # / # at R = 2 to 5", of_only_row),),
     ),
     "other-masks": Table(
-        COMPARISONS, "", 0, 4, other_masks, ("head",),
+        COMPARISONS, "", 0, 2, other_masks, ("head",),
         told=(
             Told(COMPARISONS, "give the posterior mean # to # at R = 3 and # to # at R = 4 along phase", of_only_row),
         ),

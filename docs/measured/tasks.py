@@ -173,7 +173,7 @@ TABLES = {
         MONITORING, "| change | scans until the alarm, mean |", 1, 4, replays
     ),
     "sites": Table(MONITORING, "| site | fitted on the other sites, AUC", 1, 3, sites),
-    "studies-zero-filled": Table(STUDIES, f"{ACCELERATED} AUC |", 3, 4, ghosts),
+    "studies-zero-filled": Table(STUDIES, f"{ACCELERATED} AUC |", 3, 3, ghosts),
     "studies-wavelet": Table(STUDIES, ACCELERATED, 3, 4, wavelets, after="The six studies with an infarct alone"),
     "studies-posterior": Table(STUDIES, ACCELERATED, 3, 20, means, after="The same six by the posterior mean"),
     "studies-all": Table(STUDIES, ACCELERATED, 3, 12, all_methods, after="and by all methods at R = 2"),
