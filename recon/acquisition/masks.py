@@ -317,7 +317,7 @@ def every_line_sampled(mask: NDArray[np.bool_], limits: Limits = None) -> bool:
 
 
 def describe_mask(mask: NDArray[np.bool_], limits: Limits = None) -> str:
-    """What a mask is, in words: fully sampled, equispaced, irregular lines, or 2-D."""
+    """What a mask is, in words: fully sampled, partial Fourier, central lines, equispaced, irregular lines, or 2-D."""
     first, last = limits or (0, mask.shape[-1])
     inside = mask[..., first:last]
     if inside.all():
@@ -329,7 +329,9 @@ def describe_mask(mask: NDArray[np.bool_], limits: Limits = None) -> str:
         return "2-D"
     sampled = np.flatnonzero(mask)
     if sampled.size and sampled[-1] - sampled[0] + 1 == sampled.size:
-        return "partial Fourier"
+        centre = mask.size // 2
+        alike = abs((centre - sampled[0]) - (sampled[-1] - centre)) <= 1  # an even number of lines has no middle
+        return "central lines only" if alike else "partial Fourier"
     gaps = np.diff(sampled)
     wide = gaps[gaps > 1]
     if wide.size and (np.bincount(wide).max() >= wide.size - 2):

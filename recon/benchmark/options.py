@@ -77,6 +77,7 @@ class BenchmarkOptions:
         check_minimums(self)
         if not self.accelerations or not all(1 <= rate < 1e6 for rate in self.accelerations):
             raise ValueError("accelerations must be at least 1")
+        object.__setattr__(self, "methods", tuple(name.lower() for name in self.methods))
         for name in self.methods:
             if name not in METHODS:
                 raise ValueError(f"unknown method '{name}'; choose from {', '.join(METHODS)}")

@@ -25,6 +25,7 @@ class UncertaintyOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        object.__setattr__(self, "method", self.method.lower())
         if (row := METHODS.get(self.method)) is None or not row.needs_prior:
             samplers = names(lambda row: row.needs_prior)
             raise ValueError(f"method '{self.method}' gives no standard deviation; choose from {samplers}")

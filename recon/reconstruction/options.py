@@ -55,6 +55,7 @@ class ReconstructionOptions:
 
     def __post_init__(self) -> None:
         check_minimums(self)
+        object.__setattr__(self, "method", self.method.lower())
         if self.contrast is not None:
             object.__setattr__(self, "contrast", canonical_contrast(self.contrast))
         for name, most in (("samples", MOST_SAMPLES), ("steps", MOST_STEPS)):

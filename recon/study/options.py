@@ -238,3 +238,4 @@ class AccelerationOptions:
             raise ValueError("accelerations must be above 1")
         if not self.methods or not self.threshold < 1:
             raise ValueError("name at least one method, and a threshold below 1")
+        object.__setattr__(self, "methods", tuple(name.lower() for name in self.methods))

@@ -220,6 +220,10 @@ def test_descriptions() -> None:
     partial[:10] = False
     assert describe_mask(partial) == "partial Fourier"
     assert describe_mask(partial, (10, 40)) == "fully sampled"
+    for lines in (slice(12, 28), slice(12, 29), slice(13, 28)):  # centre 20: zero-padded, not an edge that is missing
+        central = np.zeros(40, bool)
+        central[lines] = True
+        assert describe_mask(central) == "central lines only"
     echo = np.ones((40, 30), bool)
     echo[:5] = False
     assert describe_mask(echo) == "partial readout"

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from recon.benchmark.demonstration import DemonstrationOptions, demonstrate
+from recon.benchmark.options import BenchmarkOptions
+from recon.benchmark.uncertainty_options import UncertaintyOptions
 from recon.errors import ReconError
 from recon.images.result import read_result
 from recon.prior.store import load_prior
@@ -22,6 +24,7 @@ from recon.reconstruction.solving import Solution, Task, required_sampling, requ
 from recon.scans.opening import open_scan
 from recon.scans.options import UndersamplingOptions
 from recon.scans.undersample import undersample
+from recon.study.options import AccelerationOptions
 from tests.small_world import write_small_prior, write_small_scan
 
 
@@ -80,6 +83,13 @@ def test_a_sampler_is_one_row(
     made = demonstrate(tmp_path / "demo", lambda: load_prior(prior), DemonstrationOptions((2,), quick=True))
     assert TOY.name in {row["method"] for row in made.rows}
     assert TOY.name in run_cli("reconstruct", fast, "--method", "none", "--out", tmp_path / "no").err
+
+
+def test_methods_are_known_in_any_case() -> None:
+    assert method_of(ReconstructionOptions(method="SENSE")) is METHODS["sense"]
+    assert BenchmarkOptions(methods=("SENSE", "Posterior")).methods == ("sense", "posterior")
+    assert UncertaintyOptions(method="DDS").method == "dds"
+    assert AccelerationOptions(methods=("L1-Wavelet",)).methods == ("l1-wavelet",)
 
 
 def test_unknown_methods_and_unread_options_are_refused(
