@@ -24,6 +24,7 @@ def unwinding() -> Iterator[list[int]]:
     received: list[int] = []
     until = 0.0
     alarm = getattr(signal, "SIGALRM", None)  # not on every system
+    block = sys._getframe(2)  # contextlib enters this generator, and the block's frame contextlib
 
     def again() -> None:
         if alarm is not None:
@@ -37,7 +38,7 @@ def unwinding() -> Iterator[list[int]]:
             until = time.monotonic() + PATIENCE
         elif number != alarm:
             return
-        if alarm is not None and _unsuitable(frame) and time.monotonic() < until:
+        if alarm is not None and _unsuitable(frame, block) and time.monotonic() < until:
             again()
         else:
             raise KeyboardInterrupt
@@ -72,19 +73,19 @@ def _free_signals() -> dict[int, Any]:
     return {number: usual for number, usual in known.items() if signal.getsignal(number) == usual}
 
 
-def _unsuitable(frame: FrameType | None) -> bool:
-    """Whether h5py is at work, or HDF5 calls one of our files: an exception there leaves locks and files in pieces. Or
-    whether a generator's context is being entered or left: what it has made would stay, what it tidies up as well. Or
-    whether a text is being executed, as ``dataclass`` does while modules are imported: once KeyboardInterrupt has left
-    one, Python ends by SIGINT, whatever exit code we give."""
+def _unsuitable(frame: FrameType | None, block: FrameType) -> bool:
+    """Whether, within the ``block`` that signals unwind, h5py is at work, or HDF5 calls one of our files: an exception
+    there leaves locks and files in pieces. Or whether a generator's context is being entered or left: what it has made
+    would stay, what it tidies up as well. Or whether a text is being executed, as ``dataclass`` does while modules are
+    imported: once KeyboardInterrupt has left one, Python ends by SIGINT, whatever exit code we give."""
     ours: frozenset[CodeType] = getattr(sys.modules.get("recon.hdf5"), "CALLED_BY_HDF5", frozenset())
-    while frame is not None:
+    text = False  # one around the block, such as that of 'python -c', is left by the exit code
+    while frame is not None and frame is not block:
         room = str(frame.f_globals.get("__name__")).partition(".")[0]
         if frame.f_code in ours or room == "h5py":
             return True
-        if frame.f_code.co_filename == "<string>" and frame.f_code.co_name == "<module>" and frame.f_back is not None:
-            return True
+        text = text or (frame.f_code.co_filename == "<string>" and frame.f_code.co_name == "<module>")
         if room == "contextlib" and frame.f_code.co_name in ("__enter__", "__exit__"):
             return True
         frame = frame.f_back
-    return False
+    return text and frame is block
