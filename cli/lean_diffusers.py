@@ -8,14 +8,15 @@ is executed again with everything. A program that only imports recon gets the wh
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-NOT_NEEDED = ("peft", "transformers", "torchvision", "scipy", "torch._dynamo")
+COMPILER = "torch._dynamo"
+NOT_NEEDED = ("peft", "transformers", "torchvision", "scipy", COMPILER)
 
 
 class LeanDiffusers(MetaPathFinder):
@@ -38,7 +39,8 @@ def _leanly(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], Non
             with _hidden():
                 execute(module)
         except ImportError:
-            execute(module)
+            with _shown():
+                execute(module)
 
     return exec_module
 
@@ -49,18 +51,42 @@ def _hidden() -> Iterator[None]:
     import torch.compiler
 
     names = [name for name in NOT_NEEDED if name not in sys.modules]
-    modules: dict[str, Any] = dict.fromkeys(names)  # None stands for what cannot be imported
-    sys.modules.update(modules)
     compiler: Any = torch.compiler
     disable = compiler.disable
-    if "torch._dynamo" in names:
-        compiler.disable = _unmarked  # it would import the compiler
+
+    def disable_if_there(*words: Any, **named: Any) -> Any:  # the real one would import the compiler
+        return (_unmarked if COMPILER in sys.modules and sys.modules[COMPILER] is None else disable)(*words, **named)
+
+    _hide(names)
+    compiler.disable = disable_if_there
     try:
         yield
     finally:
         compiler.disable = disable
-        for name in names:
-            sys.modules.pop(name, None)
+        _unhide(names)
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Undo what modules around this one have hidden."""
+    names = _unhide(NOT_NEEDED)
+    try:
+        yield
+    finally:
+        _hide([name for name in names if name not in sys.modules])
+
+
+def _unhide(names: Iterable[str]) -> list[str]:
+    """Which of ``names`` were hidden; what was imported stays."""
+    hidden = [name for name in names if name in sys.modules and sys.modules[name] is None]
+    for name in hidden:
+        del sys.modules[name]
+    return hidden
+
+
+def _hide(names: Iterable[str]) -> None:
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(names))  # None stands for what cannot be imported
 
 
 def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:

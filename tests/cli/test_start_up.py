@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,34 @@ def test_modules_of_diffusers_go_without_what_they_can_do_without(needs, tmp_pat
     assert importlib.import_module("beside").__file__, "all else finds it"
     monkeypatch.delitem(sys.modules, "beside")
     assert lean_diffusers.LeanDiffusers().find_spec("beside", None) is None
+
+
+def test_a_part_within_a_part_gets_what_it_cannot_do_without(tmp_path, monkeypatch):
+    """Whatever its importer makes of the error, as diffusers' lazy modules do of every ImportError."""
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "inner.py").write_text("import beside\n")
+    (tmp_path / "outer.py").write_text(
+        "import load\n"
+        "try:\n    inner = load.load('inner')\nexcept ImportError as error:\n    raise RuntimeError from error\n"
+        "try:\n    import other\nexcept ImportError:\n    other = None\n"
+    )
+    (tmp_path / "other.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lean_diffusers, "NOT_NEEDED", ("beside", "other"))
+
+    def load(name):
+        spec = lean_diffusers.LeanDiffusers().find_spec(f"diffusers.{name}", [str(tmp_path)])
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    monkeypatch.setitem(sys.modules, "load", types.SimpleNamespace(load=load))
+    outer = load("outer")
+    assert outer.other is None, "what it can do without is hidden again"
+    assert importlib.import_module("beside") is outer.inner.beside, "and what was imported stays"
+    assert importlib.import_module("other").__file__
+    for name in ("beside", "other"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.slow  # tests/reconstruction/test_reconstruct.py interrupts in this process, tests/faults in others
