@@ -20,6 +20,7 @@ from recon.acquisition.masks import draw_mask
 from recon.benchmark.uncertainty_options import UncertaintyOptions
 from recon.errors import ReconError, naming
 from recon.images.references import read_lesions, read_reference
+from recon.images.result import Reconstruction
 from recon.prior.store import Prior
 from recon.progress import Report, silent
 from recon.quality.deviations import head_of, pixel_degrees_of_freedom
@@ -89,18 +90,19 @@ def uncertainty_cases(
     scans = []
     for path in paths:
         report("opening scans", 0.0)
-        scans.append(scan := open_scan(path))
+        scan = open_scan(path)
         require_fully_sampled(scan)
         if (width := options.region_width) > min(scan.image_shape):
             raise ReconError(f"{path}: no region of {width} x {width} pixels fits; choose a smaller --region-width")
-        for rate in options.accelerations:
-            _mask(scan, float(rate), options)
-    for number, scan in enumerate(scans):
+        scans.append((scan, [_mask(scan, float(rate), options) for rate in options.accelerations]))
+    choice = ReconstructionOptions(method=options.method, samples=options.samples, seed=options.seed)
+    for number, (scan, masks) in enumerate(scans):
         reference = read_reference(scan.path)
         lesion = lesion_beside(scan.path, reference.values.shape)
-        for position, rate in enumerate(options.accelerations):
+        for position, (rate, mask) in enumerate(zip(options.accelerations, masks, strict=True)):
             report(f"{scan.path.stem}, R = {rate:g}", (number * len(options.accelerations) + position) / whole)
-            yield _case(scan, reference.values, reference.kind, lesion, prior, options, float(rate), device)
+            result = reconstruct(with_mask(scan, mask), prior, choice, device=device)
+            yield _case(scan, result, reference.values, reference.kind, lesion, options, float(rate))
 
 
 def _mask(scan: Scan, rate: float, options: UncertaintyOptions) -> NDArray[np.bool_]:
@@ -126,11 +128,9 @@ def lesion_beside(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _case(
-    scan: Scan, truth: NDArray, kind: str, lesion: NDArray[np.bool_], prior: Prior, options: UncertaintyOptions,
-    rate: float, device: torch.device | str,
+    scan: Scan, result: Reconstruction, truth: NDArray, kind: str, lesion: NDArray[np.bool_],
+    options: UncertaintyOptions, rate: float,
 ) -> UncertaintyCase:  # fmt: skip
-    choice = ReconstructionOptions(method=options.method, samples=options.samples, seed=options.seed)
-    result = reconstruct(with_mask(scan, _mask(scan, rate, options)), prior, choice, device=device)
     if result.std is None or result.deviations is None:
         raise ReconError(f"method '{options.method}' gave no standard deviation; choose a sampler, and two samples")
     head = np.stack([head_of(one) for one in truth])

@@ -32,13 +32,15 @@ from recon.workers import task, worker_pool
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of one scan: ``state`` is ``made``, ``kept`` (was there already) or ``failed`` with a reason."""
+    """What became of one scan: ``state`` is ``made``, ``kept`` (was there already) or ``failed`` with a reason.
+    ``digest``: of the scan that was prepared; None where an earlier version did not keep it."""
 
     scan: Path
     output: Path
     state: str
     reason: str = ""
     slices: int = 0
+    digest: str | None = None
 
 
 def prepare_scan(scan: Scan, output: Path, options: PreparationOptions, stamp: str | None = None) -> int:
@@ -100,8 +102,8 @@ def prepare_all(
     for path in paths:
         output = folder / f"{path.stem}.h5"
         if output.is_file():
-            _check_kept(output, path, options)
-            yield _told_apart(Prepared(path, output, "kept"), seen)
+            digest = _check_kept(output, path, options)
+            yield _told_apart(Prepared(path, output, "kept", digest=digest), seen)
         else:
             todo.append((path, output, options))
     if not todo:
@@ -123,8 +125,7 @@ def _told_apart(outcome: Prepared, seen: dict[str, Path]) -> Prepared:
     """The outcome, or a failure when a scan of the same bytes was ``seen`` before; what was made of it is removed."""
     if outcome.state == "failed":
         return outcome
-    digest = open_prepared(outcome.output).scan_digest
-    first = outcome.scan if digest is None else seen.setdefault(digest, outcome.scan)
+    first = outcome.scan if outcome.digest is None else seen.setdefault(outcome.digest, outcome.scan)
     if first == outcome.scan:
         return outcome
     if outcome.state == "made":
@@ -135,8 +136,9 @@ def _told_apart(outcome: Prepared, seen: dict[str, Path]) -> Prepared:
     return Prepared(outcome.scan, outcome.output, "failed", f"{outcome.scan}: the same scan as {first}; {remedy}")
 
 
-def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
-    """Raise ReconError when the prepared file ``output`` is not that of the scan ``path`` with ``options``.
+def _check_kept(output: Path, path: Path, options: PreparationOptions) -> str | None:
+    """The digest of the scan that the prepared file ``output`` was made of. Raises ReconError when that is not the
+    scan ``path``, prepared with ``options``.
 
     A file of the same size and time of change is taken to be the same, as version control does: thousands of scans are
     more than a terabyte to read."""
@@ -151,6 +153,7 @@ def _check_kept(output: Path, path: Path, options: PreparationOptions) -> None:
         raise ReconError(
             f"{output}: was made with other options ({there.options}, now {options}); choose another --out"
         )
+    return there.scan_digest
 
 
 def _cores() -> int:
@@ -174,6 +177,8 @@ def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
     path, output, options = job
     try:
         stamp = _stamp(path)
-        return Prepared(path, output, "made", slices=prepare_scan(open_scan(path), output, options, stamp))
+        scan = open_scan(path)
+        slices = prepare_scan(scan, output, options, stamp)
+        return Prepared(path, output, "made", slices=slices, digest=scan.digest)
     except ReconError as error:
         return Prepared(path, output, "failed", str(error))
