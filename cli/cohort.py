@@ -9,7 +9,7 @@ import typer
 
 from cli.output import emit, note
 from cli.progress import Progress
-from recon.errors import ReconError
+from recon.errors import FullDiskError, ReconError
 from recon.progress import Report
 
 Entry = dict[str, Any]
@@ -47,7 +47,7 @@ class Outcome:
 
 def each(paths: Sequence[Path], work: Callable[[int, Path, Report], Entry], progress: Progress) -> Outcome:
     """Do ``work(position, path, report)`` for every file, in order. A bad one of several is noted and left out; the
-    error of a single one is raised."""
+    error of a single one is raised, and a full disk, which every other would meet after its work."""
     outcome = Outcome()
     for position, path in enumerate(paths):
 
@@ -56,6 +56,8 @@ def each(paths: Sequence[Path], work: Callable[[int, Path, Report], Entry], prog
 
         try:
             outcome.done.append(work(position, path, show))
+        except FullDiskError:
+            raise
         except ReconError as error:
             if len(paths) == 1:
                 raise
@@ -88,6 +90,18 @@ def outputs(words: Sequence[str | Path], paths: Sequence[Path], out: Path) -> li
     if out.exists() and not out.is_dir():
         raise ReconError(f"{out}: is a file; several scans need a folder as --out")
     return [out / f"{path.stem}.h5" for path in paths]
+
+
+def results(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Where the result of each scan lies, in ``folder`` under the scan's name as .h5. Raises ReconError, before hours
+    of work, when two would overwrite each other, or one is missing and ``folder`` cannot be written."""
+    from recon.atomic import check_place
+
+    check_names(paths)
+    places = [folder / f"{path.stem}.h5" for path in paths]
+    if not all(place.is_file() for place in places):
+        check_place(folder, folder=True)
+    return places
 
 
 def check_names(paths: Sequence[Path]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.cohort import results
 from cli.flags import AsJson, Device
 from cli.options import Given, with_options
 from cli.output import emit, speaks
@@ -33,7 +34,6 @@ def prepare(
 
     Scans that are prepared already are kept, so an interrupted run continues.
     """
-    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.errors import ReconError
     from recon.prior.preparation import prepare_all
@@ -41,8 +41,7 @@ def prepare(
 
     options = load_config(PreparationOptions, None, given)
     paths = find_scans(scans)
-    if not all((Path(out) / f"{path.stem}.h5").is_file() for path in paths):
-        check_place(out, folder=True)
+    results(paths, Path(out))
     made, kept, failed = 0, 0, []
     with Progress() as progress:
         progress.show("preparing", 0.0)

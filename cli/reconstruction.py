@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.cohort import check_names, each, finish
+from cli.cohort import each, finish, results
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder, Threads
 from cli.options import Given, with_options
 from cli.output import note
@@ -70,7 +70,6 @@ def reconstruct(
     reconstructed is said and left out, the others are done, and the exit code is 2. Under 'accelerate
     launch -m cli reconstruct ...' each process takes its share of the scans; the results are the same to the bit.
     """
-    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.quality.finding import find_references
     from recon.scans.finding import find_scans
@@ -85,9 +84,7 @@ def reconstruct(
     if destination is not None:
         wanted = image_formats.with_pushed(wanted)
     paths = find_scans(scans)
-    check_names(paths)
-    if not all((Path(out) / f"{path.stem}.h5").is_file() for path in paths):
-        check_place(out, folder=True)
+    results(paths, Path(out))
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch

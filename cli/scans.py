@@ -1,7 +1,7 @@
 """Commands on scan files: info, convert, undersample."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +13,7 @@ from recon.progress import Report
 from recon.scans.options import ConversionOptions, UndersamplingOptions
 from recon.scans.readers import READERS
 
-if TYPE_CHECKING:
-    from recon.scan import Scan
-
-EDGE = 32  # parts of an axis: less than one of them is not told from the whole
+QUARTER_OF_EIGHTH = 1 / 32  # protocols give partial Fourier in eighths; lines come in whole numbers
 FORMATS = "; ".join(f"{reader.name} ({reader.help})" for reader in READERS)
 
 
@@ -69,7 +66,7 @@ def _inspected(position: int, path: Path, report: Report) -> dict[str, Any]:
         "voxel_size_mm": scan.voxel_size,
         "orientation_known": scan.affine is not None,
         "mask": found.mask,
-        "partial_fourier": _partial_fourier(scan),
+        "partial_fourier": found.partial_fourier,
         "acceleration": scan.acceleration,
         "phase_limits": scan.phase_limits,
         "calibration": scan.calibration,
@@ -184,32 +181,13 @@ def undersample(
     finish(outcome, lines, as_json, one=is_one(scans), output=str(out))
 
 
-def _partial_fourier(scan: "Scan") -> tuple[float, float] | None:
-    """Along readout and phase, how much of what is symmetric about k-space's centre the mask covers from its one end to
-    the other (6/8 is .75); None where no edge is missing, by the rule of the reconstruction that completes it."""
-    from torch import from_numpy
-
-    from recon.reconstruction.partial_fourier import acquired_ranges
-
-    ranges = acquired_ranges(from_numpy(scan.mask))
-    if ranges is None:
-        return None
-    shares = [1.0, 1.0]
-    for axis, (first, last) in enumerate(ranges):
-        size = scan.shape[2 + axis]
-        whole = min(size, 2 * max(size // 2 - first, last - size // 2))
-        if first < last:  # of a 1-D mask nothing is missing along the readout
-            shares[axis] = round((last - first) / whole, 4)
-    return shares[0], shares[1]
-
-
 def _sampling(result: dict[str, Any]) -> str:
     """The mask in words, with the edges of k-space that it lacks."""
     words = [result["mask"]]
     for axis, share in zip(("readout", "phase"), result["partial_fourier"] or (), strict=False):
-        eighths = round(8 * share)
-        if share < 1 - 1 / EDGE:
-            nearly = f" ({eighths}/8)" if eighths < 8 and abs(share - eighths / 8) < 1 / EDGE else ""
+        if share < 1:
+            eighths = round(8 * share)
+            nearly = f" ({eighths}/8)" if eighths < 8 and abs(share - eighths / 8) < QUARTER_OF_EIGHTH else ""
             words.append(f"partial Fourier: {100 * share:.0f} % of {axis}{nearly}")
     if len(words) > 1 and words[0] == "partial Fourier":
         words = words[1:]

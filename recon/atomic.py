@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, and nothing of a killed write stays."""
 
+import errno
 import os
 import re
 import shutil
@@ -8,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recon.errors import ReconError
+from recon.errors import FullDiskError, ReconError
 
 try:
     import fcntl
 except ImportError:  # Windows: what killed writes leave stays hidden there, and is not removed
     fcntl = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk and a quota that is used up say
 
 
 @contextmanager
@@ -25,8 +28,8 @@ def atomic_path(target: str | os.PathLike[str], private: bool = False) -> Iterat
     killed process left of an earlier write of ``target`` is removed first. A ``private`` file can be read by its owner
     only.
 
-    Raises ReconError when the folder cannot be written, the disk is full, or ``target`` is a device, pipe or socket,
-    which renaming would replace.
+    Raises FullDiskError when the disk is full, ReconError when the folder cannot be written, or ``target`` is a device,
+    pipe or socket, which renaming would replace.
     """
     target = Path(target)
     suffix = "".join(target.suffixes)
@@ -104,6 +107,8 @@ def _place_for(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise _failed(target, error) from error
         raise ReconError(f"{target}: cannot write here ({error.strerror or error}); choose another --out") from error
 
 
@@ -114,7 +119,8 @@ def _special(target: Path) -> bool:
 
 
 def _failed(target: Path, error: OSError) -> ReconError:
-    return ReconError(f"{target}: writing failed ({error.strerror or error}); free some space or choose another --out")
+    kind = FullDiskError if error.errno in FULL else ReconError
+    return kind(f"{target}: writing failed ({error.strerror or error}); free some space or choose another --out")
 
 
 def _claimed(target: Path, suffix: str, folder: bool = False) -> tuple[Path, int]:

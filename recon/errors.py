@@ -12,6 +12,10 @@ class ReconError(Exception):
     """
 
 
+class FullDiskError(ReconError):
+    """The disk is full, or a quota used up: whatever is tried next in the same place would fail after its work."""
+
+
 @contextmanager
 def naming(path: object) -> Iterator[None]:
     """Put ``path`` before the message of a ReconError from inside that does not name it."""
@@ -20,7 +24,7 @@ def naming(path: object) -> Iterator[None]:
     except ReconError as error:
         if str(path) in str(error):
             raise
-        raise ReconError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 class ReconWarning(UserWarning):

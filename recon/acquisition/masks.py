@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.coverage import lacks_an_edge
 from recon.errors import ReconError
 
 Limits = tuple[int, int] | None
@@ -329,9 +330,7 @@ def describe_mask(mask: NDArray[np.bool_], limits: Limits = None) -> str:
         return "2-D"
     sampled = np.flatnonzero(mask)
     if sampled.size and sampled[-1] - sampled[0] + 1 == sampled.size:
-        centre = mask.size // 2
-        alike = abs((centre - sampled[0]) - (sampled[-1] - centre)) <= 1  # an even number of lines has no middle
-        return "central lines only" if alike else "partial Fourier"
+        return "partial Fourier" if lacks_an_edge(mask) else "central lines only"
     gaps = np.diff(sampled)
     wide = gaps[gaps > 1]
     if wide.size and (np.bincount(wide).max() >= wide.size - 2):

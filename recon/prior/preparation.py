@@ -18,7 +18,7 @@ from recon.acquisition.fourier import to_image
 from recon.acquisition.masks import every_line_sampled
 from recon.acquisition.problem import SCALE_STATISTIC, calibrate, preprocess_coils
 from recon.atomic import atomic_path
-from recon.errors import ReconError
+from recon.errors import FullDiskError, ReconError
 from recon.folders import same_place
 from recon.hdf5 import hdf5_for_writing
 from recon.prior.dataset import PREPARED_FORMAT, open_prepared
@@ -90,8 +90,8 @@ def prepare_all(
     """Prepare scans on all cores, one process a core; yields each outcome as it is known.
 
     A scan that is prepared already is kept; one that cannot be is reported as failed and the others go on. So is the
-    second of two files with the same bytes: a prior would see it twice as often as any other. Raises ReconError when
-    what is there under its name was made of another scan, or with other options.
+    second of two files with the same bytes: a prior would see it twice as often as any other. Raises FullDiskError, and
+    ReconError when what is there under its name was made of another scan, or with other options.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -180,5 +180,7 @@ def _prepare_one(job: tuple[Path, Path, PreparationOptions]) -> Prepared:
         scan = open_scan(path)
         slices = prepare_scan(scan, output, options, stamp)
         return Prepared(path, output, "made", slices=slices, digest=scan.digest)
+    except FullDiskError:  # no fault of the scan's, and the next one would meet it, too
+        raise
     except ReconError as error:
         return Prepared(path, output, "failed", str(error))

@@ -9,26 +9,25 @@ range are put back. Coil maps carry the calibration's low-resolution phase alrea
 import torch
 from torch import Tensor
 
+from recon.acquisition.coverage import Range, axes_of, covered_range, lacks_an_edge
 from recon.acquisition.fourier import to_image, to_kspace
 from recon.posterior.system import System
 from recon.reconstruction.preparing import Prepared
 
 ROUNDS = 4  # of completion and data consistency in turn; later ones change the error by a few per cent of it
 ITERATIONS = 10  # it has converged to 1 % of its own effect by then
-SMALLEST_PART = 16  # of an axis: edges that differ by less than its 16th are no partial Fourier
 BLENDED = 4  # lines at the end of the acquired range over which measured and completed ones are mixed
-Range = tuple[int, int]
 
 
 def acquired_ranges(mask: Tensor) -> tuple[Range, Range] | None:
     """Half-open ranges along readout and phase of what a mask ``[phase]`` or ``[readout, phase]`` covers; None when it
-    covers both sides of k-space's centre alike, as all but partial Fourier scans do."""
-    grid = mask if mask.ndim == 2 else mask[None]
-    columns, rows = _range(grid.any(dim=0)), _range(grid.any(dim=1))
-    if columns is None or (mask.ndim == 2 and rows is None):
+    covers both sides of k-space's centre alike, as all but partial Fourier scans do. The range along the readout of a
+    ``[phase]`` mask is empty: nothing is missing there."""
+    rows, columns = axes_of(mask.cpu().numpy())
+    readout, phase = covered_range(rows), covered_range(columns)
+    if readout is None or phase is None or not (lacks_an_edge(rows) or lacks_an_edge(columns)):
         return None
-    partial = _is_partial(grid.any(dim=0)) or (mask.ndim == 2 and _is_partial(grid.any(dim=1)))
-    return (rows if mask.ndim == 2 and rows is not None else (0, 0), columns) if partial else None
+    return (readout if mask.ndim == 2 else (0, 0), phase)
 
 
 def completed(image: Tensor, mask: Tensor) -> Tensor:
@@ -89,17 +88,3 @@ def _ramp(position: Tensor, first: int, last: int, size: int) -> Tensor:
     if last < size:
         weights = weights * ((last - position) / (BLENDED + 1)).clamp(0, 1)
     return weights
-
-
-def _range(sampled: Tensor) -> Range | None:
-    places = sampled.nonzero()[:, 0]
-    return (int(places[0]), int(places[-1]) + 1) if places.numel() else None
-
-
-def _is_partial(sampled: Tensor) -> bool:
-    """Whether one edge lacks more than the other, by more than the mask's gaps and a part of the axis."""
-    places = sampled.nonzero()[:, 0]
-    size = sampled.numel()
-    below, above = size // 2 - int(places[0]), int(places[-1]) - size // 2
-    gap = int(places.diff().max()) if places.numel() > 1 else 1
-    return min(below, above) > 0 and abs(below - above) > max(gap, size // SMALLEST_PART)

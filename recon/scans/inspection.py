@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.acquisition.coverage import covered_shares
 from recon.acquisition.field_of_view import too_small
 from recon.acquisition.masks import SMALLEST_CALIBRATION, describe_mask
 from recon.acquisition.noise_misfit import excess_warning, noise_excess, noise_misfit
@@ -25,10 +26,11 @@ class Inspection:
     """The findings on one scan.
 
     problems: why it cannot be reconstructed (empty when it can). cautions: what a user should know before trusting
-    a result. dead_coils: coils that are zero in every slice.
+    a result. dead_coils: coils that are zero in every slice. partial_fourier: see ``covered_shares``.
     """
 
     mask: str
+    partial_fourier: tuple[float, float] | None
     calibration: tuple[int, int]
     slices_read: int
     dead_coils: tuple[int, ...]
@@ -89,6 +91,7 @@ def inspect(scan: Scan, report: Report = silent) -> Inspection:
         problems.append(small)
     return Inspection(
         mask=describe_mask(scan.mask, scan.phase_limits),
+        partial_fourier=covered_shares(scan.mask),
         calibration=calibration,
         slices_read=read,
         dead_coils=dead,

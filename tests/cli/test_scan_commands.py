@@ -1,5 +1,6 @@
 """`recon info` and `recon undersample`, and what a full disk leaves behind."""
 
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -195,6 +196,25 @@ def test_full_disk_leaves_nothing(full_scan: Path, small_disk: Path, run_cli: Ru
         assert "free some space" in result.err, result.err
         assert result.err.count("\n") == 1
         assert list(small_disk.iterdir()) == []
+
+
+def test_a_full_disk_ends_a_cohort(tmp_path: Path, small_disk: Path, run_cli: Run) -> None:
+    """The other scans would be computed for nothing, and none of them is bad."""
+    scans = [write_small_scan(tmp_path / f"{name}.h5", seed=seed) for seed, name in enumerate("abc")]
+    (small_disk / "filling").write_bytes(
+        bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize - 9000)
+    )
+    for words in (
+        ("reconstruct", *scans, "--out", small_disk, "--method", "zero-filled"),
+        ("prepare", *scans, "--out", small_disk, "--skip-bad", "--processes", 1),
+        ("undersample", *scans, "--acceleration", 2, "--out", small_disk),
+    ):
+        result = run_cli(*words)
+        assert result.code == 2
+        said = [line for line in result.err.splitlines() if "free some space" in line]
+        assert len(said) == 1, result.err
+        assert "skip" not in result.err
+        assert [path.name for path in small_disk.iterdir()] == ["filling"]
 
 
 def test_write_error_leaves_nothing(
