@@ -18,7 +18,7 @@ def adc(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...",
+            metavar="IMAGE",
             help="Images of one geometry and two or more b-values: results of 'recon reconstruct', DICOM series (a "
             "folder each; one may hold several b-values), NIfTI (3-D, or 4-D with its .bval file).",
         ),
@@ -37,8 +37,9 @@ def adc(
     noise: Annotated[
         float | None,
         typer.Option(
+            metavar="SIGMA",
             help="Standard deviation of the noise (of a real component) in the images' units. Without it: what results "
-            "state of their scans, of other files that of the background."
+            "state of their scans, of other files that of the background.",
         ),
     ] = None,
     as_json: AsJson = False,

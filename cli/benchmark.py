@@ -23,21 +23,30 @@ def benchmark(
     scan: Annotated[str, typer.Argument(metavar="SCAN", help="A fully sampled scan; any scan with --hold-out.")],
     given: Given,
     prior: PriorFolder = None,
-    slices: Annotated[str | None, typer.Option(help="Only these slices, from 0: one, or first-last.")] = None,
+    slices: Annotated[
+        str | None, typer.Option(metavar="FIRST-LAST", help="Only these slices, from 0: one, or first-last.")
+    ] = None,
     hold_out: Annotated[
         float | None,
         typer.Option(
+            metavar="FRACTION",
             help="For scans without a reference: hold out this fraction of the acquired samples outside the "
-            "calibration and compare the k-space that each method predicts there. Takes the mask as it is."
+            "calibration and compare the k-space that each method predicts there. Takes the mask as it is.",
         ),
     ] = None,
     noise_sigma: Annotated[
-        float | None, typer.Option(help="Noise standard deviation per real component, file units (with --hold-out).")
+        float | None,
+        typer.Option(
+            metavar="SIGMA", help="Noise standard deviation per real component, file units (with --hold-out)."
+        ),
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="Contrast that the prior takes it for. Default: what the file says.")
+        str | None,
+        typer.Option(metavar="CONTRAST", help="Contrast that the prior takes it for. Default: what the file says."),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Folder for results, table and figures. Default: none.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder for results, table and figures. Default: none.")
+    ] = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:

@@ -28,7 +28,7 @@ def drift(
     reconstructions: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RESULT...", help="Results of 'recon reconstruct', NIfTI files, or folders of one DICOM series."
+            metavar="RESULT", help="Results of 'recon reconstruct', NIfTI files, or folders of one DICOM series."
         ),
     ],
     reference: Reference,

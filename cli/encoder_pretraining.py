@@ -33,7 +33,7 @@ def pretrain(
         Path | None, typer.Option(metavar="FOLDER", help="Prepared volumes. Default: 'volumes' below --out.")
     ] = None,
     threads: Threads = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda.")] = "cpu",
     dry_run: DryRun = 0,
     as_json: AsJson = False,
 ) -> None:

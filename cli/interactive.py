@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def interactive(
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULT...", help="Results of 'recon reconstruct', or NIfTI images, or folders."),
+        typer.Argument(metavar="RESULT", help="Results of 'recon reconstruct', or NIfTI images, or folders."),
     ],
     reference: Annotated[
         list[Path],

@@ -103,7 +103,18 @@ def _command(name: str) -> Any:
     part = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for module in COMMANDS[name][1:]:
         import_module(module).register(part)
-    return typer.main.get_group(part).commands[name]
+    command = typer.main.get_group(part).commands[name]
+    _hide_types(command)
+    return command
+
+
+def _hide_types(command: Any) -> None:
+    """Help in the words of ``metavar`` alone: newer typer releases put the Python type of an argument behind them."""
+    for inner in getattr(command, "commands", {}).values():
+        _hide_types(inner)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
 
 
 def _version(wanted: bool) -> None:

@@ -26,7 +26,7 @@ monitor_app = typer.Typer(
 )
 
 Results = Annotated[
-    list[Path], typer.Argument(metavar="RESULTS...", help="Results of 'recon reconstruct', or folders of them.")
+    list[Path], typer.Argument(metavar="RESULT", help="Results of 'recon reconstruct', or folders of them.")
 ]
 Embed = Annotated[
     bool, typer.Option("--embed", help="Add an encoder's view of the images to the windows: slower, sees more.")

@@ -26,7 +26,7 @@ def prepare(
     scans: Annotated[list[str], typer.Argument(metavar="SCAN", help="Fully sampled scans, or folders of them.")],
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the prepared images, one file a scan.")],
     given: Given,
-    processes: Annotated[int, typer.Option(min=0, help="Processes; 0 uses every core.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, metavar="N", help="Processes; 0 uses every core.")] = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without scans that cannot be prepared.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -22,17 +22,21 @@ def register(study: typer.Typer) -> None:
 
 @with_options(Assumptions, AreaAssumptions)
 def power(
-    protocol: Annotated[Path, typer.Argument(help="Protocol (YAML) or study folder.")],
+    protocol: Annotated[Path, typer.Argument(metavar="STUDY", help="Protocol (YAML) or study folder.")],
     given: Given,
     effect: Annotated[
         list[float] | None,
-        typer.Option(help="True difference new - reference, in score points or area; repeat for several. Default 0."),
+        typer.Option(
+            metavar="DIFFERENCE",
+            help="True difference new - reference, in score points or area; repeat for several. Default 0.",
+        ),
     ] = None,
     cases: Annotated[
-        list[int] | None, typer.Option(help="Number of cases; repeat for several. Default: the protocol's.")
+        list[int] | None,
+        typer.Option(metavar="N", help="Number of cases; repeat for several. Default: the protocol's."),
     ] = None,
-    replicates: Annotated[int, typer.Option(min=100, help="Simulated studies for each line.")] = 5000,
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    replicates: Annotated[int, typer.Option(min=100, metavar="N", help="Simulated studies for each line.")] = 5000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the simulation.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Type I error and power of the planned analysis, by simulation and by formula, before anyone reads.
@@ -145,23 +149,35 @@ def _power_lines(planned: Any, rows: list[Any], replicates: int) -> list[str]:
 
 def analyze(
     study: Annotated[
-        Path, typer.Argument(help="Study folder; or a protocol (YAML) for tables that already tell the arm.")
+        Path,
+        typer.Argument(
+            metavar="STUDY", help="Study folder; or a protocol (YAML) for tables that already tell the arm."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the report.")],
     sheets: Sheets = None,
     key: Annotated[
-        Path | None, typer.Option(help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Opened key, as 'unseal' writes it. Default STUDY/key.opened.json."),
     ] = None,
     columns: Columns = None,
     readers: Annotated[
-        str | None, typer.Option(help="fixed or random; must be what the protocol froze. Pooled rows are refused.")
+        str | None,
+        typer.Option(
+            metavar="fixed|random", help="fixed or random; must be what the protocol froze. Pooled rows are refused."
+        ),
     ] = None,
     lesions: Annotated[
-        str | None, typer.Option(help="Pattern of the lesion masks that the export froze, 'truth/{case}.nii.gz'.")
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="Pattern of the lesion masks that the export froze, 'truth/{case}.nii.gz'."
+        ),
     ] = None,
     expect_head: ExpectHead = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and the imputations.")] = 0,
-    notice: Annotated[str, typer.Option(help="A line above the report, e.g. 'simulated readers'.")] = "",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap and the imputations.")] = 0,
+    notice: Annotated[
+        str, typer.Option(metavar="LINE", help="A line above the report, e.g. 'simulated readers'.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """The planned analysis and its report (HTML, Markdown, JSON, CSV) from the score sheets and the opened key.

@@ -21,7 +21,7 @@ def register(study: typer.Typer) -> None:
 
 
 def status(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")],
     sheets: Sheets = None,
     columns: Columns = None,
     expect_head: ExpectHead = None,
@@ -57,8 +57,8 @@ def status(
 
 
 def deviation(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
-    text: Annotated[str, typer.Argument(help="What happened.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")],
+    text: Annotated[str, typer.Argument(metavar="WORDS", help="What happened.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -67,9 +67,15 @@ def deviation(
             "or nothing.",
         ),
     ],
-    reader: Annotated[str | None, typer.Option(help="Whose; needed unless the kind is other.")] = None,
-    session: Annotated[int | None, typer.Option(help="Which session. Default: all of the reader's.")] = None,
-    presentation: Annotated[str | None, typer.Option(help="Which presentation, by its identifier.")] = None,
+    reader: Annotated[
+        str | None, typer.Option(metavar="READER", help="Whose; needed unless the kind is other.")
+    ] = None,
+    session: Annotated[
+        int | None, typer.Option(metavar="N", help="Which session. Default: all of the reader's.")
+    ] = None,
+    presentation: Annotated[
+        str | None, typer.Option(metavar="PRESENTATION", help="Which presentation, by its identifier.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Log a deviation from the protocol. It excuses what its kind and scope say, and stands in the report."""
@@ -81,9 +87,9 @@ def deviation(
 
 
 def call_in(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
-    reader: Annotated[str, typer.Argument(help="A reader whom the protocol marks 'reserve: true'.")],
-    text: Annotated[str, typer.Argument(help="Why.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")],
+    reader: Annotated[str, typer.Argument(metavar="READER", help="A reader whom the protocol marks 'reserve: true'.")],
+    text: Annotated[str, typer.Argument(metavar="REASON", help="Why.")],
     as_json: AsJson = False,
 ) -> None:
     """Let a reserve reader read, before the key is opened; it stands in the report."""
@@ -98,11 +104,13 @@ def call_in(
 
 
 def add_reader(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
-    reader: Annotated[str, typer.Argument(help="A new pseudonym.")],
-    text: Annotated[str, typer.Argument(help="Why.")],
-    in_place_of: Annotated[str, typer.Option(help="The reader whose cases, sessions and orders are taken over.")],
-    experience: Annotated[str, typer.Option(help="For the report, as in the protocol.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")],
+    reader: Annotated[str, typer.Argument(metavar="READER", help="A new pseudonym.")],
+    text: Annotated[str, typer.Argument(metavar="REASON", help="Why.")],
+    in_place_of: Annotated[
+        str, typer.Option(metavar="READER", help="The reader whose cases, sessions and orders are taken over.")
+    ],
+    experience: Annotated[str, typer.Option(metavar="TEXT", help="For the report, as in the protocol.")],
     as_json: AsJson = False,
 ) -> None:
     """Add a reader after the export, before the key is opened; a deviation, which stands in the report.
@@ -121,7 +129,7 @@ def add_reader(
 
 
 def adjudicate(
-    study: Annotated[Path, typer.Argument(help="The study folder.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")],
     sheets: Sheets = None,
     columns: Columns = None,
     expect_head: ExpectHead = None,
@@ -148,8 +156,8 @@ def adjudicate(
 
 
 def redcap_dictionary(
-    study: Annotated[Path, typer.Argument(help="Study folder, or a protocol (YAML).")],
-    out: Annotated[Path, typer.Option(help="The data dictionary, a CSV file.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder, or a protocol (YAML).")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The data dictionary, a CSV file.")],
     as_json: AsJson = False,
 ) -> None:
     """Write the study's form as a REDCap data dictionary: one record a presentation, no arm and no case.

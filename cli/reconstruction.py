@@ -33,14 +33,16 @@ def register(app: typer.Typer) -> None:
 
 @with_options(ReconstructionOptions, remarks=REMARKS)
 def reconstruct(
-    scans: Annotated[list[str], typer.Argument(help="Scan files, or folders of them.")],
-    out: Annotated[str, typer.Option(help="Folder for the results.")],
+    scans: Annotated[list[str], typer.Argument(metavar="SCAN", help="Scan files, or folders of them.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results.")],
     given: Given,
     prior: PriorFolder = None,
     formats: Annotated[
         str,
         typer.Option(
-            "--format", help=f"What to write beside the HDF5 file, comma-separated. {image_formats.described()}."
+            "--format",
+            metavar="FORMATS",
+            help=f"What to write beside the HDF5 file, comma-separated. {image_formats.described()}.",
         ),
     ] = "h5",
     reference: Annotated[

@@ -16,18 +16,20 @@ def register(app: typer.Typer) -> None:
 
 @with_options(SimulationOptions)
 def simulate(
-    out: Annotated[str, typer.Option(help="Folder for the scans, lesion masks and manifest.json.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the scans, lesion masks and manifest.json.")],
     given: Given,
-    subjects: Annotated[int, typer.Option(help="How many subjects.", min=1)] = 1,
+    subjects: Annotated[int, typer.Option(metavar="N", help="How many subjects.", min=1)] = 1,
     contrast: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="CONTRAST",
             help="T1, T1POST, T2, PD, FLAIR, T2STAR (gradient echo), DWI or DWI-B0 (the image at b = 0 of the same "
-            "diffusion examination, from which with DWI the ADC follows); repeat for several. Default FLAIR."
+            "diffusion examination, from which with DWI the ADC follows); repeat for several. Default FLAIR.",
         ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="YAML file with the options of the simulation; flags override it.")
+        str | None,
+        typer.Option(metavar="FILE", help="YAML file with the options of the simulation; flags override it."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -33,14 +33,18 @@ def register(app: typer.Typer) -> None:
 def serve(
     given: Given,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. 0.0.0.0: whoever reaches this machine may send.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on. 0.0.0.0: whoever reaches this machine may send."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 9002,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any free one.")
+    ] = 9002,
     prior: PriorFolder = None,
     deadline: Annotated[
         float | None,
         typer.Option(
             min=0,
+            metavar="SECONDS",
             help="Seconds after the last line in which the prior must be done; later slices are "
             "reconstructed by CG-SENSE, with a warning. By default: as long as it takes.",
         ),
@@ -53,7 +57,9 @@ def serve(
             "last-in-slice flag cannot be trusted.",
         ),
     ] = False,
-    memory: Annotated[int, typer.Option(min=1, help="MiB of acquisitions that may wait for their slices.")] = 2048,
+    memory: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="MiB of acquisitions that may wait for their slices.")
+    ] = 2048,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -73,7 +79,9 @@ def serve(
     formats: Annotated[
         str,
         typer.Option(
-            "--format", help=f"What to write beside the results that --save keeps, comma-separated: {', '.join(KEPT)}."
+            "--format",
+            metavar="FORMATS",
+            help=f"What to write beside the results that --save keeps, comma-separated: {', '.join(KEPT)}.",
         ),
     ] = "h5",
     push: Annotated[
@@ -84,7 +92,9 @@ def serve(
             "names, by default classic series. What is not confirmed is tried again, also after a restart.",
         ),
     ] = None,
-    silence: Annotated[float, typer.Option(min=0.1, help="Seconds that a peer may be silent.")] = 60.0,
+    silence: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds that a peer may be silent.")
+    ] = 60.0,
     config: ConfigFile = None,
     device: Device = None,
     threads: Threads = 0,
@@ -191,9 +201,9 @@ def _delivery(save: Path | None, formats: str, push: str | None) -> "Delivery | 
 
 
 def send(
-    scan: Annotated[Path, typer.Argument(help="Scan file of any format.")],
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="Scan file of any format.")],
     to: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")],
-    out: Annotated[Path, typer.Option(help="File for the images that come back (MRD images in HDF5).")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File for the images that come back (MRD images in HDF5).")],
     as_json: AsJson = False,
 ) -> None:
     """Send a scan to an MRD server as a scanner would, and keep the images that come back."""

@@ -37,7 +37,7 @@ study_app = typer.Typer(
 NO_DIAGNOSIS = "probabilities of a model, not a diagnosis"
 Studies = Annotated[
     list[Path],
-    typer.Argument(metavar="STUDIES...", help="Folders of 'recon simulate', or tables of studies (.csv, .json)."),
+    typer.Argument(metavar="STUDY", help="Folders of 'recon simulate', or tables of studies (.csv, .json)."),
 ]
 Kept = Annotated[
     Path | None,

@@ -11,7 +11,7 @@ from cli.output import speaks
 from cli.progress import Progress
 from recon.progress import Note, Report, silent, unsaid
 
-Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves it to torch.")]
+Threads = Annotated[int, typer.Option(min=0, metavar="N", help="Processor threads; 0 leaves it to torch.")]
 DryRun = Annotated[
     int, typer.Option(min=0, metavar="STEPS", help="Stop after so many steps; the same command continues.")
 ]

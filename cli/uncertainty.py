@@ -20,11 +20,14 @@ def register(app: typer.Typer) -> None:
 @with_options(UncertaintyOptions)
 def uncertainty(
     scans: Annotated[
-        list[str], typer.Argument(help="Fully sampled scans, or folders of them, best those of 'recon simulate'.")
+        list[str],
+        typer.Argument(metavar="SCAN", help="Fully sampled scans, or folders of them, best those of 'recon simulate'."),
     ],
     given: Given,
     prior: PriorFolder = None,
-    out: Annotated[str | None, typer.Option(help="Folder for the table and the figure. Default: none.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder for the table and the figure. Default: none.")
+    ] = None,
     store: Annotated[
         bool,
         typer.Option(

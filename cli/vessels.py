@@ -20,7 +20,7 @@ vessels_app = typer.Typer(
 
 Images = Annotated[
     list[Path],
-    typer.Argument(metavar="IMAGE...", help="Results of 'recon reconstruct', fully sampled scans, NIfTI, or folders."),
+    typer.Argument(metavar="IMAGE", help="Results of 'recon reconstruct', fully sampled scans, NIfTI, or folders."),
 ]
 Truth = Annotated[
     list[Path], typer.Option(metavar="FILE", help="True vessels, or a folder of them; repeat for several. By name.")
@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
 def simulate(
     given: Given,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the scans and their vessel masks.")],
-    subjects: Annotated[int, typer.Option(min=1, help="How many trees, each another person.")] = 1,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first tree.")] = 0,
+    subjects: Annotated[int, typer.Option(min=1, metavar="N", help="How many trees, each another person.")] = 1,
+    first: Annotated[int, typer.Option(min=0, metavar="N", help="Number of the first tree.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Simulate time-of-flight angiograms of branching trees (Murray's law), as fully sampled fastMRI files."""
@@ -89,7 +89,7 @@ def evaluate(
     images: Images,
     truth: Truth,
     model: Annotated[Path, typer.Option(metavar="FOLDER", help="Judges of 'recon vessels fit'.")],
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """F1 by branch of pruning on persons that were not in the fit, by acceleration, with intervals over persons."""

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+import typer
 
 import cli
-from cli.main import COMMANDS
+from cli.main import COMMANDS, app
 from tests.small_world import write_small_scan
 
 
@@ -56,6 +57,31 @@ def test_every_module_with_commands_stands_in_the_table_and_every_command_has_he
         outcome = run_cli(name, "--help")
         assert outcome.code == 0
         assert outcome.out.startswith(f"Usage: recon {name} ")
+
+
+def app_command(name):
+    return typer.main.get_command(app).get_command(None, name)
+
+
+def words_of(parameter):
+    """What help shows of a parameter beside its name; releases of typer differ in what they make it of."""
+    shown = getattr(parameter, "display_type_rich", None)
+    return parameter.metavar if shown is None else shown(None)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_speaks_of_folders_and_files_not_of_python_types(name):
+    """SCAN or FOLDER, not <list[Path]>: every value has a word for it."""
+    command = app_command(name)
+    inner = getattr(command, "commands", {name: command})
+    for called, one in inner.items():
+        for parameter in one.params:
+            if parameter.param_type_name == "option" and not parameter.is_flag:
+                assert words_of(parameter), f"{name} {called} {parameter.name}: no metavar"
+                assert "<" not in words_of(parameter), f"{name} {called} {parameter.name}: {words_of(parameter)}"
+            if parameter.param_type_name == "argument":
+                assert parameter.metavar, f"{name} {called} {parameter.name}: no metavar"
+                assert words_of(parameter) in (None, parameter.metavar), f"{name} {called} {parameter.name}"
 
 
 def test_help_lists_commands(run_cli):
