@@ -116,7 +116,7 @@ def _affordable(pattern: Pattern, lines: tuple[int, ...]) -> Pattern:
         pattern = tuple(offset for offset in pattern if offset != farthest)
     raise ReconError(
         f"GRAPPA: {phases} calibration lines of {readouts} samples are too few for {coils} coils and the gaps of this "
-        "mask; acquire more calibration lines, compress the coils, or choose --method sense"
+        "mask; acquire more calibration lines, compress the coils, or choose the method sense"
     )
 
 
@@ -170,6 +170,6 @@ def _check(
             raise ReconError(f"GRAPPA: {name} has NaN or infinite values")
     if min(calibration) < 1 or calibration[0] > kspace.shape[1] or calibration[1] > kspace.shape[2]:
         raise ReconError(
-            f"GRAPPA: no usable calibration lines (extent {calibration[0]} x {calibration[1]}); choose --method sense "
+            f"GRAPPA: no usable calibration lines (extent {calibration[0]} x {calibration[1]}); choose the method sense "
             "with coil maps, or give a calibration scan"
         )

@@ -45,7 +45,7 @@ def grappa_plane(
     if len(jobs) > MOST_KERNELS:
         raise ReconError(
             f"GRAPPA needs a kernel for every pattern of neighbours, and this mask has {len(jobs)} of them, more than "
-            f"{MOST_KERNELS}: it fills lattices, not irregular masks; choose --method sense"
+            f"{MOST_KERNELS}: it fills lattices, not irregular masks; choose the method sense"
         )
     filled = np.array(kspace, np.complex64)
     for offsets, targets in jobs.items():
@@ -70,7 +70,7 @@ def neighbours(mask: NDArray[np.bool_], phase_limits: tuple[int, int] | None = N
     if width > WIDEST:
         raise ReconError(
             f"GRAPPA: a sample of this mask lies {reach:.0f} positions from the nearest acquired one, too far for its "
-            "kernels; choose --method sense"
+            "kernels; choose the method sense"
         )
     encoded = np.zeros_like(mask)
     encoded[:, slice(*(phase_limits or (0, mask.shape[1])))] = True
@@ -113,7 +113,7 @@ def affordable(offsets: Offsets, region: tuple[int, ...]) -> Offsets:
         offsets = offsets[:-1]
     raise ReconError(
         f"GRAPPA: a calibration region of {extents[0]} x {extents[1]} is too small for {coils} coils and the gaps of "
-        "this mask; acquire more calibration lines, compress the coils, or choose --method sense"
+        "this mask; acquire more calibration lines, compress the coils, or choose the method sense"
     )
 
 
