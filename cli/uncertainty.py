@@ -1,5 +1,6 @@
 """Command ``recon uncertainty``: does the standard deviation hold on scans whose truth is known?"""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,10 +89,10 @@ def uncertainty(
         write_json(table, result)
         lines += [f"figure: {figure}", f"table: {table}"]
     if store:  # at last: the table is there even where no factors follow from it
-        amplifications, factors = fitted_factors(cases)
-        store_variance_factors(folder, amplifications, factors)
-        result |= {"amplifications": amplifications, "variance_factors": factors}
-        lines.append(f"stored in {folder}: variance factors {factors} at {amplifications} of the noise")
+        law = fitted_factors(cases)
+        store_variance_factors(folder, law)
+        result["variance_factors"] = dataclasses.asdict(law)
+        lines.append(f"stored in {folder}: {law}")
         if out is not None:
             write_json(table, result)
     emit(result, lines, as_json)
@@ -107,6 +108,7 @@ def _of_case(case: Any) -> dict[str, Any]:
         "relative_std_error",
         "ratio",
         "amplification",
+        "net_acceleration",
         "spread",
     )
     return {**{name: getattr(case, name) for name in facts}, "coverage": float(case.covered.mean())}

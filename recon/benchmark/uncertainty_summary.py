@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recon.benchmark.uncertainty import RegionError, UncertaintyCase
 from recon.benchmark.uncertainty_options import FEWEST_CASES
 from recon.errors import ReconError
+from recon.prior.variance_factors import VarianceFactors, fit_variance_factors
 
 BINS = 10
 PLACES: dict[str, Callable[[UncertaintyCase], NDArray[np.bool_]]] = {
@@ -42,21 +43,18 @@ def calibration_rows(cases: Sequence[UncertaintyCase]) -> list[dict[str, Any]]:
     return rows
 
 
-def fitted_factors(cases: Sequence[UncertaintyCase]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """``(amplifications, variance_factors)`` of a prior by which these cases' ratios would be one on average: the line
-    of least squares in logarithms through the ratios without any factor, at the ends of the range.
+def fitted_factors(cases: Sequence[UncertaintyCase]) -> VarianceFactors:
+    """The variance factors of a prior by which these cases' ratios would be one on average.
 
     Raises ReconError when the method has no amplification, or all cases have about the same."""
-    points = [
-        (math.log(case.amplification), math.log(case.ratio * case.spread**2))
+    known = [
+        (case.amplification, case.net_acceleration, case.ratio * case.spread**2)
         for case in cases
         if case.amplification is not None and case.spread is not None
     ]
-    if len(points) < FEWEST_CASES or np.ptp([x for x, _ in points]) < 0.1:
+    if len(known) < FEWEST_CASES or np.ptp(np.log([amplification for amplification, _, _ in known])) < 0.1:
         raise ReconError("four cases or more are needed, of different accelerations, by method 'posterior'")
-    slope, start = np.polyfit([x for x, _ in points], [y for _, y in points], 1)
-    ends = (min(x for x, _ in points), max(x for x, _ in points))
-    return tuple(round(math.exp(x), 4) for x in ends), tuple(round(math.exp(start + slope * x), 4) for x in ends)
+    return fit_variance_factors(*zip(*known, strict=True))
 
 
 def _row(cases: Sequence[UncertaintyCase]) -> dict[str, Any]:

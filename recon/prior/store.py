@@ -32,6 +32,7 @@ from recon.errors import ReconError
 from recon.foreign.json_file import read_json
 from recon.prior.denoiser import UNKNOWN_CONTRAST_LABEL, Denoiser, build_network
 from recon.prior.options import NetworkOptions
+from recon.prior.variance_factors import VarianceFactors
 from recon.tensor_file import write_tensors
 from recon.version import __version__
 
@@ -57,7 +58,9 @@ class PriorFacts:
     denoiser_variances: tuple[float, ...] = ()
     draw_excess: float = 2.0  # see recon.posterior.sampler.DiffusionPrior
     amplifications: tuple[float, ...] = ()  # variance of the samples over that of the noise ...
-    variance_factors: tuple[float, ...] = ()  # ... and what it is then to be multiplied by, where that was measured
+    variance_factors: tuple[float, ...] = ()  # ... and what it is then to be multiplied by, where that was measured ...
+    accelerations: tuple[float, ...] = ()  # ... and within which net accelerations ...
+    acceleration_exponent: float = 0.0  # ... it grows with a power of them: see VarianceFactors
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
@@ -77,6 +80,13 @@ class PriorFacts:
                 f"contrast_labels must be different numbers from 0 to {self.network.contrast_labels - 1}: the rows of "
                 "the network's embedding"
             )
+        self.spread()  # raises ValueError, too
+
+    def spread(self) -> VarianceFactors:
+        """By what the variance of posterior samples is to be multiplied."""
+        return VarianceFactors(
+            self.amplifications, self.variance_factors, self.accelerations, self.acceleration_exponent
+        )
 
 
 @dataclass(frozen=True)
@@ -96,15 +106,6 @@ class Prior:
     def denoiser_variance(self, sigma: float) -> float:
         """The tabulated denoising error at ``sigma``, interpolated in log-log; linear-in-sigma^2 bounds outside."""
         return interpolate_variance(self.facts.denoiser_variance_sigmas, self.facts.denoiser_variances, sigma)
-
-    def variance_factor(self, amplification: float) -> float:
-        """By what the variance of the samples is to be multiplied where it is ``amplification`` times that of the
-        noise: interpolated in log-log, constant outside the range measured, 1 where nothing was measured."""
-        known = self.facts.amplifications
-        if not known:
-            return 1.0
-        logarithms = np.log(self.facts.variance_factors)
-        return float(math.exp(np.interp(math.log(max(amplification, 1e-12)), np.log(known), logarithms)))
 
 
 def interpolate_variance(sigmas: tuple[float, ...], values: tuple[float, ...], sigma: float) -> float:
@@ -143,11 +144,15 @@ def save_prior(
     return facts
 
 
-def store_variance_factors(
-    folder: str | Path, amplifications: tuple[float, ...], variance_factors: tuple[float, ...]
-) -> None:
-    """Write another table of variance factors into a prior's ``prior.json``; the weights stay. Raises ReconError."""
-    facts = dataclasses.replace(read_facts(folder), amplifications=amplifications, variance_factors=variance_factors)
+def store_variance_factors(folder: str | Path, law: VarianceFactors) -> None:
+    """Write other variance factors into a prior's ``prior.json``; the weights stay. Raises ReconError."""
+    facts = dataclasses.replace(
+        read_facts(folder),
+        amplifications=law.amplifications,
+        variance_factors=law.factors,
+        accelerations=law.accelerations,
+        acceleration_exponent=law.acceleration_exponent,
+    )
     _write_text(Path(folder) / "prior.json", json.dumps(dataclasses.asdict(facts), indent=2))
 
 
@@ -187,13 +192,6 @@ def read_facts(folder: str | Path) -> PriorFacts:
             f"{folder / 'prior.json'}: the denoiser-variance table is empty, not ascending or damaged; train or copy "
             "the prior again"
         )
-    factors = (*facts.amplifications, *facts.variance_factors)
-    if (
-        len(facts.amplifications) != len(facts.variance_factors)
-        or not all(0 < value < 1e6 for value in factors)
-        or any(low >= high for low, high in itertools.pairwise(facts.amplifications))
-    ):
-        raise ReconError(f"{folder / 'prior.json'}: the table of variance factors is damaged; copy the prior again")
     if facts.scale_statistic != SCALE_STATISTIC:
         raise ReconError(f"{folder / 'prior.json'}: trained with another scale statistic; use the recon that wrote it")
     return facts

@@ -170,6 +170,6 @@ def _check(
             raise ReconError(f"GRAPPA: {name} has NaN or infinite values")
     if min(calibration) < 1 or calibration[0] > kspace.shape[1] or calibration[1] > kspace.shape[2]:
         raise ReconError(
-            f"GRAPPA: no usable calibration lines (extent {calibration[0]} x {calibration[1]}); choose the method sense "
-            "with coil maps, or give a calibration scan"
+            f"GRAPPA: no usable calibration lines (extent {calibration[0]} x {calibration[1]}); choose the method "
+            "sense with coil maps, or give a calibration scan"
         )

@@ -12,6 +12,7 @@ from recon.benchmark.uncertainty_options import UncertaintyOptions
 from recon.benchmark.uncertainty_summary import calibration_rows, fitted_factors, reliability
 from recon.errors import ReconError
 from recon.prior.store import read_facts
+from recon.prior.variance_factors import VarianceFactors
 from recon.simulate.cohort import simulate_cohort
 from recon.simulate.options import SimulationOptions
 from tests.small_world import write_small_prior, write_small_scan
@@ -54,9 +55,10 @@ def test_the_person_is_the_unit() -> None:
 
 def test_fitted_factors_undo_what_was_wrong() -> None:
     cases = [case("a" * n, level**0.25, 2.0, level) for n, level in enumerate((0.25, 0.5, 1.0, 4.0), 1)]
-    amplifications, factors = fitted_factors(cases)
-    assert amplifications == (0.25, 4.0)
-    assert factors == pytest.approx((0.5, 2.0), rel=0.05)
+    law = fitted_factors(cases)
+    assert law.amplifications == (0.25, 4.0)
+    assert law.accelerations == ()
+    assert law.factors == pytest.approx((0.5, 2.0), rel=0.12)
     with pytest.raises(ReconError, match="four cases"):
         fitted_factors(cases[:2])
 
@@ -93,8 +95,11 @@ def test_the_command_measures_draws_and_stores(run_cli, tmp_path: Path) -> None:
     assert (out / "uncertainty.png").stat().st_size > 10_000
     assert json.loads((out / "uncertainty.json").read_text())["rows"] == found.json["rows"]
     stored = read_facts(prior)
-    assert stored.variance_factors == tuple(found.json["variance_factors"])
-    assert len(stored.amplifications) == 2
+    said = found.json["variance_factors"]
+    assert stored.spread() == VarianceFactors(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    )
+    assert len(stored.amplifications) == len(stored.accelerations) == 2
 
 
 def test_what_cannot_be_judged_is_refused(run_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -329,7 +329,7 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     new = read_facts(tmp_path / "prior")
     names = {"contrast_labels": "slots", "denoiser_variance_sigmas": "r2_sigmas", "denoiser_variances": "r2_values"}
 
-    since = ("draw_excess", "amplifications", "variance_factors")
+    since = ("draw_excess", "amplifications", "variance_factors", "accelerations", "acceleration_exponent")
 
     def old(value: object) -> object:
         if isinstance(value, dict):
@@ -341,5 +341,6 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     (tmp_path / "prior" / "prior.json").write_text(json.dumps(first))
     assert "slots" in first["training"]["options"]["network"]
     found = read_facts(tmp_path / "prior")
-    assert found == dataclasses.replace(new, amplifications=(), variance_factors=())
+    without = {"amplifications": (), "variance_factors": (), "accelerations": (), "acceleration_exponent": 0.0}
+    assert found == dataclasses.replace(new, **without)  # type: ignore[arg-type]
     assert pretraining_options(found).network.contrast_labels == new.network.contrast_labels
