@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recon.errors import ReconError
+from recon.folders import same_place
 
 try:
     import fcntl
@@ -49,16 +50,21 @@ def atomic_path(target: str | os.PathLike[str], private: bool = False) -> Iterat
         temporary.unlink(missing_ok=True)
 
 
-def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) -> None:
+def check_place(
+    target: str | os.PathLike[str] | None, *, folder: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
     """Look, before hours of work, whether the file ``target`` could be written, or files in the ``folder`` of that
     name; None is no place. Nothing is made. A disk may still turn out to be full.
 
-    Raises ReconError when one of the two is there in place of the other, or nothing can be written where it would lie.
+    Raises ReconError when one of the two is there in place of the other, nothing can be written where it would lie, or
+    it is one of the ``inputs``, which writing would replace.
     """
     if target is None:
         return
     path = Path(target)
     try:
+        if any(same_place(path, Path(source)) for source in inputs):
+            raise ReconError(f"{path}: is the input itself; choose another place")
         if _special(path):
             raise ReconError(f"{path}: is a device, pipe or socket, not a file; choose another place")
         if path.exists() and path.is_dir() != folder:
