@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recon.errors import ReconError
+from recon.errors import ReconError, system_reason
 from recon.folders import same_place
 
 try:
@@ -79,7 +79,7 @@ def check_place(
         if not os.access(above, os.W_OK | os.X_OK):
             raise ReconError(f"{path}: cannot write here ({above} allows no writing); choose another place")
     except OSError as error:
-        raise ReconError(f"{path}: cannot write here ({error.strerror or error}); choose another place") from error
+        raise ReconError(f"{path}: cannot write here ({system_reason(error)}); choose another place") from error
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _place_for(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise ReconError(f"{target}: cannot write here ({error.strerror or error}); choose another --out") from error
+        raise ReconError(f"{target}: cannot write here ({system_reason(error)}); choose another --out") from error
 
 
 def _special(target: Path) -> bool:
@@ -120,7 +120,7 @@ def _special(target: Path) -> bool:
 
 
 def _failed(target: Path, error: OSError) -> ReconError:
-    return ReconError(f"{target}: writing failed ({error.strerror or error}); free some space or choose another --out")
+    return ReconError(f"{target}: writing failed ({system_reason(error)}); free some space or choose another --out")
 
 
 def _claimed(target: Path, suffix: str, folder: bool = False) -> tuple[Path, int]:

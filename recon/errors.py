@@ -23,5 +23,15 @@ def naming(path: object) -> Iterator[None]:
         raise ReconError(f"{path}: {error}") from error
 
 
+def system_reason(error: OSError) -> str:
+    """What the system said, without the place in the code that some packages (pydicom) put in its place."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return str(found.strerror)
+        found = found.__cause__ or found.__context__
+    return str(error).partition("\n")[0]
+
+
 class ReconWarning(UserWarning):
     """Something the user should know before trusting a result; the run goes on."""

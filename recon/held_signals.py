@@ -1,4 +1,4 @@
-"""Signals that ask a program to end, held back until a piece of work is whole: a training step, and its state on disk.
+"""Signals that ask a program to end, held back until work is whole: a training step and its state, files and their log.
 
 Only in the main thread, where Python handles signals, and only those that nobody ignores (``nohup``). Who handled a
 signal before gets it afterwards; a second signal does not wait.
@@ -21,9 +21,8 @@ def ignore_signals() -> None:
 
 
 class HeldSignals:
-    """A block within which the first of these signals waits. Ask ``received`` between pieces of work, leave the block,
-    and ``deliver`` it. An error within the block gives way to a signal that waits: worker processes that got it, too,
-    fail before this one."""
+    """A block within which the first of these signals waits. It is delivered when the block is left; ``received`` tells
+    before that it should be. An error gives way to it: worker processes that got it, too, fail before this one."""
 
     def __init__(self, active: bool = True) -> None:
         """``active``: whether anything is held at all."""
@@ -41,12 +40,7 @@ class HeldSignals:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._release()
-        if kind is not None and issubclass(kind, Exception):
-            self.deliver()
-
-    def deliver(self) -> None:
-        """Let whoever handled the signal before have it; nothing when none was received."""
-        if self.received is not None:
+        if self.received is not None and (kind is None or issubclass(kind, Exception)):
             signal.raise_signal(self.received)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:

@@ -170,5 +170,4 @@ def run_to_end(
         if held.received is not None and begun < run.samples < stop:
             run.save()
             note(f"interrupted at sample {run.samples}, state saved")
-    held.deliver()
     return run.samples >= last
