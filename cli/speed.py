@@ -103,8 +103,8 @@ def _precision(found: dict[str, float], name: str) -> list[str]:
         lines = ["The network is computed in single precision here: no lower one to compare with"]
     else:
         lines = [
-            f"The image in {name} differs from the one in single precision by {found['low_against_full']:.2e} of itself, "
-            f"{found['low_against_full_over_std']:.3f} of its standard deviation"
+            f"The image in {name} differs from the one in single precision by {found['low_against_full']:.2e} of "
+            f"itself, {found['low_against_full_over_std']:.3f} of its standard deviation"
         ]
     if "full_against_full_on_processor" in found:
         lines.append(
