@@ -30,8 +30,9 @@ def adc(
         str,
         typer.Option(
             metavar="B,B,...",
-            help="In s/mm^2, one a file. Without it: what DICOM headers (DiffusionBValue, or the private elements of "
-            "Siemens, GE and Philips), the .bval beside each NIfTI, or the scans of results state.",
+            help="In s/mm^2, one an image, in the order of the files. Without it: what DICOM headers (DiffusionBValue, "
+            "or the private elements of Siemens, GE and Philips), the .bval beside each NIfTI, or the scans of results "
+            "state.",
         ),
     ] = "",
     noise: Annotated[

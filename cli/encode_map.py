@@ -44,7 +44,7 @@ def map_tokens(
     if (label is None) != (head is None):
         raise ReconError("--label and --head belong together: give both, or neither")
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
-    check_place(out)
+    check_place(out, inputs=[reconstruction, reference])
     reading = load_config(VolumeReading, None, given.of(VolumeReading))
     axis = axis_of(reading, reference)
     base = read(reference, reading, choice.encoder)

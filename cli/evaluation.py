@@ -85,12 +85,13 @@ def evaluate(
 
     if by is not None and by not in FACTS:
         raise ReconError(f"--by {by}: choose from {', '.join(FACTS)}")
-    check_place(table)
     paths, refused = find_results(results), Refused()
+    references, masks = find_references(reference), find_lesions(lesions or [])
+    check_place(table, inputs=[*paths, *references, *masks])
     rows = compare_files(
         paths,
-        find_references(reference),
-        find_lesions(lesions or []),
+        references,
+        masks,
         per_slice=slices,
         refuse=None if len(paths) == 1 else refused.add,
     )

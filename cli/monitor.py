@@ -55,7 +55,7 @@ def fit(
     from recon.configuration import load_config
     from recon.monitoring.baseline import fit_baseline, write_baseline
 
-    check_place(out)
+    check_place(out, inputs=results)
     options = load_config(FitOptions, None, given.of(FitOptions))
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     scans, encoder, refused = _watched(results, choice, embed)
@@ -88,7 +88,7 @@ def check(
     from recon.monitoring.check import check_scans
     from recon.monitoring.page import write_page
 
-    check_place(out)
+    check_place(out, inputs=[baseline, *results])
     options = load_config(CheckOptions, None, given.of(CheckOptions))
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     known = read_baseline(baseline)

@@ -57,7 +57,7 @@ def embed(
     from recon.encode.probes.labels import read_labels
     from recon.encode.probes.store import embed_table, write_embeddings
 
-    check_place(out)
+    check_place(out, inputs=[labels])
     table = read_labels(labels)
     network = load(load_config(EncoderChoice, None, given))
     with Progress(quiet=INTERVAL) as progress:
@@ -85,10 +85,12 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a probe on references. Splits are by person: those held out are for 'recon probe eval --unseen'."""
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.encode.probes.probe import fit_probe, write_probe
     from recon.encode.probes.store import read_embeddings
 
+    check_place(out, inputs=[embeddings])
     options = load_config(FitOptions, None, given)
     probe = fit_probe(read_embeddings(embeddings), options)
     write_probe(out, probe)

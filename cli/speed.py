@@ -99,10 +99,13 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 
 def _precision(found: dict[str, float], name: str) -> list[str]:
-    lines = [
-        f"The image in {name} differs from the one in single precision by {found['low_against_full']:.2e} of itself, "
-        f"{found['low_against_full_over_std']:.3f} of its standard deviation"
-    ]
+    if name == "fp32":
+        lines = ["The network is computed in single precision here: no lower one to compare with"]
+    else:
+        lines = [
+            f"The image in {name} differs from the one in single precision by {found['low_against_full']:.2e} of "
+            f"itself, {found['low_against_full_over_std']:.3f} of its standard deviation"
+        ]
     if "full_against_full_on_processor" in found:
         lines.append(
             f"from the processor's in single precision it differs by {found['low_against_full_on_processor']:.2e}, the "

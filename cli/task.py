@@ -151,12 +151,14 @@ def map_task(
     """The model's heatmap of one volume: its chance of lesion in every token, as coarse as the tokens are."""
     import numpy as np
 
+    from recon.atomic import check_place
     from recon.configuration import load_config
     from recon.encode.map import painted_map, write_map
     from recon.encode.tasks.evaluation import heatmap
     from recon.encode.tasks.store import load_task
     from recon.encode.tasks.volumes import View
 
+    check_place(out, inputs=[volume])
     choice = load_config(EncoderChoice, None, given.of(EncoderChoice))
     reading = load_config(VolumeReading, None, given.of(VolumeReading))
     network = load(choice)

@@ -12,6 +12,7 @@ from typing import Any
 from reader_study import audit_log
 from reader_study.sheet import Package
 from reader_study.study import LOG, Study
+from recon.held_signals import HeldSignals
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ class Addition:
     ) -> audit_log.LogEntry:
         """Move packages and worklists (by file name) to their places and log them; nothing is left where that fails."""
         moved: list[Path] = []
-        try:
-            for place in (*(package.folder for package in packages), *(f"worklists/{name}" for name in worklists)):
-                os.replace(self.folder / place, self.study.folder / place)
-                moved.append(self.study.folder / place)
-            return audit_log.append(self.study.folder / LOG, event, dict(details))
-        except BaseException:
-            for path in moved:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            raise
+        with HeldSignals():
+            try:
+                for place in (*(package.folder for package in packages), *(f"worklists/{name}" for name in worklists)):
+                    os.replace(self.folder / place, self.study.folder / place)
+                    moved.append(self.study.folder / place)
+                return audit_log.append(self.study.folder / LOG, event, dict(details))
+            except BaseException:
+                for path in moved:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                raise
 
 
 @contextmanager

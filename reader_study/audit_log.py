@@ -8,6 +8,7 @@ last hash (``head``) is printed by every command that writes a line, and stands 
 Whoever knows the form can chain a log again. What its lines may say is therefore checked as well (``log_lines``).
 """
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -60,15 +61,25 @@ def append(path: str | Path, event: str, details: Mapping[str, Any]) -> LogEntry
     body["hash"] = digest(body)
     said = check_line(event, body["details"], f"{path}, line {body['index']}")
     try:
-        with path.open("ab") as log:
-            log.write(canonical_json(body) + b"\n")
-            log.flush()
-            os.fsync(log.fileno())
+        _add(path, canonical_json(body) + b"\n")
     except OSError as error:
         raise ReconError(
             f"{path}: the log cannot be written ({error.strerror}); free space or fix its rights"
         ) from error
     return LogEntry(**body, said=said)
+
+
+def _add(path: Path, line: bytes) -> None:
+    """The whole line, or nothing of it: half a line would be taken for an alteration. Raises OSError."""
+    with path.open("ab", buffering=0) as log:
+        end = log.seek(0, os.SEEK_END)
+        try:
+            if log.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(log.fileno())
+        except OSError:
+            log.truncate(end)
+            raise
 
 
 def read(path: str | Path, head: str | None = None) -> list[LogEntry]:

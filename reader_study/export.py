@@ -20,6 +20,7 @@ from reader_study.allocation import allocate, new_seed, secret_bytes
 from reader_study.blind_check import BlindCheck, Pair, check_pairs
 from reader_study.case_subsets import achieved
 from reader_study.dicom_writer import stamp
+from reader_study.handed_out import exported
 from reader_study.image_export import Draft, write_images
 from reader_study.incomplete_blocks import Balance
 from reader_study.lesion_truth import Lesions, freeze_lesions, read_masks
@@ -31,7 +32,8 @@ from reader_study.sheet import Package
 from reader_study.sources import find_sources, source_sha256, without_common_folder
 from reader_study.study import KEY, LOG, open_study, package_mapping
 from reader_study.worklists import write_worklists
-from recon.errors import ReconError
+from recon.errors import ReconError, system_reason
+from recon.held_signals import HeldSignals
 from recon.progress import Report, part_of, silent
 
 _FOLDERS = ("packages", "dicom", "worklists")
@@ -77,9 +79,14 @@ def export_study(
     """
     study = open_study(folder)
     check_passphrase(passphrase)
+    if exported(study.entries) is not None:
+        raise ReconError(f"{study.folder}: already exported; a new export needs a new study folder")
     for name in (*_FOLDERS, KEY):
         if (study.folder / name).exists():
-            raise ReconError(f"{study.folder / name}: already exported; a new export needs a new study folder")
+            raise ReconError(
+                f"{study.folder / name}: is there, but the log knows of no export; remove it (an export that was "
+                "killed may have left it), then export again"
+            )
     sources = find_sources(study.protocol, images, masks)
     known = _known_lesions(study.protocol, lesions)  # what is wrong with them is said before anything is written
     seed = seed or new_seed()
@@ -99,9 +106,7 @@ def export_study(
             draft = Draft(study, building, sources, rows, names, drawn, known)
             outcome = _build(draft, passphrase, work_factor, report)
         except OSError as error:
-            raise ReconError(
-                f"{study.folder}: the export failed ({error.strerror or error}); free some space"
-            ) from error
+            raise ReconError(f"{study.folder}: the export failed ({system_reason(error)}); free some space") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
         if outcome.passed or not (outcome.check.by_chance and outcome.viewer_check.by_chance):
@@ -175,16 +180,17 @@ def _record(record: ImageRecord, files: ImageFiles) -> ImageRecord:
 def _keep(draft: Draft, key: Key, passphrase: str, work_factor: int, details: dict[str, Any]) -> str:
     """Seal the key, rename the folders into place and log it; gives the log's new head. All or nothing."""
     folder = draft.study.folder
-    try:
-        details["sealed_key_sha256"] = seal_key(folder / KEY, key, passphrase, work_factor)
-        for name in _FOLDERS:
-            os.replace(draft.folder / name, folder / name)
-        return audit_log.append(folder / LOG, "export", details).hash
-    except BaseException:
-        (folder / KEY).unlink(missing_ok=True)
-        for name in _FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        raise
+    with HeldSignals():  # between the log's line and its return a signal would leave a line without packages
+        try:
+            details["sealed_key_sha256"] = seal_key(folder / KEY, key, passphrase, work_factor)
+            for name in _FOLDERS:
+                os.replace(draft.folder / name, folder / name)
+            return audit_log.append(folder / LOG, "export", details).hash
+        except BaseException:
+            (folder / KEY).unlink(missing_ok=True)
+            for name in _FOLDERS:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            raise
 
 
 def dicom_pairs(folder: Path, protocol: Protocol, key: Key) -> list[Pair]:

@@ -25,6 +25,7 @@ from reader_study.sheet import Package
 from recon.atomic import atomic_path
 from recon.configuration import from_mapping
 from recon.errors import ReconError, naming
+from recon.held_signals import HeldSignals
 
 PROTOCOL, LOG, KEY, OPENED_KEY = "protocol.yaml", "audit.jsonl", "key.sealed", "key.opened.json"
 SHEETS = "sheets"
@@ -113,13 +114,22 @@ def freeze(protocol_path: str | Path, folder: str | Path, reason: str = "") -> t
             "worthless. Plan it in a new study folder, or log a deviation ('recon reader-study deviation --kind other')"
         )
     version = 1 if frozen is None else frozen.said.version + 1
-    if frozen is not None and (folder / PROTOCOL).exists():
-        (folder / PROTOCOL).replace(folder / f"protocol-v{version - 1}.yaml")
-    with atomic_path(folder / PROTOCOL) as temporary:
-        temporary.write_bytes(Path(protocol_path).read_bytes())
     details: dict[str, Any] = {"version": version, "hash": protocol.hash, "protocol": protocol.as_mapping()}
     event = "protocol-frozen" if frozen is None else "protocol-changed"
-    audit_log.append(folder / LOG, event, {**details, "reason": reason.strip()})
+    content, former = Path(protocol_path).read_bytes(), folder / f"protocol-v{version - 1}.yaml"
+    replaced = frozen is not None and (folder / PROTOCOL).exists()
+    with HeldSignals():
+        if replaced:
+            (folder / PROTOCOL).replace(former)
+        try:
+            with atomic_path(folder / PROTOCOL) as temporary:
+                temporary.write_bytes(content)
+            audit_log.append(folder / LOG, event, {**details, "reason": reason.strip()})
+        except BaseException:
+            (folder / PROTOCOL).unlink(missing_ok=True)
+            if replaced:
+                former.replace(folder / PROTOCOL)
+            raise
     return open_study(folder), True
 
 

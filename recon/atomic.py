@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recon.errors import FullDiskError, ReconError
+from recon.errors import FullDiskError, ReconError, system_error, system_reason
+from recon.folders import same_place
 
 try:
     import fcntl
@@ -52,16 +53,21 @@ def atomic_path(target: str | os.PathLike[str], private: bool = False) -> Iterat
         temporary.unlink(missing_ok=True)
 
 
-def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) -> None:
+def check_place(
+    target: str | os.PathLike[str] | None, *, folder: bool = False, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
     """Look, before hours of work, whether the file ``target`` could be written, or files in the ``folder`` of that
     name; None is no place. Nothing is made. A disk may still turn out to be full.
 
-    Raises ReconError when one of the two is there in place of the other, or nothing can be written where it would lie.
+    Raises ReconError when one of the two is there in place of the other, nothing can be written where it would lie, or
+    it is one of the ``inputs``, which writing would replace.
     """
     if target is None:
         return
     path = Path(target)
     try:
+        if any(same_place(path, Path(source)) for source in inputs):
+            raise ReconError(f"{path}: is the input itself; choose another place")
         if _special(path):
             raise ReconError(f"{path}: is a device, pipe or socket, not a file; choose another place")
         if path.exists() and path.is_dir() != folder:
@@ -76,7 +82,7 @@ def check_place(target: str | os.PathLike[str] | None, *, folder: bool = False) 
         if not os.access(above, os.W_OK | os.X_OK):
             raise ReconError(f"{path}: cannot write here ({above} allows no writing); choose another place")
     except OSError as error:
-        raise ReconError(f"{path}: cannot write here ({error.strerror or error}); choose another place") from error
+        raise ReconError(f"{path}: cannot write here ({system_reason(error)}); choose another place") from error
 
 
 @contextmanager
@@ -107,9 +113,9 @@ def _place_for(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if system_error(error).errno in FULL:
             raise _failed(target, error) from error
-        raise ReconError(f"{target}: cannot write here ({error.strerror or error}); choose another --out") from error
+        raise ReconError(f"{target}: cannot write here ({system_reason(error)}); choose another --out") from error
 
 
 def _special(target: Path) -> bool:
@@ -119,8 +125,8 @@ def _special(target: Path) -> bool:
 
 
 def _failed(target: Path, error: OSError) -> ReconError:
-    kind = FullDiskError if error.errno in FULL else ReconError
-    return kind(f"{target}: writing failed ({error.strerror or error}); free some space or choose another --out")
+    kind = FullDiskError if system_error(error).errno in FULL else ReconError
+    return kind(f"{target}: writing failed ({system_reason(error)}); free some space or choose another --out")
 
 
 def _claimed(target: Path, suffix: str, folder: bool = False) -> tuple[Path, int]:

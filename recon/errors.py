@@ -27,5 +27,20 @@ def naming(path: object) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
 
 
+def system_error(error: OSError) -> OSError:
+    """The error of the system itself, which some packages (pydicom) wrap into one without its number and words."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found
+        found = found.__cause__ or found.__context__
+    return error
+
+
+def system_reason(error: OSError) -> str:
+    """What the system said, without the place in the code that some packages put in its place."""
+    return system_error(error).strerror or str(error).partition("\n")[0]
+
+
 class ReconWarning(UserWarning):
     """Something the user should know before trusting a result; the run goes on."""

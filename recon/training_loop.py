@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recon.errors import ReconError
 from recon.gradient_steps import warm_cosine
+from recon.held_signals import HeldSignals
 from recon.processes import Processes
 from recon.progress import Note, Report, silent, unsaid
 from recon.training_state import TrainingState
@@ -146,20 +147,27 @@ def run_to_end(
     """Step on from where the training is; True when it reached its length, False when ``stop_after`` samples ended it
     before.
 
-    Raises ReconError when the loss is not finite; the last good state stays on disk.
+    A signal that asks the program to end waits for the end of the step and for its state to be stored, so that nothing
+    of it is lost. Processes that share a training would not end at the same step, and wait for one another: there the
+    last stored state counts. Raises ReconError when the loss is not finite; the last good state stays on disk.
     """
     last = last_sample(run)
     stop = last if stop_after is None else min(last, stop_after)
-    if run.samples:  # what was done before is no work of this run, and its remaining time no measure of it
+    begun = run.samples
+    if begun:  # what was done before is no work of this run, and its remaining time no measure of it
         report("training", run.samples / last)
-    while run.samples < stop:
-        before = run.samples
-        value = run.step(data)
-        if not math.isfinite(value):
-            raise ReconError(
-                f"training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
-            )
-        run.loss = value if math.isnan(run.loss) else run.memory * run.loss + (1 - run.memory) * value
-        run.between(data, before, run.samples >= stop, note)
-        report("training", run.samples / last)
+    with HeldSignals(run.processes.count == 1) as held:
+        while run.samples < stop and held.received is None:
+            before = run.samples
+            value = run.step(data)
+            if not math.isfinite(value):
+                raise ReconError(
+                    f"training diverged at sample {run.samples} (loss {value}); lower learning_rate, in another --out"
+                )
+            run.loss = value if math.isnan(run.loss) else run.memory * run.loss + (1 - run.memory) * value
+            run.between(data, before, run.samples >= stop, note)
+            report("training", run.samples / last)
+        if held.received is not None and begun < run.samples < stop:
+            run.save()
+            note(f"interrupted at sample {run.samples}, state saved")
     return run.samples >= last

@@ -1,5 +1,6 @@
 """A reader never sees half a file: not after an error, a full disk, Ctrl-C or a folder that cannot be written."""
 
+import errno
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from recon.atomic import atomic_path, check_place, temporary_folder
@@ -236,3 +238,21 @@ def test_a_place_is_looked_at_before_hours_of_work_and_nothing_is_made(tmp_path,
     with pytest.raises(ReconError, match="allows no writing"):
         check_place(tmp_path / "new" / "file")
     assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+def test_a_full_disk_while_dicom_is_written_is_said_without_a_traceback(tmp_path, monkeypatch):
+    """pydicom puts its own traceback into the error's text, and takes the error's number out."""
+    from pydicom.filewriter import writers
+
+    from recon.images.dicom import DicomSeries, write_dicom_series
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setitem(writers, "OW", (full, None))
+    with pytest.raises(ReconError) as raised:
+        write_dicom_series(tmp_path / "series", np.ones((2, 8, 8), np.float32), DicomSeries("d", "d", affine=np.eye(4)))
+    assert str(raised.value).endswith(
+        "writing failed (No space left on device); free some space or choose another --out"
+    )
+    assert os.listdir(tmp_path) == []

@@ -22,6 +22,7 @@ LAYERS = [
         "recon.options",
         "recon.folders",
         "recon.workers",
+        "recon.held_signals",
     },
     {"recon.atomic", "recon.configuration", "recon.hdf5", "recon.digest", "recon.header", "recon.foreign"},
     {"recon.tensor_file"},

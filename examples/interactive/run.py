@@ -66,6 +66,7 @@ def main() -> None:
         arms = {}
         for rate in ACCELERATIONS:
             fast = top / f"R{rate}"
+            fast.mkdir(exist_ok=True)  # one scan goes to a file of that name otherwise
             if missing := [scan for scan in scans if not (fast / scan.name).is_file()]:
                 recon("undersample", *missing, "--acceleration", rate, "--out", fast)
             for method in given.method or METHODS:

@@ -51,14 +51,18 @@ def read_dicom(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     return _stacked(path, slices)
 
 
-def read_dicom_b_values(path: Path) -> dict[float | None, tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """As ``read_dicom``, for a series that may hold one image a b-value (s/mm^2; None: not stated) at each place."""
+def read_dicom_b_values(path: Path) -> dict[float, tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """As ``read_dicom``, for a series that may hold one image a b-value (s/mm^2) at each place. Raises ReconError for
+    images whose headers state no b-value, too."""
     slices = _slices(path)
-    values = sorted({entry.b_value for entry in slices}, key=lambda value: (value is not None, value or 0.0))
+    stated = {entry.b_value for entry in slices if entry.b_value is not None}
+    if silent := sum(entry.b_value is None for entry in slices):
+        said = f"the headers of {silent} of its {len(slices)} images state none" if stated else "its headers state none"
+        raise ReconError(f"{path}: no b-value known ({said}); give --b-values and one folder a b-value")
     found = {}
-    for value in values:
+    for value in sorted(stated):
         chosen = [entry for entry in slices if entry.b_value == value]
-        if value is not None and len({tuple(entry.position.round(3)) for entry in chosen}) < len(chosen):
+        if len({tuple(entry.position.round(3)) for entry in chosen}) < len(chosen):
             raise ReconError(
                 f"{path}: holds several images of b = {value:g} s/mm^2 at one place, as series of diffusion directions "
                 "do; give the trace-weighted images, or one folder a direction"

@@ -30,19 +30,16 @@ def read_diffusion(path: Path) -> list[DiffusionVolume]:
     Raises ReconError where no b-value is stated, and as ``read_volume`` does.
     """
     if is_dicom(path):
-        found = []
-        for value, (pixels, affine) in read_dicom_b_values(path).items():
-            if value is None:
-                raise ReconError(f"{path}: no b-value known (its DICOM headers state none); give --b-values")
-            found.append(DiffusionVolume(Volume(path, pixels, affine, "DICOM series"), value, "DICOM header"))
-        return found
+        return [
+            DiffusionVolume(Volume(path, pixels, affine, "DICOM series"), value, "DICOM header")
+            for value, (pixels, affine) in read_dicom_b_values(path).items()
+        ]
     if is_nifti(path):
-        images = read_nifti_series(path)
+        volumes = _nifti_volumes(path)
         values, name = listed_b_values(path)
-        if len(values) != len(images):
-            raise ReconError(f"{path}: {len(images)} images but {len(values)} b-values in {name}; export both again")
-        placed = (Volume(path, *slices_first(one.values, one.affine, one.slice_axis), "NIfTI image") for one in images)
-        return [DiffusionVolume(volume, b, name) for volume, b in zip(placed, values, strict=True)]
+        if len(values) != len(volumes):
+            raise ReconError(f"{path}: {len(volumes)} images but {len(values)} b-values in {name}; export both again")
+        return [DiffusionVolume(volume, b, name) for volume, b in zip(volumes, values, strict=True)]
     volume = read_volume(path)
     if not is_result(path):
         raise ReconError(f"{path}: no b-value known; give --b-values")
@@ -50,15 +47,24 @@ def read_diffusion(path: Path) -> list[DiffusionVolume]:
 
 
 def with_b_values(paths: list[Path], b_values: list[float]) -> list[DiffusionVolume]:
-    """One image a file, with b-values that somebody names, in s/mm^2. Raises ReconError unless there is one for each,
-    and as ``read_volume`` does."""
-    if len(b_values) != len(paths):
+    """The images of files, four-dimensional NIfTI included, with b-values that somebody names, in s/mm^2. Raises
+    ReconError unless there is one for each image, and as ``read_volume`` does."""
+    volumes = [volume for path in paths for volume in (_nifti_volumes(path) if is_nifti(path) else [read_volume(path)])]
+    if len(b_values) != len(volumes):
         raise ReconError(
-            f"{paths[0]}: {len(paths)} images but {len(b_values)} b-values; name one for each with --b-values"
+            f"{paths[0]}: {len(volumes)} images but {len(b_values)} b-values; name one for each with --b-values"
         )
     return [
-        DiffusionVolume(read_volume(path), b, "--b-values", _stated_noise(path) if is_result(path) else None)
-        for path, b in zip(paths, b_values, strict=True)
+        DiffusionVolume(volume, b, "--b-values", _stated_noise(volume.path) if is_result(volume.path) else None)
+        for volume, b in zip(volumes, b_values, strict=True)
+    ]
+
+
+def _nifti_volumes(path: Path) -> list[Volume]:
+    """The images of a NIfTI file of three or four dimensions, in slices."""
+    return [
+        Volume(path, *slices_first(image.values, image.affine, image.slice_axis), "NIfTI image")
+        for image in read_nifti_series(path)
     ]
 
 

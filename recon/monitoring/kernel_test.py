@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from recon.monitoring.cusum import WINSOR, location_and_scale
 
+_AT_ONCE = 2048  # permutations: those of a long watch would not fit into memory
+
 
 def permutation_p_value(
     blocks: Sequence[NDArray[np.float64]],
@@ -30,17 +32,34 @@ def permutation_p_value(
         permutations: how many.
         generator: of the permutations.
     """
-    kernel = joint_kernel(blocks)
     labels = [f"{bool(late)}{name}" for late, name in zip(watched, persons, strict=True)]
-    _, units = np.unique(labels, return_inverse=True)
-    late = np.zeros(units.max() + 1, bool)
-    late[units] = watched
-    orders = np.argsort(generator.random((permutations, len(late))), axis=1)
-    groups = np.concatenate([late[None], late[orders]])[:, units]
-    weights = groups / groups.sum(1, keepdims=True) - ~groups / (~groups).sum(1, keepdims=True)
-    values = ((weights @ kernel) * weights).sum(1)
-    # Rounding must not make a permutation that is the grouping itself smaller than it.
-    return float(values[0]), float((values >= values[0] * (1 - 1e-9)).mean())
+    _, units, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    member = (units[:, None] == np.arange(len(sizes))).astype(float)
+    sums = member.T @ joint_kernel(blocks) @ member
+    late = np.unique(units[watched])
+    found = float(_squared_discrepancies(sums, sizes, late[None])[0])
+    as_large = 1  # the grouping itself
+    for first in range(0, permutations, _AT_ONCE):
+        drawn = generator.random((min(_AT_ONCE, permutations - first), len(sizes)))
+        # A permutation sorts what was drawn; its window are the places that the window's units come to.
+        places = np.stack([(drawn < drawn[:, unit, None]).sum(1) for unit in late], axis=1)
+        # Rounding must not make a permutation that is the grouping itself smaller than it.
+        as_large += int((_squared_discrepancies(sums, sizes, places) >= found * (1 - 1e-9)).sum())
+    return found, as_large / (1 + permutations)
+
+
+def _squared_discrepancies(
+    sums: NDArray[np.float64], sizes: NDArray[np.int64], windows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """MMD^2 ``[window]`` of the units ``windows [window, place]`` against all others: the kernel's ``sums``
+    ``[unit, unit]`` over their scans, of which they have ``sizes [unit]``."""
+    within = sums[windows[:, :, None], windows[:, None, :]].sum((1, 2))
+    whole = sums.sum(1)[windows].sum(1)
+    scans = sizes[windows].sum(1)
+    others = sizes.sum() - scans
+    return np.asarray(
+        within / scans**2 - 2 * (whole - within) / (scans * others) + (sums.sum() - 2 * whole + within) / others**2
+    )
 
 
 def joint_kernel(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

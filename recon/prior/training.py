@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.held_signals import ignore_signals
 from recon.prior.dataset import Batches, TrainingImages
 from recon.prior.denoiser import Denoiser, low_precision
 from recon.prior.options import TrainingOptions
@@ -165,8 +166,15 @@ def train(run: Run, images: TrainingImages, report: Report, stop_after: int | No
     steps = run.images // options.batch, stop // options.batch
     batches = Batches(*steps, options.batch, run.processes.index, run.processes.count)
     loader: DataLoader[Any] = DataLoader(
-        images, batch_sampler=batches, num_workers=options.workers, persistent_workers=options.workers > 0
-    )
+        images, batch_sampler=batches, num_workers=options.workers, persistent_workers=options.workers > 0,
+        worker_init_fn=_ended_by_the_training,
+    )  # fmt: skip
     run.denoiser.train()
     run.times.clear()
     return run_to_end(run, Feed(iter(loader), images.count), report, note, stop)
+
+
+def _ended_by_the_training(worker: int) -> None:
+    """Schedulers and terminals send their signals to all processes: what reads images goes on until the training, which
+    finishes its step, has ended it."""
+    ignore_signals()

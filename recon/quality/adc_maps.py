@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recon.atomic import check_place
 from recon.errors import ReconError, naming
 from recon.images.diffusion_volumes import DiffusionVolume, read_diffusion, with_b_values
 from recon.images.grid import on_grid
@@ -32,14 +33,19 @@ class AdcFiles:
 
 def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, noise: float | None = None) -> AdcFiles:
     """Fit images of one geometry and write ADC and standard deviation (``_std``) as NIfTI in 1e-6 mm^2/s, 0 where
-    nothing could be fitted. ``b_values`` (s/mm^2): one a file; none: those that the files state, see
+    nothing could be fitted. ``b_values`` (s/mm^2): one an image; none: those that the files state, see
     ``recon.images.diffusion_volumes``. ``noise`` (standard deviation of a real component, in the images' unit): None:
     what results state of their scans, whose background is masked; of other files that of the background.
 
-    Raises ReconError as ``fit_adc`` does, for images on different grids, and for b-values that are missing.
+    Raises ReconError as ``fit_adc`` does, for images on different grids, for b-values that are missing, and for outputs
+    that cannot be written or would replace an image.
     """
     if not output.name.endswith((".nii", ".nii.gz")):
         raise ReconError(f"{output}: a NIfTI file is named .nii or .nii.gz")
+    stem = output.name.removesuffix(".gz").removesuffix(".nii")
+    std_output = output.with_name(output.name.replace(stem, f"{stem}_std", 1))
+    for path in (output, std_output):
+        check_place(path, inputs=paths)
     if b_values:
         images = with_b_values(list(paths), list(b_values))
     else:
@@ -52,8 +58,6 @@ def write_adc(paths: Sequence[Path], b_values: Sequence[float], output: Path, no
     inside = found.mask
     if not inside.any():
         raise ReconError(f"{first.path}: no voxel could be fitted: check the b-values, their order, and --noise")
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    std_output = output.with_name(output.name.replace(stem, f"{stem}_std", 1))
     for path, maps, what in ((std_output, found.std, "ADC std"), (output, found.adc, "ADC")):
         write_nifti(
             path,

@@ -5,6 +5,7 @@ Magnitudes are Rician: where the signal is weak their mean lies above it (Gudbja
 Gauss-Newton on the Rician mean, weighted by the Rician variance, the end.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from recon.errors import ReconError
 LARGEST = 0.01  # mm^2/s: three times that of free water in the body
 FAINTEST = 3.0  # least signal at the lowest b, in noise standard deviations, that is fitted
 _ITERATIONS = 25
+_ROUNDING = 1e-6  # of the largest value: what a file's intercept leaves below 0
 _RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
 _Array = NDArray[np.floating]
 
@@ -34,22 +36,23 @@ class AdcMap:
 
 def fit_adc(images: NDArray, b_values: Sequence[float], noise: float | None = None) -> AdcMap:
     """Fit magnitude ``images [b, ...]`` of ``b_values`` in s/mm^2. Without ``noise`` (standard deviation of a real
-    component) it is estimated from the background. Voxels below three times the noise at the lowest b, and those whose
-    fit ends at 0 or at 0.01 mm^2/s, are left out of the mask.
+    component) it is estimated from the background. Left out of the mask are voxels below three times the noise at the
+    lowest b, those whose fit ends at 0 or at 0.01 mm^2/s, and planes (the last two axes) that one of the images holds
+    nothing of: what is not there is no decay.
 
-    Raises ReconError for fewer than two different b-values, negative ones, values that are not finite, and a
-    background that is empty.
+    Raises ReconError for fewer than two different b-values, negative ones, values that are not finite or negative, an
+    image without any signal, and a background that is empty.
     """
     b = np.asarray(b_values, np.float64)
     if len(b) != len(images) or np.unique(b).size < 2 or not np.isfinite(b).all() or b.min() < 0:
         raise ReconError(f"{len(images)} images with the b-values {list(b_values)}: an ADC needs two different ones")
-    values = np.asarray(images, np.float64).reshape(len(b), -1)
-    if not np.isfinite(values).all() or values.min() < 0:
-        raise ReconError("the images have NaN, infinite or negative values; an ADC is fitted to magnitudes")
+    planes = images.reshape(len(b), -1, math.prod(images.shape[1:][-2:]))
+    measured = (planes != 0).any(axis=2)  # [b, plane]
+    values = _magnitudes(planes.reshape(len(b), -1), b)
     sigma = background_noise(values[np.argmax(b)]) if noise is None else float(noise)
     if not (np.isfinite(sigma) and sigma > 0):
         raise ReconError(f"the noise is {sigma:g}, not a positive standard deviation; name it with --noise")
-    bright = values[np.argmin(b)] > FAINTEST * sigma
+    bright = (values[np.argmin(b)] > FAINTEST * sigma) & np.repeat(measured.all(axis=0), planes.shape[2])
     adc, std = np.zeros(values.shape[1]), np.zeros(values.shape[1])
     adc[bright], std[bright] = _fit(values[:, bright] / sigma, b)
     good = bright & (adc > 0) & (adc < LARGEST) & np.isfinite(std)
@@ -58,14 +61,31 @@ def fit_adc(images: NDArray, b_values: Sequence[float], noise: float | None = No
     return AdcMap(maps[0], maps[1], good.reshape(shape), sigma)
 
 
+def _magnitudes(values: NDArray, b: _Array) -> _Array:
+    """``values [b, voxel]`` as they are, but for what rounding made negative. Raises ReconError for what cannot be."""
+    for value, image in zip(b, values, strict=True):
+        usable = np.isfinite(image)
+        usable &= image >= -_ROUNDING * np.max(image, where=usable, initial=0)
+        wrong = int((~usable).sum())
+        if wrong:
+            raise ReconError(
+                f"the image of b = {value:g} s/mm^2 has {wrong} values that are NaN, infinite or negative; an ADC is "
+                "fitted to magnitudes: export it again as such"
+            )
+        if not image.any():
+            raise ReconError(f"the image of b = {value:g} s/mm^2 is zero everywhere; leave it out, or export it again")
+    return np.maximum(values.astype(np.float64), 0)
+
+
 def background_noise(values: NDArray) -> float:
     """Standard deviation of a real component from the darkest quarter of a magnitude image, where it is Rayleigh
     distributed: its upper end is the quartile of a quarter of all voxels, or all of the background where that is more.
 
     Raises ReconError when the background holds zeros: it was masked, and says nothing."""
-    ordered = np.sort(np.asarray(values, np.float64).ravel())
+    ordered: _Array = np.sort(np.asarray(values, np.float64).ravel())
     if ordered.size < 64 or ordered[ordered.size // 20] <= 0:
         raise ReconError("the background is zero (masked), so the noise cannot be estimated; name it with --noise")
+    ordered = _without_steps(ordered)
     sigma = np.median(ordered[: ordered.size // 4]) / _RAYLEIGH_MEDIAN
     for _ in range(50):  # to where the median of what lies below 3 sigma is that of a Rayleigh distribution
         below = ordered[ordered < 3 * sigma]
@@ -74,6 +94,18 @@ def background_noise(values: NDArray) -> float:
             break
         sigma = fresh
     return float(sigma)
+
+
+def _without_steps(ordered: _Array) -> _Array:
+    """Sorted magnitudes of a file of integers, those of one number spread over its step, 0 over half a step: the
+    median of few numbers is no measure of what was rounded to them. Others as they are."""
+    numbers, counts = np.unique(ordered, return_counts=True)
+    if numbers.size < 2 or numbers.size > ordered.size / 4:
+        return ordered
+    step = np.diff(numbers).min()
+    within = (np.arange(ordered.size) - np.repeat(np.cumsum(counts) - counts, counts) + 0.5) / np.repeat(counts, counts)
+    spread: _Array = ordered + step * np.where(ordered > 0, within - 0.5, within / 2)
+    return spread
 
 
 def rician_mean(signal: _Array) -> tuple[_Array, _Array]:

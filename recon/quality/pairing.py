@@ -21,7 +21,10 @@ def pair(names: Sequence[str], files: Sequence[Path], what: str) -> list[Path]:
     if len(files) == 1:
         return [files[0]] * len(names)
     stems = [scan_name(path) for path in files]
-    matches = [[file for file, stem in zip(files, stems, strict=True) if stem == name] for name in names]
+    called: dict[str, list[Path]] = {}
+    for file, stem in zip(files, stems, strict=True):
+        called.setdefault(stem, []).append(file)
+    matches = [called.get(name, []) for name in names]
     if all(len(found) == 1 for found in matches):
         return [found[0] for found in matches]
     heads = [

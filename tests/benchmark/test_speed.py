@@ -38,7 +38,11 @@ def test_the_command_measures_everything(tmp_path: Path, run_cli: Callable[..., 
     assert found["training"]["parameters"] == found["reconstruction"][1]["parameters"]
     assert found["training"]["images_a_second"] == pytest.approx(1 / found["training"]["seconds_a_step"])
     assert found["precision"]["low_against_full"] < 0.01
-    assert "prior" in report.read_text()
+    said = report.read_text()
+    assert "prior" in said
+    low = found["machine"]["precision"] == "bf16"
+    assert ("The image in bf16 differs" in said) == low
+    assert ("no lower one to compare with" in said) != low  # no difference of single precision from itself
     assert not set(found["machine"]) & {"node", "hostname", "user"}
 
 

@@ -64,6 +64,17 @@ def test_mistakes_are_one_line(tmp_path: Path, run_cli: Any) -> None:
     assert not (tmp_path / "adc.nii.gz").exists()
 
 
+@pytest.mark.parametrize(("image", "out"), [("b0.nii.gz", "b0.nii.gz"), ("adc_std.nii.gz", "adc.nii.gz")])
+def test_a_map_never_replaces_an_image(tmp_path: Path, run_cli: Any, image: str, out: str) -> None:
+    paths, _ = images(tmp_path)
+    first = paths[0].rename(tmp_path / image)
+    before = first.read_bytes()
+    refused = run_cli("adc", first, paths[1], "--b-values", "0,1000", "--out", tmp_path / out)
+    assert refused.code == 2
+    assert "is the input itself" in refused.err
+    assert first.read_bytes() == before
+
+
 SHAPE = (3, 24, 20)
 TRUE = 0.8e-3
 
@@ -137,6 +148,19 @@ def test_a_series_of_several_b_values_is_no_single_image(tmp_path: Path, run_cli
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("silent", "said"), [(1, "the headers of 1 of its 9 images"), (9, "its headers")])
+def test_a_series_that_does_not_state_all_of_its_b_values(tmp_path: Path, run_cli: Any, silent: int, said: str) -> None:
+    series = dicom_series(tmp_path, "standard")
+    for path in sorted(series.iterdir())[:silent]:
+        dataset = pydicom.dcmread(path)
+        del dataset.DiffusionBValue
+        dataset.save_as(path)
+    refused = run_cli("adc", series, "--out", tmp_path / "adc.nii")
+    assert refused.code == 2
+    assert f"no b-value known ({said} state none)" in refused.err
+    assert refused.err.count("\n") == 1
+
+
 def test_directions_in_one_series_are_refused_with_what_to_do(tmp_path: Path, run_cli: Any) -> None:
     series = dicom_series(tmp_path, "standard")
     for path in list(series.glob("2_*.dcm")):  # b = 1000 along a second direction
@@ -155,7 +179,7 @@ def test_dicom_without_or_with_wrong_b_values(tmp_path: Path, run_cli: Any) -> N
     paths = write_dicom_series(folder, weighted(0, 0).astype(np.float32), series)
     refused = run_cli("adc", folder, "--out", tmp_path / "adc.nii")
     assert refused.code == 2
-    assert "state none); give --b-values" in refused.err
+    assert "its headers state none); give --b-values" in refused.err
     for words, value in (("DiffusionBValue is -5", -5.0), ("two different ones", 1000.0)):
         for path in paths:
             dataset = pydicom.dcmread(path)
@@ -180,6 +204,11 @@ def test_four_dimensions_with_a_list_of_b_values(tmp_path: Path, run_cli: Any) -
     assert told["median_std_mm2_per_s"] < two["median_std_mm2_per_s"]  # five images say more than two
     said = run_cli("adc", tmp_path / "dwi.nii.gz", "--out", tmp_path / "adc.nii").out
     assert "b-values 0, 0, 300, 600, 1000 s/mm^2, of dwi.bval" in said
+    (tmp_path / "dwi.bval").unlink()  # as the message about it advises
+    named = run_cli(
+        "adc", tmp_path / "dwi.nii.gz", "--b-values", "0,0,300,600,1000", "--out", tmp_path / "adc.nii", "--json"
+    )
+    assert named.json["median_adc_mm2_per_s"] == told["median_adc_mm2_per_s"]
     for text in ("0 0 300", "0 0 300 600 high", ""):
         (tmp_path / "dwi.bval").write_text(text)
         refused = run_cli("adc", tmp_path / "dwi.nii.gz", "--out", tmp_path / "adc.nii")

@@ -30,6 +30,32 @@ def test_an_empty_word_is_not_the_working_folder(run_cli, words, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "a.h5", "--reference", "full.h5", "--table", "full.h5"],
+        ["evaluate", "a.h5", "--reference", ".", "--table", "a.h5"],
+        ["encode", "map", "a.h5", "--reference", "full.h5", "--out", "full.h5", "--random-init", "1"],
+        ["task", "map", "a.h5", "--model", "model", "--out", "a.h5"],
+        ["probe", "embed", "labels.csv", "--out", "labels.csv"],
+        ["probe", "fit", "a.h5", "--label", "x", "--out", "a.h5"],
+        ["monitor", "fit", "a.h5", "full.h5", "--out", "full.h5"],
+        ["monitor", "check", "a.h5", "--baseline", "b.json", "--out", "b.json"],
+        ["adc", "a.nii", "b.nii", "--b-values", "0,1000", "--out", "b.nii"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_an_output_never_replaces_an_input(run_cli, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.h5", "full.h5", "labels.csv", "b.json", "a.nii", "b.nii"):
+        Path(name).write_text("precious")
+    outcome = run_cli(*words)
+    assert outcome.code == 2
+    assert "is the input itself" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"precious"}
+
+
 def test_the_version_is_that_of_the_package(run_cli):
     from recon.version import __version__
 

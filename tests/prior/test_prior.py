@@ -297,6 +297,22 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(prepared: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_ends_a_training_and_its_readers_costs_no_step(prepared: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG.replace("checkpoint_images: 8", "checkpoint_images: 400\nworkers: 2"))
+    command = [sys.executable, *pretrain_command(prepared, config, tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while "training (" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 143, said
+    assert ", state saved\n" in said
+    assert (tmp_path / "out" / "state" / "state.safetensors").exists()
+
+
+@pytest.mark.slow
 def test_two_processes_train_the_same_prior(prepared: Path, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG.replace("400", "40"))

@@ -63,9 +63,42 @@ def test_rician_mean_and_its_slope() -> None:
         (np.ones((2, 10, 10)), (1000.0, 1000.0), "two different"),
         (np.ones((2, 10, 10)), (0.0, 500.0, 1000.0), "two different"),
         (-np.ones((2, 10, 10)), (0.0, 1000.0), "magnitudes"),
-        (np.zeros((2, 10, 10)), (0.0, 1000.0), "masked"),
+        (np.pad(np.ones((2, 4, 4)), [(0, 0), (6, 6), (6, 6)]), (0.0, 1000.0), "masked"),
     ],
 )
 def test_what_cannot_be_fitted(images: np.ndarray, b_values: tuple[float, ...], message: str) -> None:
     with pytest.raises(ReconError, match=message):
         fit_adc(images, b_values)
+
+
+@pytest.mark.parametrize("noise", [1.5, 2.5, 6.0])
+def test_noise_of_a_background_of_integers(noise: float) -> None:
+    """Files of scanners hold integers, often of a few counts in the background."""
+    images = np.concatenate(
+        [magnitudes(np.full((64, 64), 1e-3), 200.0, noise)[2], magnitudes(np.zeros((96, 64)), 0.0, noise)[0]]
+    )
+    assert background_noise(np.rint(images)) == pytest.approx(background_noise(images), rel=0.06)
+
+
+def test_an_image_or_a_slice_without_signal_is_no_decay() -> None:
+    adc = np.full((3, 12, 10), 0.8e-3)
+    images = magnitudes(adc, 60.0, 1.0)
+    images[1, 2] = 0  # a slice that one of the images does not reach
+    found = fit_adc(images, B, noise=1.0)
+    assert not found.mask[2].any()
+    assert found.mask[:2].mean() > 0.95
+    assert np.median(found.adc[found.mask]) == pytest.approx(0.8e-3, rel=0.03)
+    images[1] = 0
+    with pytest.raises(ReconError, match=r"b = 500 s/mm\^2 is zero everywhere"):
+        fit_adc(images, B, noise=1.0)
+
+
+def test_what_rounding_made_negative_is_no_fault_and_others_are_named_and_counted() -> None:
+    images = magnitudes(np.full((3, 12, 10), 0.8e-3), 60.0, 1.0)
+    rounded = images.copy()
+    rounded[2, 0, 0] = -1e-6
+    assert fit_adc(rounded, B, noise=1.0).mask.mean() > 0.95
+    for wrong in (np.nan, np.inf, -1.0):
+        images[2, 1, 0, :3] = wrong
+        with pytest.raises(ReconError, match=r"the image of b = 1000 s/mm\^2 has 3 values"):
+            fit_adc(images, B, noise=1.0)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from cli.signals import unwinding
 from reader_study import audit_log, export, image_export, study, unsealing
 from reader_study.allocation import allocate, secret_bytes
 from reader_study.blind_check import Finding, check_pairs
@@ -536,6 +538,37 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ReconError, match="No space left"):
         export_study(folder, images, PASSPHRASE, work_factor=2**4)
     assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"]
+
+
+@pytest.mark.parametrize("called", ["os.replace", "os.fsync"])
+def test_a_signal_while_an_export_comes_into_being_waits_for_its_line_of_the_log(tmp_path, monkeypatch, called):
+    """Otherwise the line might stand in the log, and the packages be taken away."""
+    folder, images = make_study(tmp_path, cases=2)
+    usual, sent = getattr(os, called[3:]), []
+
+    def signalled(*arguments):
+        outcome = usual(*arguments)
+        if not sent and (folder / "key.sealed").exists():
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return outcome
+
+    monkeypatch.setattr(called, signalled)
+    with unwinding() as received, pytest.raises(KeyboardInterrupt):
+        export_study(folder, images, PASSPHRASE, work_factor=2**4)
+    assert received == [signal.SIGTERM]
+    assert [entry.event for entry in audit_log.read(folder / "audit.jsonl")] == ["protocol-frozen", "export"]
+    names = {"audit.jsonl", "protocol.yaml", "key.sealed", "packages", "dicom", "worklists"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert not verify_files(study.open_study(folder))
+
+
+def test_what_a_killed_export_left_is_not_called_an_export(tmp_path):
+    folder, images = make_study(tmp_path, cases=2)
+    (folder / "packages").mkdir()
+    with pytest.raises(ReconError, match="packages: is there, but the log knows of no export; remove it"):
+        export_study(folder, images, PASSPHRASE, work_factor=2**4)
+    (folder / "packages").rmdir()
+    assert export_study(folder, images, PASSPHRASE, work_factor=2**4).passed
 
 
 def test_the_key_of_an_export_is_slow_to_guess(tmp_path, monkeypatch, run_cli):

@@ -1,7 +1,10 @@
 """Protocols are checked and frozen; allocations are balanced; key, log and sheets show tampering."""
 
 import dataclasses
+import errno
+import io
 import json
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -273,6 +276,60 @@ def test_commitment_hides_the_allocation_behind_its_salt():
     key = make_key()
     assert dataclasses.replace(key, salt="cd" * 32).commitment != key.commitment
     assert dataclasses.replace(key, presentations=key.presentations[::-1]).commitment != key.commitment
+
+
+@pytest.mark.parametrize("fault", ["full disk", "failing device"])
+def test_a_line_that_cannot_be_written_leaves_the_log_as_it_was(tmp_path, monkeypatch, fault):
+    """Half a line would be taken for an alteration, and the study would be lost."""
+    folder, _ = freeze(write_protocol(tmp_path / "plan.yaml"), tmp_path / "study")
+    log = folder.folder / "audit.jsonl"
+    before = log.read_bytes()
+
+    def failing(handle: int) -> None:
+        if os.path.samestat(os.fstat(handle), log.stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    class Full(io.FileIO):
+        """A disk with room for half of what is written."""
+
+        def write(self, content):
+            return super().write(bytes(content)[: len(content) // 2])
+
+    if fault == "full disk":
+        usual = Path.open
+        monkeypatch.setattr(
+            Path,
+            "open",
+            lambda path, mode="r", *rest, **named: (
+                Full(path, "a") if "a" in mode else usual(path, mode, *rest, **named)
+            ),
+        )
+    else:
+        monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(ReconError, match="cannot be written"):
+        audit_log.append(log, "deviation", {"text": "typed from paper"})
+    monkeypatch.undo()
+    assert log.read_bytes() == before
+    audit_log.append(log, "deviation", {"text": "typed from paper"})
+
+
+def test_a_protocol_that_cannot_be_logged_leaves_the_one_before(tmp_path, monkeypatch):
+    plan = write_protocol(tmp_path / "plan.yaml")
+
+    def failing(*_):
+        raise ReconError("the log cannot be written")
+
+    folder = tmp_path / "study"
+    for versions in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(audit_log, "append", failing)
+            with pytest.raises(ReconError, match="cannot be written"):
+                freeze(plan, folder, "why not")
+        assert sorted(path.name for path in folder.iterdir()) == ["audit.jsonl", "protocol.yaml"][: 2 * versions]
+        frozen, added = freeze(plan, folder, "why not")
+        assert added
+        assert frozen.version == versions + 1
+        plan = write_protocol(tmp_path / "plan.yaml", title="Another title")
 
 
 def test_every_altered_line_of_the_log_is_named(tmp_path):
