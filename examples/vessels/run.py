@@ -45,9 +45,10 @@ def main() -> None:
         images[half] = [full]
         for rate in ACCELERATIONS:
             fast, made = given.out / half / f"R{rate}", given.out / half / f"zero-filled-R{rate}"
-            if not fast.is_dir():
-                scans = sorted(path for path in full.glob("*.h5") if not path.stem.endswith("_mask"))
-                recon("undersample", *scans, "--acceleration", rate, "--out", fast)
+            fast.mkdir(exist_ok=True)  # one scan goes to a file of that name otherwise
+            scans = sorted(path for path in full.glob("*.h5") if not path.stem.endswith("_mask"))
+            if missing := [path for path in scans if not (fast / path.name).is_file()]:
+                recon("undersample", *missing, "--acceleration", rate, "--out", fast)
             recon("reconstruct", fast, "--method", "zero-filled", "--threads", 1, "--out", made)
             images[half].append(made)
     model = given.out / "model"
