@@ -92,16 +92,14 @@ def outputs(words: Sequence[str | Path], paths: Sequence[Path], out: Path) -> li
     return [out / f"{path.stem}.h5" for path in paths]
 
 
-def results(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Where the result of each scan lies, in ``folder`` under the scan's name as .h5. Raises ReconError, before hours
-    of work, when two would overwrite each other, or one is missing and ``folder`` cannot be written."""
+def check_results(paths: Sequence[Path], folder: Path) -> None:
+    """Raise ReconError, before hours of work, when the results of two scans (in ``folder``, under the scan's name as
+    .h5) would overwrite each other, or one is missing and ``folder`` cannot be written."""
     from recon.atomic import check_place
 
     check_names(paths)
-    places = [folder / f"{path.stem}.h5" for path in paths]
-    if not all(place.is_file() for place in places):
+    if not all((folder / f"{path.stem}.h5").is_file() for path in paths):
         check_place(folder, folder=True)
-    return places
 
 
 def check_names(paths: Sequence[Path]) -> None:

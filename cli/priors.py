@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.cohort import results
+from cli.cohort import check_results
 from cli.flags import AsJson, Device
 from cli.options import Given, with_options
 from cli.output import emit, speaks
@@ -41,7 +41,7 @@ def prepare(
 
     options = load_config(PreparationOptions, None, given)
     paths = find_scans(scans)
-    results(paths, Path(out))
+    check_results(paths, Path(out))
     made, kept, failed = 0, 0, []
     with Progress() as progress:
         progress.show("preparing", 0.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.cohort import each, finish, results
+from cli.cohort import check_results, each, finish
 from cli.flags import AsJson, ConfigFile, Device, PriorFolder, Threads
 from cli.options import Given, with_options
 from cli.output import note
@@ -86,7 +86,7 @@ def reconstruct(
     if destination is not None:
         wanted = image_formats.with_pushed(wanted)
     paths = find_scans(scans)
-    results(paths, Path(out))
+    check_results(paths, Path(out))
     note(f"reconstructing {len(paths)} scan{'s' * (len(paths) > 1)}")
 
     import torch
