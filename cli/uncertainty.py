@@ -108,7 +108,7 @@ def _of_case(case: Any) -> dict[str, Any]:
         "relative_std_error",
         "ratio",
         "amplification",
-        "net_acceleration",
+        "denoising_ratio",
         "spread",
     )
     return {**{name: getattr(case, name) for name in facts}, "coverage": float(case.covered.mean())}

@@ -4,8 +4,9 @@
     python docs/measure.py demo lattices        measure these; exit code 1 where a page says something else
     python docs/measure.py demo --update        ... and write what came out into the page
 
-A figure is the same when it differs by at most one unit of its last digit: other processors round otherwise. Some
-tables need files that are not part of the project, and have an option for each. How rows are made: ``docs/measured``.
+A figure is the same when it differs by at most one unit of its last digit: other processors round otherwise. With
+``--update`` every figure is written as it came out. Some tables need files that are not part of the project, and have
+an option for each. How rows are made: ``docs/measured``.
 Not here: figures (their pages name the commands), times (``recon speed``), and tables of trainings that no
 reconstruction is part of (docs/encoders.md, most of docs/studies.md).
 """
@@ -83,9 +84,10 @@ def main() -> int:
 
 def held_against_pages(name: str, table: Table, made: list[Row], update: bool) -> int:
     """Print what pages say otherwise, and with ``update`` write it into them; how many figures that are."""
+    units = 0.0 if update else 1.01
     path = ROOT / table.page
     text = path.read_text(encoding="utf-8")
-    changes = list(pages.differences(table, text, made))
+    changes = list(pages.differences(table, text, made, units))
     for number, place, said, now in changes:
         print(f"{table.page}:{number + 1}: cell {place + 1} says {said}, now {now}")
     if update and changes:
@@ -94,7 +96,7 @@ def held_against_pages(name: str, table: Table, made: list[Row], update: bool) -
     for told in table.told:
         path = ROOT / told.page
         text = path.read_text(encoding="utf-8")
-        sentence = pages.untold(told, text, made)
+        sentence = pages.untold(told, text, made, units)
         for figure, now in sentence:
             print(f"{told.page}: '{told.words}' says {figure.group()}, now {now}")
         if update and sentence:

@@ -120,6 +120,8 @@ def test_a_figure_that_changed_is_found_and_written_and_one_that_rounds_otherwis
         list(measure.pages.differences(table, page, [["SENSE", ".1"]]))
     with pytest.raises(SystemExit, match="2 cells, and 3 came out"):
         list(measure.pages.differences(table, page, [["DDS", ".084", ".9"]]))
+    exact = [(4, 1, ".0767 (.93)", ".0768 (.93)"), (5, 1, ".084", ".083")]
+    assert list(measure.pages.differences(table, page, same, 0.0)) == exact
     assert not measure.pages.same("–", ".10")
     assert not measure.pages.same(".8 %", ".8")
 

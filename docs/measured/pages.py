@@ -41,12 +41,12 @@ def names_of(rows: Sequence[Row], keys: int) -> list[tuple[str, ...]]:
     return names
 
 
-def same(said: str, made: str) -> bool:
-    """Whether two cells hold the same words, and figures that differ by at most one unit of their last digit."""
+def same(said: str, made: str, units: float = 1.01) -> bool:
+    """Whether two cells hold the same words, and figures that differ by at most so many units of their last digit."""
     if NUMBER.sub("#", said) != NUMBER.sub("#", made):
         return False
     pairs = zip(NUMBER.findall(said), NUMBER.findall(made), strict=True)
-    return all(abs(float(before) - float(now)) <= 1.01 * last_digit(before) for before, now in pairs)
+    return all(abs(float(before) - float(now)) <= units * last_digit(before) for before, now in pairs)
 
 
 def last_digit(number: str) -> float:
@@ -54,7 +54,7 @@ def last_digit(number: str) -> float:
     return float(10.0 ** -len(number.partition(".")[2]))
 
 
-def differences(table: Table, text: str, made: list[Row]) -> Iterator[tuple[int, int, str, str]]:
+def differences(table: Table, text: str, made: list[Row], units: float = 1.01) -> Iterator[tuple[int, int, str, str]]:
     """``(line, cell, what the page says, what came out)`` wherever these are not the same."""
     lines = text.splitlines()
     place = place_of(table, text)
@@ -69,7 +69,7 @@ def differences(table: Table, text: str, made: list[Row]) -> Iterator[tuple[int,
         if len(said_row) != len(row):
             raise SystemExit(f"{table.page}:{number + 1}: {len(said_row)} cells, and {len(row)} came out: {row}")
         for column, (said, now) in enumerate(zip(said_row, row, strict=True)):
-            if column >= table.keys and now and not same(said, now):
+            if column >= table.keys and now and not same(said, now, units):
                 yield number, column, said, now
 
 
@@ -98,10 +98,10 @@ def figures_of(told: Told, text: str) -> list[re.Match[str]]:
     return [match for start, end in places if (match := NUMBER.fullmatch(text, start, end))]
 
 
-def untold(told: Told, text: str, made: list[Row]) -> list[tuple[re.Match[str], str]]:
+def untold(told: Told, text: str, made: list[Row], units: float = 1.01) -> list[tuple[re.Match[str], str]]:
     """Figures of a sentence that are not those that came out, and what these are."""
     pairs = zip(figures_of(told, text), told.figures(made), strict=True)
-    return [(said, now) for said, now in pairs if not same(said.group(), now)]
+    return [(said, now) for said, now in pairs if not same(said.group(), now, units)]
 
 
 def told_anew(text: str, changes: Sequence[tuple[re.Match[str], str]]) -> str:

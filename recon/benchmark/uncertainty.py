@@ -65,8 +65,8 @@ class UncertaintyCase:
     lesions: tuple[RegionError, ...]
     relative_std_error: float  # of the standard deviation of a pixel, as its draws tell
     amplification: float | None = None  # variance of the samples over that of the noise, before ``spread``
-    net_acceleration: float = 1.0  # what is left of ``acceleration`` beside the calibration lines
-    spread: float | None = None  # by what the deviations were multiplied; both root mean squares over slices
+    denoising_ratio: float | None = None  # the scan's own denoising error over the tabulated one
+    spread: float | None = None  # by what the deviations were multiplied
 
     @property
     def ratio(self) -> float:
@@ -170,7 +170,7 @@ def _case(
         lesions=(judged(lesion & head, float(result.attributes["acceleration"])),) if (lesion & head).any() else (),
         relative_std_error=float(np.median([(2 * freedom) ** -0.5 for freedom in freedoms])),
         amplification=float(np.mean(amplifications)) if amplifications else None,
-        net_acceleration=float(result.attributes["acceleration"]),
+        denoising_ratio=float(np.mean([entry["denoising_ratio"] for entry in slices])) if slices else None,
         spread=float(np.sqrt(np.mean(np.square(spreads)))) if spreads else None,
     )
 

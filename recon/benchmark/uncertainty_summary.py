@@ -48,9 +48,9 @@ def fitted_factors(cases: Sequence[UncertaintyCase]) -> VarianceFactors:
 
     Raises ReconError when the method has no amplification, or all cases have about the same."""
     known = [
-        (case.amplification, case.net_acceleration, case.ratio * case.spread**2)
+        (case.amplification, case.denoising_ratio, case.ratio * case.spread**2)
         for case in cases
-        if case.amplification is not None and case.spread is not None
+        if case.amplification is not None and case.spread is not None and case.denoising_ratio is not None
     ]
     if len(known) < FEWEST_CASES or np.ptp(np.log([amplification for amplification, _, _ in known])) < 0.1:
         raise ReconError("four cases or more are needed, of different accelerations, by method 'posterior'")

@@ -12,13 +12,13 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 def denoising_variance(
     system: System, denoised: Denoised, tabulated: float, *, adapt: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """``(variance, inflation)``, both ``[slice]``: the larger of the tabulated and the scan's own denoising error, and
-    the ratio of the standard deviations, at least one. Without ``adapt`` the tabulated one, and one."""
+    """``(variance, ratio)``, both ``[slice]``: the larger of the tabulated and the scan's own denoising error, and
+    the standard deviation of the scan's own over that of the table. Without ``adapt`` the tabulated one, and one."""
     table = torch.full_like(system.sigma, tabulated)
     if not adapt:
         return table, torch.ones_like(table)
     estimate = system.denoised_variance(denoised)
-    return torch.maximum(table, estimate), (estimate / table).clamp_min(1.0).sqrt()
+    return torch.maximum(table, estimate), (estimate / table).sqrt()
 
 
 def through_flips(denoise: Denoise, image: Tensor, sigma: float, step: int) -> Tensor:

@@ -48,15 +48,15 @@ def mean_recursion(
     sigmas = schedule.sigmas()
     start = torch.full_like(system.sigma, prior.sigma_data**2)
     image = system.renoised(system.zeros().expand(-1, estimates, -1, -1, -1), start, sigmas[0], paired)
-    inflations = []
+    ratios = []
     for step, sigma in enumerate(sigmas):
         last = step + 1 == len(sigmas)
         denoised = system.seen(through_flips(prior.denoise, image, sigma, step), None if last else paired)
-        variance, inflation = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
-        inflations.append(inflation)
+        variance, ratio = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
+        ratios.append(ratio)
         if last:
             image = system.mean(denoised, variance)
         else:
             image = system.renoised(denoised, variance.clamp_min(sigma**2), sigmas[step + 1], paired)
         report()
-    return image, torch.stack(inflations, -1)
+    return image, torch.stack(ratios, -1)

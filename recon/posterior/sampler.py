@@ -17,22 +17,23 @@ class DiffusionPrior:
     the standard deviation of clean images per real component. ``draw_excess``: how many times that error draws vary
     where nothing was measured, sigma^2 at most; 1 is right for a denoiser that errs alike in every direction, as an
     exact one nearly does. ``variance_factor``: by what the variance of the samples is to be multiplied where it is so
-    many times that of the noise. Both belong to a denoiser like its error, and are measured like it.
+    many times that of the noise, and the scan's own denoising error so many times the tabulated one. Both belong to a
+    denoiser like its error, and are measured like it.
     """
 
     denoise: Denoise
     variance: Callable[[float], float]
     sigma_data: float
     draw_excess: float = 1.0
-    variance_factor: Callable[[float], float] = lambda amplification: 1.0
+    variance_factor: Callable[[float, float], float] = lambda amplification, denoising_ratio: 1.0
 
 
 @dataclass(frozen=True)
 class Draws:
     """What a sampler returns: ``samples`` and ``means [slice, sample, set, readout, phase]``; ``network_calls`` a
-    sample; ``inflation [slice, step]``: estimated over tabulated denoising error, 1 where the table held."""
+    sample; ``denoising_ratios [slice, step]``: the scan's own denoising error over the tabulated one."""
 
     samples: Tensor
     means: Tensor
     network_calls: int
-    inflation: Tensor
+    denoising_ratios: Tensor

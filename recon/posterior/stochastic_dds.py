@@ -45,12 +45,12 @@ def stochastic_dds(
     sigmas = schedule.sigmas()
     image = system.start(prior.sigma_data**2, noise)
     image = image + sigmas[0] * noise(*image.shape[2:])
-    mean, inflations = image, []
+    mean, ratios = image, []
     for step, (sigma, following) in enumerate(zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
         clean = through_flips(prior.denoise, image, sigma, step) if flips else prior.denoise(image, sigma)
         denoised = system.seen(clean, noise)
-        variance, inflation = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
-        inflations.append(inflation)
+        variance, ratio = denoising_variance(system, denoised, prior.variance(sigma), adapt=adapt)
+        ratios.append(ratio)
         if following == 0:
             mean, image = system.condition(denoised, variance, noise)
         else:
@@ -59,4 +59,4 @@ def stochastic_dds(
             drawn = system.draw(denoised, most, noise, (1.0, varied / most), error=LOOSE * following)
             image = drawn + following * noise(*image.shape[2:])
         report()
-    return Draws(image, mean, len(sigmas), torch.stack(inflations, -1))
+    return Draws(image, mean, len(sigmas), torch.stack(ratios, -1))

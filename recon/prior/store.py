@@ -59,8 +59,8 @@ class PriorFacts:
     draw_excess: float = 2.0  # see recon.posterior.sampler.DiffusionPrior
     amplifications: tuple[float, ...] = ()  # variance of the samples over that of the noise ...
     variance_factors: tuple[float, ...] = ()  # ... and what it is then to be multiplied by, where that was measured ...
-    accelerations: tuple[float, ...] = ()  # ... and within which net accelerations ...
-    acceleration_exponent: float = 0.0  # ... it grows with a power of them: see VarianceFactors
+    denoising_ratios: tuple[float, ...] = ()  # ... and within which ratios of the scan's own error to the table ...
+    denoising_exponent: float = 0.0  # ... it grows with a power of them: see VarianceFactors
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
@@ -85,7 +85,7 @@ class PriorFacts:
     def spread(self) -> VarianceFactors:
         """By what the variance of posterior samples is to be multiplied."""
         return VarianceFactors(
-            self.amplifications, self.variance_factors, self.accelerations, self.acceleration_exponent
+            self.amplifications, self.variance_factors, self.denoising_ratios, self.denoising_exponent
         )
 
 
@@ -150,10 +150,21 @@ def store_variance_factors(folder: str | Path, law: VarianceFactors) -> None:
         read_facts(folder),
         amplifications=law.amplifications,
         variance_factors=law.factors,
-        accelerations=law.accelerations,
-        acceleration_exponent=law.acceleration_exponent,
+        denoising_ratios=law.denoising_ratios,
+        denoising_exponent=law.denoising_exponent,
     )
     _write_text(Path(folder) / "prior.json", json.dumps(dataclasses.asdict(facts), indent=2))
+
+
+def _without_accelerations(values: dict[str, Any]) -> None:
+    """Variance factors used to grow with a power of the net acceleration: those in the middle of it are left."""
+    reach, exponent = values.pop("accelerations", None), values.pop("acceleration_exponent", 0.0)
+    factors = values.get("variance_factors")
+    if not (isinstance(exponent, int | float) and isinstance(reach, list) and reach and isinstance(factors, list)):
+        return
+    if all(isinstance(number, int | float) and number > 0 for number in (*reach, *factors)):
+        middle = math.prod(reach) ** (exponent / len(reach))
+        values["variance_factors"] = [factor * middle for factor in factors]
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -172,6 +183,7 @@ def read_facts(folder: str | Path) -> PriorFacts:
         values = _from_first_format(values)
     if isinstance(values, dict):
         values.pop("draw_share", None)  # measured for another recipe of the draws
+        _without_accelerations(values)
     facts = from_mapping(PriorFacts, values, str(folder / "prior.json"))
     if facts.format != FORMAT:
         raise ReconError(

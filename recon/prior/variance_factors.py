@@ -8,32 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 
 SCATTER = 0.1  # of the logarithm of one scan's ratio about the law
-STEEPEST = 0.3  # standard deviation of exponents before anything is measured: 0 is no dependence
+SMALLEST_RATIO = 0.2  # below it the scan's own denoising error was lost in its noise
+STEEPEST = (0.3, 1.0)  # standard deviations of the exponents before anything is measured: 0 is no dependence
 
 
 @dataclass(frozen=True)
 class VarianceFactors:
-    """A law for the factor: at a net acceleration of one it is that of a table, interpolated in log-log; it grows with
-    a power of the net acceleration. Constant outside what was measured; one where nothing was.
+    """A law for the factor: where the denoiser errs on the scan as it did on its validation data it is that of a table,
+    interpolated in log-log; it grows with a power of the denoising ratio, the scan's own denoising error over the
+    tabulated one. Constant outside what was measured; one where nothing was.
 
     ``amplifications``: variance of the samples over that of the noise, ascending. ``factors``: what it is then to be
-    multiplied by. ``accelerations``: the least and the largest net acceleration measured; none where only one was.
+    multiplied by. ``denoising_ratios``: the least and the largest measured; none where only one was.
     """
 
     amplifications: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
-    accelerations: tuple[float, ...] = ()
-    acceleration_exponent: float = 0.0
+    denoising_ratios: tuple[float, ...] = ()
+    denoising_exponent: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that are no law."""
-        positive = (*self.amplifications, *self.factors, *self.accelerations)
-        ascending = itertools.chain(itertools.pairwise(self.amplifications), itertools.pairwise(self.accelerations))
+        positive = (*self.amplifications, *self.factors, *self.denoising_ratios)
+        ascending = itertools.chain(itertools.pairwise(self.amplifications), itertools.pairwise(self.denoising_ratios))
         if (
             len(self.amplifications) != len(self.factors)
-            or len(self.accelerations) not in (0, 2)
+            or len(self.denoising_ratios) not in (0, 2)
             or not all(0 < value < 1e6 for value in positive)
-            or not abs(self.acceleration_exponent) < 10
+            or not abs(self.denoising_exponent) < 10
             or any(low >= high for low, high in ascending)
         ):
             raise ValueError("the table of variance factors is damaged")
@@ -41,36 +43,37 @@ class VarianceFactors:
     def __str__(self) -> str:
         """For people: the factors at the ends of what was measured."""
         ends = ", ".join(
-            f"{self.at(amplification, 1.0 if rate is None else rate):.2f} where samples vary {amplification:.2f} times "
-            f"as much as the noise{'' if rate is None else f' at {rate:.2f}x'}"
+            f"{self.at(amplification, 1.0 if ratio is None else ratio):.2f} where samples vary {amplification:.2f} "
+            f"times as much as the noise{'' if ratio is None else f', the denoiser errs {ratio:.2f} times its table'}"
             for amplification in dict.fromkeys(self.amplifications[:: max(len(self.amplifications) - 1, 1)])
-            for rate in self.accelerations or (None,)
+            for ratio in self.denoising_ratios or (None,)
         )
         return f"variance factors {ends}"
 
-    def at(self, amplification: float, acceleration: float) -> float:
-        """The factor for samples whose variance is ``amplification`` times that of the noise, of a scan of that net
-        ``acceleration``."""
+    def at(self, amplification: float, denoising_ratio: float) -> float:
+        """The factor for samples whose variance is ``amplification`` times that of the noise, where the scan's own
+        denoising error is ``denoising_ratio`` times the tabulated one."""
         if not self.amplifications:
             return 1.0
         logarithm = np.interp(math.log(max(amplification, 1e-12)), np.log(self.amplifications), np.log(self.factors))
-        if self.accelerations:
-            low, high = self.accelerations
-            logarithm += self.acceleration_exponent * math.log(min(max(acceleration, low), high))
+        if self.denoising_ratios:
+            low, high = self.denoising_ratios
+            logarithm += self.denoising_exponent * math.log(min(max(denoising_ratio, low), high))
         return float(math.exp(logarithm))
 
 
 def fit_variance_factors(
-    amplifications: Sequence[float], accelerations: Sequence[float], ratios: Sequence[float]
+    amplifications: Sequence[float], denoising_ratios: Sequence[float], ratios: Sequence[float]
 ) -> VarianceFactors:
     """The law by which the ``ratios`` of squared error to its expectation, without any factor, would be one: a plane of
-    least squares in logarithms. Where amplification and acceleration go together, as in scans of one noise level, the
-    two exponents are told apart by a weak preference for small ones (ridge regression, as a Gaussian of ``STEEPEST``).
+    least squares in logarithms. Where amplification and denoising ratio go together, as in scans of one noise level,
+    the two exponents are told apart by a weak preference for small ones (ridge regression, as Gaussians of
+    ``STEEPEST``).
     """
-    x = np.log(np.column_stack([amplifications, accelerations]))
+    x = np.log(np.column_stack([amplifications, np.maximum(denoising_ratios, SMALLEST_RATIO)]))
     y = np.log(ratios)
     centre = x.mean(axis=0)
-    ridge = (SCATTER / STEEPEST) ** 2 * np.eye(2)
+    ridge = np.diag(np.square(SCATTER / np.array(STEEPEST)))
     slopes = np.linalg.solve((x - centre).T @ (x - centre) + ridge, (x - centre).T @ (y - y.mean()))
     ends = tuple(round(float(np.exp(end)), 4) for end in (x[:, 0].min(), x[:, 0].max()))
     start = y.mean() - slopes @ centre

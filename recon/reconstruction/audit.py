@@ -37,7 +37,8 @@ class SliceAudit:
     sample_energy: float | None  # mean |A (x_j - mean)|^2 over 2 m sigma^2, unbiased; None for one sample
     sigma: float  # noise used, in units of the image scale
     noise_inflation: float  # noise used over noise estimated
-    denoising_inflation: float  # largest ratio of the scan's own denoising error to the tabulated one
+    denoising_inflation: float  # largest ratio of the scan's own denoising error to the tabulated one, or one
+    denoising_ratio: float  # the median of these ratios over the steps, which may be below one
     scale_ratio: float  # 99th percentile of the mean image in units of the scale statistic
     amplification: float | None = None  # variance of the samples over that of the noise
     spread: float | None = None  # by what their deviations were multiplied for the standard deviation
@@ -46,8 +47,8 @@ class SliceAudit:
 def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
     """The audit of some slices; empty for methods without a prior. Without samples there is no chi2: the residual of a
     mean has no expectation of its own."""
-    problem, system, inflation = prepared.problem, prepared.system, solution.denoising_inflation
-    if system is None or inflation is None:
+    problem, system, ratios = prepared.problem, prepared.system, solution.denoising_ratios
+    if system is None or ratios is None:
         return []
     samples = solution.image.unsqueeze(1)[:, :0] if solution.samples is None else solution.samples
     count = samples.shape[1]
@@ -69,7 +70,8 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
             sample_energy=float(energy[i]) if count > 1 else None,
             sigma=float(system.sigma[i]),
             noise_inflation=float(prepared.noise_inflation[i]),
-            denoising_inflation=float(inflation[i].max()),
+            denoising_inflation=max(float(ratios[i].max()), 1.0),
+            denoising_ratio=float(ratios[i].median()),
             scale_ratio=float(scale_ratio[i]),
             amplification=None if solution.amplification is None else float(solution.amplification[i]),
             spread=None if solution.spread is None else float(solution.spread[i]),

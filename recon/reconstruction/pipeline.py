@@ -8,7 +8,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ class Solver:
                 prior.denoiser_variance,
                 prior.facts.sigma_data,
                 prior.facts.draw_excess,
-                partial(prior.facts.spread().at, acceleration=self.scan.acceleration),
+                prior.facts.spread().at,
             ),
             NoiseStreams(self.options.seed, self.scan.identity, slices, _streams(self.plan), self.measurement.device),
             step,

@@ -22,20 +22,21 @@ def posterior_mean(prepared: Prepared, task: Task) -> Solution:
     given, system = required_sampling(task), required_system(prepared, task)
     plan, adapt = given.plan, task.options.denoiser_variance == "scan"
     with torch.no_grad():
-        means, inflation = mean_recursion(
+        means, ratios = mean_recursion(
             system, given.prior, plan.schedule, given.noise, plan.estimates, adapt=adapt, report=given.step
         )
         image = means.mean(1)
         if plan.draws is None:
-            return Solution(image, None, plan.schedule.steps * plan.estimates, inflation)
+            return Solution(image, None, plan.schedule.steps * plan.estimates, ratios)
         draws = stochastic_dds_sampler(
             system, given.prior, plan.draws, AntitheticNoise(given.noise, plan.samples),
             adapt=adapt, flips=True, report=given.step,
         )  # fmt: skip
     amplification = _amplification(image, draws.samples, system.sigma)
-    spread = amplification.new_tensor([given.prior.variance_factor(value) for value in amplification.tolist()]).sqrt()
+    seen = zip(amplification.tolist(), ratios.median(-1).values.tolist(), strict=True)
+    spread = amplification.new_tensor([given.prior.variance_factor(*of_slice) for of_slice in seen]).sqrt()
     return Solution(
-        image, draws.samples, plan.network_calls, inflation, pairs=True, spread=spread, amplification=amplification
+        image, draws.samples, plan.network_calls, ratios, pairs=True, spread=spread, amplification=amplification
     )
 
 
@@ -102,4 +103,4 @@ def dps(prepared: Prepared, task: Task) -> Solution:
 
 def _solution(draws: Draws) -> Solution:
     calls = draws.network_calls * draws.samples.shape[1]
-    return Solution(draws.means.mean(1), draws.samples, calls, draws.inflation)
+    return Solution(draws.means.mean(1), draws.samples, calls, draws.denoising_ratios)

@@ -40,7 +40,7 @@ class Solution:
     """Images of some slices in units of the problem's scale: complex ``image [slice, set, readout, phase]``.
 
     Samplers also give ``samples [slice, sample, set, readout, phase]``, the network calls a slice and
-    ``denoising_inflation [slice, step]``, the scan's own denoising error over the tabulated one. ``pairs``: the second
+    ``denoising_ratios [slice, step]``, the scan's own denoising error over the tabulated one. ``pairs``: the second
     half of the samples are the antithetic partners of the first, and ``image`` is no mean of them. ``spread
     [slice]``: by what their deviations are to be multiplied; ``amplification [slice]``: their variance, before that,
     over that of the noise.
@@ -49,7 +49,7 @@ class Solution:
     image: Tensor
     samples: Tensor | None = None
     network_calls: int = 0
-    denoising_inflation: Tensor | None = None
+    denoising_ratios: Tensor | None = None
     pairs: bool = False
     spread: Tensor | None = None
     amplification: Tensor | None = None

@@ -28,7 +28,7 @@ def case(person: str, wrong: float = 1.0, acceleration: float = 2.0, amplificati
         scan=person, person=person, origin="simulated (nowhere)", contrast="T2", acceleration=acceleration,
         reference_kind="truth", error=error, std=std, edge=std > 0.06, lesion=std < 0.03,
         covered=np.abs(error) < 1.645 * std, regions=regions, lesions=regions[:1], relative_std_error=0.1,
-        amplification=amplification, spread=1.0,
+        amplification=amplification, denoising_ratio=1.0, spread=1.0,
     )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_fitted_factors_undo_what_was_wrong() -> None:
     cases = [case("a" * n, level**0.25, 2.0, level) for n, level in enumerate((0.25, 0.5, 1.0, 4.0), 1)]
     law = fitted_factors(cases)
     assert law.amplifications == (0.25, 4.0)
-    assert law.accelerations == ()
+    assert law.denoising_ratios == ()
     assert law.factors == pytest.approx((0.5, 2.0), rel=0.12)
     with pytest.raises(ReconError, match="four cases"):
         fitted_factors(cases[:2])
@@ -99,7 +99,7 @@ def test_the_command_measures_draws_and_stores(run_cli, tmp_path: Path) -> None:
     assert stored.spread() == VarianceFactors(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
     )
-    assert len(stored.amplifications) == len(stored.accelerations) == 2
+    assert len(stored.amplifications) == len(stored.denoising_ratios) == 2
 
 
 def test_what_cannot_be_judged_is_refused(run_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

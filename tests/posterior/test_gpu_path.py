@@ -109,11 +109,11 @@ def test_samplers_stay_on_the_device_and_never_wait(
     else:
         draws = stochastic_dds(hybrid_space_solver(problem), seen, schedule, AntitheticNoise(noise, 3), flips=True)
     assert draws.samples.shape == (SLICES, 3, 1, ROWS, COLUMNS)
-    assert draws.samples.device == draws.means.device == draws.inflation.device == torch.device("cuda:0")
+    assert draws.samples.device == draws.means.device == draws.denoising_ratios.device == torch.device("cuda:0")
     if sampler == "antithetic pairs":
-        means, inflation = mean_recursion(hybrid_space_solver(problem), seen, schedule, noise, 3)
+        means, ratios = mean_recursion(hybrid_space_solver(problem), seen, schedule, noise, 3)
         assert means.shape == (SLICES, 3, 1, ROWS, COLUMNS)
-        assert means.device == inflation.device == torch.device("cuda:0")
+        assert means.device == ratios.device == torch.device("cuda:0")
 
 
 def test_conjugate_gradients_stay_on_the_device(

@@ -337,6 +337,20 @@ def test_two_processes_train_the_same_prior(prepared: Path, tmp_path: Path) -> N
     assert worst < 2e-3, worst  # bf16 rounds the halves of a batch differently
 
 
+def test_variance_factors_that_grew_with_the_acceleration_are_read_as_those_in_its_middle(tmp_path: Path) -> None:
+    shutil.copytree(shipped_prior(), tmp_path / "prior")
+    path = tmp_path / "prior" / "prior.json"
+    values = json.loads(path.read_text()) | {"amplifications": [0.5, 4.0], "variance_factors": [1.2, 0.8]}
+    for name in ("denoising_ratios", "denoising_exponent"):
+        values.pop(name, None)
+    path.write_text(json.dumps(values | {"accelerations": [2.0, 8.0], "acceleration_exponent": 0.5}))
+    found = read_facts(tmp_path / "prior").spread()
+    assert found.factors == pytest.approx((2.4, 1.6))
+    assert found.denoising_ratios == ()
+    path.write_text(json.dumps(values | {"accelerations": [], "acceleration_exponent": 0.0}))
+    assert read_facts(tmp_path / "prior").spread().factors == (1.2, 0.8)
+
+
 def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path) -> None:
     """Its keys were named otherwise (slots, r2), also within the options of its training."""
     from recon.finetuning.session import pretraining_options
@@ -345,7 +359,7 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     new = read_facts(tmp_path / "prior")
     names = {"contrast_labels": "slots", "denoiser_variance_sigmas": "r2_sigmas", "denoiser_variances": "r2_values"}
 
-    since = ("draw_excess", "amplifications", "variance_factors", "accelerations", "acceleration_exponent")
+    since = ("draw_excess", "amplifications", "variance_factors", "denoising_ratios", "denoising_exponent")
 
     def old(value: object) -> object:
         if isinstance(value, dict):
@@ -357,6 +371,6 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     (tmp_path / "prior" / "prior.json").write_text(json.dumps(first))
     assert "slots" in first["training"]["options"]["network"]
     found = read_facts(tmp_path / "prior")
-    without = {"amplifications": (), "variance_factors": (), "accelerations": (), "acceleration_exponent": 0.0}
+    without = {"amplifications": (), "variance_factors": (), "denoising_ratios": (), "denoising_exponent": 0.0}
     assert found == dataclasses.replace(new, **without)  # type: ignore[arg-type]
     assert pretraining_options(found).network.contrast_labels == new.network.contrast_labels

@@ -111,7 +111,7 @@ def test_chi2_and_the_averaging_gain_of_exact_samples() -> None:
         problem = case.problem(case.truth(generator), generator)
         system = system_of(problem)
         draws = stochastic_dds(system, case.prior(), Schedule(0.5, 20, 0.01), BulkNoise(8, seed))
-        solution = Solution(draws.means.mean(1), draws.samples, draws.network_calls, draws.inflation)
+        solution = Solution(draws.means.mean(1), draws.samples, draws.network_calls, draws.denoising_ratios)
         audits += audit_slices(Prepared(problem, system, torch.ones(1)), solution)
     figures = summarise(audits)
     assert figures["chi2"] == pytest.approx(1, abs=0.05)
@@ -122,6 +122,6 @@ def test_chi2_and_the_averaging_gain_of_exact_samples() -> None:
 
 
 def test_a_single_sample_has_no_averaging_gain() -> None:
-    audit = SliceAudit(0, (1.0,), 1.0, True, None, 0.1, 1.0, 1.0, 2.0)
+    audit = SliceAudit(0, (1.0,), 1.0, True, None, 0.1, 1.0, 1.0, 1.0, 2.0)
     assert all(math.isnan(value) for value in averaging_gain(audit))
     assert "averaging_gain_db" not in summarise([audit])
