@@ -60,7 +60,7 @@ class PriorFacts:
     amplifications: tuple[float, ...] = ()  # variance of the samples over that of the noise ...
     variance_factors: tuple[float, ...] = ()  # ... and what it is then to be multiplied by, where that was measured ...
     denoising_ratios: tuple[float, ...] = ()  # ... and within which ratios of the scan's own error to the table ...
-    denoising_exponent: float = 0.0  # ... it grows with a power of them: see VarianceFactors
+    denoising_exponents: tuple[float, ...] = ()  # ... it grows with powers of them: see VarianceFactors
     scale_statistic: str = SCALE_STATISTIC
     images_seen: int = 0
     training: dict[str, Any] = field(default_factory=dict)  # data, licences, options, subjects held out ...
@@ -85,7 +85,7 @@ class PriorFacts:
     def spread(self) -> VarianceFactors:
         """By what the variance of posterior samples is to be multiplied."""
         return VarianceFactors(
-            self.amplifications, self.variance_factors, self.denoising_ratios, self.denoising_exponent
+            self.amplifications, self.variance_factors, self.denoising_ratios, self.denoising_exponents
         )
 
 
@@ -151,7 +151,7 @@ def store_variance_factors(folder: str | Path, law: VarianceFactors) -> None:
         amplifications=law.amplifications,
         variance_factors=law.factors,
         denoising_ratios=law.denoising_ratios,
-        denoising_exponent=law.denoising_exponent,
+        denoising_exponents=law.denoising_exponents,
     )
     _write_text(Path(folder) / "prior.json", json.dumps(dataclasses.asdict(facts), indent=2))
 

@@ -341,7 +341,7 @@ def test_variance_factors_that_grew_with_the_acceleration_are_read_as_those_in_i
     shutil.copytree(shipped_prior(), tmp_path / "prior")
     path = tmp_path / "prior" / "prior.json"
     values = json.loads(path.read_text()) | {"amplifications": [0.5, 4.0], "variance_factors": [1.2, 0.8]}
-    for name in ("denoising_ratios", "denoising_exponent"):
+    for name in ("denoising_ratios", "denoising_exponents"):
         values.pop(name, None)
     path.write_text(json.dumps(values | {"accelerations": [2.0, 8.0], "acceleration_exponent": 0.5}))
     found = read_facts(tmp_path / "prior").spread()
@@ -359,7 +359,7 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     new = read_facts(tmp_path / "prior")
     names = {"contrast_labels": "slots", "denoiser_variance_sigmas": "r2_sigmas", "denoiser_variances": "r2_values"}
 
-    since = ("draw_excess", "amplifications", "variance_factors", "denoising_ratios", "denoising_exponent")
+    since = ("draw_excess", "amplifications", "variance_factors", "denoising_ratios", "denoising_exponents")
 
     def old(value: object) -> object:
         if isinstance(value, dict):
@@ -371,6 +371,6 @@ def test_a_prior_of_the_first_format_is_still_read_and_fine_tuned(tmp_path: Path
     (tmp_path / "prior" / "prior.json").write_text(json.dumps(first))
     assert "slots" in first["training"]["options"]["network"]
     found = read_facts(tmp_path / "prior")
-    without = {"amplifications": (), "variance_factors": (), "denoising_ratios": (), "denoising_exponent": 0.0}
+    without = {"amplifications": (), "variance_factors": (), "denoising_ratios": (), "denoising_exponents": ()}
     assert found == dataclasses.replace(new, **without)  # type: ignore[arg-type]
     assert pretraining_options(found).network.contrast_labels == new.network.contrast_labels
