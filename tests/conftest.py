@@ -7,9 +7,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads o
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import gc
-
-gc.disable()  # until everything is collected: a third of the time that imports take, for what is there to stay
-
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +20,7 @@ from cli.lean_diffusers import keep_diffusers_lean
 from cli.main import main
 from recon import workers
 
+gc.disable()  # until everything is collected: a third of the time of all those imports, for what is there to stay
 keep_diffusers_lean()  # as every command does first: seconds of each process that tests the network
 
 # Files, or groups of them, that take more than ten seconds, the longest first: begun last, one would keep one core busy

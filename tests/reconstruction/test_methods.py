@@ -83,7 +83,8 @@ def test_a_sampler_is_one_row(
     assert held.code == 0, held.err
     assert held.json["rows"][0]["held_out_nrmse"] > 0
     monkeypatch.setattr(demonstration, "SMALL_SUBJECT", dataclasses.replace(demonstration.SUBJECT, **SMALLER))
-    made = demonstration.demonstrate(tmp_path / "demo", lambda: load_prior(prior), DemonstrationOptions((2,), quick=True))
+    quick = DemonstrationOptions((2,), quick=True)
+    made = demonstration.demonstrate(tmp_path / "demo", lambda: load_prior(prior), quick)
     assert TOY.name in {row["method"] for row in made.rows}
     assert TOY.name in run_cli("reconstruct", fast, "--method", "none", "--out", tmp_path / "no").err
 
