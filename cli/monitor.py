@@ -94,7 +94,8 @@ def check(
     known = read_baseline(baseline)
     scans, encoder, refused = _watched(results, choice, known.encoder is not None)
     _same_encoder(known, encoder)
-    found = check_scans(scans, known, options)
+    with Progress() as progress:
+        found = check_scans(scans, known, options, progress.show)
     if out is not None:
         write_page(out, found)
     result = {**_of_check(found), "refused": refused.entries, **({} if out is None else {"output": out})}

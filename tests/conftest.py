@@ -16,8 +16,12 @@ from typing import Any
 
 import pytest
 
+from cli.lean_diffusers import keep_diffusers_lean
 from cli.main import main
 from recon import workers
+
+gc.disable()  # until everything is collected: a third of the time of all those imports, for what is there to stay
+keep_diffusers_lean()  # as every command does first: seconds of each process that tests the network
 
 # Files, or groups of them, that take more than ten seconds, the longest first: begun last, one would keep one core busy
 # after all others. Of a group its first file stands here.
@@ -51,6 +55,7 @@ def pytest_collection_finish() -> None:
 
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 NETWORK_FROZEN = pytest.StashKey[bool]()

@@ -71,7 +71,7 @@ def write_small_prior(folder: Path) -> Path:
     from recon.prior.options import NetworkOptions
     from recon.prior.store import PriorFacts, save_prior
 
-    options = NetworkOptions(channels=(16, 24))
+    options = NetworkOptions(channels=(8,))
     denoiser = build_denoiser(options, 0.75, seed=0).eval()
     sigmas = (0.01, 0.1, 1.0, 10.0)
     values = tuple(0.75**2 * sigma**2 / (sigma**2 + 0.75**2) for sigma in sigmas)

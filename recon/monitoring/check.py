@@ -1,7 +1,7 @@
 """Scans against a baseline: the charts of every stratum, the test of every window, and one verdict."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from recon.monitoring.cusum import chart
 from recon.monitoring.features import TITLES, WatchedScan
 from recon.monitoring.kernel_test import permutation_p_value
 from recon.monitoring.options import CheckOptions
+from recon.progress import Report, silent
 from recon.seeding import numpy_generator
 
 LEAST_WINDOW = 5  # scans
@@ -117,8 +118,14 @@ class Check:
         return name + ", ".join(said)
 
 
-def check_scans(scans: Sequence[WatchedScan], baseline: Baseline, options: CheckOptions) -> Check:
-    """Compare scans with the baseline. Raises ReconError when none has a baseline, or a scan lacks a charted figure."""
+def check_scans(
+    scans: Sequence[WatchedScan], baseline: Baseline, options: CheckOptions, report: Report = silent
+) -> Check:
+    """Compare scans with the baseline. Raises ReconError when none has a baseline, or a scan lacks a charted figure.
+
+    The time grows with the square of the number of windows: each is tested, and the more there are, the smaller its
+    p-value must be able to become, which takes as many more permutations.
+    """
     strata = {stratum.key: stratum for stratum in baseline.strata}
     groups = grouped(scans, baseline.by)
     unjudged = tuple((name_of(key), len(members)) for key, members in groups.items() if key not in strata)
@@ -131,7 +138,14 @@ def check_scans(scans: Sequence[WatchedScan], baseline: Baseline, options: Check
     windows = sum(len(windows_of(len(members), options.window)) for members in judged.values())
     # Enough that the smallest possible p-value is small against the level of one window.
     permutations = max(options.permutations, math.ceil(5 * windows / options.level))
-    checked = [_checked(strata[key], members, options, permutations) for key, members in judged.items()]
+    done = 0
+
+    def tested() -> None:
+        nonlocal done
+        done += 1
+        report("testing windows", done / windows)
+
+    checked = [_checked(strata[key], members, options, permutations, tested) for key, members in judged.items()]
     return Check(_with_holm(checked, options.level), unjudged, options.level)
 
 
@@ -145,19 +159,22 @@ def windows_of(count: int, width: int) -> list[range]:
 
 
 def _checked(
-    stratum: Stratum, members: Sequence[WatchedScan], options: CheckOptions, permutations: int
+    stratum: Stratum,
+    members: Sequence[WatchedScan],
+    options: CheckOptions,
+    permutations: int,
+    tested: Callable[[], None],
 ) -> StratumCheck:
     by_time = all(scan.acquired_at is not None for scan in members)
     ordered = sorted(members, key=lambda scan: scan.acquired_at or "") if by_time else list(members)
     standardised = _standardised(stratum, ordered)
     sums, alarms = charted(stratum, ordered)
-    windows = tuple(
-        _window(
-            stratum, ordered, standardised, part, permutations, numpy_generator(options.seed, stratum.name, part.start)
-        )
-        for part in windows_of(len(ordered), options.window)
-    )
-    return StratumCheck(stratum, tuple(ordered), by_time, sums, alarms, windows)
+    windows = []
+    for part in windows_of(len(ordered), options.window):
+        generator = numpy_generator(options.seed, stratum.name, part.start)
+        windows.append(_window(stratum, ordered, standardised, part, permutations, generator))
+        tested()
+    return StratumCheck(stratum, tuple(ordered), by_time, sums, alarms, tuple(windows))
 
 
 def charted(stratum: Stratum, ordered: Sequence[WatchedScan]) -> tuple[NDArray[np.float64], tuple[Alarm, ...]]:

@@ -13,7 +13,7 @@ from recon.reconstruction.machine import Stopwatch
 from tests.conftest import Outcome
 
 SMALL = (
-    "--size", "48,40", "--coils", "4", "--slices", "2", "--training-steps", "1", "--training-batch", "1",
+    "--size", "32,32", "--coils", "4", "--slices", "2", "--training-steps", "1", "--training-batch", "1",
     "--device", "cpu",
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ from recon.prior.training import learning_rate_at
 from recon.progress import silent
 
 SMALL = TrainingOptions(
-    network=NetworkOptions(channels=(16, 24), unshuffle=2, contrast_labels=6),
+    network=NetworkOptions(channels=(16,), unshuffle=2, contrast_labels=6),
     augmentation=AugmentationOptions(rotation=0, zoom=0, phase=0, intensity=0),
     images=160,
     batch=4,

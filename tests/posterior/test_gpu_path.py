@@ -31,7 +31,7 @@ from recon.reconstruction.machine import Stopwatch
 from recon.scan import Scan
 
 SLICES, COILS, ROWS, COLUMNS = 2, 4, 24, 20
-NETWORK = NetworkOptions(channels=(16, 24))
+NETWORK = NetworkOptions(channels=(8,))
 
 
 class FakeNoise(NoiseStreams):

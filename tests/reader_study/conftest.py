@@ -1,5 +1,5 @@
-"""What costs every reader study seconds, made cheap: one browser for all tests of a process, quick keys, and a protocol
-read once for each of its contents."""
+"""What costs every reader study seconds, made cheap: one browser for all tests of a process, quick keys, a protocol
+read once for each of its contents, and each maximum of a likelihood climbed to once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import pytest
 from reader_study import export, study
 from reader_study.protocol import Protocol, load_protocol
 from reader_study.seal import Key, seal_key
+from reader_study.statistics import ordinal_maximum
 
 if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from reader_study.arrays import Floats
+    from reader_study.statistics.ordinal_likelihood import ClusteredScores
     from tests.reader_study.reading_browser import Browser
 
 
@@ -46,6 +51,25 @@ def protocols_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "load_protocol", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def maxima_climbed_once() -> Iterator[None]:
+    """Many tests analyse the same ratings. A climb depends on the data, its start and its directions alone, so that one
+    from the same place gives what it gave, to the last bit."""
+    known: dict[tuple[bytes, ...], OptimizeResult] = {}
+    climbed = ordinal_maximum._climbed
+
+    def once(data: ClusteredScores, start: Floats, axes: Floats, *, to_the_top: bool = True) -> OptimizeResult:
+        arrays = [data.category, data.design, data.loadings, data.counts, data.places, start, axes]
+        key = (*(str(array.shape).encode() + array.tobytes() for array in arrays), bytes([to_the_top]))
+        if key not in known:
+            known[key] = climbed(data, start, axes, to_the_top=to_the_top)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordinal_maximum, "_climbed", once)
         yield
 
 

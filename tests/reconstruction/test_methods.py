@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recon.benchmark.demonstration import DemonstrationOptions, demonstrate
-from recon.benchmark.options import BenchmarkOptions
+from recon.benchmark import demonstration
+from recon.benchmark.options import BenchmarkOptions, DemonstrationOptions
 from recon.benchmark.uncertainty_options import UncertaintyOptions
 from recon.errors import ReconError
 from recon.images.result import read_result
@@ -57,6 +57,8 @@ TOY = Method(
     preparing.refined_system, one_denoising, stochastic_dds_plan, frozenset({"samples"}), shown=True,
 )  # fmt: skip
 
+SMALLER: dict[str, Any] = {"size": (48, 40), "coils": 4, "slices": 1}
+
 
 def test_a_sampler_is_one_row(
     run_cli: Callable[..., Any], fast: Path, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,7 +82,9 @@ def test_a_sampler_is_one_row(
     held = run_cli("benchmark", fast, "--prior", prior, "--methods", TOY.name, "--hold-out", 0.2, "--json")
     assert held.code == 0, held.err
     assert held.json["rows"][0]["held_out_nrmse"] > 0
-    made = demonstrate(tmp_path / "demo", lambda: load_prior(prior), DemonstrationOptions((2,), quick=True))
+    monkeypatch.setattr(demonstration, "SMALL_SUBJECT", dataclasses.replace(demonstration.SUBJECT, **SMALLER))
+    quick = DemonstrationOptions((2,), quick=True)
+    made = demonstration.demonstrate(tmp_path / "demo", lambda: load_prior(prior), quick)
     assert TOY.name in {row["method"] for row in made.rows}
     assert TOY.name in run_cli("reconstruct", fast, "--method", "none", "--out", tmp_path / "no").err
 

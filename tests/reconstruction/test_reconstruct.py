@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior with random weights: statistics of its samples mean nothing, the path they take is the real one."""
     folder = tmp_path_factory.mktemp("prior")
-    options = NetworkOptions(channels=(16, 24))
+    options = NetworkOptions(channels=(8,))
     denoiser = build_denoiser(options, 0.5, 0)
     with torch.no_grad():  # a fresh network has a zero last layer
         denoiser.network.conv_out.weight.normal_(std=0.02, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr,operator]

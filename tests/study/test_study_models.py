@@ -277,8 +277,9 @@ def test_the_words_of_the_figure_fit_on_it() -> None:
 
 
 def test_the_commands_from_cohort_to_answer(
-    cohorts: tuple[Path, Path], run_cli: Callable[..., Any], tmp_path: Path
+    cohorts: tuple[Path, Path], reconstructions: Reconstructions, run_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
+    """With the complete reconstructions that are there already, as a user's are after the first command."""
     listed = run_cli("study", "list", *cohorts, "--json")
     assert listed.code == 0
     assert listed.json["persons"] == 4
@@ -289,20 +290,21 @@ def test_the_commands_from_cohort_to_answer(
         "held_out_fraction: 0.5\nseed: 4\n",
         encoding="utf-8",
     )
-    shared = ("--config", recipe, "--kept", tmp_path / "kept")
+    kept = ("--kept", reconstructions.folder)
+    shared = ("--config", recipe, *kept)
     for kind in ("variable", "fixed"):
         fitted = run_cli("study", "fit", *cohorts, *shared, "--kind", kind, "--out", tmp_path / kind, "--json")
         assert fitted.code == 0, fitted.err
         assert fitted.json["persons"] + fitted.json["held_out_persons"] == 4
     judged = run_cli(
         "study", "eval", *cohorts, "--model", tmp_path / "variable", "--model", tmp_path / "fixed",
-        "--kept", tmp_path / "kept", "--repeats", 20,
+        *kept, "--repeats", 20,
     )  # fmt: skip
     assert judged.code == 0, judged.err
     assert judged.out.count("not a diagnosis") == 1
     answer = run_cli(
         "study", "accelerate", *cohorts, "--model", tmp_path / "variable", "--out", tmp_path / "answer",
-        "--acceleration", 3, "--methods", "zero-filled", "--repeats", 20,
+        *kept, "--acceleration", 3, "--methods", "zero-filled", "--repeats", 20,
     )  # fmt: skip
     assert answer.code == 0, answer.err
     assert answer.out.count("not a diagnosis") == 1
@@ -318,13 +320,17 @@ def test_the_commands_from_cohort_to_answer(
 
 
 def test_a_figure_that_there_is_none_of_is_a_dash_and_null(
-    cohorts: tuple[Path, Path], model: Path, tmp_path: Path, run_cli: Callable[..., Any]
+    cohorts: tuple[Path, Path],
+    reconstructions: Reconstructions,
+    model: Path,
+    tmp_path: Path,
+    run_cli: Callable[..., Any],
 ) -> None:
     """Every study has a lesion: no AUC."""
     config = json.loads((model / "config.json").read_text("utf-8"))
     shutil.copytree(model, tmp_path / "unseen", ignore=shutil.ignore_patterns("kept"))
     (tmp_path / "unseen" / "config.json").write_text(json.dumps({**config, "persons": []}), encoding="utf-8")
-    shared = (cohorts[0], "--model", tmp_path / "unseen", "--kept", tmp_path / "kept", "--repeats", 20)
+    shared = (cohorts[0], "--model", tmp_path / "unseen", "--kept", reconstructions.folder, "--repeats", 20)
     accelerate = ("accelerate", "--out", tmp_path / "answer", "--acceleration", 2, "--methods", "zero-filled")
     for words in (("eval", "--subsets", "FLAIR"), accelerate):
         said = run_cli("study", words[0], *shared, *words[1:])

@@ -136,13 +136,13 @@ def marked(found: list[Examination]) -> list[Examination]:
 
 def test_a_network_learns_from_outlines(found: list[Examination], tmp_path: Path) -> None:
     """A square in sagittal slices only: both parts of the loss fall far below those of guessing, log 2 each."""
-    options = replace(STILL, samples=200, learning_rate=3e-3)
+    options, data = replace(STILL, samples=200, learning_rate=3e-3), marked(found)
     run = PlanesRun(options, CONTRASTS, tmp_path, alone())
-    losses = [run.step(marked(found)) for _ in range(50)]
+    losses = [run.step(data) for _ in range(50)]
     assert np.mean(losses[-5:]) < 0.3 < np.log(2) < np.mean(losses[:3])
     bit = PlanesRun(replace(options, outline_weight=0.0), CONTRASTS, tmp_path, alone())
     bit.network.load_state_dict(run.network.state_dict())
-    assert float(bit.loss_of(marked(found)).detach()) < 0.1
+    assert float(bit.loss_of(data).detach()) < 0.1
 
 
 def test_without_weight_or_outlines_the_loss_is_that_of_the_bit(found: list[Examination], tmp_path: Path) -> None:
