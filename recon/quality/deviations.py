@@ -9,8 +9,8 @@ everywhere in the head, as that of noise amplified by coils and of a denoiser's 
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter
+from scipy.signal import convolve
 
 NEIGHBOURHOOD = 1.5  # pixels: standard deviation of the Gaussian over which squares are averaged, about 28 of them
 TRUNCATION = 3.0  # standard deviations after which it ends
@@ -60,7 +60,7 @@ def autocorrelation(deviations: NDArray[np.float32], inside: NDArray[np.bool_]) 
 
 def correlated(left: NDArray, right: NDArray) -> NDArray[np.float64]:
     """``sum_p left(p) right(p + h)`` for every distance h, zero in the middle."""
-    return _convolved(right.astype(float), left[::-1, ::-1].astype(float))
+    return convolve(right.astype(float), left[::-1, ::-1].astype(float), method="fft")
 
 
 def degrees_of_freedom(weights: NDArray, correlation: NDArray[np.float64], draws: int) -> float:
@@ -88,17 +88,9 @@ def sum_degrees_of_freedom(weights: NDArray, correlation: NDArray[np.float64], p
     """Of ``variance_of_sum`` where ``correlation`` was averaged over ``pixels``: it is about the mean square of that
     sum at every place of the slice, and neighbouring places see about the same."""
     products = correlated(weights, weights)
-    everywhere = _convolved(products, _cut(correlation, products.shape))
+    everywhere = convolve(products, _cut(correlation, products.shape), method="fft")
     middle = everywhere[everywhere.shape[0] // 2, everywhere.shape[1] // 2]
     return float(draws * pixels / np.square(everywhere / middle).sum()) if middle > 0 else float(draws)
-
-
-def _convolved(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Full convolution, as of ``scipy.signal``, whose import takes every command that reconstructs a second."""
-    shape = [one + other - 1 for one, other in zip(left.shape, right.shape, strict=True)]
-    padded = [next_fast_len(size, real=True) for size in shape]
-    spectrum = rfft2(left, padded) * rfft2(right, padded)
-    return np.asarray(irfft2(spectrum, padded)[: shape[0], : shape[1]])
 
 
 def _cut(correlation: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
