@@ -163,7 +163,7 @@ def test_benchmark_of_every_method(run_cli, scan, prior, tmp_path):
 def test_benchmark_on_held_out_samples(run_cli, poisson, prior):
     outcome = run_cli(
         "benchmark", poisson.path, "--prior", prior, "--hold-out", 0.15, "--oracle", "--samples", 1, "--steps", 2,
-        "--slices", 1, "--json",
+        "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     rows = {(row["method"], row["oracle"]): row["held_out_nrmse"] for row in outcome.json["rows"]}
