@@ -2,7 +2,8 @@
 
 Flips and small rotations and scalings are other heads. Cropping kspace is another resolution. A phase that varies over
 some pixels, or that fat has and water has not, is what the calibration could not remove. A slow shading is another coil
-array, a global intensity change what the scale statistic leaves open.
+array, a global intensity change what the scale statistic leaves open. A patch of another signal is a pathology: what a
+prior has never seen it makes more like its surroundings (``docs/comparisons.md``), so it may be shown patches of any kind.
 """
 
 import math
@@ -41,6 +42,9 @@ def augment(
         image = random_crop(image, (min(window, image.shape[0]), min(window, image.shape[1])), generator)
     if options.rotation > 0 or options.zoom > 0:
         image = affine(image, math.radians(options.rotation) * normal(), math.exp(options.zoom * normal()))
+    if options.lesions > 0 and uniform() < options.lesions:
+        for _ in range(1 + int(3 * uniform() ** 3)):  # mostly one, at most three
+            image = with_made_up_lesion(image, generator)
     if options.phase > 0:
         points = int(4 * 2 ** (2 * uniform()))  # features of a quarter to a sixteenth of the image
         image = image * _phasor(options.phase * math.exp(0.8 * normal()) * _smooth_field(image, points, generator))
@@ -53,6 +57,41 @@ def augment(
     if options.intensity > 0:
         image = image * math.exp(options.intensity * normal())
     return image
+
+
+def with_made_up_lesion(image: Tensor, generator: torch.Generator) -> Tensor:
+    """``image [readout, phase]`` complex64 with one patch of another magnitude, somewhere in the head; the phase stays.
+
+    The patch is the level set of a smooth random field minus the squared distance from a random site, 2.5 to 14 pixels in
+    radius, with a soft edge of about a pixel. Its signal is that of the place times a random factor (log-normal, .3 to
+    3), more or less of its structure replaced by a common signal with a fine texture. An image without signal is
+    returned as it is.
+    """
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    magnitude = image.abs()
+    sites = torch.nonzero(magnitude > 0.25 * magnitude.max())
+    if len(sites) == 0:
+        return image
+    down, across = sites[int(torch.randint(len(sites), (), generator=generator))].tolist()
+    radius, angle, stretch = math.exp(between(math.log(2.5), math.log(14))), between(0, math.pi), between(0.6, 1.0)
+    rows = torch.arange(image.shape[0], dtype=torch.float32)[:, None] - down
+    columns = torch.arange(image.shape[1], dtype=torch.float32)[None] - across
+    along = stretch * (math.cos(angle) * rows + math.sin(angle) * columns) / radius
+    aside = (math.cos(angle) * columns - math.sin(angle) * rows) / (radius * stretch)
+    points = min(max(4, round(max(image.shape) / max(radius, 4.0) * 1.5)), max(image.shape))
+    level = 1 + 0.45 * _smooth_field(image, points, generator) - along**2 - aside**2
+    core = torch.sigmoid(level * (radius / 2) / between(0.3, 1.0))  # the level falls by 2 / radius a pixel at the edge
+    typical = (core * magnitude).sum() / core.sum().clamp_min(1e-6)
+    factor = math.exp(min(max(0.6 * float(torch.randn((), generator=generator)), -1.2), 1.1))
+    common = between(0, 1)
+    texture = 1 + between(0, 0.15) * _smooth_field(image, max(image.shape) // 3, generator)
+    signal = factor * ((1 - common) * magnitude + common * typical * texture)
+    core = core * (magnitude / (0.3 * typical).clamp_min(1e-12)).clamp_max(1)  # air stays air
+    changed = (magnitude + core * (signal - magnitude)).clamp_min(0)
+    return image * (changed / magnitude.clamp_min(1e-12))
 
 
 def _smooth_field(image: Tensor, points: int, generator: torch.Generator) -> Tensor:

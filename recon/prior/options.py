@@ -69,6 +69,17 @@ class AugmentationOptions:
     phase: float = option(0.05, "Median standard deviation in radians of a smooth phase.")
     fat_phase: float = option(0.0, "Standard deviation in radians of the phase of the brightest tissue.")
     resolution: float = option(1.0, "Smallest kept fraction of kspace's width.")
+    lesions: float = option(
+        0.0,
+        "Part of the images that get made-up lesions: patches of any shape and signal, so that the prior does not take "
+        "what it has never seen for noise.",
+        minimum=0,
+    )
+
+    def __post_init__(self) -> None:
+        check_minimums(self)
+        if self.lesions > 1:
+            raise ValueError(f"lesions {self.lesions} is a part of the images: choose 0 to 1")
 
 
 @dataclass(frozen=True)
