@@ -30,7 +30,7 @@ from recon.quality.deviations import (
     variance_of_sum,
 )
 
-COMMON_ERROR = 0.83  # with which the errors of 72 lesions' means were likeliest, see methods.md
+COMMON_ERROR = 0.76  # with which the errors of 72 lesions' means were likeliest, see methods.md
 
 
 @dataclass(frozen=True)
