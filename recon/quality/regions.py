@@ -5,11 +5,11 @@ deviations alone. The draws of the deviation tell the rest: var(mean) = sum_pq s
 autocorrelation of the whole slice (``recon.quality.deviations``). The few draws themselves give an unbiased variance of
 a region's mean, too, but with as many degrees of freedom as there are draws; rho is known from all of the slice.
 
-That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign all
-over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both grow
-with what was not measured. ``COMMON_ERROR`` times the acceleration is how large that common error is, in units of what
-the mean over such a region would err by if it had been put anywhere. The contrast seen in the image tells less: what was
-lost of a lesion is not in it.
+That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign
+all over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both
+grow with what was not measured. ``COMMON_ERROR`` times the acceleration is how large that common error is, in units of
+what the mean over such a region would err by if it had been put anywhere. The contrast seen in the image tells less:
+what was lost of a lesion is not in it.
 """
 
 import math
