@@ -64,8 +64,8 @@ def with_made_up_lesion(image: Tensor, generator: torch.Generator) -> Tensor:
     """``image [readout, phase]`` complex64 with one patch of another magnitude, somewhere in the head; the phase stays.
 
     The patch is the level set of a smooth random field minus the squared distance from a random site, 2.5 to 14 pixels
-    in radius, with a soft edge of about a pixel. Its signal is that of the place times a random factor (log-normal, .3 to
-    3), more or less of its structure replaced by a common signal with a fine texture. An image without signal is
+    in radius, with a soft edge of about a pixel. Its signal is that of the place times a random factor (log-normal,
+    .3 to 3), more or less of its structure replaced by a common signal with a fine texture. An image without signal is
     returned as it is.
     """
 
