@@ -7,9 +7,9 @@ a region's mean, too, but with as many degrees of freedom as there are draws; rh
 
 That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign
 all over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both
-grow with what was not measured. ``COMMON_ERROR`` times the acceleration is how large that common error is, in units of
-what the mean over such a region would err by if it had been put anywhere. The contrast seen in the image tells less:
-what was lost of a lesion is not in it.
+grow with what was not measured, and are of one sign in all slices of it. ``COMMON_ERROR`` times the acceleration is how
+large that common error is in a slice, in units of what the mean over its part of the region would err by if it had been
+put anywhere. The contrast seen in the image tells less: what was lost of a lesion is not in it.
 """
 
 import math
@@ -87,8 +87,9 @@ def region_mean(
 
     ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``).
     ``acceleration``: the result's, of a region that was drawn around something, whose edge is its edge; None for one
-    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent. Raises
-    ReconError for shapes that differ, an empty region, an acceleration below one, and a result without deviations.
+    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent, but for those
+    that a region drawn around something has as a whole. Raises ReconError for shapes that differ, an empty region, an
+    acceleration below one, and a result without deviations.
     """
     inside = np.asarray(region, bool)
     if deviations is None:
@@ -112,7 +113,7 @@ def region_mean(
     common = 0.0 if acceleration is None else COMMON_ERROR * acceleration
     squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
     freedom = sum(variances) ** 2 / squares if squares > 0 else float(len(deviations[0]))
-    std = math.sqrt(sum(variances) * (1 + common**2)) / pixels
+    std = math.hypot(math.sqrt(sum(variances)), common * sum(map(math.sqrt, variances))) / pixels
     return RegionMean(float(image[inside].mean()), std * float(unit), freedom)
 
 

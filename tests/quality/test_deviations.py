@@ -111,6 +111,22 @@ def test_a_region_drawn_around_something_may_err_as_a_whole() -> None:
     assert 0.85 <= np.mean(covered[3.0]) <= 0.96
 
 
+def test_what_a_region_errs_by_as_a_whole_is_the_same_in_all_its_slices() -> None:
+    """Its independent errors average away over slices, its common one does not."""
+    image = np.full((4, *SHAPE), 10, np.float32)
+    deviations = np.repeat(np.stack([field(np.random.default_rng(seed)) for seed in range(8)])[None], 4, 0)
+    found = []
+    for slices in (1, 4):
+        region = np.zeros(image.shape, bool)
+        region[:slices, 12:22, 10:20] = True
+        around, anywhere = (region_mean(image, deviations, region, acceleration=one).std for one in (3.0, None))
+        found.append((anywhere, np.sqrt(around**2 - anywhere**2)))
+    (one_own, one_common), (four_own, four_common) = found
+    assert four_own == pytest.approx(one_own / 2)
+    assert four_common == pytest.approx(one_common)
+    assert one_common == pytest.approx(3 * COMMON_ERROR * one_own)
+
+
 def test_the_mean_of_a_larger_region_is_more_certain() -> None:
     """And how well its standard deviation is known does not depend on what the region was drawn around."""
     image = np.full((1, *SHAPE), 10, np.float32)
