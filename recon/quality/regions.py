@@ -8,9 +8,9 @@ a region's mean, too, but with as many degrees of freedom as there are draws; rh
 That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign
 all over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both
 grow with what was not measured, fall with how much of the region is not its edge, and are of one sign in all slices of
-it. ``COMMON_ERROR`` times the acceleration and the root of the edge's share of the region is how large that common error
-is in a slice, in units of what the mean over its part of the region would err by if it had been put anywhere. The
-contrast seen in the image tells less: what was lost of a lesion is not in it.
+it. ``COMMON_ERROR`` times the acceleration and the root of the edge's share of the region is how large that common
+error is in a slice, in units of what the mean over its part of the region would err by if it had been put anywhere.
+The contrast seen in the image tells less: what was lost of a lesion is not in it.
 """
 
 import math
