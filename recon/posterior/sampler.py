@@ -37,3 +37,9 @@ class Draws:
     means: Tensor
     network_calls: int
     denoising_ratios: Tensor
+
+
+def typical_ratio(denoising_ratios: Tensor) -> Tensor:
+    """``[slice]``: how many times its table the denoiser errs on a scan, of ``[slice, step]``. The median over the steps:
+    single steps of little noise, or of next to nothing left to denoise, tell little."""
+    return denoising_ratios.median(-1).values

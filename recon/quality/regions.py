@@ -5,18 +5,18 @@ deviations alone. The draws of the deviation tell the rest: var(mean) = sum_pq s
 autocorrelation of the whole slice (``recon.quality.deviations``). The few draws themselves give an unbiased variance of
 a region's mean, too, but with as many degrees of freedom as there are draws; rho is known from all of the slice.
 
-That is the same for every region. A region that was drawn around something, such as a lesion, has errors along its edge
-that are of one sign: a little less resolution moves signal over all of it, and a prior that has not seen the like makes
-it more like its surroundings. Both grow with what was not measured. ``EDGE_ERROR`` times the acceleration is how large
-that common error is, in units of the edge pixels' standard deviation. The contrast seen in the image tells less: what
-was lost of a lesion is not in it.
+That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign all
+over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both grow
+with what was not measured. ``COMMON_ERROR`` times the acceleration is how large that common error is, in units of what
+the mean over such a region would err by if it had been put anywhere. The contrast seen in the image tells less: what was
+lost of a lesion is not in it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, generate_binary_structure
 from scipy.stats import t
 
 from recon.errors import ReconError
@@ -30,8 +30,7 @@ from recon.quality.deviations import (
     variance_of_sum,
 )
 
-EDGE_ERROR = 0.12  # with which the errors of 42 lesions' means were likeliest, see methods.md
-PLANE = generate_binary_structure(2, 2)[None]  # neighbours within a slice
+COMMON_ERROR = 0.76  # with which the errors of 72 lesions' means were likeliest, see methods.md
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,8 @@ def region_mean(
 
     ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``).
     ``acceleration``: the result's, of a region that was drawn around something, whose edge is its edge; None for one
-    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent, but for those
-    along the edge. Raises ReconError for shapes that differ, an empty region, an acceleration below one, and a result
-    without deviations.
+    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent. Raises
+    ReconError for shapes that differ, an empty region, an acceleration below one, and a result without deviations.
     """
     inside = np.asarray(region, bool)
     if deviations is None:
@@ -104,28 +102,18 @@ def region_mean(
     if acceleration is not None and not acceleration >= 1:
         raise ReconError(f"the acceleration must be at least one, not {acceleration}; it stands in the result")
     unit = np.float32(max(float(np.abs(deviations).max()), 1e-30))  # single precision may not hold its square
-    std = np.zeros(image.shape, np.float32)
     variances, freedoms = [], []
     for index in np.flatnonzero(inside.any((1, 2))):
         found = slice_deviations(deviations[index] / unit, image[index])
         variance, freedom = found.of_sum(inside[index])
         variances.append(variance)
         freedoms.append(freedom)
-        std[index] = found.std
     pixels = int(inside.sum())
-    edge = edge_error(std, inside, acceleration) if acceleration is not None else 0.0
-    total = sum(variances) / pixels**2 + edge**2
-    squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True)) / pixels**4
-    freedom = total**2 / squares if squares > 0 else float(len(deviations[0]))
-    return RegionMean(float(image[inside].mean()), float(np.sqrt(total)) * float(unit), freedom)
-
-
-def edge_error(std: NDArray[np.float32], inside: NDArray[np.bool_], acceleration: float) -> float:
-    """By what the mean over a region ``inside`` is uncertain because its edge is, for pixels of standard deviation
-    ``std``, both ``[slice, readout, phase]``, in the unit of ``std``."""
-    edge = inside & ~binary_erosion(inside, PLANE)
-    typical = float(np.sqrt(np.mean(np.square(std[edge], dtype=float))))
-    return EDGE_ERROR * acceleration * typical * float(edge.sum() / inside.sum())
+    common = 0.0 if acceleration is None else COMMON_ERROR * acceleration
+    squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    freedom = sum(variances) ** 2 / squares if squares > 0 else float(len(deviations[0]))
+    std = math.sqrt(sum(variances) * (1 + common**2)) / pixels
+    return RegionMean(float(image[inside].mean()), std * float(unit), freedom)
 
 
 def _box(region: NDArray[np.bool_]) -> tuple[slice, slice]:

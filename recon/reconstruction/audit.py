@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.posterior.sampler import typical_ratio
 from recon.posterior.system import System
 from recon.reconstruction.preparing import Prepared
 from recon.reconstruction.solving import Solution
@@ -71,7 +72,7 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
             sigma=float(system.sigma[i]),
             noise_inflation=float(prepared.noise_inflation[i]),
             denoising_inflation=max(float(ratios[i].max()), 1.0),
-            denoising_ratio=float(ratios[i].median()),
+            denoising_ratio=float(typical_ratio(ratios)[i]),
             scale_ratio=float(scale_ratio[i]),
             amplification=None if solution.amplification is None else float(solution.amplification[i]),
             spread=None if solution.spread is None else float(solution.spread[i]),

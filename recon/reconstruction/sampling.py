@@ -10,7 +10,7 @@ from recon.posterior.mean_recursion import mean_recursion
 from recon.posterior.pigdm import pigdm as pigdm_sampler
 from recon.posterior.pula import pula as pula_sampler
 from recon.posterior.random_streams import AntitheticNoise
-from recon.posterior.sampler import Draws
+from recon.posterior.sampler import Draws, typical_ratio
 from recon.posterior.stochastic_dds import stochastic_dds as stochastic_dds_sampler
 from recon.quality.deviations import AIR_FRACTION
 from recon.reconstruction.preparing import Prepared
@@ -33,7 +33,7 @@ def posterior_mean(prepared: Prepared, task: Task) -> Solution:
             adapt=adapt, flips=True, report=given.step,
         )  # fmt: skip
     amplification = _amplification(image, draws.samples, system.sigma)
-    seen = zip(amplification.tolist(), ratios.median(-1).values.tolist(), strict=True)
+    seen = zip(amplification.tolist(), typical_ratio(ratios).tolist(), strict=True)
     spread = amplification.new_tensor([given.prior.variance_factor(*of_slice) for of_slice in seen]).sqrt()
     return Solution(
         image, draws.samples, plan.network_calls, ratios, pairs=True, spread=spread, amplification=amplification
