@@ -40,6 +40,6 @@ class Draws:
 
 
 def typical_ratio(denoising_ratios: Tensor) -> Tensor:
-    """``[slice]``: how many times its table the denoiser errs on a scan, of ``[slice, step]``. The median over the steps:
-    single steps of little noise, or of next to nothing left to denoise, tell little."""
+    """``[slice]``: how many times its table the denoiser errs on a scan, of ``[slice, step]``. The median over the
+    steps: single steps of little noise, or of next to nothing left to denoise, tell little."""
     return denoising_ratios.median(-1).values

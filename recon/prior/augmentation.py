@@ -3,7 +3,8 @@
 Flips and small rotations and scalings are other heads. Cropping kspace is another resolution. A phase that varies over
 some pixels, or that fat has and water has not, is what the calibration could not remove. A slow shading is another coil
 array, a global intensity change what the scale statistic leaves open. A patch of another signal is a pathology: what a
-prior has never seen it makes more like its surroundings (``docs/comparisons.md``), so it may be shown patches of any kind.
+prior has never seen it makes more like its surroundings (``docs/comparisons.md``), so it may be shown patches of any
+kind.
 """
 
 import math
@@ -62,9 +63,9 @@ def augment(
 def with_made_up_lesion(image: Tensor, generator: torch.Generator) -> Tensor:
     """``image [readout, phase]`` complex64 with one patch of another magnitude, somewhere in the head; the phase stays.
 
-    The patch is the level set of a smooth random field minus the squared distance from a random site, 2.5 to 14 pixels in
-    radius, with a soft edge of about a pixel. Its signal is that of the place times a random factor (log-normal, .3 to
-    3), more or less of its structure replaced by a common signal with a fine texture. An image without signal is
+    The patch is the level set of a smooth random field minus the squared distance from a random site, 2.5 to 14 pixels
+    in radius, with a soft edge of about a pixel. Its signal is that of the place times a random factor (log-normal,
+    .3 to 3), more or less of its structure replaced by a common signal with a fine texture. An image without signal is
     returned as it is.
     """
 

@@ -5,11 +5,12 @@ deviations alone. The draws of the deviation tell the rest: var(mean) = sum_pq s
 autocorrelation of the whole slice (``recon.quality.deviations``). The few draws themselves give an unbiased variance of
 a region's mean, too, but with as many degrees of freedom as there are draws; rho is known from all of the slice.
 
-That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign all
-over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both grow
-with what was not measured. ``COMMON_ERROR`` times the acceleration is how large that common error is, in units of what
-the mean over such a region would err by if it had been put anywhere. The contrast seen in the image tells less: what was
-lost of a lesion is not in it.
+That is the same for every region. A region that was drawn around something, such as a lesion, has errors of one sign
+all over it: a little less resolution moves signal over its edge, and a prior makes it more like its surroundings. Both
+grow with what was not measured, fall with how much of the region is not its edge, and are of one sign in all slices of
+it. ``COMMON_ERROR`` times the acceleration and the root of the edge's share of the region is how large that common error
+is in a slice, in units of what the mean over its part of the region would err by if it had been put anywhere. The
+contrast seen in the image tells less: what was lost of a lesion is not in it.
 """
 
 import math
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, generate_binary_structure
 from scipy.stats import t
 
 from recon.errors import ReconError
@@ -30,7 +32,8 @@ from recon.quality.deviations import (
     variance_of_sum,
 )
 
-COMMON_ERROR = 0.76  # with which the errors of 72 lesions' means were likeliest, see methods.md
+COMMON_ERROR = 0.85  # with which the errors of 101 lesions' means were likeliest, see methods.md
+PLANE = generate_binary_structure(2, 2)[None]  # neighbours within a slice
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ def region_mean(
 
     ``deviations [slice, draw, readout, phase]`` are those of a result (``Reconstruction.deviations``).
     ``acceleration``: the result's, of a region that was drawn around something, whose edge is its edge; None for one
-    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent. Raises
-    ReconError for shapes that differ, an empty region, an acceleration below one, and a result without deviations.
+    that was put anywhere. Slices are reconstructed one by one, so their errors are taken as independent, but for those
+    that a region drawn around something has as a whole. Raises ReconError for shapes that differ, an empty region, an
+    acceleration below one, and a result without deviations.
     """
     inside = np.asarray(region, bool)
     if deviations is None:
@@ -109,11 +113,16 @@ def region_mean(
         variances.append(variance)
         freedoms.append(freedom)
     pixels = int(inside.sum())
-    common = 0.0 if acceleration is None else COMMON_ERROR * acceleration
+    common = 0.0 if acceleration is None else COMMON_ERROR * acceleration * math.sqrt(edge_share(inside))
     squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
     freedom = sum(variances) ** 2 / squares if squares > 0 else float(len(deviations[0]))
-    std = math.sqrt(sum(variances) * (1 + common**2)) / pixels
+    std = math.hypot(math.sqrt(sum(variances)), common * sum(map(math.sqrt, variances))) / pixels
     return RegionMean(float(image[inside].mean()), std * float(unit), freedom)
+
+
+def edge_share(inside: NDArray[np.bool_]) -> float:
+    """What part of a region ``[slice, readout, phase]`` are pixels that touch the outside in their slice."""
+    return float((inside & ~binary_erosion(inside, PLANE)).sum() / inside.sum())
 
 
 def _box(region: NDArray[np.bool_]) -> tuple[slice, slice]:

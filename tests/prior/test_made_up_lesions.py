@@ -64,9 +64,12 @@ def test_the_option_says_how_many_images_get_one() -> None:
         for part in (1.0, 0.35, 0.0)
     )
     changed = [
-        np.mean([
-            not torch.equal(augment(image, options, torch.Generator().manual_seed(seed)), image) for seed in range(300)
-        ])
+        np.mean(
+            [
+                not torch.equal(augment(image, options, torch.Generator().manual_seed(seed)), image)
+                for seed in range(300)
+            ]
+        )
         for options in (every, some, none)
     ]
     assert changed[0] > 0.97

@@ -12,7 +12,7 @@ from recon.quality.deviations import (
     pixel_degrees_of_freedom,
     variance_of_sum,
 )
-from recon.quality.regions import COMMON_ERROR, region_mean
+from recon.quality.regions import COMMON_ERROR, edge_share, region_mean
 
 SHAPE = (96, 80)
 
@@ -100,15 +100,32 @@ def test_a_region_drawn_around_something_may_err_as_a_whole() -> None:
     region = np.zeros(image.shape, bool)
     region[0, 20:32, 30:40] = True
     own = region_mean(image, np.stack([field(generator) for _ in range(40)])[None], region, acceleration=None).std
+    share = np.sqrt(1 - 10 * 8 / 120)
     covered: dict[float | None, list[bool]] = {acceleration: [] for acceleration in (1.0, 3.0, None)}
     for _ in range(200):
-        truth = image + field(generator) + 3 * COMMON_ERROR * own * generator.standard_normal() * region
+        truth = image + field(generator) + 3 * COMMON_ERROR * share * own * generator.standard_normal() * region
         deviations = field(generator)[None, None]
         for acceleration, seen in covered.items():
             low, high = region_mean(image, deviations, region, acceleration=acceleration).interval(0.9)
             seen.append(low <= truth[region].mean() <= high)
-    assert np.mean(covered[None]) + 0.1 <= np.mean(covered[1.0]) <= np.mean(covered[3.0]) - 0.1
+    assert np.mean(covered[None]) < np.mean(covered[1.0]) <= np.mean(covered[3.0]) - 0.1
     assert 0.85 <= np.mean(covered[3.0]) <= 0.96
+
+
+def test_what_a_region_errs_by_as_a_whole_is_the_same_in_all_its_slices() -> None:
+    """Its independent errors average away over slices, its common one does not."""
+    image = np.full((4, *SHAPE), 10, np.float32)
+    deviations = np.repeat(np.stack([field(np.random.default_rng(seed)) for seed in range(8)])[None], 4, 0)
+    found = []
+    for slices in (1, 4):
+        region = np.zeros(image.shape, bool)
+        region[:slices, 12:22, 10:20] = True
+        around, anywhere = (region_mean(image, deviations, region, acceleration=one).std for one in (3.0, None))
+        found.append((anywhere, np.sqrt(around**2 - anywhere**2)))
+    (one_own, one_common), (four_own, four_common) = found
+    assert four_own == pytest.approx(one_own / 2)
+    assert four_common == pytest.approx(one_common)
+    assert one_common == pytest.approx(3 * COMMON_ERROR * 0.6 * one_own)
 
 
 def test_the_mean_of_a_larger_region_is_more_certain() -> None:
@@ -120,7 +137,9 @@ def test_the_mean_of_a_larger_region_is_more_certain() -> None:
         region = np.zeros(image.shape, bool)
         region[0, 10 : 10 + width, 10 : 10 + width] = True
         around, anywhere = (region_mean(image, deviations, region, acceleration=one) for one in (4.0, None))
-        assert around.std == pytest.approx(anywhere.std * np.hypot(1, 4 * COMMON_ERROR))
+        share = 1 - max(width - 2, 0) ** 2 / width**2
+        assert edge_share(region) == pytest.approx(share)
+        assert around.std == pytest.approx(anywhere.std * np.hypot(1, 4 * COMMON_ERROR * np.sqrt(share)))
         assert around.degrees_of_freedom == anywhere.degrees_of_freedom
         assert around.mean == anywhere.mean
         found.append(around.std)

@@ -40,7 +40,8 @@ def test_the_scans_own_denoising_error_widens_or_narrows_the_standard_deviation(
     assert audit["denoising_inflation"] >= 1
     assert lawful.audit["figures"]["denoising_inflation"] >= 1
     factor = 1.3 * ratio ** (1.5 if ratio < 1 else 0.5)
-    assert lawful.std is not None and plain.std is not None
+    assert lawful.std is not None
+    assert plain.std is not None
     inside = plain.std > 0
     np.testing.assert_allclose(lawful.std[inside] / plain.std[inside], np.sqrt(factor), rtol=2e-3)
     np.testing.assert_array_equal(lawful.reconstruction, plain.reconstruction)
