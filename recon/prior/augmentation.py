@@ -82,7 +82,7 @@ def with_made_up_lesion(image: Tensor, generator: torch.Generator) -> Tensor:
     columns = torch.arange(image.shape[1], dtype=torch.float32)[None] - across
     along = stretch * (math.cos(angle) * rows + math.sin(angle) * columns) / radius
     aside = (math.cos(angle) * columns - math.sin(angle) * rows) / (radius * stretch)
-    points = min(max(4, round(max(image.shape) / max(radius, 4.0) * 1.5)), max(image.shape))
+    points = max(4, round(max(image.shape) / max(radius, 4.0) * 1.5))  # features of two thirds of the radius
     level = 1 + 0.45 * _smooth_field(image, points, generator) - along**2 - aside**2
     core = torch.sigmoid(level * (radius / 2) / between(0.3, 1.0))  # the level falls by 2 / radius a pixel at the edge
     typical = (core * magnitude).sum() / core.sum().clamp_min(1e-6)

@@ -114,9 +114,10 @@ def region_mean(
         freedoms.append(freedom)
     pixels = int(inside.sum())
     common = 0.0 if acceleration is None else COMMON_ERROR * acceleration * math.sqrt(edge_share(inside))
+    total = sum(variances)
     squares = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    freedom = sum(variances) ** 2 / squares if squares > 0 else float(len(deviations[0]))
-    std = math.hypot(math.sqrt(sum(variances)), common * sum(map(math.sqrt, variances))) / pixels
+    freedom = total**2 / squares if squares > 0 else float(len(deviations[0]))
+    std = math.hypot(math.sqrt(total), common * sum(map(math.sqrt, variances))) / pixels
     return RegionMean(float(image[inside].mean()), std * float(unit), freedom)
 
 

@@ -61,6 +61,7 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
     average = solution.image.unsqueeze(1) if solution.pairs or not count else samples.mean(1, keepdim=True)
     mean_chi2 = system.residual(average)[:, 0] / expected
     energy = _sample_energy(system, samples, chi2, mean_chi2, expected, solution.pairs)
+    denoising_ratio = typical_ratio(ratios)
     scale_ratio = solution.image.abs().flatten(1).quantile(0.99, dim=1)
     return [
         SliceAudit(
@@ -72,7 +73,7 @@ def audit_slices(prepared: Prepared, solution: Solution) -> list[SliceAudit]:
             sigma=float(system.sigma[i]),
             noise_inflation=float(prepared.noise_inflation[i]),
             denoising_inflation=max(float(ratios[i].max()), 1.0),
-            denoising_ratio=float(typical_ratio(ratios)[i]),
+            denoising_ratio=float(denoising_ratio[i]),
             scale_ratio=float(scale_ratio[i]),
             amplification=None if solution.amplification is None else float(solution.amplification[i]),
             spread=None if solution.spread is None else float(solution.spread[i]),
