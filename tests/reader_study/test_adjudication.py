@@ -95,7 +95,8 @@ def test_disagreements_are_found_and_handed_out_without_the_key(read):
     assert {one.images[0] for one in package.presentations} == wanted
     shown = read_setup(read / package.folder)
     assert [item["id"] for item in shown["items"]] == ["overall"]
-    assert not any(text in json.dumps(shown) for text in ("R1", "R2", "soc", '"dm"', "C00"))
+    told = {name: value for name, value in shown.items() if name != "signing_key"}  # random letters may say anything
+    assert not any(text in json.dumps(told) for text in ("R1", "R2", "soc", '"dm"', "C00"))
     assert entry.details["reader"] == "A1"
     rows = (read / "worklists" / "A1-session-1.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == [one.id for one in package.presentations]
